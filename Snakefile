@@ -1,0 +1,46 @@
+"""prefmake: preference-tuning experiments from raw data to the tables and figures of a paper.
+
+    snakemake --cores 1 --resources gpu=1                        # config.yaml
+    snakemake --workflow-profile profiles/demo                   # the embedded default, no GPU
+"""
+
+import shlex
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.27.1")
+
+# Modules are found wherever the results go (-d), and nothing else is found by accident.
+sys.path.insert(0, workflow.basedir)
+# The hub is off; the rules that fetch turn it on for themselves.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
+    " HF_HUB_OFFLINE=1; "
+)
+
+# Snakemake merges config files: loaded beside a named one, the paper's trials would join it.
+if not workflow.configfiles:
+
+    configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+PLAN = plan_of(workflow.configfiles, dict(workflow.config_settings.config))
+
+
+include: "rules/data.smk"
+include: "rules/models.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """Every table and figure of the configuration."""
+    default_target: True
+    input:
+        tables(),
+        figures(),

@@ -1,0 +1,194 @@
+"""Functions that the rules share: the plan behind the wildcards, and digests of code and env.
+
+Takes the configuration; makes no file. `PLAN` holds everything that the configuration asks for,
+under the names that stand in paths.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from scripts.common.config import load
+from scripts.common.config_files import ConfigError
+from scripts.common.digests import code_digest, env_digest
+from scripts.common.plan import make_plan
+from scripts.common.splits import SPLITS
+
+
+def plan_of(files, overrides):
+    """Returns the plan of the config files, or stops with what is wrong in them."""
+    try:
+        return make_plan(load(files, overrides))
+    except ConfigError as error:
+        raise WorkflowError(f"the configuration has mistakes\n{error}") from None
+
+
+def as_json(part):
+    """Returns a part of the plan as the one string that a job is given."""
+    return json.dumps(part, ensure_ascii=False)
+
+
+def only(names):
+    """Returns the wildcard pattern that matches just these names."""
+    return "|".join(map(re.escape, sorted(names))) or r"(?!)"
+
+
+def without(part, *keys):
+    """Returns a part of the plan less some keys."""
+    return {key: value for key, value in part.items() if key not in keys}
+
+
+# ---------------------------------------------------------------------------------- files by name
+
+
+def manifest(model):
+    return f"<results>/models/{model}/manifest.json"
+
+
+def data_split(dataset, split):
+    return f"<results>/data/{dataset}/{split}.parquet"
+
+
+def token_split(tokens, split):
+    return f"<results>/tokens/{tokens}/{split}.parquet"
+
+
+def reference_split(reference, split):
+    return f"<results>/references/{reference}/{split}.parquet"
+
+
+ADAPTER = ["adapter_model.safetensors", "adapter_config.json", "README.md"]
+
+
+def adapter_files(folder):
+    """Returns the files of a trial's adapter that loading it reads."""
+    return [f"<results>/{folder}/adapter/{file}" for file in ADAPTER[:2]]
+
+
+# ------------------------------------------------------------------------------- inputs by wildcard
+
+
+def tokenize_inputs(wildcards):
+    tokens = PLAN.tokens[wildcards.tokens]
+    files = {
+        "data": [data_split(tokens["dataset"], split) for split in SPLITS],
+        "model": manifest(tokens["model"]),
+    }
+    return files | ({"template": tokens["template"]} if tokens["template"] else {})
+
+
+def reference_inputs(wildcards):
+    reference = PLAN.references[wildcards.reference]
+    files = {
+        "model": manifest(reference["model"]),
+        "tokens": token_split(reference["tokens"], wildcards.split),
+    }
+    return files | ({"start": adapter_files(reference["start"])} if reference["start"] else {})
+
+
+def training(wildcards):
+    """Returns the trial as it is trained: all that its training reads, and nothing else."""
+    return PLAN.trials[f"trials/{wildcards.trial}/seed-{wildcards.seed}"]["training"]
+
+
+def training_inputs(wildcards):
+    trial = training(wildcards)
+    files = {
+        "model": manifest(trial["model"]),
+        "tokens": token_split(trial["tokens"], trial["train"]),
+    }
+    if trial["valid"]:
+        files["valid_tokens"] = token_split(trial["tokens"], trial["valid"])
+    if trial["method"] == "dpo":
+        files["reference"] = reference_split(trial["reference"], trial["train"])
+        if trial["valid"]:
+            files["valid_reference"] = reference_split(trial["reference"], trial["valid"])
+        if trial["start"]:
+            files["start"] = adapter_files(trial["start"])
+    return files
+
+
+def score_inputs(wildcards):
+    subject = PLAN.subject(wildcards.subject)
+    evaluation = subject["evaluation"]
+    files = {"model": manifest(subject["model"])}
+    if subject["adapters"]:
+        files["adapters"] = [file for a in subject["adapters"] for file in adapter_files(a)]
+    for kind in ("completions", "pairs", "prompts"):
+        asked = evaluation[kind]
+        if asked:
+            files[kind] = token_split(asked["tokens"], asked["split"])
+    if evaluation["pairs"]:
+        files["reference"] = reference_split(evaluation["reference"], evaluation["pairs"]["split"])
+    return files
+
+
+def measure_inputs(wildcards):
+    evaluation = PLAN.subject(wildcards.subject)["evaluation"]
+    rows = {"completions": "completions", "pairs": "pairs", "generations": "prompts"}
+    files = {kind: f"<results>/{wildcards.subject}/{kind}.parquet" for kind in rows}
+    for kind, asked in rows.items():
+        if evaluation[asked]:
+            part = evaluation[asked]
+            files[f"{kind}_rows"] = data_split(part["dataset"], part["split"])
+    return files
+
+
+# ------------------------------------------------------------------------------- params by wildcard
+
+
+def model_of(wildcards):
+    """Returns the model that a reference's log-probs come from."""
+    return PLAN.models[PLAN.references[wildcards.reference]["model"]]
+
+
+def score_settings(wildcards):
+    """Returns the command line options that say how a model is loaded and scored."""
+    subject = PLAN.subject(wildcards.subject)
+    model, evaluation = PLAN.models[subject["model"]], subject["evaluation"]
+    words = ["--precision", model["precision"], "--quantization", model["quantization"]]
+    words += ["--batch-size", str(evaluation["batch_size"])]
+    if evaluation["pairs"] and subject["adapters"]:
+        words += ["--beta", str(subject["training"]["trainer"]["beta"])]
+    if evaluation["prompts"]:
+        words += ["--generate", as_json(without(evaluation["prompts"], "tokens", "dataset"))]
+    return shlex.join(words)
+
+
+def identity(folder):
+    """Returns what tells a trial or base from the others."""
+    subject = PLAN.subject(folder)
+    return {key: subject[key] for key in ("name", "experiment", "method", "seed")}
+
+
+def reported():
+    """Returns every base and trial in the order of the configuration, as reports are given them."""
+    experiments = [base["experiment"] for base in PLAN.bases.values()]
+    subjects = sorted(
+        (PLAN.bases | PLAN.trials).items(),
+        key=lambda item: experiments.index(item[1]["experiment"]),
+    )
+    return [
+        {"folder": folder, "title": subject["title"], **identity(folder)}
+        for folder, subject in subjects
+    ]
+
+
+def options(input, **names):
+    """Returns command line options for those inputs that this job has, quoted.
+
+    An adapter is named by its folder, because that is what loads it.
+    """
+    words = []
+    for option, key in names.items():
+        value = input.get(key)
+        if not value:
+            continue
+        files = [value] if isinstance(value, str) else list(value)
+        if key in ("start", "adapters"):
+            files = list(dict.fromkeys(str(Path(file).parent) for file in files))
+        words += [f"--{option.replace('_', '-')}", *files]
+    return shlex.join(words)

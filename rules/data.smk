@@ -1,0 +1,78 @@
+"""Data: raw snapshots, canonical splits, token splits.
+
+Takes hub repositories or local files; makes results/data/ and results/tokens/.
+"""
+
+
+rule fetch_dataset:
+    """The source's rows, untouched, and a record of where they came from."""
+    input:
+        lambda wildcards: PLAN.datasets[wildcards.dataset]["source"].get("file", {}).values(),
+    output:
+        rows="<results>/data/{dataset}/raw.parquet",
+        record="<results>/data/{dataset}/raw.json",
+    params:
+        source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]["source"]),
+        code=code_digest("scripts/data/fetch.py"),
+        env=env_digest("data"),
+    log:
+        "<logs>/data/{dataset}/fetch.log",
+    benchmark:
+        "<benchmarks>/data/{dataset}/fetch.tsv"
+    retries: 3
+    conda:
+        "../envs/data.yaml"
+    shell:
+        "HF_HUB_OFFLINE=0 python -m scripts.data.fetch --source {params.source:q}"
+        " --rows {output.rows:q} --record {output.record:q} 2> {log:q}"
+
+
+rule prepare_dataset:
+    """Canonical rows by split, and every row left out with its reason."""
+    input:
+        "<results>/data/{dataset}/raw.parquet",
+    output:
+        splits=expand("<results>/data/{{dataset}}/{split}.parquet", split=SPLITS),
+        dropped="<results>/data/{dataset}/dropped.parquet",
+    params:
+        dataset=lambda wildcards: as_json(
+            without(PLAN.datasets[wildcards.dataset], "source", "name")
+        ),
+        out=subpath(output.dropped, parent=True),
+        code=code_digest("scripts/data/prepare.py"),
+        env=env_digest("data"),
+    log:
+        "<logs>/data/{dataset}/prepare.log",
+    benchmark:
+        "<benchmarks>/data/{dataset}/prepare.tsv"
+    conda:
+        "../envs/data.yaml"
+    shell:
+        "python -m scripts.data.prepare --dataset {params.dataset:q}"
+        " --rows {input:q} --out {params.out:q} 2> {log:q}"
+
+
+rule tokenize:
+    """Token ids of a dataset under one model's tokenizer, template and length."""
+    input:
+        unpack(tokenize_inputs),
+    output:
+        splits=expand("<results>/tokens/{{tokens}}/{split}.parquet", split=SPLITS),
+        report="<results>/tokens/{tokens}/report.json",
+    params:
+        rows=lambda wildcards: PLAN.tokens[wildcards.tokens]["rows"],
+        max_length=lambda wildcards: PLAN.tokens[wildcards.tokens]["max_length"],
+        template=lambda wildcards, input: options(input, template="template"),
+        out=subpath(output.report, parent=True),
+        code=code_digest("scripts/data/tokenize.py"),
+        env=env_digest("data"),
+    log:
+        "<logs>/tokens/{tokens}.log",
+    benchmark:
+        "<benchmarks>/tokens/{tokens}.tsv"
+    conda:
+        "../envs/data.yaml"
+    shell:
+        "python -m scripts.data.tokenize --data {input.data:q} --model {input.model:q}"
+        " --rows {params.rows} --max-length {params.max_length} {params.template}"
+        " --out {params.out:q} 2> {log:q}"

@@ -1,0 +1,71 @@
+"""Evaluation: rows scored by each model, and the figures made from them.
+
+Takes token splits, models and adapters; makes the Parquet files and metrics.json beside each trial
+(results/trials/) and, once for each experiment's base, in results/bases/. The wildcard `subject` is
+either's folder.
+"""
+
+
+rule score:
+    """Loads a model once and scores it on all that its experiment asks."""
+    input:
+        unpack(score_inputs),
+    output:
+        completions="<results>/{subject}/completions.parquet",
+        pairs="<results>/{subject}/pairs.parquet",
+        generations="<results>/{subject}/generations.parquet",
+    params:
+        settings=lambda wildcards: score_settings(wildcards),
+        files=lambda wildcards, input: options(
+            input,
+            adapters="adapters",
+            completions="completions",
+            pairs="pairs",
+            reference="reference",
+            prompts="prompts",
+        ),
+        out=subpath(output.pairs, parent=True),
+        code=code_digest("scripts/evaluate/score.py"),
+        env=env_digest("evaluate"),
+    log:
+        "<logs>/{subject}/score.log",
+    benchmark:
+        "<benchmarks>/{subject}/score.tsv"
+    resources:
+        gpu=1,
+    conda:
+        "../envs/evaluate.yaml"
+    shell:
+        "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
+        " {params.files} --out {params.out:q} 2> {log:q}"
+
+
+rule measure:
+    """Every figure of one model with its intervals, from the rows alone."""
+    input:
+        unpack(measure_inputs),
+    output:
+        metrics="<results>/{subject}/metrics.json",
+        scores="<results>/{subject}/items.parquet",
+    params:
+        subject=lambda wildcards: as_json(identity(wildcards.subject)),
+        files=lambda wildcards, input: options(
+            input,
+            completions="completions",
+            completions_rows="completions_rows",
+            pairs="pairs",
+            pairs_rows="pairs_rows",
+            generations="generations",
+            generations_rows="generations_rows",
+        ),
+        code=code_digest("scripts/evaluate/measure.py"),
+        env=env_digest("evaluate"),
+    log:
+        "<logs>/{subject}/measure.log",
+    benchmark:
+        "<benchmarks>/{subject}/measure.tsv"
+    conda:
+        "../envs/evaluate.yaml"
+    shell:
+        "python -m scripts.evaluate.measure --subject {params.subject:q} {params.files}"
+        " --metrics {output.metrics:q} --items {output.scores:q} 2> {log:q}"

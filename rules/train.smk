@@ -1,0 +1,96 @@
+"""Training: reference log-probs, SFT and DPO adapters.
+
+Takes token splits and models; makes results/references/ and results/trials/.
+"""
+
+
+rule reference:
+    """A reference's log-probs of pairs, once for all trials that share it."""
+    input:
+        unpack(reference_inputs),
+    output:
+        "<results>/references/{reference}/{split}.parquet",
+    params:
+        precision=lambda wildcards: model_of(wildcards)["precision"],
+        quantization=lambda wildcards: model_of(wildcards)["quantization"],
+        batch_size=lambda wildcards: PLAN.references[wildcards.reference]["batch_size"],
+        start=lambda wildcards, input: options(input, start="start"),
+        code=code_digest("scripts/train/reference.py"),
+        env=env_digest("train"),
+    log:
+        "<logs>/references/{reference}/{split}.log",
+    benchmark:
+        "<benchmarks>/references/{reference}/{split}.tsv"
+    resources:
+        gpu=1,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        "python -m scripts.train.reference --model {input.model:q} {params.start}"
+        " --precision {params.precision} --quantization {params.quantization}"
+        " --tokens {input.tokens:q} --batch-size {params.batch_size} --out {output:q} 2> {log:q}"
+
+
+rule train_sft:
+    """One supervised trial and seed."""
+    input:
+        unpack(training_inputs),
+    output:
+        adapter=expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER),
+        trial="<results>/trials/{trial}/seed-{seed}/trial.json",
+        run="<results>/trials/{trial}/seed-{seed}/train.json",
+        history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
+    wildcard_constraints:
+        trial=only(PLAN.trial_names("sft")),
+    params:
+        trial=lambda wildcards: as_json(training(wildcards)),
+        valid=lambda wildcards, input: options(
+            input, valid_tokens="valid_tokens"
+        ),
+        out=subpath(output.trial, parent=True),
+        code=code_digest("scripts/train/sft.py"),
+        env=env_digest("train"),
+    log:
+        "<logs>/trials/{trial}/seed-{seed}/train.log",
+    benchmark:
+        "<benchmarks>/trials/{trial}/seed-{seed}/train.tsv"
+    resources:
+        gpu=1,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
+        " --tokens {input.tokens:q} {params.valid} --out {params.out:q} 2> {log:q}"
+
+
+rule train_dpo:
+    """One preference trial and seed; its reference is where it starts."""
+    input:
+        unpack(training_inputs),
+    output:
+        adapter=expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER),
+        trial="<results>/trials/{trial}/seed-{seed}/trial.json",
+        run="<results>/trials/{trial}/seed-{seed}/train.json",
+        history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
+    wildcard_constraints:
+        trial=only(PLAN.trial_names("dpo")),
+    params:
+        trial=lambda wildcards: as_json(training(wildcards)),
+        others=lambda wildcards, input: options(
+            input, start="start", reference="reference",
+            valid_tokens="valid_tokens", valid_reference="valid_reference"
+        ),
+        out=subpath(output.trial, parent=True),
+        code=code_digest("scripts/train/dpo.py"),
+        env=env_digest("train"),
+    log:
+        "<logs>/trials/{trial}/seed-{seed}/train.log",
+    benchmark:
+        "<benchmarks>/trials/{trial}/seed-{seed}/train.tsv"
+    resources:
+        gpu=1,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
+        " --tokens {input.tokens:q} {params.others} --out {params.out:q} 2> {log:q}"

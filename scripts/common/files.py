@@ -1,0 +1,97 @@
+"""Reading and writing the project's files: always whole, always the same bytes."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, and moves it into place if the block succeeds.
+
+    A reader therefore sees the old file or the new one, never half of one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; results are shared like any other file of the user's.
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes `text` as UTF-8."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Returns what the JSON file holds."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` as indented JSON. Raises ValueError on NaN, which JSON does not have."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_jsonl(path: str | Path) -> list[Row]:
+    """Returns one dictionary a line."""
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
+    """Writes one JSON object a line."""
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    write_text(path, "".join(lines))
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Returns the rows of a Parquet file as dictionaries."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path).to_pylist()
+
+
+def write_rows(path: str | Path, rows: list[Row], schema: "pa.Schema") -> None:
+    """Writes rows as Parquet with exactly the columns and types of `schema`."""
+    import pyarrow as pa
+
+    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+
+
+def write_table(path: str | Path, table: "pa.Table") -> None:
+    """Writes an Arrow table as Parquet."""
+    import pyarrow.parquet as pq
+
+    with written_whole(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def sha256(path: str | Path) -> str:
+    """Returns the file's SHA-256 as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

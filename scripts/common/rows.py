@@ -1,0 +1,75 @@
+"""The columns of every Parquet file that one stage writes and another reads."""
+
+import pyarrow as pa
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+TOKENS = pa.list_(pa.int32())
+
+# results/data/{dataset}/raw.parquet has its source's columns and this one, the source split
+SPLIT_COLUMN = "_split"
+
+# results/data/{dataset}/{split}.parquet
+DEMONSTRATIONS = pa.schema(
+    [("id", pa.string()), ("group", pa.string()), ("prompt", MESSAGES), ("completion", MESSAGES)]
+)
+PREFERENCES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("prompt", MESSAGES),
+        ("chosen", MESSAGES),
+        ("rejected", MESSAGES),
+    ]
+)
+# results/data/{dataset}/dropped.parquet
+DROPPED = pa.schema([("id", pa.string()), ("split", pa.string()), ("reason", pa.string())])
+
+# results/tokens/{tokens}/{split}.parquet
+COMPLETION_TOKENS = pa.schema(
+    [("id", pa.string()), ("prompt_ids", TOKENS), ("completion_ids", TOKENS)]
+)
+PREFERENCE_TOKENS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt_ids", TOKENS),
+        ("chosen_ids", TOKENS),
+        ("rejected_ids", TOKENS),
+    ]
+)
+
+# results/references/{reference}/{split}.parquet; log-probs in nats, summed over the completion
+REFERENCE = pa.schema(
+    [("id", pa.string()), ("chosen_logp", pa.float64()), ("rejected_logp", pa.float64())]
+)
+
+# What evaluation writes for each trial and each base
+COMPLETIONS = pa.schema([("id", pa.string()), ("logp", pa.float64()), ("tokens", pa.int32())])
+PAIRS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("chosen_logp", pa.float64()),
+        ("rejected_logp", pa.float64()),
+        ("reference_chosen_logp", pa.float64()),
+        ("reference_rejected_logp", pa.float64()),
+        ("margin", pa.float64()),
+    ]
+)
+GENERATIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt", pa.string()),
+        ("text", pa.string()),
+        ("tokens", pa.int32()),
+        ("stop", pa.string()),
+    ]
+)
+# What measuring writes: every item of every figure that is sum(score) / sum(weight) over items
+ITEMS = pa.schema(
+    [
+        ("figure", pa.string()),
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("score", pa.float64()),
+        ("weight", pa.float64()),
+    ]
+)

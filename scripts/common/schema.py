@@ -1,0 +1,436 @@
+"""The schema of the configuration: what may stand in a config file, and what it means if left out.
+
+The classes below are the one place where keys, types, ranges and defaults are written down.
+Training keys carry the names of TRL's and PEFT's own arguments, so that a paper's appendix can be
+copied without a dictionary.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from scripts.common.splits import SPLITS, parse_slice
+
+Split = Literal["train", "valid", "test"]
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="lower-case letters, digits and hyphens: it becomes a folder",
+    ),
+]
+Commit = Annotated[
+    str, Field(pattern=r"^([0-9a-f]{40}|main)$", description="a commit of 40 hexadecimal digits")
+]
+
+
+class Closed(BaseModel):
+    """A part of the config: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _tagged(*tags: str) -> Discriminator:
+    """Chooses a union's member by which of `tags` is a key."""
+
+    def tag(value: Any) -> str | None:
+        keys = value if isinstance(value, dict) else type(value).model_fields
+        return next((tag for tag in tags if tag in keys), None)
+
+    return Discriminator(
+        tag,
+        custom_error_type="source",
+        custom_error_message=f"needs one of the keys {', '.join(tags)}",
+    )
+
+
+# ---------------------------------------------------------------------------------------- models
+
+
+class HubModel(Closed):
+    """A repository on the hub, at a commit."""
+
+    hub: str = Field(description="owner/name")
+    revision: Commit
+
+
+class FolderModel(Closed):
+    """A local folder with config.json, safetensors and tokenizer files."""
+
+    folder: Path
+
+
+class DemoModel(Closed):
+    """A small Llama that a rule trains from scratch, with its tokenizer."""
+
+    demo: Path = Field(description="JSON lines of texts to train on")
+    vocab_size: int = Field(1024, ge=300)
+    hidden_size: int = Field(128, ge=8)
+    num_hidden_layers: int = Field(3, ge=1)
+    num_attention_heads: int = Field(4, ge=1)
+    intermediate_size: int = Field(256, ge=8)
+    max_position_embeddings: int = Field(512, ge=16)
+    sequence_length: int = Field(128, ge=16)
+    batch_size: int = Field(8, ge=1)
+    steps: int = Field(1600, ge=1)
+    learning_rate: float = Field(4e-3, gt=0)
+    warmup_steps: int = Field(30, ge=0)
+    seed: int = 0
+
+
+ModelSource = Annotated[
+    Annotated[HubModel, Tag("hub")]
+    | Annotated[FolderModel, Tag("folder")]
+    | Annotated[DemoModel, Tag("demo")],
+    _tagged("hub", "folder", "demo"),
+]
+
+
+class Model(Closed):
+    """A base model, and how its weights are held in memory."""
+
+    source: ModelSource
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: bfloat16 where the GPU has it, else float16; float32 on a CPU"
+    )
+    quantization: Literal["none", "nf4"] = Field(
+        "none", description="nf4: 4-bit NormalFloat with double quantization (bitsandbytes)"
+    )
+
+
+# -------------------------------------------------------------------------------------- datasets
+
+
+class HubData(Closed):
+    """A dataset repository on the hub, at a commit."""
+
+    hub: str = Field(description="owner/name")
+    revision: Commit
+    name: str | None = Field(None, description="the dataset's configuration, where it has several")
+
+
+class FileData(Closed):
+    """Local files, one for each split of the source."""
+
+    file: dict[str, Path] = Field(min_length=1, description="Parquet, JSONL or CSV by source split")
+
+    @field_validator("file")
+    @classmethod
+    def known_format(cls, files: dict[str, Path]) -> dict[str, Path]:
+        for path in files.values():
+            if path.suffix not in (".parquet", ".jsonl", ".csv"):
+                raise ValueError(f"{path.name} is none of .parquet, .jsonl, .csv")
+        return files
+
+
+DataSource = Annotated[
+    Annotated[HubData, Tag("hub")] | Annotated[FileData, Tag("file")], _tagged("hub", "file")
+]
+
+
+def _slice(expression: str) -> str:
+    parse_slice(expression)
+    return expression
+
+
+Slice = Annotated[str, AfterValidator(_slice)]
+
+
+class SourceSplits(Closed):
+    """The source's own splits, whole or sliced: `train`, `train[:5000]`, `train[5000:5500]`."""
+
+    by: Literal["source"] = "source"
+    train: Slice
+    valid: Slice | None = None
+    test: Slice | None = None
+
+
+class FractionSplits(Closed):
+    """A seeded draw: by row, or by group so that one prompt never sits on both sides."""
+
+    by: Literal["row", "group"]
+    source: Slice = Field("train", description="the source split, or a slice of it, to draw from")
+    valid: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
+    test: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def leaves_a_rest(self) -> "FractionSplits":
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid + test is {self.valid + self.test}, which leaves no train")
+        return self
+
+
+class InstructionColumns(Closed):
+    prompt: str = "prompt"
+    completion: str = "completion"
+
+
+class PairColumns(Closed):
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+
+
+class DialogueColumns(Closed):
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+
+
+class DatasetBase(Closed):
+    source: DataSource
+    splits: Annotated[SourceSplits | FractionSplits, Field(discriminator="by")]
+    group: str | None = Field(
+        None, description="the column whose rows belong together; else equal prompts do"
+    )
+    min_characters: int = Field(
+        1, ge=1, description="a row with a shorter completion is dropped (white space stripped)"
+    )
+    expect: dict[Split, int] = Field(
+        default_factory=dict, description="rows a split must have; the run stops when it differs"
+    )
+
+
+class InstructionData(DatasetBase):
+    """SFT rows: a prompt and its completion, as strings."""
+
+    format: Literal["instruction"]
+    columns: InstructionColumns = InstructionColumns()
+
+
+class PairData(DatasetBase):
+    """Preference pairs as strings."""
+
+    format: Literal["pairs"]
+    columns: PairColumns = PairColumns()
+    identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
+
+
+class MessageData(DatasetBase):
+    """Preference pairs as chat messages, lists of {role, content}."""
+
+    format: Literal["messages"]
+    columns: PairColumns = PairColumns()
+    identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
+
+
+class DialogueData(DatasetBase):
+    """Preference pairs as two dialogues in hh-rlhf's form, turns in one string."""
+
+    format: Literal["dialogues"]
+    columns: DialogueColumns = DialogueColumns()
+    response: Literal["last", "first"] = Field(
+        "last",
+        description="last: the last assistant turn answers the dialogue before it; first: all that "
+        "follows the first `Assistant:` is the response",
+    )
+    identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
+
+
+Dataset = Annotated[
+    InstructionData | PairData | MessageData | DialogueData, Field(discriminator="format")
+]
+DEMONSTRATION_FORMATS = ("instruction",)
+
+# ---------------------------------------------------------------------------------------- trials
+
+
+class Lora(Closed):
+    """The adapter, in PEFT's terms (https://huggingface.co/docs/peft, LoraConfig)."""
+
+    r: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    init_lora_weights: Literal[True, "gaussian", "pissa", "olora"] = Field(
+        True, description="true: B is zero and A is Kaiming-uniform; gaussian: A is normal"
+    )
+
+    @field_validator("target_modules")
+    @classmethod
+    def some_module(cls, modules: list[str] | str) -> list[str] | str:
+        if not modules:
+            raise ValueError("an adapter needs at least one module, or all-linear")
+        return modules
+
+
+class Trial(Closed):
+    """What SFT and DPO trials share, in the terms of transformers' TrainingArguments."""
+
+    name: Name
+    lora: Lora = Lora()
+    learning_rate: float = Field(2e-4, gt=0)
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_steps: int | float = Field(0, ge=0, description="steps, or below 1 a share of them")
+    num_train_epochs: float = Field(1, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="instead of num_train_epochs")
+    per_device_train_batch_size: int = Field(8, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    dataloader_drop_last: bool = Field(False, description="leave out the last, partial batch")
+    optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"] = (
+        "adamw_torch"
+    )
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool = False
+    logging_steps: int = Field(10, ge=1)
+    eval_strategy: Literal["no", "epoch", "steps"] = Field(
+        "no", description="when the loss on the phase's valid split is taken while training"
+    )
+    eval_steps: int | None = Field(None, ge=1)
+    load_best_model_at_end: bool = Field(
+        False, description="keep the adapter of the evaluation with the lowest loss"
+    )
+
+    @model_validator(mode="after")
+    def has_effect(self) -> "Trial":
+        if self.max_steps is not None and "num_train_epochs" in self.model_fields_set:
+            raise ValueError("max_steps and num_train_epochs exclude each other")
+        if self.warmup_steps and self.lr_scheduler_type == "constant":
+            raise ValueError("warmup_steps has no effect on a constant schedule")
+        if (self.eval_steps is not None) != (self.eval_strategy == "steps"):
+            raise ValueError("eval_steps goes with eval_strategy: steps, and only with it")
+        if self.load_best_model_at_end and self.eval_strategy == "no":
+            raise ValueError("load_best_model_at_end has no effect with eval_strategy: no")
+        return self
+
+
+class SftTrial(Trial):
+    """One supervised trial (TRL's SFTTrainer)."""
+
+    completion_only_loss: bool = Field(
+        True, description="false: the prompt's tokens count in the loss too"
+    )
+
+
+LossType = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
+
+
+class DpoTrial(Trial):
+    """One preference trial (TRL's DPOTrainer). Its reference is the model that it starts from."""
+
+    SMOOTHED: ClassVar = ("exo_pair", "robust", "aot", "aot_unpaired")
+
+    start: Name | None = Field(
+        None, description="the SFT trial whose merged model is start and reference; else the base"
+    )
+    beta: float = Field(0.1, gt=0)
+    loss_type: LossType = "sigmoid"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    disable_dropout: bool = Field(
+        True, description="TRL's default; it silences lora_dropout too, so say false to have it"
+    )
+
+    @model_validator(mode="after")
+    def objective_uses_its_options(self) -> "DpoTrial":
+        if self.label_smoothing and self.loss_type not in self.SMOOTHED:
+            raise ValueError(
+                f"label_smoothing has no effect on {self.loss_type}; it has on "
+                + ", ".join(self.SMOOTHED)
+            )
+        if self.loss_type == "exo_pair" and not self.label_smoothing:
+            raise ValueError("exo_pair needs a label_smoothing above 0 (its paper: 1e-3)")
+        if self.loss_type == "sft" and "beta" in self.model_fields_set:
+            raise ValueError("beta has no effect on the sft loss")
+        if self.lora.lora_dropout and "disable_dropout" not in self.model_fields_set:
+            raise ValueError(
+                "lora_dropout above 0 needs disable_dropout said: true silences it, false has it"
+            )
+        return self
+
+
+# ----------------------------------------------------------------------------------- experiments
+
+
+class Generate(Closed):
+    """Which prompts every model of the experiment answers, and how."""
+
+    dataset: Name
+    split: Split = "test"
+    limit: int | None = Field(None, ge=1, description="the first so many prompts; else all")
+    max_new_tokens: int = Field(128, ge=1)
+    do_sample: bool = False
+    temperature: float | None = Field(None, gt=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int = Field(0, description="for sampling")
+    batch_size: int = Field(16, ge=1)
+
+    @model_validator(mode="after")
+    def sampling_has_effect(self) -> "Generate":
+        if not self.do_sample and (self.temperature is not None or self.top_p is not None):
+            raise ValueError("temperature and top_p have no effect without do_sample: true")
+        return self
+
+
+class Phase(Closed):
+    dataset: Name
+    train: Split = "train"
+    valid: Split | None = Field(None, description="the split of the loss taken while training")
+    test: Split | None = Field("test", description="the split that the tables report")
+
+
+class SftPhase(Phase):
+    """The supervised trials of an experiment."""
+
+    trials: list[SftTrial] = Field(min_length=1)
+
+
+class DpoPhase(Phase):
+    """The preference trials of an experiment."""
+
+    trials: list[DpoTrial] = Field(min_length=1)
+
+
+class Experiment(Closed):
+    """Trials of one base model on one set of prompts, compared under one evaluation."""
+
+    title: str | None = None
+    model: Name
+    template: str = Field(
+        "chat",
+        description="chat: the tokenizer's own; a name in scripts/lm/templates; or a .jinja file",
+    )
+    max_length: int = Field(1024, ge=8, description="tokens of prompt and completion together")
+    seeds: list[int] = Field([0], min_length=1)
+    scoring_batch_size: int = Field(16, ge=1, description="rows a forward pass when scoring")
+    sft: SftPhase | None = None
+    dpo: DpoPhase | None = None
+    generate: Generate | None = None
+
+    @model_validator(mode="after")
+    def trains_something(self) -> "Experiment":
+        if self.sft is None and self.dpo is None:
+            raise ValueError("has neither sft nor dpo trials")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds holds one seed twice")
+        return self
+
+
+class Config(Closed):
+    """A whole configuration."""
+
+    pathvars: dict[Literal["results", "logs", "benchmarks"], str] = Field(
+        default_factory=dict, description="Snakemake's own: where results, logs, benchmarks go"
+    )
+    models: dict[Name, Model] = Field(min_length=1)
+    datasets: dict[Name, Dataset] = Field(min_length=1)
+    experiments: dict[Name, Experiment] = Field(min_length=1)
+
+
+def splits_of(dataset: DatasetBase) -> list[str]:
+    """Returns the names of the splits that the dataset's rules fill."""
+    return [split for split in SPLITS if split == "train" or getattr(dataset.splits, split)]

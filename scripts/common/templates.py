@@ -1,0 +1,18 @@
+"""Chat templates by name: how messages become text."""
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent.parent / "lm" / "templates"
+TEMPLATES = {path.stem: path for path in sorted(_FOLDER.glob("*.jinja"))}
+
+
+def template_path(template: str) -> Path | None:
+    """Returns the Jinja file of a template's name or path; None for `chat`, the tokenizer's own."""
+    if template == "chat":
+        return None
+    return TEMPLATES.get(template, Path(template))
+
+
+def template_name(template: str) -> str:
+    """Returns the template's name as it stands in paths."""
+    return Path(template).stem if template.endswith(".jinja") else template

@@ -1,0 +1,127 @@
+"""Fetches a dataset's source, its rows untouched.
+
+Takes a hub repository at a commit, or local Parquet, JSONL or CSV files; makes one Parquet file of
+all source splits, with the split in the column `_split`, and a record of where they came from.
+"""
+
+import argparse
+import csv
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import BadInput, run
+from scripts.common.files import sha256, write_json, write_table
+from scripts.common.rows import SPLIT_COLUMN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+def fetch_files(files: dict[str, str]) -> tuple["pa.Table", dict[str, Any]]:
+    """Returns all rows of local files and the record of them.
+
+    Parameters
+    ----------
+    files
+        Path by source split.
+
+    Raises
+    ------
+    BadInput
+        When a file is missing or does not hold what its suffix says.
+    """
+    tables = {split: _read(Path(path)) for split, path in files.items()}
+    record = {
+        "source": "file",
+        "files": [_file_record(Path(path), Path(path).name) for path in files.values()],
+    }
+    return _joined(tables), record | {"rows": {split: t.num_rows for split, t in tables.items()}}
+
+
+def fetch_hub(
+    repository: str, revision: str, name: str | None
+) -> tuple["pa.Table", dict[str, Any]]:
+    """Returns all rows of a dataset repository and the record of them, commit resolved.
+
+    Raises
+    ------
+    BadInput
+        When the repository, the revision or the configuration does not exist.
+    """
+    from datasets import load_dataset
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision))
+    except HfHubHTTPError as error:
+        raise BadInput(f"{repository}@{revision}: {str(error).splitlines()[0]}") from None
+    # The hub's cache names a snapshot's folder by its commit.
+    record = {"source": "hub", "repository": repository, "commit": folder.name, "name": name}
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            splits = load_dataset(str(folder), name=name, cache_dir=cache)
+        except ValueError as error:
+            raise BadInput(f"{repository}@{folder.name}: {str(error).splitlines()[0]}") from None
+        tables = {str(split): data.data.table.combine_chunks() for split, data in splits.items()}
+        joined = _joined(tables)
+        write_back = joined.take(list(range(joined.num_rows)))  # out of the cache's memory map
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    record["files"] = [_file_record(p, p.relative_to(folder).as_posix()) for p in files]
+    return write_back, record | {"rows": {split: t.num_rows for split, t in tables.items()}}
+
+
+def _file_record(path: Path, name: str) -> dict[str, Any]:
+    return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _read(path: Path) -> "pa.Table":
+    """Returns a file's rows; strings stay strings, also where they look like numbers or dates."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        with open(path, encoding="utf-8", newline="") as lines:
+            if path.suffix == ".csv":
+                rows = list(csv.DictReader(lines))
+            else:
+                rows = [json.loads(line) for line in lines if line.strip()]
+        return pa.Table.from_pylist(rows)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (ValueError, AttributeError, pa.ArrowException) as error:
+        raise BadInput(f"{path}: not readable as {path.suffix}: {error}") from None
+
+
+def _joined(tables: dict[str, "pa.Table"]) -> "pa.Table":
+    import pyarrow as pa
+
+    marked = [
+        table.append_column(SPLIT_COLUMN, pa.array([split] * table.num_rows, pa.string()))
+        for split, table in tables.items()
+    ]
+    return pa.concat_tables(marked, promote_options="default").replace_schema_metadata()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes raw.parquet and raw.json."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.data.fetch", description=__doc__)
+    parser.add_argument("--source", type=json.loads, required=True, help="the dataset's source")
+    parser.add_argument("--rows", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument("--record", type=Path, required=True, help="JSON file to write")
+    arguments = parser.parse_args(argv)
+    source = arguments.source
+    if "file" in source:
+        table, record = fetch_files(source["file"])
+    else:
+        table, record = fetch_hub(source["hub"], source["revision"], source["name"])
+    write_table(arguments.rows, table)
+    write_json(arguments.record, record)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,236 @@
+"""Turns a source's rows into canonical ones, and splits them.
+
+Makes {train,valid,test}.parquet (empty where the dataset has no such split) and dropped.parquet,
+in which every row left out stands with its reason.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scripts.common.cli import BadInput, run
+from scripts.common.files import Row, read_rows, write_rows
+from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES, SPLIT_COLUMN
+from scripts.common.splits import SPLITS, parse_slice
+from scripts.data.dialogues import Messages, NotADialogue, split_at_first, split_at_last
+
+
+class Dropped(Exception):
+    """A row that is left out; its text is the reason."""
+
+
+# ------------------------------------------------------------------------------------- formats
+
+
+def demonstration(row: Row, settings: Row) -> Row:
+    """Returns prompt and completion of an instruction row as messages."""
+    columns = settings["columns"]
+    return {
+        "prompt": _said("user", row[columns["prompt"]]),
+        "completion": _said("assistant", row[columns["completion"]]),
+    }
+
+
+def pair_of_strings(row: Row, settings: Row) -> Row:
+    """Returns prompt, chosen and rejected of string columns as messages."""
+    columns = settings["columns"]
+    return {
+        "prompt": _said("user", row[columns["prompt"]]),
+        "chosen": _said("assistant", row[columns["chosen"]]),
+        "rejected": _said("assistant", row[columns["rejected"]]),
+    }
+
+
+def pair_of_messages(row: Row, settings: Row) -> Row:
+    """Returns prompt, chosen and rejected of message columns, checked."""
+    return {role: _messages(row[column]) for role, column in settings["columns"].items()}
+
+
+def pair_of_dialogues(row: Row, settings: Row) -> Row:
+    """Returns two dialogues as their common prompt and the two responses to it."""
+    split = split_at_first if settings["response"] == "first" else split_at_last
+    try:
+        prompt, chosen = split(row[settings["columns"]["chosen"]] or "")
+        other, rejected = split(row[settings["columns"]["rejected"]] or "")
+    except NotADialogue as error:
+        raise Dropped(str(error)) from None
+    if prompt != other:
+        raise Dropped("the two dialogues have different prompts")
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+FORMATS: dict[str, Callable[[Row, Row], Row]] = {
+    "instruction": demonstration,
+    "pairs": pair_of_strings,
+    "messages": pair_of_messages,
+    "dialogues": pair_of_dialogues,
+}
+
+
+def _said(role: str, content: str | None) -> Messages:
+    return [{"role": role, "content": (content or "").strip()}]
+
+
+def _messages(value: Any) -> Messages:
+    try:
+        return [{"role": m["role"], "content": m["content"].strip()} for m in value]
+    except (TypeError, KeyError, AttributeError):
+        raise Dropped("not a list of {role, content}") from None
+
+
+# ------------------------------------------------------------------------------------ cleaning
+
+
+def canonical_rows(raw: list[Row], settings: Row) -> tuple[list[Row], list[Row]]:
+    """Returns the canonical rows, each with its source split and index, and the dropped ones.
+
+    Raises
+    ------
+    BadInput
+        When the source lacks a needed column.
+    """
+    _require_columns(raw, settings)
+    kept, dropped = [], []
+    counts: Counter[str] = Counter()
+    for row in raw:
+        split = row[SPLIT_COLUMN]
+        index, counts[split] = counts[split], counts[split] + 1
+        name = f"{split}-{index}"
+        try:
+            cleaned = FORMATS[settings["format"]](row, settings)
+            _require_content(cleaned, settings)
+        except Dropped as reason:
+            dropped.append({"id": name, "split": split, "index": index, "reason": str(reason)})
+            continue
+        group = _group(row, cleaned, settings)
+        kept.append({"id": name, "group": group, "split": split, "index": index} | cleaned)
+    return kept, dropped
+
+
+def _require_columns(raw: list[Row], settings: Row) -> None:
+    present = list(raw[0]) if raw else []
+    needed = [*settings["columns"].values(), *filter(None, [settings["group"]])]
+    for column in needed:
+        if raw and column not in present:
+            allowed = ", ".join(name for name in present if name != SPLIT_COLUMN)
+            raise BadInput(f"the source has no column {column}; it has: {allowed}")
+
+
+def _require_content(row: Row, settings: Row) -> None:
+    """Raises Dropped for a row from which nothing can be learned."""
+    if not row["prompt"] or not row["prompt"][-1]["content"]:
+        raise Dropped("empty prompt")
+    completions = [row[role] for role in ("completion", "chosen", "rejected") if role in row]
+    for completion in completions:
+        length = len(completion[-1]["content"]) if completion else 0
+        if not length:
+            raise Dropped("empty completion")
+        if length < settings["min_characters"]:
+            raise Dropped(f"completion shorter than {settings['min_characters']} characters")
+    if settings.get("identical") == "drop" and row["chosen"] == row["rejected"]:
+        raise Dropped("identical completions")
+
+
+def _group(row: Row, cleaned: Row, settings: Row) -> str:
+    if settings["group"]:
+        return str(row[settings["group"]])
+    return hashlib.sha256(json.dumps(cleaned["prompt"]).encode()).hexdigest()[:16]
+
+
+# ----------------------------------------------------------------------------------- splitting
+
+
+def split_rows(rows: list[Row], splits: Row) -> dict[str, list[Row]]:
+    """Returns the rows of each split, in the source's order.
+
+    Raises
+    ------
+    BadInput
+        When two splits would share a row.
+    """
+    if splits["by"] == "source":
+        chosen = {split: _sliced(rows, splits[split]) for split in SPLITS}
+        _require_disjoint(chosen)
+        return chosen
+    pool = _sliced(rows, splits["source"])
+    key = "group" if splits["by"] == "group" else "id"
+    sides = _draw(list(dict.fromkeys(row[key] for row in pool)), splits)
+    return {split: [row for row in pool if sides[row[key]] == split] for split in SPLITS}
+
+
+def _sliced(rows: list[Row], expression: str | None) -> list[Row]:
+    """Returns the rows of a slice; it counts the source's rows, dropped ones included."""
+    if expression is None:
+        return []
+    split, start, stop = parse_slice(expression)
+    return [
+        row
+        for row in rows
+        if row["split"] == split
+        and (start is None or row["index"] >= start)
+        and (stop is None or row["index"] < stop)
+    ]
+
+
+def _require_disjoint(splits: dict[str, list[Row]]) -> None:
+    seen: dict[str, str] = {}
+    for split, rows in splits.items():
+        for row in rows:
+            if row["id"] in seen:
+                raise BadInput(f"row {row['id']} is in {seen[row['id']]} and in {split}")
+            seen[row["id"]] = split
+
+
+def _draw(units: list[str], splits: Row) -> dict[str, str]:
+    """Returns the split of each unit, drawn with the seed; fractions are rounded to whole units."""
+    shuffled = units.copy()
+    random.Random(splits["seed"]).shuffle(shuffled)
+    tests = round(splits["test"] * len(units))
+    valids = round(splits["valid"] * len(units))
+    sides = ["test"] * tests + ["valid"] * valids
+    sides += ["train"] * (len(units) - len(sides))
+    return dict(zip(shuffled, sides, strict=True))
+
+
+def _require_counts(splits: dict[str, list[Row]], dropped: list[Row], expect: dict[str, int]) -> None:
+    reasons = Counter(row["reason"] for row in dropped)
+    for split, wanted in expect.items():
+        if len(splits[split]) != wanted:
+            counted = ", ".join(f"{n} × {reason}" for reason, n in reasons.items()) or "none"
+            raise BadInput(
+                f"split {split} has {len(splits[split])} rows, expected {wanted}; "
+                f"dropped: {counted}"
+            )
+
+
+# -------------------------------------------------------------------------------- command line
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the splits and the dropped rows into a folder."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.data.prepare", description=__doc__)
+    parser.add_argument("--dataset", type=json.loads, required=True, help="the resolved dataset")
+    parser.add_argument("--rows", type=Path, required=True, help="raw.parquet")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the Parquet files")
+    arguments = parser.parse_args(argv)
+    settings = arguments.dataset
+
+    rows, dropped = canonical_rows(read_rows(arguments.rows), settings)
+    splits = split_rows(rows, settings["splits"])
+    _require_counts(splits, dropped, settings["expect"])
+    schema = DEMONSTRATIONS if settings["format"] == "instruction" else PREFERENCES
+    for split, members in splits.items():
+        columns = [{name: row[name] for name in schema.names} for row in members]
+        write_rows(arguments.out / f"{split}.parquet", columns, schema)
+    reasons = [{name: row[name] for name in DROPPED.names} for row in dropped]
+    write_rows(arguments.out / "dropped.parquet", reasons, DROPPED)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

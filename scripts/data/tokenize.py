@@ -1,0 +1,184 @@
+"""Turns canonical rows into token ids, once for all trials that use them.
+
+Prompt and completion stand in columns of their own: generation is given exactly the prompt ids that
+training saw. A row whose text would be tokenized differently in one piece is a boundary merge; its
+completion is tokenized behind the prompt's boundary, so that the ids still agree, and counted.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import BadInput, run
+from scripts.common.files import Row, read_rows, write_json, write_rows
+from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+COMPLETIONS = {"demonstrations": ("completion",), "preferences": ("chosen", "rejected")}
+SCHEMAS = {"demonstrations": COMPLETION_TOKENS, "preferences": PREFERENCE_TOKENS}
+QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
+
+
+class Encoder:
+    """Renders messages with a chat template and encodes them."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str | None = None):
+        """Takes the template's text; None is the tokenizer's own.
+
+        Raises
+        ------
+        BadInput
+            When there is no template at all.
+        """
+        if template is None and tokenizer.chat_template is None:
+            raise BadInput("the tokenizer has no chat template; name one with `template:`")
+        self.tokenizer = tokenizer
+        self.template = template
+
+    def render(self, messages: list[Row], prompt: bool) -> str:
+        """Returns the messages as text; a prompt ends where the assistant's answer begins."""
+        return self.tokenizer.apply_chat_template(
+            messages,
+            chat_template=self.template,
+            tokenize=False,
+            add_generation_prompt=prompt,
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of text; special tokens are the template's business."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def split(self, prompt: list[Row], completion: list[Row]) -> tuple[list[int], list[int], bool]:
+        """Returns prompt ids, completion ids, and whether a merge crossed the boundary.
+
+        Raises
+        ------
+        BadInput
+            When the template writes a prompt differently once an answer follows it.
+        """
+        head = self.render(prompt, prompt=True)
+        whole = self.render(prompt + completion, prompt=False)
+        if not whole.startswith(head):
+            raise BadInput(
+                f"the template writes the prompt differently with and without an answer: "
+                f"{head[-40:]!r} is not how {whole[:80]!r} begins"
+            )
+        prompt_ids, ids = self.encode(head), self.encode(whole)
+        if ids[: len(prompt_ids)] == prompt_ids:
+            return prompt_ids, ids[len(prompt_ids) :], False
+        return prompt_ids, self._continuation(whole[len(head) :]), True
+
+    def _continuation(self, text: str) -> list[int]:
+        """Returns the ids of text inside a line of text.
+
+        Encoded on its own, some tokenizers would put a space before it; a new line before it keeps
+        that from happening, and no merge crosses a new line.
+        """
+        anchor = self.encode("\n")
+        ids = self.encode("\n" + text)
+        return ids[len(anchor) :] if ids[: len(anchor)] == anchor else self.encode(text)
+
+
+def tokenize_rows(
+    rows: list[Row], encoder: Encoder, completions: tuple[str, ...], max_length: int
+) -> tuple[list[Row], Row]:
+    """Returns the token rows and the report on them.
+
+    A sequence longer than `max_length` loses the end of its completion; a row whose prompt leaves
+    no room for a completion is dropped.
+    """
+    kept: list[Row] = []
+    dropped: list[Row] = []
+    counts: Counter[str] = Counter()
+    for row in rows:
+        tokens, merged = _encode_row(row, encoder, completions)
+        room = max_length - len(tokens["prompt_ids"])
+        counts["boundary_merges"] += merged
+        counts["second_bos"] += _second_bos(tokens["prompt_ids"], encoder)
+        if room < 1:
+            dropped.append({"id": row["id"], "reason": "the prompt fills max_length"})
+            continue
+        counts["truncated"] += any(len(tokens[f"{c}_ids"]) > room for c in completions)
+        for completion in completions:
+            tokens[f"{completion}_ids"] = tokens[f"{completion}_ids"][:room]
+        kept.append({"id": row["id"], **tokens})
+    report = {
+        "rows": len(kept),
+        "dropped": dropped,
+        **{name: counts[name] for name in ("truncated", "boundary_merges", "second_bos")},
+        "lengths": dict(_lengths(kept, completions)),
+    }
+    return kept, report
+
+
+def _encode_row(
+    row: Row, encoder: Encoder, completions: tuple[str, ...]
+) -> tuple[dict[str, list[int]], bool]:
+    tokens: dict[str, list[int]] = {}
+    merged = False
+    for completion in completions:
+        prompt_ids, ids, crossed = encoder.split(row["prompt"], row[completion])
+        tokens |= {"prompt_ids": prompt_ids, f"{completion}_ids": ids}
+        merged = merged or crossed
+    return tokens, merged
+
+
+def _second_bos(ids: list[int], encoder: Encoder) -> bool:
+    bos = encoder.tokenizer.bos_token_id
+    return bos is not None and ids[:2] == [bos, bos]
+
+
+def _lengths(rows: list[Row], completions: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Yields each column's quantiles of lengths in tokens, and those of whole sequences."""
+    columns = ("prompt", *completions)
+    for column in columns:
+        yield column, _quantiles([len(row[f"{column}_ids"]) for row in rows])
+    totals = [
+        len(row["prompt_ids"]) + len(row[f"{completion}_ids"])
+        for row in rows
+        for completion in completions
+    ]
+    yield "sequence", _quantiles(totals)
+
+
+def _quantiles(lengths: list[int]) -> dict[str, int]:
+    """Returns the nearest-rank quantiles."""
+    ordered = sorted(lengths)
+    if not ordered:
+        return {}
+    return {f"{q:g}": ordered[round(q * (len(ordered) - 1))] for q in QUANTILES}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes {train,valid,test}.parquet and report.json into a folder."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.data.tokenize", description=__doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="canonical splits")
+    parser.add_argument("--model", type=Path, required=True, help="the model's manifest.json")
+    parser.add_argument("--rows", choices=COMPLETIONS, required=True)
+    parser.add_argument("--template", type=Path, help="Jinja file; else the tokenizer's own")
+    parser.add_argument("--max-length", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the token splits")
+    arguments = parser.parse_args(argv)
+
+    from scripts.lm.snapshots import load_tokenizer
+
+    template = arguments.template.read_text(encoding="utf-8") if arguments.template else None
+    encoder = Encoder(load_tokenizer(arguments.model), template)
+    completions = COMPLETIONS[arguments.rows]
+    report = {}
+    for path in arguments.data:
+        rows, report[path.stem] = tokenize_rows(
+            read_rows(path), encoder, completions, arguments.max_length
+        )
+        write_rows(arguments.out / path.name, rows, SCHEMAS[arguments.rows])
+    write_json(arguments.out / "report.json", report)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

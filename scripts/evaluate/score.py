@@ -1,0 +1,148 @@
+"""Scores one model on all that its experiment asks: loads it once, writes rows.
+
+Makes completions.parquet (log-prob of each held-out completion), pairs.parquet (four log-probs a
+pair and the margin) and generations.parquet (one answer a prompt). A file is empty where the
+experiment has nothing of its kind.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import run
+from scripts.common.files import Row, read_rows, write_rows
+from scripts.common.rows import COMPLETIONS, GENERATIONS, PAIRS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def score_completions(
+    model: "PreTrainedModel", rows: list[Row], batch_size: int, pad_token_id: int
+) -> list[Row]:
+    """Returns id, log-prob (nats) and number of tokens of each completion."""
+    from scripts.lm.logprobs import completion_logps
+
+    sequences = [(row["prompt_ids"], row["completion_ids"]) for row in rows]
+    logps = completion_logps(model, sequences, batch_size, pad_token_id)
+    return [
+        {"id": row["id"], "logp": logp, "tokens": len(row["completion_ids"])}
+        for row, logp in zip(rows, logps, strict=True)
+    ]
+
+
+def join_reference(policy: list[Row], reference: list[Row], beta: float) -> list[Row]:
+    """Returns each pair's four log-probs and its implicit reward margin.
+
+    margin = beta * ((chosen - reference chosen) - (rejected - reference rejected)), in nats:
+    Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, section 4.
+    """
+    references = {row["id"]: row for row in reference}
+    rows = []
+    for row in policy:
+        other = references[row["id"]]
+        chosen = row["chosen_logp"] - other["chosen_logp"]
+        rejected = row["rejected_logp"] - other["rejected_logp"]
+        rows.append(
+            {
+                **row,
+                "reference_chosen_logp": other["chosen_logp"],
+                "reference_rejected_logp": other["rejected_logp"],
+                "margin": beta * (chosen - rejected),
+            }
+        )
+    return rows
+
+
+def distinct_prompts(rows: list[Row], limit: int | None) -> list[Row]:
+    """Returns the first row of each prompt, at most `limit` of them."""
+    first: dict[tuple[int, ...], Row] = {}
+    for row in rows:
+        first.setdefault(tuple(row["prompt_ids"]), row)
+    return list(first.values())[:limit]
+
+
+def answer_prompts(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: list[Row],
+    settings: dict[str, Any],
+) -> list[Row]:
+    """Returns id, prompt, text, new tokens and stop reason of one answer a prompt."""
+    from scripts.lm.generation import generate_answers
+
+    prompts = [row["prompt_ids"] for row in rows]
+    answers = generate_answers(model, tokenizer, prompts, settings)
+    return [
+        {
+            "id": row["id"],
+            "prompt": tokenizer.decode(row["prompt_ids"]),
+            "text": answer.text,
+            "tokens": answer.tokens,
+            "stop": answer.stop,
+        }
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Returns the command line's arguments."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate.score", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
+    parser.add_argument("--precision", required=True)
+    parser.add_argument("--quantization", required=True)
+    parser.add_argument(
+        "--adapters", type=Path, nargs="*", default=[], help="all but the last are merged"
+    )
+    parser.add_argument("--batch-size", type=int, required=True, help="sequences a forward pass")
+    parser.add_argument("--completions", type=Path, help="held-out token split of demonstrations")
+    parser.add_argument("--pairs", type=Path, help="held-out token split of pairs")
+    parser.add_argument("--reference", type=Path, help="the reference's log-probs of the pairs")
+    parser.add_argument("--beta", type=float, default=1.0, help="scale of the reward margin")
+    parser.add_argument("--prompts", type=Path, help="token split whose prompts are answered")
+    parser.add_argument("--generate", type=json.loads, help="generation settings")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the Parquet files")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the three files."""
+    arguments = parse_arguments(argv)
+
+    from scripts.lm.devices import pin_threads
+    from scripts.lm.pairs import pair_logps
+    from scripts.lm.snapshots import attach_adapter, load_base, load_tokenizer, merge_adapters
+
+    pin_threads()
+    tokenizer = load_tokenizer(arguments.model)
+    model = load_base(arguments.model, arguments.precision, arguments.quantization)
+    if arguments.adapters:
+        model = merge_adapters(model, arguments.adapters[:-1])
+        model = attach_adapter(model, arguments.adapters[-1])
+
+    batching = (arguments.batch_size, tokenizer.pad_token_id)
+    completions, pairs, generations = [], [], []
+    if arguments.completions:
+        rows = read_rows(arguments.completions)
+        completions = score_completions(model, rows, *batching)
+    if arguments.pairs:
+        reference = read_rows(arguments.reference)
+        # A base is its own reference, whose log-probs are there already.
+        policy = (
+            pair_logps(model, read_rows(arguments.pairs), *batching)
+            if arguments.adapters
+            else reference
+        )
+        pairs = join_reference(policy, reference, arguments.beta)
+    if arguments.prompts:
+        prompts = distinct_prompts(read_rows(arguments.prompts), arguments.generate["limit"])
+        generations = answer_prompts(model, tokenizer, prompts, arguments.generate)
+    write_rows(arguments.out / "completions.parquet", completions, COMPLETIONS)
+    write_rows(arguments.out / "pairs.parquet", pairs, PAIRS)
+    write_rows(arguments.out / "generations.parquet", generations, GENERATIONS)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

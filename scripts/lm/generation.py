@@ -1,0 +1,94 @@
+"""Answers to prompts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote: text without special tokens, new tokens, and `eos` or `length`."""
+
+    text: str
+    tokens: int
+    stop: str
+
+
+def generate_answers(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: list[list[int]],
+    settings: dict[str, Any],
+) -> list[Answer]:
+    """Returns one answer a prompt, in the given order.
+
+    Parameters
+    ----------
+    prompts
+        Token ids.
+    settings
+        max_new_tokens, do_sample, temperature, top_p, seed and batch_size, as in the configuration.
+    """
+    import torch
+
+    torch.manual_seed(settings["seed"])
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
+    answers: dict[int, Answer] = {}
+    ends = _end_ids(model, tokenizer)
+    for start in range(0, len(order), settings["batch_size"]):
+        indices = order[start : start + settings["batch_size"]]
+        new_ids = _generate(model, tokenizer, [prompts[i] for i in indices], settings)
+        for index, ids in zip(indices, new_ids, strict=True):
+            answers[index] = _answer(ids, ends, tokenizer)
+    return [answers[index] for index in range(len(prompts))]
+
+
+def _end_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Returns the ids that end an answer, the model's own and the tokenizer's EOS."""
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    return {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
+
+
+def _generate(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: list[list[int]],
+    settings: dict[str, Any],
+) -> list[list[int]]:
+    import torch
+    from transformers import GenerationConfig
+
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), tokenizer.pad_token_id)
+    attention = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        # Padding stands on the left, so that every answer begins right behind its prompt.
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        attention[row, width - len(prompt) :] = 1
+    sampling = {key: settings[key] for key in ("temperature", "top_p") if settings[key] is not None}
+    config = GenerationConfig(
+        max_new_tokens=settings["max_new_tokens"],
+        do_sample=settings["do_sample"],
+        eos_token_id=sorted(_end_ids(model, tokenizer)),
+        pad_token_id=tokenizer.pad_token_id,
+        **sampling,
+    )
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=attention.to(model.device),
+            generation_config=config,
+        )
+    return output[:, width:].tolist()
+
+
+def _answer(ids: list[int], ends: set[int], tokenizer: "PreTrainedTokenizerBase") -> Answer:
+    # Behind an end token stands padding, which may be the same token.
+    stop = next((place for place, token in enumerate(ids) if token in ends), None)
+    written = ids if stop is None else ids[:stop]
+    text = tokenizer.decode(written, skip_special_tokens=True).strip()
+    return Answer(text, len(written), "length" if stop is None else "eos")

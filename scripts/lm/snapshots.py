@@ -1,0 +1,104 @@
+"""Base models and adapters, loaded without the network and without remote code."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.common.cli import BadInput
+from scripts.common.files import read_json
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def snapshot_folder(manifest: str | Path) -> Path:
+    """Returns the folder of a snapshot; in a manifest it stands relative to the manifest."""
+    return Path(manifest).parent / read_json(manifest)["folder"]
+
+
+def load_tokenizer(manifest: str | Path) -> "PreTrainedTokenizerBase":
+    """Returns the snapshot's tokenizer; where it has no pad token, EOS stands in."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(snapshot_folder(manifest), local_files_only=True)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def weights_dtype(precision: str) -> "torch.dtype":
+    """Returns the dtype that a configured precision means on this machine.
+
+    Raises
+    ------
+    BadInput
+        When the machine cannot compute in it.
+    """
+    import torch
+
+    gpu = torch.cuda.is_available()
+    if precision == "auto":
+        if not gpu:
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if precision == "float16" and not gpu:
+        raise BadInput("precision float16 needs a GPU; on a CPU use auto, float32 or bfloat16")
+    return getattr(torch, precision)
+
+
+def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTrainedModel":
+    """Returns the base model on the GPU where there is one, in evaluation mode.
+
+    Parameters
+    ----------
+    manifest
+        The model's manifest.json.
+    precision, quantization
+        As in the configuration.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    dtype = weights_dtype(precision)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = {"quantization_config": _nf4(dtype)} if quantization == "nf4" else {}
+    return AutoModelForCausalLM.from_pretrained(
+        snapshot_folder(manifest),
+        dtype=dtype,
+        device_map={"": device},
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        **options,
+    ).eval()
+
+
+def _nf4(dtype: "torch.dtype") -> object:
+    """Returns QLoRA's quantization (https://arxiv.org/abs/2305.14314): NF4, doubly quantized."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def merge_adapters(model: "PreTrainedModel", adapters: list[Path]) -> "PreTrainedModel":
+    """Returns the model with each adapter in turn merged into its weights."""
+    from peft import PeftModel
+
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return model
+
+
+def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
+    """Returns the model with a trained adapter beside its weights, as it was trained."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, adapter).eval()

@@ -1,0 +1,59 @@
+"""The command lines of the report: what goes in is the same for all, what comes out differs."""
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.common.files import write_text
+from scripts.report.read import Subject, parse_plan, subjects_of
+from scripts.report.render import Table, csv_text, latex_text, markdown_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
+
+
+def write_table(
+    make: Callable[[list[Subject]], Table], description: str, argv: list[str] | None
+) -> int:
+    """Makes a table and writes its three forms; returns 0.
+
+    Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
+    """
+    arguments = _parse(description, FORMS, argv)
+    table = make(subjects_of(arguments.root, arguments.plan))
+    texts = {form: render(table) for form, render in FORMS.items()}
+    for form, text in texts.items():
+        write_text(getattr(arguments, form), text)
+    return 0
+
+
+def write_figure(
+    draw: Callable[[list[Subject]], "Figure"], description: str, argv: list[str] | None
+) -> int:
+    """Draws a figure and writes it as PDF and PNG; returns 0.
+
+    Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
+    """
+    from scripts.report.style import save, use_style
+
+    arguments = _parse(description, ("pdf", "png"), argv)
+    use_style()
+    save(draw(subjects_of(arguments.root, arguments.plan)), arguments.pdf, arguments.png)
+    return 0
+
+
+def _parse(description: str, forms: Iterable[str], argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, required=True, help="the results folder")
+    parser.add_argument(
+        "--plan", type=parse_plan, required=True,
+        help="JSON list of rows: folder, name, experiment, title, method, seed",
+    )  # fmt: skip
+    for form in forms:
+        parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
+    return parser.parse_args(argv)

@@ -1,0 +1,137 @@
+"""The table of the preference trials: settings, held-out accuracy, and what moved.
+
+    python -m scripts.report.dpo --root results/demo --plan '[{"folder": …}, …]' \\
+        --csv dpo.csv --md dpo.md --tex dpo.tex
+"""
+
+from scripts.common.cli import run
+from scripts.report.columns import (
+    ALPHA,
+    EXPERIMENT,
+    LEARNING_RATE,
+    METHOD_NOTES,
+    MODULES,
+    RANK,
+    SEED,
+    STEPS,
+    TRAIN_LOSS,
+    TRIAL,
+    figure,
+    figure_notes,
+    figure_with_interval,
+    groups,
+    interval,
+    number,
+    sample,
+    seed_note,
+    setting,
+)
+from scripts.report.command import write_table
+from scripts.report.read import BY_GROUP, WILSON, Subject
+from scripts.report.render import FELL, Column, Table, change, decimals, short, shown
+
+
+def _change(subject: Subject, side: str) -> float | None:
+    """Returns how far the log-prob of the chosen or rejected side moved from the reference's."""
+    after = subject.figure(f"{side}_logp").value
+    before = subject.figure(f"reference_{side}_logp").value
+    return None if after is None or before is None else after - before
+
+
+def _chosen_fell(subject: Subject) -> bool | None:
+    moved = _change(subject, "chosen")
+    return None if moved is None else moved < 0
+
+
+def _chosen_change(subject: Subject) -> str:
+    text = shown(_change(subject, "chosen"), change(2))
+    return f"{text} {FELL}" if _chosen_fell(subject) else text
+
+
+def _start(subject: Subject) -> str:
+    """Returns the folder of the SFT trial that is start and reference, or `base`."""
+    return subject.setting("start") or "base"
+
+
+def _start_name(subject: Subject) -> str:
+    return _start(subject).removeprefix("trials/").split("/")[0]
+
+
+def _objective(subject: Subject) -> str:
+    smoothing = subject.setting("trainer", "label_smoothing")
+    name = subject.setting("trainer", "loss_type")
+    return f"{name}, smoothed {short(smoothing)}" if smoothing else name
+
+
+COLUMNS = (
+    EXPERIMENT,
+    TRIAL,
+    SEED,
+    Column("Start", _start_name, ("start",), lambda subject: (_start(subject),), align="l"),
+    RANK,
+    ALPHA,
+    MODULES,
+    LEARNING_RATE,
+    setting("β", "trainer", "beta"),
+    Column(
+        "Objective",
+        text=_objective,
+        names=("loss_type", "label_smoothing"),
+        values=lambda subject: (
+            subject.setting("trainer", "loss_type"),
+            subject.setting("trainer", "label_smoothing"),
+        ),
+        align="l",
+    ),
+    STEPS,
+    TRAIN_LOSS,
+    figure("preference_loss", decimals(3)),
+    figure_with_interval("preference_accuracy", decimals(2), WILSON),
+    interval("preference_accuracy", decimals(2), BY_GROUP),
+    figure("policy_accuracy", decimals(2)),
+    figure("reference_accuracy", decimals(2)),
+    figure("margin", decimals(3)),
+    Column(
+        "Chosen\nchange",
+        text=_chosen_change,
+        names=("chosen_logp_change", "chosen_fell"),
+        values=lambda subject: (_change(subject, "chosen"), _chosen_fell(subject)),
+    ),
+    number("Rejected\nchange", "rejected_logp_change",
+           lambda subject: _change(subject, "rejected"), change(2)),
+    sample("n\npairs", "preference_accuracy"),
+    groups("Groups", "preference_accuracy"),
+)  # fmt: skip
+
+
+def make(subjects: list[Subject]) -> Table:
+    """Returns the table: the DPO trials of every experiment."""
+    rows = [subject for subject in subjects if subject.method == "dpo"]
+    keys = (
+        "preference_loss", "preference_accuracy", "policy_accuracy", "reference_accuracy", "margin",
+    )  # fmt: skip
+    return Table(
+        name="dpo",
+        title="Preference tuning",
+        columns=COLUMNS,
+        rows=rows,
+        notes=[
+            seed_note(rows),
+            "Start is the reference, too.",
+            "Train loss: mean over the run.",
+            *figure_notes(rows, keys),
+            "Change: mean log-prob of the chosen or rejected completions minus the reference's; "
+            f"{FELL} marks chosen completions that became less likely.",
+            METHOD_NOTES[WILSON],
+            METHOD_NOTES[BY_GROUP],
+        ],
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the table as CSV, Markdown and LaTeX; returns 0."""
+    return write_table(make, __doc__, argv)
+
+
+if __name__ == "__main__":
+    run(main)

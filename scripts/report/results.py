@@ -1,0 +1,111 @@
+"""The results of the preference trials in long form: one line a figure and interval.
+
+    python -m scripts.report.results --root results/demo --plan '[{"folder": …}, …]' \\
+        --csv results.csv --md results.md --tex results.tex
+"""
+
+from dataclasses import dataclass
+
+from scripts.common.cli import run
+from scripts.report.columns import (
+    EXPERIMENT,
+    METHOD_NOTES,
+    SEED,
+    TRIAL,
+    figure_notes,
+    seed_note,
+)
+from scripts.report.command import write_table
+from scripts.report.read import BY_GROUP, INTERVALS, LABELS, WILSON, Figure, Subject
+from scripts.report.render import Column, Table, count, decimals, shown, shown_interval
+
+HELD_OUT = ("preference_loss", "preference_accuracy", "margin")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of one trial, with one of its intervals or none."""
+
+    subject: Subject
+    key: str
+    figure: Figure
+    method: str | None
+
+
+def _lines(subject: Subject) -> list[Line]:
+    train_loss = Figure(value=subject.outcome("train_loss"), unit="nats")
+    lines = [Line(subject, "train_loss", train_loss, None)]
+    for key in HELD_OUT:
+        found = subject.figure(key)
+        methods = [method for method in INTERVALS if method in found.intervals]
+        lines += [Line(subject, key, found, method) for method in methods or [None]]
+    return lines
+
+
+def _bounds(line: Line) -> tuple[float | None, float | None]:
+    return (None, None) if line.method is None else line.figure.interval(line.method)
+
+
+COLUMNS = (
+    *(column.over(lambda line: line.subject) for column in (EXPERIMENT, TRIAL, SEED)),
+    Column("Figure", lambda line: LABELS[line.key], ("figure",), lambda line: (line.key,), "l"),
+    Column(
+        "Value",
+        text=lambda line: shown(line.figure.value, decimals(3)),
+        names=("value", "unit"),
+        values=lambda line: (line.figure.value, line.figure.unit or None),
+    ),
+    Column(
+        "Interval",
+        text=lambda line: shown_interval(_bounds(line), decimals(3)),
+        names=("interval_low", "interval_high"),
+        values=_bounds,
+    ),
+    Column(
+        "Interval method",
+        text=lambda line: shown(line.method, INTERVALS.__getitem__),
+        names=("interval_method",),
+        values=lambda line: (line.method,),
+        align="l",
+    ),
+    Column(
+        "n",
+        text=lambda line: shown(line.figure.n, count),
+        names=("n",),
+        values=lambda line: (line.figure.n,),
+    ),
+    Column(
+        "Groups",
+        text=lambda line: shown(line.figure.groups, count),
+        names=("groups",),
+        values=lambda line: (line.figure.groups,),
+    ),
+)
+
+
+def make(subjects: list[Subject]) -> Table:
+    """Returns the table: the published figures of every DPO trial."""
+    trials = [subject for subject in subjects if subject.method == "dpo"]
+    return Table(
+        name="results",
+        title="Results of preference tuning",
+        columns=COLUMNS,
+        rows=[line for subject in trials for line in _lines(subject)],
+        notes=[
+            seed_note(trials),
+            "Train loss: mean over the run; the other figures are held out.",
+            *figure_notes(trials, HELD_OUT),
+            METHOD_NOTES[WILSON],
+            METHOD_NOTES[BY_GROUP],
+        ],
+        stub=3,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the table as CSV, Markdown and LaTeX; returns 0."""
+    return write_table(make, __doc__, argv)
+
+
+if __name__ == "__main__":
+    run(main)

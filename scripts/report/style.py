@@ -1,0 +1,196 @@
+"""One look for all figures: sizes, fonts, colours that differ in grey too, and how to save them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from scripts.common.files import written_whole
+from scripts.report.read import BY_GROUP, LABELS, METHODS, WILSON, Figure, Subject
+from scripts.report.render import DASH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.lines import Line2D
+
+WIDTH = 7.0
+"""Inches: the text of a paper in one column."""
+ROW = 0.21
+"""Inches that one model takes in a figure of rows."""
+
+INK, FAINT = "#333333", "#888888"
+GREY, BLUE, ORANGE = "#4d4d4d", "#0173b2", "#de8f05"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+DASHES = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1, 1)),
+    (0, (3, 1.2, 1, 1.2)),
+    (0, (6, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
+    (0, (2, 1, 4, 1)),
+)
+DOTTED = (0, (1, 2))
+THIN, THICK, PALE = 0.9, 3.6, 0.4
+"""Lines and the opacity of two intervals on one row: the thin one stays visible on the thick."""
+
+
+class Look(NamedTuple):
+    """How one model is drawn."""
+
+    color: str
+    marker: str
+    dashes: str | tuple[int, tuple[float, ...]] = "-"
+
+
+METHOD_LOOKS = {"base": Look(GREY, "D"), "sft": Look(BLUE, "o"), "dpo": Look(ORANGE, "s")}
+
+
+def use_style() -> None:
+    """Sets the backend and the style for every figure that is made after."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import seaborn
+
+    seaborn.set_theme(
+        context="paper",
+        style="ticks",
+        palette="colorblind",
+        font="DejaVu Sans",
+        rc={
+            "font.size": 8,
+            "axes.labelsize": 8,
+            "axes.titlesize": 8.5,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.edgecolor": INK,
+            "axes.linewidth": 0.7,
+            "axes.grid": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "grid.color": "#e3e3e3",
+            "grid.linewidth": 0.6,
+            "xtick.labelsize": 7.5,
+            "ytick.labelsize": 7.5,
+            "xtick.major.width": 0.7,
+            "ytick.major.width": 0.7,
+            "xtick.major.size": 3,
+            "ytick.major.size": 3,
+            "legend.fontsize": 7.5,
+            "legend.frameon": False,
+            "lines.linewidth": 1.3,
+            "lines.markersize": 4.5,
+            "pdf.fonttype": 42,
+            "savefig.dpi": 200,
+        },
+    )
+
+
+def looks(names: list[str]) -> dict[str, Look]:
+    """Returns a look for each name; the first seventy differ, and neighbours differ in grey."""
+    import seaborn
+
+    colors = seaborn.color_palette("colorblind").as_hex()
+    return {
+        name: Look(
+            colors[place % len(colors)],
+            MARKERS[place % len(MARKERS)],
+            DASHES[place % len(DASHES)],
+        )
+        for place, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def canvas(height: float) -> "Canvas":
+    """Returns an empty figure as wide as the text."""
+    from matplotlib.figure import Figure as Canvas
+
+    made = Canvas(figsize=(WIDTH, height), layout="constrained")
+    made.get_layout_engine().set(w_pad=0.06, h_pad=0.05)
+    return made
+
+
+def empty(message: str) -> "Canvas":
+    """Returns a figure that says why there is nothing in it."""
+    blank = canvas(1.0)
+    blank.text(0.5, 0.5, message, ha="center", va="center", color=FAINT)
+    return blank
+
+
+def axis_label(key: str, figures: list[Figure]) -> str:
+    """Returns a figure's label, and its unit below."""
+    unit = next((found.unit for found in figures if found.unit), "")
+    return f"{LABELS[key]}\n({unit})" if unit else LABELS[key]
+
+
+def names_of(subjects: list[Subject]) -> list[str]:
+    """Returns what to call each subject; with its seed where a name has several."""
+    names = [subject.name for subject in subjects]
+    return [
+        f"{subject.name}, seed {subject.seed}" if names.count(subject.name) > 1 else subject.name
+        for subject in subjects
+    ]
+
+
+def draw_rows(axes: "Axes", subjects: list[Subject], key: str) -> None:
+    """Draws a figure of each subject on its own row, first on top, thick and thin intervals.
+
+    A subject without the figure has a dash on its row.
+    """
+    for row, subject in enumerate(subjects):
+        found = subject.figure(key)
+        if found.value is None:
+            _draw_absence(axes, row)
+        else:
+            _draw_figure(axes, row, found, METHOD_LOOKS[subject.method])
+    axes.set_yticks(range(len(subjects)))
+    axes.set_ylim(len(subjects) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def mark(axes: "Axes", value: float, label: str) -> "Line2D":
+    """Draws a vertical line behind the rows and returns it, for the legend."""
+    return axes.axvline(value, color=INK, linewidth=0.8, linestyle=DOTTED, zorder=1, label=label)
+
+
+def row_legend(figure: "Canvas", subjects: list[Subject], *marks: "Line2D") -> None:
+    """Adds a legend above a figure of rows: methods, intervals, and lines that `mark` drew."""
+    from matplotlib.legend_handler import HandlerLine2D
+    from matplotlib.lines import Line2D
+
+    present = {subject.method for subject in subjects}
+    methods = [
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", label=METHODS[method])
+        for method, look in METHOD_LOOKS.items()
+        if method in present
+    ]
+    thin = Line2D([], [], color=GREY, linewidth=THIN, marker="|", label="Wilson interval")
+    thick = Line2D([], [], color=GREY, linewidth=THICK, alpha=PALE, solid_capstyle="butt",
+                   label="interval by group")  # fmt: skip
+    handles = [*methods, thin, thick, *marks]
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles),
+                  handler_map={thin: HandlerLine2D(numpoints=2)})  # fmt: skip
+
+
+def _draw_absence(axes: "Axes", row: int) -> None:
+    place = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
+    axes.text(0.5, row, DASH, color=INK, bbox={"facecolor": "white", "linewidth": 0}, **place)
+
+
+def _draw_figure(axes: "Axes", row: int, found: Figure, look: Look) -> None:
+    low, high = found.interval(BY_GROUP)
+    if low is not None:
+        axes.plot([low, high], [row, row], color=look.color, linewidth=THICK, alpha=PALE,
+                  solid_capstyle="butt")  # fmt: skip
+    low, high = found.interval(WILSON)
+    if low is not None:
+        axes.plot([low, high], [row, row], color=look.color, linewidth=THIN, marker="|")
+    axes.plot([found.value], [row], color=look.color, marker=look.marker)
+
+
+def save(figure: "Canvas", pdf: Path, png: Path) -> None:
+    """Writes a figure as PDF and PNG, both or none, without the date."""
+    with written_whole(pdf) as vector, written_whole(png) as pixels:
+        figure.savefig(vector, format="pdf", metadata={"CreationDate": None})
+        figure.savefig(pixels, format="png", metadata={"Software": None})

@@ -1,0 +1,72 @@
+"""The summary of a whole experiment: base model, supervised trials, preference trials.
+
+    python -m scripts.report.summary --root results/demo --plan '[{"folder": …}, …]' \\
+        --csv summary.csv --md summary.md --tex summary.tex
+"""
+
+from scripts.common.cli import run
+from scripts.report.columns import (
+    EXPERIMENT,
+    METHOD,
+    METHOD_NOTES,
+    SEED,
+    TRIAL,
+    figure,
+    figure_notes,
+    figure_with_interval,
+    sample,
+    seed_note,
+)
+from scripts.report.command import write_table
+from scripts.report.read import BY_GROUP, WILSON, Subject, by_experiment
+from scripts.report.render import Table, decimals
+
+COLUMNS = (
+    EXPERIMENT,
+    TRIAL,
+    METHOD,
+    SEED,
+    figure("bleu", decimals(3)),
+    figure_with_interval("exact_match", decimals(2), WILSON),
+    figure("stop_rate", decimals(2)),
+    figure("generated_tokens", decimals(1)),
+    sample("n\nprompts", "generated_tokens"),
+    figure_with_interval("held_out_loss", decimals(3), BY_GROUP),
+    sample("n\nrows", "held_out_loss"),
+    figure_with_interval("preference_accuracy", decimals(2), WILSON),
+    sample("n\npairs", "preference_accuracy"),
+)
+FIGURES = (
+    "bleu", "exact_match", "stop_rate", "generated_tokens", "held_out_loss", "preference_accuracy",
+)  # fmt: skip
+
+
+def make(subjects: list[Subject]) -> Table:
+    """Returns the table: every model of the experiments that generated text, before and after."""
+    rows = [
+        subject
+        for members in by_experiment(subjects).values()
+        if any(it.figure("generated_tokens").value is not None for it in members)
+        for subject in members
+    ]
+    return Table(
+        name="summary",
+        title="Before and after: base model, supervised and preference tuning",
+        columns=COLUMNS,
+        rows=rows,
+        notes=[
+            seed_note(rows),
+            *figure_notes(rows, FIGURES),
+            METHOD_NOTES[WILSON],
+            METHOD_NOTES[BY_GROUP],
+        ],
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the table as CSV, Markdown and LaTeX; returns 0."""
+    return write_table(make, __doc__, argv)
+
+
+if __name__ == "__main__":
+    run(main)

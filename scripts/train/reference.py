@@ -1,0 +1,38 @@
+"""Computes a reference model's log-probs of preference pairs, once for every trial that uses it."""
+
+import argparse
+from pathlib import Path
+
+from scripts.common.cli import run
+from scripts.common.files import read_rows, write_rows
+from scripts.common.rows import REFERENCE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes one row a pair: id, chosen_logp, rejected_logp."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.train.reference", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
+    parser.add_argument("--precision", required=True)
+    parser.add_argument("--quantization", required=True)
+    parser.add_argument("--start", type=Path, help="adapter to merge: then that is the reference")
+    parser.add_argument("--tokens", type=Path, required=True, help="token split of pairs")
+    parser.add_argument("--batch-size", type=int, required=True, help="sequences a forward pass")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    arguments = parser.parse_args(argv)
+
+    from scripts.lm.devices import pin_threads
+    from scripts.lm.pairs import pair_logps
+    from scripts.lm.snapshots import load_base, load_tokenizer, merge_adapters
+
+    pin_threads()
+    base = load_base(arguments.model, arguments.precision, arguments.quantization)
+    model = merge_adapters(base, [arguments.start] if arguments.start else [])
+    tokenizer = load_tokenizer(arguments.model)
+    rows = read_rows(arguments.tokens)
+    logps = pair_logps(model, rows, arguments.batch_size, tokenizer.pad_token_id)
+    write_rows(arguments.out, logps, REFERENCE)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

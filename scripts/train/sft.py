@@ -1,0 +1,89 @@
+"""Trains one supervised trial: TRL's SFTTrainer on token splits, LoRA through PEFT."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import run
+from scripts.common.files import Row, read_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import SFTTrainer
+
+IGNORED = -100
+
+
+def labelled(row: Row, completion_only: bool) -> Row:
+    """Returns a token row as input ids and labels; the loss passes over ignored labels.
+
+    Labels are given ready-made, because the trainer ignores a completion mask on tokens unless it
+    is told about it twice.
+    """
+    prompt, completion = row["prompt_ids"], row["completion_ids"]
+    head = [IGNORED] * len(prompt) if completion_only else prompt
+    return {"input_ids": prompt + completion, "labels": head + completion}
+
+
+def sft_dataset(rows: list[Row], completion_only: bool) -> "Dataset":
+    """Returns the dataset that SFTTrainer takes: columns input_ids and labels."""
+    from datasets import Dataset
+
+    return Dataset.from_list([labelled(row, completion_only) for row in rows])
+
+
+def sft_trainer(
+    trial: dict[str, Any],
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: list[Row],
+    valid_rows: list[Row] | None,
+    work: Path,
+) -> "SFTTrainer":
+    """Returns a trainer for a model that already carries its adapter."""
+    from trl import SFTConfig, SFTTrainer
+
+    from scripts.train.trials import common_arguments
+
+    dtype = str(model.dtype).removeprefix("torch.")
+    arguments = common_arguments(trial, work, dtype)
+    completion_only = arguments.pop("completion_only_loss")
+    return SFTTrainer(
+        model=model,
+        args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
+        train_dataset=sft_dataset(rows, completion_only),
+        eval_dataset=sft_dataset(valid_rows, completion_only) if valid_rows is not None else None,
+        processing_class=tokenizer,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains and writes the trial's files."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.train.sft", description=__doc__)
+    parser.add_argument("--trial", type=json.loads, required=True, help="the resolved trial")
+    parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
+    parser.add_argument("--tokens", type=Path, required=True, help="token split to train on")
+    parser.add_argument("--valid-tokens", type=Path, help="token split of the loss while training")
+    parser.add_argument("--out", type=Path, required=True, help="the trial's folder")
+    arguments = parser.parse_args(argv)
+
+    from scripts.lm.snapshots import load_base, load_tokenizer, snapshot_folder
+    from scripts.train.trials import add_adapter, make_reproducible, publish, train, work_folder
+
+    trial = arguments.trial
+    make_reproducible(trial["seed"])
+    with work_folder(arguments.out) as work:
+        base = load_base(arguments.model, trial["precision"], trial["quantization"])
+        model = add_adapter(base, trial["lora"], trial["seed"])
+        valid = read_rows(arguments.valid_tokens) if arguments.valid_tokens else None
+        tokenizer = load_tokenizer(arguments.model)
+        rows = read_rows(arguments.tokens)
+        trainer = sft_trainer(trial, model, tokenizer, rows, valid, work)
+        publish(trainer, trial, train(trainer), snapshot_folder(arguments.model), arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,241 @@
+"""The demo's base model: the same bytes each time, a safe chat template, an ordinary snapshot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from scripts.models import demo
+
+CORPUS = Path(__file__).resolve().parents[2] / "demo" / "corpora" / "pretraining.jsonl"
+SETTINGS = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 300,
+    "max_position_embeddings": 64,
+    "steps": 4,
+    "batch_size": 2,
+    "sequence_length": 32,
+    "learning_rate": 0.01,
+    "warmup_steps": 1,
+    "seed": 3,
+}
+TEXTS = [f"Ada has {n} apples. Ben gives Ada 3 more.\n{n} + 3 = {n + 3} apples" for n in range(40)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return demo.train_tokenizer(TEXTS, 300)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in [*TEXTS, "", "\n"]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def snapshot(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(corpus, tmp_path_factory.mktemp("one") / "model")
+
+
+def train(corpus: Path, out: Path, **changes: object) -> Path:
+    """Return the folder of a snapshot made by the command line."""
+    settings = json.dumps(SETTINGS | changes)
+    demo.main(["--corpus", str(corpus), "--model", settings, "--out", str(out)])
+    return out
+
+
+def render(tokenizer: PreTrainedTokenizerFast, messages: list[dict], prompt: bool) -> list[int]:
+    """Return the ids of the rendered messages."""
+    return tokenizer.apply_chat_template(
+        messages, add_generation_prompt=prompt, tokenize=True, return_dict=False
+    )
+
+
+def turns(*contents: str) -> list[dict]:
+    """Return the contents as user and assistant turns by turn."""
+    roles = ("user", "assistant")
+    return [{"role": roles[i % 2], "content": text} for i, text in enumerate(contents)]
+
+
+def test_two_runs_write_the_same_bytes(corpus: Path, snapshot: Path, tmp_path: Path) -> None:
+    torch.manual_seed(99)
+    again = train(corpus, tmp_path / "again")
+    for name in demo.SNAPSHOT:
+        assert (again / name).read_bytes() == (snapshot / name).read_bytes(), name
+
+
+def test_another_seed_gives_other_weights(corpus: Path, snapshot: Path, tmp_path: Path) -> None:
+    other = train(corpus, tmp_path / "other", seed=4) / "model.safetensors"
+    assert other.read_bytes() != (snapshot / "model.safetensors").read_bytes()
+
+
+def test_training_leaves_the_process_as_it_was(tokenizer: PreTrainedTokenizerFast) -> None:
+    def state() -> tuple:
+        return (
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.get_rng_state().tolist(),
+        )
+
+    before = state()
+    demo.pretrain(demo.ModelSettings(**SETTINGS), demo.pack(TEXTS, tokenizer, 32), tokenizer)
+    assert state() == before
+
+
+def test_training_lowers_the_loss(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = demo.pack(TEXTS, tokenizer, 32)
+    losses = []
+    for steps in (1, 60):
+        settings = demo.ModelSettings(**SETTINGS | {"steps": steps, "warmup_steps": 0})
+        model = demo.pretrain(settings, rows, tokenizer)
+        with torch.no_grad():
+            losses.append(model(input_ids=rows, labels=rows).loss.item())
+    assert losses[1] < losses[0] - 1
+
+
+def test_snapshot_is_whole_and_holds_nothing_else(snapshot: Path) -> None:
+    assert sorted(path.name for path in snapshot.iterdir()) == sorted(demo.SNAPSHOT)
+
+
+def test_snapshot_loads_and_generates_greedily(snapshot: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(snapshot, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(snapshot, local_files_only=True)
+    assert model.dtype == torch.float32
+    assert model.get_input_embeddings().weight.shape == (len(tokenizer), SETTINGS["hidden_size"])
+    assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
+    assert tokenizer.model_max_length == SETTINGS["max_position_embeddings"]
+    settings = model.generation_config
+    assert settings.do_sample is False
+    assert settings.eos_token_id == tokenizer.eos_token_id
+    assert settings.pad_token_id == tokenizer.pad_token_id
+    ids = torch.tensor([render(tokenizer, turns("Ada has 3 apples."), prompt=True)])
+    first, second = (model.generate(ids, max_new_tokens=5) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_snapshot_keeps_the_chat_template(snapshot: Path) -> None:
+    template = (snapshot / "chat_template.jinja").read_text(encoding="utf-8")
+    assert template.strip() == demo.CHAT_TEMPLATE.read_text(encoding="utf-8").strip()
+
+
+@pytest.mark.parametrize("text", [*TEXTS[:2], " two  spaces\n\n\tand tabs ", "Grüße, 東京 🙂", ""])
+def test_tokenizer_round_trip(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_tokenizer_adds_no_special_tokens_by_itself(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert not set(tokenizer("Ada has 3 apples.")["input_ids"]) & set(tokenizer.all_special_ids)
+
+
+@pytest.mark.parametrize("completion", ["12", " 12", "\n\n#### 12", "Ada", "", "."])
+@pytest.mark.parametrize("prompt", ["How many?", "How many? ", "How many?\n", "9", ""])
+def test_prompt_is_a_prefix_in_ids(
+    tokenizer: PreTrainedTokenizerFast, prompt: str, completion: str
+) -> None:
+    head = render(tokenizer, turns(prompt), prompt=True)
+    whole = render(tokenizer, turns(prompt, completion), prompt=False)
+    assert whole[: len(head)] == head
+    assert whole[len(head) :] == [*tokenizer(completion)["input_ids"], tokenizer.eos_token_id]
+
+
+def test_template_renders_every_role(tokenizer: PreTrainedTokenizerFast) -> None:
+    messages = [{"role": "system", "content": "S"}, *turns("a", "b", "c", "d")]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert text == "<s><|system|>S<|user|>a<|assistant|>b</s><|user|>c<|assistant|>d</s>"
+
+
+def test_template_refuses_an_unknown_role(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(Exception, match="unknown role: tool"):
+        tokenizer.apply_chat_template([{"role": "tool", "content": "x"}], tokenize=False)
+
+
+def test_corpus_writes_its_chats_as_the_template_does(tokenizer: PreTrainedTokenizerFast) -> None:
+    chats = [text for text in demo.read_texts(CORPUS) if text.startswith("<|user|>")]
+    assert {text.count("<|user|>") for text in chats} == {1, 2}
+    for text in chats:
+        parts = text.replace("</s>", "").replace("<|assistant|>", "<|user|>").split("<|user|>")
+        rendered = tokenizer.apply_chat_template(turns(*parts[1:]), tokenize=False)
+        assert rendered == f"<s>{text}</s>"
+
+
+def test_packing_separates_the_texts(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = demo.pack(["ab", "c"], tokenizer, 3)
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    stream = [bos, *tokenizer("ab")["input_ids"], eos, bos, *tokenizer("c")["input_ids"], eos]
+    assert rows.flatten().tolist() == stream[: len(stream) // 3 * 3]
+    with pytest.raises(ValueError, match="do not fill one row"):
+        demo.pack(["ab"], tokenizer, 100)
+
+
+def test_batches_show_every_row_before_any_comes_again() -> None:
+    settings = demo.ModelSettings(**SETTINGS | {"steps": 7, "batch_size": 3})
+    seen = torch.cat(list(demo.batches(torch.arange(7), settings))).tolist()
+    assert len(seen) == 21
+    for start in (0, 7, 14):
+        assert sorted(seen[start : start + 7]) == list(range(7))
+
+
+def test_rate_warms_up_and_falls() -> None:
+    settings = demo.ModelSettings(**SETTINGS | {"steps": 10, "warmup_steps": 4})
+    rates = [demo.rate(step, settings) for step in range(10)]
+    assert max(rates) == rates[3] == rates[4] == settings.learning_rate
+    assert rates[:4] == sorted(rates[:4])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert 0 < rates[-1] < settings.learning_rate / 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"step": 4}, "unknown model settings: step"),
+        ({"steps": 0}, "steps: 0 is too small"),
+        ({"steps": 1.5}, "steps: expected a whole number"),
+        ({"steps": True}, "steps: expected a whole number"),
+        ({"learning_rate": "high"}, "learning_rate: expected a number"),
+        ({"num_attention_heads": 3}, "hidden_size"),
+        ({"sequence_length": 65}, "sequence_length"),
+        ({"warmup_steps": 4}, "warmup_steps"),
+    ],
+)
+def test_settings_are_checked(changes: dict, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        demo.read_settings(json.dumps(SETTINGS | changes))
+
+
+def test_missing_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="missing model settings: seed, steps"):
+        demo.read_settings(
+            json.dumps({k: v for k, v in SETTINGS.items() if k not in ("seed", "steps")})
+        )
+
+
+def test_a_vocabulary_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 262"):
+        demo.train_tokenizer(TEXTS, 261)
+
+
+def test_bad_arguments_end_with_a_message(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text('{"text": " "}\n')
+    for bad_corpus, settings in ((empty, json.dumps(SETTINGS)), (corpus, "{}"), (corpus, "{")):
+        with pytest.raises(SystemExit):
+            demo.main(["--corpus", str(bad_corpus), "--model", settings, "--out", str(tmp_path)])
+    complaints = capsys.readouterr().err
+    assert "no text at all" in complaints
+    assert "missing model settings" in complaints
