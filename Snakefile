@@ -1,7 +1,7 @@
 """prefmake: preference-tuning experiments from raw data to the tables and figures of a paper.
 
-    snakemake --cores 1 --resources gpu=1                        # config.yaml
-    snakemake --workflow-profile profiles/demo                   # the embedded default, no GPU
+snakemake --cores 1 --resources gpu=1                        # config.yaml
+snakemake --workflow-profile profiles/demo                   # the embedded default, no GPU
 """
 
 import shlex

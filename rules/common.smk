@@ -7,6 +7,7 @@ under the names that stand in paths.
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -164,19 +165,6 @@ def identity(folder):
     return {key: subject[key] for key in ("name", "experiment", "method", "seed")}
 
 
-def reported():
-    """Returns every base and trial in the order of the configuration, as reports are given them."""
-    experiments = [base["experiment"] for base in PLAN.bases.values()]
-    subjects = sorted(
-        (PLAN.bases | PLAN.trials).items(),
-        key=lambda item: experiments.index(item[1]["experiment"]),
-    )
-    return [
-        {"folder": folder, "title": subject["title"], **identity(folder)}
-        for folder, subject in subjects
-    ]
-
-
 def options(input, **names):
     """Returns command line options for those inputs that this job has, quoted.
 
@@ -192,3 +180,57 @@ def options(input, **names):
             files = list(dict.fromkeys(str(Path(file).parent) for file in files))
         words += [f"--{option.replace('_', '-')}", *files]
     return shlex.join(words)
+
+
+# ------------------------------------------------------------------------------------------ reports
+
+
+@cache
+def reported(*methods):
+    """Returns the bases and trials of some methods, experiment by experiment."""
+    subjects = (PLAN.bases | PLAN.trials).items()
+    return [
+        {"folder": folder, "title": subject["title"], **identity(folder)}
+        for base in PLAN.bases.values()
+        for folder, subject in subjects
+        if subject["experiment"] == base["experiment"] and subject["method"] in methods
+    ]
+
+
+def table_rows():
+    """Returns what stands in each table; one without trials of its kind is not made."""
+    return {
+        "sft": reported("base", "sft") if reported("sft") else [],
+        "dpo": reported("dpo"),
+        "summary": reported("base", "sft", "dpo"),
+        "results": reported("dpo"),
+    }
+
+
+def figure_rows():
+    """Returns what is drawn in each figure; one without trials of its kind is not made."""
+    return {
+        "curves": reported("sft", "dpo"),
+        "accuracy": reported("dpo"),
+        "before_after": reported("base", "sft", "dpo"),
+    }
+
+
+def tables():
+    names = [name for name, rows in table_rows().items() if rows]
+    return expand("<results>/tables/{table}.{kind}", table=names, kind=["csv", "md", "tex"])
+
+
+def figures():
+    names = [name for name, rows in figure_rows().items() if rows]
+    return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png"])
+
+
+def reported_files(rows):
+    """Returns the files that a table or figure of these bases and trials reads."""
+    trained = [row["folder"] for row in rows if row["method"] != "base"]
+    records = ("trial.json", "train.json", "history.jsonl")
+    return [
+        *(f"<results>/{row['folder']}/metrics.json" for row in rows),
+        *(f"<results>/{folder}/{record}" for folder in trained for record in records),
+    ]

@@ -11,10 +11,6 @@ rule fetch_dataset:
     output:
         rows="<results>/data/{dataset}/raw.parquet",
         record="<results>/data/{dataset}/raw.json",
-    params:
-        source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]["source"]),
-        code=code_digest("scripts/data/fetch.py"),
-        env=env_digest("data"),
     log:
         "<logs>/data/{dataset}/fetch.log",
     benchmark:
@@ -22,6 +18,10 @@ rule fetch_dataset:
     retries: 3
     conda:
         "../envs/data.yaml"
+    params:
+        source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]["source"]),
+        code=code_digest("scripts/data/fetch.py"),
+        env=env_digest("data"),
     shell:
         "HF_HUB_OFFLINE=0 python -m scripts.data.fetch --source {params.source:q}"
         " --rows {output.rows:q} --record {output.record:q} 2> {log:q}"
@@ -34,6 +34,12 @@ rule prepare_dataset:
     output:
         splits=expand("<results>/data/{{dataset}}/{split}.parquet", split=SPLITS),
         dropped="<results>/data/{dataset}/dropped.parquet",
+    log:
+        "<logs>/data/{dataset}/prepare.log",
+    benchmark:
+        "<benchmarks>/data/{dataset}/prepare.tsv"
+    conda:
+        "../envs/data.yaml"
     params:
         dataset=lambda wildcards: as_json(
             without(PLAN.datasets[wildcards.dataset], "source", "name")
@@ -41,12 +47,6 @@ rule prepare_dataset:
         out=subpath(output.dropped, parent=True),
         code=code_digest("scripts/data/prepare.py"),
         env=env_digest("data"),
-    log:
-        "<logs>/data/{dataset}/prepare.log",
-    benchmark:
-        "<benchmarks>/data/{dataset}/prepare.tsv"
-    conda:
-        "../envs/data.yaml"
     shell:
         "python -m scripts.data.prepare --dataset {params.dataset:q}"
         " --rows {input:q} --out {params.out:q} 2> {log:q}"
@@ -59,6 +59,12 @@ rule tokenize:
     output:
         splits=expand("<results>/tokens/{{tokens}}/{split}.parquet", split=SPLITS),
         report="<results>/tokens/{tokens}/report.json",
+    log:
+        "<logs>/tokens/{tokens}.log",
+    benchmark:
+        "<benchmarks>/tokens/{tokens}.tsv"
+    conda:
+        "../envs/data.yaml"
     params:
         rows=lambda wildcards: PLAN.tokens[wildcards.tokens]["rows"],
         max_length=lambda wildcards: PLAN.tokens[wildcards.tokens]["max_length"],
@@ -66,12 +72,6 @@ rule tokenize:
         out=subpath(output.report, parent=True),
         code=code_digest("scripts/data/tokenize.py"),
         env=env_digest("data"),
-    log:
-        "<logs>/tokens/{tokens}.log",
-    benchmark:
-        "<benchmarks>/tokens/{tokens}.tsv"
-    conda:
-        "../envs/data.yaml"
     shell:
         "python -m scripts.data.tokenize --data {input.data:q} --model {input.model:q}"
         " --rows {params.rows} --max-length {params.max_length} {params.template}"

@@ -14,6 +14,14 @@ rule score:
         completions="<results>/{subject}/completions.parquet",
         pairs="<results>/{subject}/pairs.parquet",
         generations="<results>/{subject}/generations.parquet",
+    log:
+        "<logs>/{subject}/score.log",
+    benchmark:
+        "<benchmarks>/{subject}/score.tsv"
+    conda:
+        "../envs/evaluate.yaml"
+    resources:
+        gpu=1,
     params:
         settings=lambda wildcards: score_settings(wildcards),
         files=lambda wildcards, input: options(
@@ -27,14 +35,6 @@ rule score:
         out=subpath(output.pairs, parent=True),
         code=code_digest("scripts/evaluate/score.py"),
         env=env_digest("evaluate"),
-    log:
-        "<logs>/{subject}/score.log",
-    benchmark:
-        "<benchmarks>/{subject}/score.tsv"
-    resources:
-        gpu=1,
-    conda:
-        "../envs/evaluate.yaml"
     shell:
         "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
         " {params.files} --out {params.out:q} 2> {log:q}"
@@ -47,6 +47,12 @@ rule measure:
     output:
         metrics="<results>/{subject}/metrics.json",
         scores="<results>/{subject}/items.parquet",
+    log:
+        "<logs>/{subject}/measure.log",
+    benchmark:
+        "<benchmarks>/{subject}/measure.tsv"
+    conda:
+        "../envs/evaluate.yaml"
     params:
         subject=lambda wildcards: as_json(identity(wildcards.subject)),
         files=lambda wildcards, input: options(
@@ -60,12 +66,6 @@ rule measure:
         ),
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
-    log:
-        "<logs>/{subject}/measure.log",
-    benchmark:
-        "<benchmarks>/{subject}/measure.tsv"
-    conda:
-        "../envs/evaluate.yaml"
     shell:
         "python -m scripts.evaluate.measure --subject {params.subject:q} {params.files}"
         " --metrics {output.metrics:q} --items {output.scores:q} 2> {log:q}"

@@ -8,19 +8,19 @@ rule fetch_model:
     """A pinned snapshot, each file with its digest."""
     output:
         "<results>/models/{model}/manifest.json",
-    wildcard_constraints:
-        model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
-    params:
-        source=lambda wildcards: as_json(PLAN.models[wildcards.model]["source"]),
-        code=code_digest("scripts/models/fetch.py"),
-        env=env_digest("data"),
     log:
         "<logs>/models/{model}.log",
     benchmark:
         "<benchmarks>/models/{model}.tsv"
+    wildcard_constraints:
+        model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
     conda:
         "../envs/data.yaml"
+    params:
+        source=lambda wildcards: as_json(PLAN.models[wildcards.model]["source"]),
+        code=code_digest("scripts/models/fetch.py"),
+        env=env_digest("data"),
     shell:
         "HF_HUB_OFFLINE=0 python -m scripts.models.fetch --source {params.source:q}"
         " --manifest {output:q} 2> {log:q}"
@@ -32,20 +32,20 @@ rule train_demo_model:
         lambda wildcards: PLAN.models[wildcards.model]["source"]["demo"],
     output:
         "<results>/models/{model}/manifest.json",
+    log:
+        "<logs>/models/{model}.log",
+    benchmark:
+        "<benchmarks>/models/{model}.tsv"
     wildcard_constraints:
         model=only(PLAN.models_from("demo")),
+    conda:
+        "../envs/train.yaml"
     params:
         model=lambda wildcards: as_json(without(PLAN.models[wildcards.model]["source"], "demo")),
         snapshot=lambda wildcards, output: Path(output[0]).with_name("snapshot"),
         origin=as_json({"source": "demo"}),
         code=[code_digest(f"scripts/models/{module}.py") for module in ("demo", "manifest")],
         env=env_digest("train"),
-    log:
-        "<logs>/models/{model}.log",
-    benchmark:
-        "<benchmarks>/models/{model}.tsv"
-    conda:
-        "../envs/train.yaml"
     shell:
         "python -m scripts.models.demo --corpus {input:q} --model {params.model:q}"
         " --out {params.snapshot:q} 2> {log:q}"

@@ -10,6 +10,14 @@ rule reference:
         unpack(reference_inputs),
     output:
         "<results>/references/{reference}/{split}.parquet",
+    log:
+        "<logs>/references/{reference}/{split}.log",
+    benchmark:
+        "<benchmarks>/references/{reference}/{split}.tsv"
+    conda:
+        "../envs/train.yaml"
+    resources:
+        gpu=1,
     params:
         precision=lambda wildcards: model_of(wildcards)["precision"],
         quantization=lambda wildcards: model_of(wildcards)["quantization"],
@@ -17,14 +25,6 @@ rule reference:
         start=lambda wildcards, input: options(input, start="start"),
         code=code_digest("scripts/train/reference.py"),
         env=env_digest("train"),
-    log:
-        "<logs>/references/{reference}/{split}.log",
-    benchmark:
-        "<benchmarks>/references/{reference}/{split}.tsv"
-    resources:
-        gpu=1,
-    conda:
-        "../envs/train.yaml"
     shell:
         "python -m scripts.train.reference --model {input.model:q} {params.start}"
         " --precision {params.precision} --quantization {params.quantization}"
@@ -40,24 +40,22 @@ rule train_sft:
         trial="<results>/trials/{trial}/seed-{seed}/trial.json",
         run="<results>/trials/{trial}/seed-{seed}/train.json",
         history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
-    wildcard_constraints:
-        trial=only(PLAN.trial_names("sft")),
-    params:
-        trial=lambda wildcards: as_json(training(wildcards)),
-        valid=lambda wildcards, input: options(
-            input, valid_tokens="valid_tokens"
-        ),
-        out=subpath(output.trial, parent=True),
-        code=code_digest("scripts/train/sft.py"),
-        env=env_digest("train"),
     log:
         "<logs>/trials/{trial}/seed-{seed}/train.log",
     benchmark:
         "<benchmarks>/trials/{trial}/seed-{seed}/train.tsv"
-    resources:
-        gpu=1,
+    wildcard_constraints:
+        trial=only(PLAN.trial_names("sft")),
     conda:
         "../envs/train.yaml"
+    resources:
+        gpu=1,
+    params:
+        trial=lambda wildcards: as_json(training(wildcards)),
+        valid=lambda wildcards, input: options(input, valid_tokens="valid_tokens"),
+        out=subpath(output.trial, parent=True),
+        code=code_digest("scripts/train/sft.py"),
+        env=env_digest("train"),
     shell:
         "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
         " --tokens {input.tokens:q} {params.valid} --out {params.out:q} 2> {log:q}"
@@ -72,25 +70,28 @@ rule train_dpo:
         trial="<results>/trials/{trial}/seed-{seed}/trial.json",
         run="<results>/trials/{trial}/seed-{seed}/train.json",
         history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
-    wildcard_constraints:
-        trial=only(PLAN.trial_names("dpo")),
-    params:
-        trial=lambda wildcards: as_json(training(wildcards)),
-        others=lambda wildcards, input: options(
-            input, start="start", reference="reference",
-            valid_tokens="valid_tokens", valid_reference="valid_reference"
-        ),
-        out=subpath(output.trial, parent=True),
-        code=code_digest("scripts/train/dpo.py"),
-        env=env_digest("train"),
     log:
         "<logs>/trials/{trial}/seed-{seed}/train.log",
     benchmark:
         "<benchmarks>/trials/{trial}/seed-{seed}/train.tsv"
-    resources:
-        gpu=1,
+    wildcard_constraints:
+        trial=only(PLAN.trial_names("dpo")),
     conda:
         "../envs/train.yaml"
+    resources:
+        gpu=1,
+    params:
+        trial=lambda wildcards: as_json(training(wildcards)),
+        others=lambda wildcards, input: options(
+            input,
+            start="start",
+            reference="reference",
+            valid_tokens="valid_tokens",
+            valid_reference="valid_reference",
+        ),
+        out=subpath(output.trial, parent=True),
+        code=code_digest("scripts/train/dpo.py"),
+        env=env_digest("train"),
     shell:
         "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
         " --tokens {input.tokens:q} {params.others} --out {params.out:q} 2> {log:q}"

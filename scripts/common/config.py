@@ -123,11 +123,13 @@ def _describe(error: ValidationError, merged: ConfigFile) -> list[Problem]:
     """Returns one problem for each place, in the order in which they were found."""
     found: dict[str, Problem] = {}
     for item in error.errors(include_url=False):
-        path = merged.visible(item["loc"])
+        location = tuple(part for part in item["loc"] if part != "[key]")
+        path = merged.visible(location)
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             text = f"unknown key; allowed: {', '.join(_allowed(item['loc'][:-1]))}"
         elif item["type"] == "missing":
+            path = (*merged.visible(location[:-1]), location[-1])
             text = "is missing"
         elif item["type"] == "too_short":
             text = "is empty; at least one is needed"

@@ -31,7 +31,7 @@ def describe_fields(config: type[BaseModel]) -> str:
 
 
 def values_of(rule: dict[str, Any]) -> dict[str, Any]:
-    """Returns the rule of a mapping's values, whatever constrains its keys; empty if it has none."""
+    """Returns the rule of a mapping's values, whatever its keys; empty where it has none."""
     patterns = rule.get("patternProperties", {})
     return next(iter(patterns.values()), None) or rule.get("additionalProperties") or {}
 

@@ -66,13 +66,12 @@ class ConfigFile:
         """
         path: Location = ()
         for index, part in enumerate(location):
-            last = index == len(location) - 1
             below = (*path, part)
-            known = below in self.origins or self._from_defaults(below) is not None
+            last = index == len(location) - 1
             # A tag may be a key too, as in `source: {hub: …}`; but nothing lies below a scalar.
-            if last or (known and self.get(below) is None) or isinstance(
-                self.get(below), (dict, list)
-            ):
+            scalar = self.get(below) is not None and not isinstance(self.get(below), (dict, list))
+            known = below in self.origins or self._from_defaults(below) is not None
+            if known and (last or not scalar):
                 path = below
         if path not in self.origins:
             defaults = self._from_defaults(path)

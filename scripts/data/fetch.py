@@ -18,6 +18,7 @@ from scripts.common.rows import SPLIT_COLUMN
 if TYPE_CHECKING:
     import pyarrow as pa
 
+
 def fetch_files(files: dict[str, str]) -> tuple["pa.Table", dict[str, Any]]:
     """Returns all rows of local files and the record of them.
 

@@ -197,7 +197,9 @@ def _draw(units: list[str], splits: Row) -> dict[str, str]:
     return dict(zip(shuffled, sides, strict=True))
 
 
-def _require_counts(splits: dict[str, list[Row]], dropped: list[Row], expect: dict[str, int]) -> None:
+def _require_counts(
+    splits: dict[str, list[Row]], dropped: list[Row], expect: dict[str, int]
+) -> None:
     reasons = Counter(row["reason"] for row in dropped)
     for split, wanted in expect.items():
         if len(splits[split]) != wanted:

@@ -6,7 +6,6 @@ completion is tokenized behind the prompt's boundary, so that the ids still agre
 """
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

@@ -174,9 +174,7 @@ def generation_figures(
             lambda row: row["stop"] == "eos",
             share=True,
         ),
-        figure(
-            "generated_tokens", "tokens", "new tokens of an answer", lambda row: row["tokens"]
-        ),
+        figure("generated_tokens", "tokens", "new tokens of an answer", lambda row: row["tokens"]),
     ]
     numbers = {row["id"]: final_number(answers.get(row["id"], "")) for row in rows}
     if None not in numbers.values():
@@ -253,7 +251,9 @@ def main(argv: list[str] | None = None) -> int:
         summaries["bleu"] = bleu_summary(generations, groups_of(prompts), answers)
     write_json(arguments.metrics, {**arguments.subject, "figures": summaries})
     items = [
-        {"figure": figure.name, "weight": 1.0, **item} for figure in figures for item in figure.items
+        {"figure": figure.name, "weight": 1.0, **item}
+        for figure in figures
+        for item in figure.items
     ]
     write_rows(arguments.items, items, ITEMS)
     return 0

@@ -40,9 +40,7 @@ def _batches_by_length(sequences: list[Sequence], batch_size: int) -> Iterator[l
         yield order[start : start + batch_size]
 
 
-def _batch_logps(
-    model: "PreTrainedModel", batch: list[Sequence], pad_token_id: int
-) -> list[float]:
+def _batch_logps(model: "PreTrainedModel", batch: list[Sequence], pad_token_id: int) -> list[float]:
     import torch
 
     width = max(len(prompt) + len(completion) for prompt, completion in batch)

@@ -30,9 +30,7 @@ def fetch_hub(repository: str, revision: str, folder: Path) -> dict[str, Any]:
 
     try:
         commit = HfApi().model_info(repository, revision=revision).sha
-        snapshot_download(
-            repository, revision=commit, local_dir=folder, allow_patterns=PATTERNS
-        )
+        snapshot_download(repository, revision=commit, local_dir=folder, allow_patterns=PATTERNS)
     except HfHubHTTPError as error:
         raise BadInput(f"{repository}@{revision}: {str(error).splitlines()[0]}") from None
     return {"source": "hub", "repository": repository, "commit": commit}

@@ -227,6 +227,6 @@ def _where(texts: list[tuple[str, str]]) -> str:
 
 
 def _size(found: Figure) -> str:
-    if found.groups is None:
+    if found.groups in (None, found.n):
         return f"n = {shown(found.n, count)}"
     return f"n = {shown(found.n, count)} in {count(found.groups)} groups"

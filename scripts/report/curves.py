@@ -21,6 +21,9 @@ PANEL, ENTRY = 2.2, 0.165
 ENTRIES = 20
 """So many trials stand in one column of a legend."""
 
+HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.1, "markersize": 5.5, "zorder": 3}
+"""Markers that can be seen where several lie on one another."""
+
 LOSSES = {"sft": "Loss (nats per token)", "dpo": "Loss (mean over pairs)"}
 LN_2 = ("sigmoid", "sigmoid_norm", "robust")
 """The objectives whose loss is ln 2 while the policy is still its reference."""
@@ -76,7 +79,7 @@ def _draw_training(axes: "Axes", trial: Subject, look: Look) -> None:
 
 def _draw_evaluations(axes: "Axes", trial: Subject, look: Look) -> None:
     axes.plot(*_coordinates(trial.history("eval_loss")), linestyle="", marker=look.marker,
-              color=look.color, markeredgecolor="white", markeredgewidth=0.6, zorder=3)  # fmt: skip
+              color=look.color, **HOLLOW)  # fmt: skip
 
 
 def _coordinates(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
@@ -106,7 +109,8 @@ def _draw_legend(axes: "Axes", trials: list[Subject], styles: dict[str, Look]) -
             linestyle=look.dashes,
             label=name,
             marker=look.marker if name in evaluated else "",
-        )  # fmt: skip
+            **HOLLOW,
+        )
         for name, look in styles.items()
     ]
     title = "Line: training\nMarker: validation" if evaluated else "Line: training"

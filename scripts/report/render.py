@@ -180,12 +180,18 @@ FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 
 
 def latex_text(table: Table) -> str:
-    """Returns the table as a `table` environment, for a paper with booktabs and graphicx."""
-    aligns = "".join(column.align for column in table.columns)
+    """Returns the table as a `table` environment, for a paper with booktabs and graphicx.
+
+    The first column becomes a line above the rows that share it, which keeps the table narrow.
+    """
+    columns = table.columns[1:]
+    aligns = "".join(column.align for column in columns)
     lines = []
-    for row in table.texts():
-        lines += [r"\midrule"] if lines and row[0] else []
-        lines.append(_latex_line([_latex_cell(cell) for cell in row]))
+    for heading, *cells in table.texts():
+        if heading:
+            lines.append(r"\midrule")
+            lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{{_latex_cell(heading)}}} \\")
+        lines.append(_latex_line([_latex_cell(cell) for cell in cells]))
     caption = " ".join(latex(text) for text in (f"{table.title}.", *table.notes))
     return "\n".join([
         r"% \usepackage{booktabs,graphicx}",
@@ -193,11 +199,12 @@ def latex_text(table: Table) -> str:
         r"\centering",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:{table.name}}}",
+        r"\smallskip",
+        r"\setlength{\tabcolsep}{4pt}",
         FIT,
         rf"\begin{{tabular}}{{{aligns}}}",
         r"\toprule",
-        _latex_line([_latex_cell(column.header) for column in table.columns]),
-        r"\midrule",
+        _latex_line([_latex_header(column) for column in columns]),
         *lines,
         r"\bottomrule",
         r"\end{tabular}}",
@@ -211,10 +218,14 @@ def latex(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
-def _latex_cell(text: str) -> str:
-    lines = [_after_break(latex(line)) for line in text.splitlines()]
+def _latex_header(column: Column) -> str:
+    lines = [_latex_cell(line) for line in column.header.splitlines()]
     broken = r"\\".join(lines)
-    return rf"\shortstack{{{broken}}}" if len(lines) > 1 else broken
+    return rf"\shortstack[{column.align}]{{{broken}}}" if len(lines) > 1 else broken
+
+
+def _latex_cell(text: str) -> str:
+    return _after_break(latex(" ".join(text.split())))
 
 
 def _latex_line(cells: list[str]) -> str:

@@ -11,16 +11,13 @@ from scripts.report.columns import (
     DROPOUT,
     EXPERIMENT,
     LEARNING_RATE,
-    METHOD,
     METHOD_NOTES,
     MODULES,
     RANK,
     SECONDS,
     SEED,
-    STEPS,
     TRAIN_LOSS,
     TRAINABLE,
-    TRIAL,
     figure,
     figure_notes,
     figure_with_interval,
@@ -30,39 +27,50 @@ from scripts.report.columns import (
 )
 from scripts.report.command import write_table
 from scripts.report.read import BY_GROUP, WILSON, Subject, by_experiment
-from scripts.report.render import Column, Table, decimals, short, shown
+from scripts.report.render import Column, Table, count, decimals, short, shown
 
 
-def _budget(subject: Subject) -> str:
-    """Returns the training budget in the unit in which it was set."""
-    steps = subject.setting("trainer", "max_steps")
-    if steps == -1:
+def _name(subject: Subject) -> str:
+    return f"{subject.name} (base)" if subject.method == "base" else subject.name
+
+
+def _length(subject: Subject) -> str:
+    """Returns how long a trial trained, in the unit in which it was set."""
+    if subject.setting("trainer", "max_steps") == -1:
         return f"{short(subject.setting('trainer', 'num_train_epochs'))} epochs"
-    return shown(steps, lambda value: f"{value:,} steps")
+    return shown(subject.outcome("steps"), lambda steps: f"{count(steps)} steps")
 
 
 COLUMNS = (
     EXPERIMENT,
-    TRIAL,
-    METHOD,
+    Column(
+        "Trial",
+        text=_name,
+        names=("trial", "method"),
+        values=lambda subject: (subject.name, subject.method),
+        align="l",
+    ),
     SEED,
     RANK,
     ALPHA,
     MODULES,
     DROPOUT,
     LEARNING_RATE,
-    words("Schedule", "lr_scheduler_type",
-          lambda subject: subject.setting("trainer", "lr_scheduler_type")),
+    words(
+        "Schedule",
+        "lr_scheduler_type",
+        lambda subject: subject.setting("trainer", "lr_scheduler_type"),
+    ),
     Column(
-        "Budget",
-        text=_budget,
-        names=("num_train_epochs", "max_steps"),
+        "Length",
+        text=_length,
+        names=("num_train_epochs", "max_steps", "steps"),
         values=lambda subject: (
             subject.setting("trainer", "num_train_epochs"),
             subject.setting("trainer", "max_steps"),
+            subject.outcome("steps"),
         ),
     ),
-    STEPS,
     BATCH,
     TRAINABLE,
     TRAIN_LOSS,
@@ -72,7 +80,7 @@ COLUMNS = (
     figure_with_interval("exact_match", decimals(2), WILSON),
     sample("n\nprompts", "exact_match"),
     SECONDS,
-)  # fmt: skip
+)
 
 
 def make(subjects: list[Subject]) -> Table:

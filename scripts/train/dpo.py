@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import DPOTrainer
 
+
 def with_reference(rows: list[Row], reference: list[Row]) -> list[Row]:
     """Returns token rows with the reference's log-probs in the columns that TRL reads.
 

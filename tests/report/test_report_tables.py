@@ -49,7 +49,7 @@ def test_sft_holds_the_base_and_then_its_trials(results, tmp_path):
     rows = records(written(sft, results, tmp_path)["csv"])
     assert [row["trial"] for row in rows] == ["tiny_llama", "sft_1", "sft_2"]
     base, first, second = rows
-    assert base["method"] == "base"
+    assert (base["method"], first["method"]) == ("base", "sft")
     assert base["held_out_loss"] == "2.5"
     assert base["r"] == base["train_loss"] == base["seconds"] == base["seed"] == ""
     assert first["target_modules"] == "q_proj v_proj"
@@ -64,7 +64,7 @@ def test_sft_holds_the_base_and_then_its_trials(results, tmp_path):
     assert (second["num_train_epochs"], second["max_steps"]) == ("3", "-1")
 
 
-def test_sft_shows_the_budget_in_its_own_unit(results, tmp_path):
+def test_sft_shows_the_length_in_its_own_unit(results, tmp_path):
     text = written(sft, results, tmp_path)["md"]
     assert "150 steps" in text
     assert "3 epochs" in text
@@ -82,8 +82,8 @@ def test_dpo_holds_intervals_and_what_moved(results, tmp_path):
     assert fell["preference_accuracy_wilson_low"] == "0.75"
     assert fell["preference_accuracy_group_bootstrap_high"] == "0.9375"
     assert (fell["preference_accuracy_n"], fell["preference_accuracy_groups"]) == ("114", "38")
-    assert "| −1.50 ↓ |" in texts["md"]
-    assert "+1.00 |" in texts["md"]
+    assert " −1.50 ↓ |" in texts["md"]
+    assert " +1.00 |" in texts["md"]
     assert "0.81 [0.75, 0.88] | [0.69, 0.94]" in texts["md"]
 
 
@@ -147,6 +147,13 @@ def test_a_note_gives_definition_and_sizes(results, tmp_path):
     assert "; n = 120 in 12 groups." in text
 
 
+def test_a_note_says_nothing_of_groups_of_one(empty_results, figures, tmp_path):
+    alone = figures["generated"](1.0, 0.1, 0.5)
+    alone["bleu"]["groups"] = alone["bleu"]["n"]
+    empty_results.trial("sft-1", "sft", alone)
+    assert "no smoothing; n = 57.\n" in written(sft, empty_results, tmp_path)["md"]
+
+
 def test_a_note_names_experiments_where_sizes_differ(results, figures, tmp_path):
     other = {"experiment": "other", "title": "Other"}
     smaller = figures["generated"](1.0, 0.1, 0.5)
@@ -162,10 +169,9 @@ def test_a_missing_figure_is_a_dash_and_never_zero(module, empty_results, figure
     empty_results.trial("sft-1", "sft", {})
     empty_results.trial("dpo-1", "dpo", {"generated_tokens": figures["generated"](1, 1, 1)["bleu"]})
     texts = written(module, empty_results, tmp_path)
-    row = texts["md"].splitlines()[-1 - len(re.findall(r"^- ", texts["md"], re.M)) - 1]
-    assert "–" in row
+    assert "| – |" in re.sub(" +", " ", texts["md"])
     assert "0.00" not in texts["md"]
-    assert "--" in texts["tex"]
+    assert "& -- &" in texts["tex"]
     assert ",," in texts["csv"]
 
 
@@ -224,16 +230,20 @@ def test_latex_as_it_should_be():
         "\\centering\n"
         "\\caption{Gold \\& more. Costs \\$5 \\textless{} \\$6.}\n"
         "\\label{tab:golden}\n"
+        "\\smallskip\n"
+        "\\setlength{\\tabcolsep}{4pt}\n"
         "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
-        "\\begin{tabular}{lrr}\n"
+        "\\begin{tabular}{rr}\n"
         "\\toprule\n"
-        "Name & \\shortstack{Change\\\\{}[of \\%]} & n \\\\\n"
+        "\\shortstack[r]{Change\\\\{}[of \\%]} & n \\\\\n"
         "\\midrule\n"
-        "a\\_b \\& 50 \\% & +0.50 & -- \\\\\n"
-        " & $-$0.25 & 1234 \\\\\n"
+        "\\multicolumn{2}{l}{a\\_b \\& 50 \\%} \\\\\n"
+        "+0.50 & -- \\\\\n"
+        "$-$0.25 & 1234 \\\\\n"
         "\\midrule\n"
-        "\\#2 \\{x\\} \\textasciitilde{} \\textasciicircum{} \\textbackslash{} \\textbar{} * "
-        "& +0.00 & 7 \\\\\n"
+        "\\multicolumn{2}{l}{\\#2 \\{x\\} \\textasciitilde{} \\textasciicircum{} "
+        "\\textbackslash{} \\textbar{} *} \\\\\n"
+        "+0.00 & 7 \\\\\n"
         "\\bottomrule\n"
         "\\end{tabular}}\n"
         "\\end{table}\n"
@@ -277,6 +287,7 @@ def test_latex_is_balanced_and_escaped(module, results, tmp_path):
     assert body.isascii()
     columns = len(re.search(r"\\begin{tabular}{([lr]+)}", text).group(1))
     lines = [line for line in text.splitlines() if line.endswith(r" \\")]
+    lines = [line for line in lines if not line.startswith(r"\multicolumn")]
     assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {columns}
     assert not any(line.startswith(("[", "*")) for line in lines)
 

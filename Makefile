@@ -1,0 +1,46 @@
+# make setup   the launcher environment, .venv
+# make demo    the embedded default, from corpora to tables and figures
+# make test    checks and tests
+# make lock    envs/ from its .in files
+
+PYTHON ?= python3
+VENV := .venv
+TORCH := $(shell grep '^torch==' envs/train.in)
+# The launcher's programs go before the machine's; rules call plain `python`.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: setup demo test check lock docs corpora
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: envs/launcher.lock envs/train.in
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("prefmake needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(VENV)
+	@# torch first: which build it is, and what that build brings, is this machine's choice.
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/launcher.lock
+	@touch $@
+
+demo: setup
+	snakemake --workflow-profile profiles/demo
+	@python -m scripts.report.show results/demo
+
+test: check
+	pytest
+
+check: setup
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	snakemake --lint --workflow-profile profiles/demo
+	python -m scripts.common.config check config.yaml
+	python -m scripts.common.config check demo/config.yaml
+
+lock: setup
+	python envs/lock.py
+
+docs: setup
+	python -m scripts.common.config fields > docs/config.md
+
+corpora: setup
+	python demo/make_corpora.py --out demo/corpora

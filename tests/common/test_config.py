@@ -1,0 +1,211 @@
+"""The configuration: each mistake is one line that says where it is and what is allowed."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts.common.config import load, main
+from scripts.common.config_fields import describe_fields
+from scripts.common.config_files import ConfigError
+from scripts.common.schema import Config
+from tests.conftest import ROOT
+
+SMALL = {
+    "models": {"m": {"source": {"hub": "a/b", "revision": "0" * 40}}},
+    "datasets": {
+        "problems": {
+            "format": "instruction",
+            "source": {"file": {"train": "problems.jsonl"}},
+            "splits": {"by": "group", "test": 0.5},
+        },
+        "pairs": {
+            "format": "pairs",
+            "source": {"file": {"train": "pairs.jsonl"}},
+            "splits": {"by": "source", "train": "train[:2]", "test": "train[2:]"},
+        },
+    },
+    "experiments": {
+        "e": {
+            "model": "m",
+            "sft": {"dataset": "problems", "trials": [{"name": "s"}]},
+            "dpo": {"dataset": "pairs", "trials": [{"name": "d", "start": "s"}]},
+        }
+    },
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Returns a folder with the data files that the small configuration names."""
+    rows = {"problems": {"prompt": "p", "completion": "c"},
+            "pairs": {"prompt": "p", "chosen": "c", "rejected": "r"}}  # fmt: skip
+    for name, row in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+def written(folder: Path, *changes: tuple[str, object], name: str = "config.yaml") -> Path:
+    """Returns a file with the small configuration, changed at dotted places."""
+    values = copy.deepcopy(SMALL)
+    for place, value in changes:
+        *above, last = place.split(".")
+        part = values
+        for key in above:
+            part = part[int(key)] if isinstance(part, list) else part[key]
+        part[int(last) if isinstance(part, list) else last] = value
+    path = folder / name
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load([path])
+    return [f"{problem.path}: {problem.text}" for problem in caught.value.problems]
+
+
+def test_the_small_configuration_is_right(folder: Path) -> None:
+    config = load([written(folder)])
+    assert config.experiments["e"].dpo.trials[0].beta == 0.1
+
+
+E1 = "experiments.e"
+MISTAKES = [
+    ((f"{E1}.sft.trials.0.rank", 4), f"{E1}.sft.trials[0].rank: unknown key; allowed: name, lora"),
+    (("colour", 1), "colour: unknown key; allowed: pathvars, models, datasets, experiments"),
+    ((f"{E1}.sft.trials.0.lora", {"r": 0}), f"{E1}.sft.trials[0].lora.r: found 0: "),
+    ((f"{E1}.sft.trials", []), f"{E1}.sft.trials: is empty; at least one is needed"),
+    ((f"{E1}.sft.trials", [{"name": "s"}, {"name": "s"}]),
+     f"{E1}.sft.trials[1].name: s is also the name of {E1}.sft.trials.0"),
+    ((f"{E1}.dpo.trials.0.name", "s"),
+     f"{E1}.dpo.trials[0].name: s is also the name of {E1}.sft.trials.0"),
+    ((f"{E1}.dpo.trials.0.start", "t"),
+     f'{E1}.dpo.trials[0].start: found "t": no SFT trial has this name; allowed: s'),
+    (("datasets.problems.columns", {"prompt": "question"}),
+     'datasets.problems.columns.prompt: found "question": no such column in '),
+    (("datasets.problems.columns", {"answer": "x"}),
+     "datasets.problems.columns.answer: unknown key; allowed: prompt, completion"),
+    (("datasets.problems.group", "topic"),
+     'datasets.problems.group: found "topic": no such column in '),
+    (("datasets.problems.source", {"file": {"train": "none.csv"}}),
+     "datasets.problems.source.file.train: found "),
+    (("datasets.problems.source", {"file": {"train": "a.txt"}}),
+     "datasets.problems.source.file: a.txt is none of .parquet, .jsonl, .csv"),
+    (("datasets.problems.source", {}),
+     "datasets.problems.source: needs one of the keys hub, file"),
+    (("datasets.pairs.splits.train", "train[x]"),
+     "datasets.pairs.splits.train: found \"train[x]\": 'train[x]' is neither"),
+    (("datasets.pairs.splits.train", "dev"),
+     'datasets.pairs.splits: found "dev": no such split in source.file; allowed: train'),
+    (("datasets.problems.splits.valid", 0.6),
+     "datasets.problems.splits: valid + test is 1.1, which leaves no train"),
+    (("models.m.source.revision", "v1.0"), 'models.m.source.revision: found "v1.0": '),
+    ((f"{E1}.model", "n"), f'{E1}.model: found "n": not defined; allowed: m'),
+    ((f"{E1}.template", "alpaca"), f'{E1}.template: found "alpaca": no such template; allowed: '),
+    ((f"{E1}.sft.dataset", "pairs"),
+     f"{E1}.sft.dataset: pairs has the format pairs; sft needs instruction"),
+    ((f"{E1}.sft.valid", "valid"),
+     f'{E1}.sft.valid: found "valid": problems has no such split; allowed: train, test'),
+    ((f"{E1}.sft.trials.0.eval_strategy", "epoch"),
+     f"{E1}.sft.trials[0].eval_strategy: found epoch: sft.valid names no split"),
+    ((f"{E1}.sft.trials.0", {"name": "s", "max_steps": 3, "num_train_epochs": 1}),
+     f"{E1}.sft.trials[0]: max_steps and num_train_epochs exclude each other"),
+    ((f"{E1}.sft.trials.0", {"name": "s", "lr_scheduler_type": "constant", "warmup_steps": 3}),
+     f"{E1}.sft.trials[0]: warmup_steps has no effect on a constant schedule"),
+    ((f"{E1}.dpo.trials.0.label_smoothing", 0.1),
+     f"{E1}.dpo.trials[0]: label_smoothing has no effect on sigmoid"),
+    ((f"{E1}.dpo.trials.0.loss_type", "exo_pair"),
+     f"{E1}.dpo.trials[0]: exo_pair needs a label_smoothing above 0"),
+    ((f"{E1}.dpo.trials.0.lora", {"lora_dropout": 0.1}),
+     f"{E1}.dpo.trials[0]: lora_dropout above 0 needs disable_dropout said"),
+    ((f"{E1}.generate", {"dataset": "problems", "temperature": 1.0}),
+     f"{E1}.generate: temperature and top_p have no effect without do_sample: true"),
+    ((f"{E1}.seeds", [1, 1]), f"{E1}: seeds holds one seed twice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "line"), MISTAKES, ids=[line[:60] for _, line in MISTAKES])
+def test_a_mistake_is_one_line(folder: Path, change: tuple[str, object], line: str) -> None:
+    found = problems(written(folder, change))
+    assert len(found) == 1
+    assert found[0].startswith(line)
+
+
+def test_every_mistake_is_told_at_once(folder: Path) -> None:
+    path = written(
+        folder, ("models.m.source.revision", "x"), (f"{E1}.sft.trials.0.lora", {"r": 0})
+    )
+    assert len(problems(path)) == 2
+
+
+def test_check_prints_file_and_line_and_fails(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(folder, (f"{E1}.model", "n"))
+    line = path.read_text(encoding="utf-8").splitlines().index("    model: n") + 1
+    assert main(["check", str(path)]) == 1
+    assert capsys.readouterr().err.startswith(f"{path}:{line}: {E1}.model: ")
+
+
+def test_a_key_that_stands_twice_is_found(folder: Path) -> None:
+    path = written(folder)
+    path.write_text(path.read_text(encoding="utf-8") + "models: {}\n", encoding="utf-8")
+    assert problems(path) == ["models: the key stands twice; each may stand once"]
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "a: [\n", "a: b: c\n"])
+def test_what_is_no_mapping_is_refused(folder: Path, text: str) -> None:
+    path = folder / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert len(problems(path)) == 1
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    assert problems(tmp_path / "none.yaml") == ["(whole file): No such file or directory"]
+
+
+def test_defaults_lie_under_each_trial_and_are_blamed_where_they_stand(folder: Path) -> None:
+    path = written(
+        folder,
+        (f"{E1}.sft.defaults", {"learning_rate": 1, "lora": {"r": 3, "lora_alpha": 5}}),
+        (f"{E1}.sft.trials", [{"name": "s", "lora": {"r": 7}}, {"name": "t"}]),
+    )
+    first, second = load([path]).experiments["e"].sft.trials
+    assert (first.lora.r, first.lora.lora_alpha, first.learning_rate) == (7, 5, 1)
+    assert second.lora.r == 3
+    path = written(folder, (f"{E1}.sft.defaults", {"lora": {"r": 0}}))
+    assert problems(path)[0].startswith(f"{E1}.sft.defaults.lora.r: found 0: ")
+
+
+def test_an_overlay_wins_and_keeps_its_own_paths(folder: Path) -> None:
+    other = folder / "other"
+    other.mkdir()
+    (other / "mine.jsonl").write_text('{"prompt": "p", "completion": "c"}\n', encoding="utf-8")
+    overlay = other / "overlay.yaml"
+    overlay.write_text(
+        "datasets: {problems: {source: {file: {train: mine.jsonl}}}}\n"
+        "experiments: {e: {sft: {trials: [{name: s, learning_rate: 5e-5}]}}}\n",
+        encoding="utf-8",
+    )
+    config = load([written(folder), overlay])
+    assert config.datasets["problems"].source.file["train"].name == "mine.jsonl"
+    assert config.experiments["e"].sft.trials[0].learning_rate == 5e-5
+    assert config.experiments["e"].dpo is not None
+
+
+def test_overrides_win_over_files(folder: Path) -> None:
+    config = load([written(folder)], {"experiments": {"e": {"max_length": 64}}})
+    assert config.experiments["e"].max_length == 64
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "demo/config.yaml"])
+def test_the_shipped_configurations_are_right(name: str) -> None:
+    assert main(["check", str(ROOT / name)]) == 0
+
+
+def test_the_reference_page_is_current() -> None:
+    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
+    assert page == describe_fields(Config), "run: make docs"

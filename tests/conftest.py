@@ -1,0 +1,53 @@
+"""What the tests of several stages share: a tiny model, made once, and the real data where it is."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXTS = [
+    "Ada has 3 pens. She finds 4 more. How many pens does Ada have now? 3 + 4 = 7 pens #### 7",
+    "Write a title for a video. Idea: pocket knots for beginners. A Short Guide to Knots.",
+    "Human: How do I fix a door? Assistant: Begin by tightening the screws.",
+]
+SETTINGS = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "vocab_size": 300,
+    "max_position_embeddings": 256,
+    "steps": 3,
+    "batch_size": 2,
+    "sequence_length": 16,
+    "learning_rate": 1e-2,
+    "warmup_steps": 1,
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the manifest of a Llama with 2 layers and 300 tokens, hardly trained."""
+    from scripts.models.demo import ModelSettings, pack, pretrain, save, train_tokenizer
+    from scripts.models.manifest import write_manifest
+
+    folder = tmp_path_factory.mktemp("tiny")
+    settings = ModelSettings(**SETTINGS)
+    tokenizer = train_tokenizer(TEXTS, settings.vocab_size)
+    model = pretrain(settings, pack(TEXTS * 4, tokenizer, settings.sequence_length), tokenizer)
+    save(model, tokenizer, folder / "snapshot")
+    write_manifest(folder / "manifest.json", folder / "snapshot", {"source": "demo"})
+    return folder / "manifest.json"
+
+
+@pytest.fixture(scope="session")
+def hub() -> Path:
+    """Returns the folder of real hub repositories; its tests are skipped where it is absent."""
+    folder = Path(os.environ.get("PREFMAKE_HUB", ROOT.parent / "shared" / "hub"))
+    if not folder.is_dir():
+        pytest.skip(f"no real hub repositories at {folder} (set PREFMAKE_HUB)")
+    return folder
