@@ -80,10 +80,10 @@ class DemoModel(Closed):
     num_hidden_layers: int = Field(3, ge=1)
     num_attention_heads: int = Field(4, ge=1)
     intermediate_size: int = Field(256, ge=8)
-    max_position_embeddings: int = Field(512, ge=16)
+    max_position_embeddings: int = Field(256, ge=16)
     sequence_length: int = Field(128, ge=16)
-    batch_size: int = Field(8, ge=1)
-    steps: int = Field(1600, ge=1)
+    batch_size: int = Field(4, ge=1)
+    steps: int = Field(1200, ge=1)
     learning_rate: float = Field(4e-3, gt=0)
     warmup_steps: int = Field(30, ge=0)
     seed: int = 0

@@ -1,5 +1,6 @@
 """Same input, same bytes: whoever makes the report again gets the files that are in the paper."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ def run(name: str, arguments: list[str], seed: int) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, "-m", f"scripts.report.{name}", *arguments],
         cwd=ROOT,
-        env={"PYTHONHASHSEED": str(seed), "PATH": ""},
+        env=os.environ | {"PYTHONHASHSEED": str(seed)},
         capture_output=True,
         text=True,
     )

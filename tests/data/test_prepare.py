@@ -1,0 +1,216 @@
+"""Canonical rows: every format, every reason to drop a row, every way to split."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.common.cli import BadInput
+from scripts.common.files import read_rows
+from scripts.common.rows import SPLIT_COLUMN
+from scripts.data import fetch, prepare
+
+STRINGS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+
+
+def settings(kind: str, columns: dict[str, str], **more: Any) -> dict[str, Any]:
+    common = {"format": kind, "columns": columns, "group": None, "min_characters": 1, "expect": {}}
+    if kind != "instruction":
+        common["identical"] = "drop"
+    return common | more
+
+
+def raw(*rows: dict[str, Any], split: str = "train") -> list[dict[str, Any]]:
+    return [{**row, SPLIT_COLUMN: split} for row in rows]
+
+
+def said(role: str, content: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": content}]
+
+
+def test_instructions() -> None:
+    rows, dropped = prepare.canonical_rows(
+        raw({"q": " Two? ", "a": "2"}, {"q": "", "a": "x"}, {"q": "Three?", "a": None}),
+        settings("instruction", {"prompt": "q", "completion": "a"}),
+    )
+    assert rows[0]["prompt"] == said("user", "Two?")
+    assert rows[0]["completion"] == said("assistant", "2")
+    assert rows[0]["id"] == "train-0"
+    assert [(row["id"], row["reason"]) for row in dropped] == [
+        ("train-1", "empty prompt"),
+        ("train-2", "empty completion"),
+    ]
+
+
+def test_pairs_of_strings() -> None:
+    rows, dropped = prepare.canonical_rows(
+        raw(
+            {"prompt": "p", "chosen": "c", "rejected": "r"},
+            {"prompt": "p", "chosen": "c", "rejected": "c"},
+        ),
+        settings("pairs", STRINGS),
+    )
+    assert rows[0]["rejected"] == said("assistant", "r")
+    assert [row["reason"] for row in dropped] == ["identical completions"]
+
+
+def test_identical_pairs_may_be_kept() -> None:
+    row = {"prompt": "p", "chosen": "c", "rejected": "c"}
+    rows, _ = prepare.canonical_rows(raw(row), settings("pairs", STRINGS, identical="keep"))
+    assert len(rows) == 1
+
+
+def test_pairs_of_messages() -> None:
+    good = {"prompt": said("user", "p"), "chosen": said("assistant", "c"),
+            "rejected": said("assistant", "r")}  # fmt: skip
+    rows, dropped = prepare.canonical_rows(
+        raw(good, good | {"chosen": "just text"}, good | {"chosen": []}),
+        settings("messages", STRINGS),
+    )
+    assert rows[0]["chosen"] == said("assistant", "c")
+    reasons = [row["reason"] for row in dropped]
+    assert reasons == ["not a list of {role, content}", "empty completion"]
+
+
+def test_pairs_of_dialogues() -> None:
+    head = "\n\nHuman: Hi\n\nAssistant: "
+    rows, dropped = prepare.canonical_rows(
+        raw(
+            {"chosen": head + "Hello, you.", "rejected": head + "Go away."},
+            {"chosen": head + "Hello.", "rejected": "\n\nHuman: Ho\n\nAssistant: Hello!"},
+            {"chosen": head + "Hello, you.", "rejected": head + "No."},
+            {"chosen": None, "rejected": None},
+        ),
+        settings("dialogues", {"chosen": "chosen", "rejected": "rejected"},
+                 response="last", min_characters=5),
+    )  # fmt: skip
+    assert len(rows) == 1
+    assert [row["reason"] for row in dropped] == [
+        "the two dialogues have different prompts",
+        "completion shorter than 5 characters",
+        "no assistant turn",
+    ]
+
+
+def test_the_first_turn_rule_keeps_later_turns() -> None:
+    text = "\n\nHuman: Hi\n\nAssistant: A{}\n\nHuman: More\n\nAssistant: B"
+    rows, _ = prepare.canonical_rows(
+        raw({"chosen": text.format(1), "rejected": text.format(2)}),
+        settings("dialogues", {"chosen": "chosen", "rejected": "rejected"}, response="first"),
+    )
+    assert rows[0]["chosen"][0]["content"].endswith("Assistant: B")
+
+
+def test_equal_prompts_are_one_group_unless_a_column_says_otherwise() -> None:
+    data = raw(
+        {"prompt": "p", "chosen": "a", "rejected": "b", "topic": 1},
+        {"prompt": "p", "chosen": "c", "rejected": "d", "topic": 2},
+    )
+    by_prompt, _ = prepare.canonical_rows(data, settings("pairs", STRINGS))
+    by_topic, _ = prepare.canonical_rows(data, settings("pairs", STRINGS, group="topic"))
+    assert len({row["group"] for row in by_prompt}) == 1
+    assert [row["group"] for row in by_topic] == ["1", "2"]
+
+
+def test_a_missing_column_is_named_with_those_that_are_there() -> None:
+    with pytest.raises(BadInput, match="no column prompt; it has: question"):
+        prepare.canonical_rows(raw({"question": "x"}), settings("pairs", STRINGS))
+
+
+ROWS = [
+    {"id": f"train-{i}", "group": f"g{i // 10}", "split": "train", "index": i} for i in range(200)
+]
+
+
+def test_slices_of_the_source() -> None:
+    # Row 3 was dropped: a slice still counts the source's rows.
+    rows = [row for row in ROWS if row["index"] != 3]
+    splits = prepare.split_rows(
+        rows, {"by": "source", "train": "train[:5]", "valid": None, "test": "train[5:7]"}
+    )
+    assert [row["index"] for row in splits["train"]] == [0, 1, 2, 4]
+    assert [row["index"] for row in splits["test"]] == [5, 6]
+    assert splits["valid"] == []
+
+
+def test_overlapping_slices_are_refused() -> None:
+    with pytest.raises(BadInput, match="row train-4 is in train and in test"):
+        prepare.split_rows(
+            ROWS, {"by": "source", "train": "train[:5]", "valid": None, "test": "train[4:]"}
+        )
+
+
+@pytest.mark.parametrize("by", ["row", "group"])
+def test_fractions_are_drawn_by_seed(by: str) -> None:
+    rule = {"by": by, "source": "train", "valid": 0.1, "test": 0.2, "seed": 3}
+    splits = prepare.split_rows(ROWS, rule)
+    assert {name: len(rows) for name, rows in splits.items()} == {
+        "train": 140,
+        "valid": 20,
+        "test": 40,
+    }
+    assert splits == prepare.split_rows(ROWS, rule)
+    assert splits != prepare.split_rows(ROWS, rule | {"seed": 4})
+
+
+def test_by_group_no_group_sits_on_two_sides() -> None:
+    rule = {"by": "group", "source": "train", "valid": 0.1, "test": 0.3, "seed": 0}
+    splits = prepare.split_rows(ROWS, rule)
+    groups = {name: {row["group"] for row in rows} for name, rows in splits.items()}
+    assert not groups["train"] & groups["test"]
+    assert not groups["train"] & groups["valid"]
+    assert not groups["valid"] & groups["test"]
+
+
+def run_stage(tmp_path: Path, source: Path, rules: dict[str, Any]) -> Path:
+    record = tmp_path / "raw.json"
+    fetch.main(["--source", json.dumps({"file": {"train": str(source)}}),
+                "--rows", str(tmp_path / "raw.parquet"), "--record", str(record)])  # fmt: skip
+    out = tmp_path / "out"
+    prepare.main(["--dataset", json.dumps(rules), "--rows", str(tmp_path / "raw.parquet"),
+                  "--out", str(out)])  # fmt: skip
+    return out
+
+
+def test_command_line_writes_splits_and_dropped(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    lines = [{"prompt": f"p{i}", "completion": "x" if i else ""} for i in range(10)]
+    source.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    rules = settings("instruction", {"prompt": "prompt", "completion": "completion"})
+    rules["splits"] = {"by": "row", "source": "train", "valid": 0, "test": 1 / 3, "seed": 0}
+    rules["expect"] = {"test": 3}
+    out = run_stage(tmp_path, source, rules)
+    assert len(read_rows(out / "train.parquet")) == 6
+    assert read_rows(out / "valid.parquet") == []
+    assert read_rows(out / "dropped.parquet") == [
+        {"id": "train-0", "split": "train", "reason": "empty completion"}
+    ]
+
+
+def test_unexpected_counts_stop_the_run_and_write_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    source.write_text("prompt,completion\np,\nq,2\n", encoding="utf-8")
+    rules = settings("instruction", {"prompt": "prompt", "completion": "completion"})
+    rules["splits"] = {"by": "source", "train": "train", "valid": None, "test": None}
+    rules["expect"] = {"train": 2}
+    with pytest.raises(BadInput, match=r"train has 1 rows, expected 2; dropped: 1 × empty compl"):
+        run_stage(tmp_path, source, rules)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_real_titles(hub: Path) -> None:
+    """1026 and 114 rows of 114 ideas; every idea of the validation split is in train, too."""
+    folder = hub / "datasets" / "EliasHossain" / "youtube-titles-dpo" / "data"
+    files = {split: str(next(folder.glob(f"{split}-*"))) for split in ("train", "valid")}
+    table, record = fetch.fetch_files(files)
+    assert record["rows"] == {"train": 1026, "valid": 114}
+    rows, dropped = prepare.canonical_rows(table.to_pylist(), settings("messages", STRINGS))
+    assert not dropped
+    groups = {
+        split: {row["group"] for row in rows if row["split"] == split}
+        for split in ("train", "valid")
+    }
+    assert len(groups["valid"]) == 76
+    assert groups["valid"] <= groups["train"]
+    assert len(groups["train"]) == 114

@@ -1,0 +1,127 @@
+"""Tokens: training and generation see the same ids, and what goes wrong is counted."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.common.cli import BadInput
+from scripts.common.files import read_json, read_rows, write_rows
+from scripts.common.rows import PREFERENCES
+from scripts.data import tokenize
+from scripts.data.tokenize import Encoder, tokenize_rows
+from scripts.lm.snapshots import load_tokenizer
+
+
+def row(prompt: str, completion: str, name: str = "a") -> dict[str, object]:
+    return {
+        "id": name,
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": completion}],
+    }
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model: Path) -> Encoder:
+    """Returns an encoder with the model's own chat template."""
+    return Encoder(load_tokenizer(tiny_model))
+
+
+def test_prompt_and_completion_join_to_the_whole_text(encoder: Encoder) -> None:
+    rows, report = tokenize_rows([row("How many pens?", "7 pens")], encoder, ("completion",), 64)
+    text = encoder.tokenizer.decode(rows[0]["prompt_ids"] + rows[0]["completion_ids"])
+    assert text == "<s><|user|>How many pens?<|assistant|>7 pens</s>"
+    assert report["boundary_merges"] == 0
+    # What generation is given: the template's own text of the prompt.
+    asked = encoder.render([{"role": "user", "content": "How many pens?"}], prompt=True)
+    assert rows[0]["prompt_ids"] == encoder.encode(asked)
+
+
+def test_a_long_completion_is_cut_and_a_row_without_room_is_dropped(encoder: Encoder) -> None:
+    rows = [row("a", "b" * 40, "long"), row("c" * 40, "d", "full"), row("e", "f", "short")]
+    kept, report = tokenize_rows(rows, encoder, ("completion",), 20)
+    assert [r["id"] for r in kept] == ["long", "short"]
+    assert len(kept[0]["prompt_ids"]) + len(kept[0]["completion_ids"]) == 20
+    assert report["truncated"] == 1
+    assert report["dropped"] == [{"id": "full", "reason": "the prompt fills max_length"}]
+    assert report["lengths"]["sequence"]["1"] == 20
+
+
+MERGING = (
+    "{%- for m in messages -%}{{- m['content'] -}}{%- if m['role'] == 'assistant' -%}"
+    "{{- eos_token -}}{%- endif -%}{%- endfor -%}"
+)
+
+
+def test_a_boundary_merge_is_counted_and_the_ids_still_agree(tiny_model: Path) -> None:
+    encoder = Encoder(load_tokenizer(tiny_model), MERGING)
+    # "pens" is one token of this tokenizer; cut in two, the halves are others.
+    assert len(encoder.encode("pens")) < len(encoder.encode("pe")) + len(encoder.encode("ns"))
+    rows, report = tokenize_rows([row("pe", "ns")], encoder, ("completion",), 64)
+    assert report["boundary_merges"] == 1
+    assert rows[0]["prompt_ids"] == encoder.encode("pe")
+    assert encoder.tokenizer.decode(rows[0]["prompt_ids"] + rows[0]["completion_ids"]) == "pens</s>"
+
+
+def test_a_second_bos_is_counted(tiny_model: Path) -> None:
+    template = "{{- bos_token + bos_token -}}" + MERGING
+    encoder = Encoder(load_tokenizer(tiny_model), template)
+    _, report = tokenize_rows([row("a", "b")], encoder, ("completion",), 64)
+    assert report["second_bos"] == 1
+
+
+def test_a_template_that_writes_the_prompt_in_two_ways_is_refused(tiny_model: Path) -> None:
+    template = "{%- if not add_generation_prompt -%}{{- 'other ' -}}{%- endif -%}" + MERGING
+    encoder = Encoder(load_tokenizer(tiny_model), template)
+    with pytest.raises(BadInput, match="writes the prompt differently"):
+        tokenize_rows([row("a", "b")], encoder, ("completion",), 64)
+
+
+def test_command_line_on_pairs(tiny_model: Path, tmp_path: Path) -> None:
+    said = row("a", "b")
+    pair = {"id": "x", "group": "g", "prompt": said["prompt"], "chosen": said["completion"],
+            "rejected": [{"role": "assistant", "content": "c"}]}  # fmt: skip
+    write_rows(tmp_path / "train.parquet", [pair], PREFERENCES)
+    write_rows(tmp_path / "test.parquet", [], PREFERENCES)
+    out = tmp_path / "tokens"
+    files = [str(tmp_path / f"{split}.parquet") for split in ("train", "test")]
+    tokenize.main(["--data", *files, "--model", str(tiny_model), "--rows", "preferences",
+                   "--max-length", "64", "--out", str(out)])  # fmt: skip
+    tokens = read_rows(out / "train.parquet")[0]
+    assert list(tokens) == ["id", "prompt_ids", "chosen_ids", "rejected_ids"]
+    assert read_json(out / "report.json")["test"]["rows"] == 0
+
+
+@pytest.mark.parametrize("template", ["instruction", "instruction-eos"])
+def test_the_instruction_templates_on_a_sentencepiece_vocabulary(hub: Path, template: str) -> None:
+    """Such tokenizers put a space before a text of its own: the completion must not get it."""
+    from transformers import AutoTokenizer
+
+    from scripts.common.templates import template_path
+
+    tokenizer = AutoTokenizer.from_pretrained(hub / "models" / "karpathy" / "stories260K")
+    encoder = Encoder(tokenizer, template_path(template).read_text(encoding="utf-8"))
+    told = row("Once upon", "a time")
+    rows, report = tokenize_rows([told], encoder, ("completion",), 512)
+    whole = encoder.render(told["prompt"] + told["completion"], prompt=False)
+    assert rows[0]["prompt_ids"] + rows[0]["completion_ids"] == encoder.encode(whole)
+    assert report["boundary_merges"] == 0
+    end = tokenizer.eos_token if template.endswith("eos") else ""
+    assert whole == f"<s>### Instruction:\nOnce upon\n\n### Response:\na time{end}"
+
+
+def test_the_real_chat_template_of_qwen(hub: Path) -> None:
+    """The longest title row of the real data is 111 tokens, prompt and title together."""
+    from transformers import AutoTokenizer
+
+    from scripts.data.fetch import fetch_files
+    from scripts.data.prepare import canonical_rows
+
+    folder = hub / "datasets" / "EliasHossain" / "youtube-titles-dpo" / "data"
+    table, _ = fetch_files({"train": str(next(folder.glob("train-*")))})
+    rules = {"format": "messages", "group": None, "min_characters": 1, "identical": "drop",
+             "columns": {c: c for c in ("prompt", "chosen", "rejected")}}  # fmt: skip
+    rows, _ = canonical_rows(table.to_pylist(), rules)
+    tokenizer = AutoTokenizer.from_pretrained(hub / "models" / "Qwen" / "Qwen2.5-14B-Instruct")
+    _, report = tokenize_rows(rows, Encoder(tokenizer), ("chosen", "rejected"), 1024)
+    assert report["lengths"]["sequence"]["1"] <= 112
+    assert report["boundary_merges"] == report["truncated"] == report["second_bos"] == 0

@@ -1,0 +1,53 @@
+"""Answers: greedy ones against a loop by hand, stops, and sampling by seed."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.lm.generation import _answer, generate_answers
+from scripts.lm.snapshots import load_base, load_tokenizer
+
+GREEDY = {"max_new_tokens": 6, "do_sample": False, "temperature": None, "top_p": None, "seed": 0,
+          "batch_size": 2}  # fmt: skip
+PROMPTS = [[1, 20, 30, 40], [1, 21], [1, 22, 31, 33, 35]]
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model: Path) -> tuple[object, object]:
+    return load_base(tiny_model, "auto", "none"), load_tokenizer(tiny_model)
+
+
+def by_hand(model: object, tokenizer: object, prompt: list[int]) -> str:
+    import torch
+
+    ids = list(prompt)
+    for _ in range(GREEDY["max_new_tokens"]):
+        with torch.no_grad():
+            token = model(input_ids=torch.tensor([ids])).logits[0, -1].argmax().item()
+        if token == tokenizer.eos_token_id:
+            break
+        ids.append(token)
+    return tokenizer.decode(ids[len(prompt) :], skip_special_tokens=True).strip()
+
+
+def test_greedy_answers_do_not_depend_on_batch_or_padding(loaded: tuple[object, object]) -> None:
+    model, tokenizer = loaded
+    answers = generate_answers(model, tokenizer, PROMPTS, GREEDY)
+    assert [answer.text for answer in answers] == [by_hand(*loaded, p) for p in PROMPTS]
+    assert all(answer.tokens <= 6 for answer in answers)
+
+
+def test_sampling_follows_the_seed(loaded: tuple[object, object]) -> None:
+    settings = GREEDY | {"do_sample": True, "temperature": 3.0, "max_new_tokens": 20}
+    first = generate_answers(*loaded, PROMPTS, settings)
+    assert first == generate_answers(*loaded, PROMPTS, settings)
+    assert first != generate_answers(*loaded, PROMPTS, settings | {"seed": 1})
+
+
+def test_the_answer_ends_at_the_first_end_token(loaded: tuple[object, object]) -> None:
+    _, tokenizer = loaded
+    end = tokenizer.eos_token_id
+    ids = tokenizer.encode("7 pens", add_special_tokens=False)
+    stopped = _answer([*ids, end, end, 9], {end}, tokenizer)
+    assert (stopped.text, stopped.tokens, stopped.stop) == ("7 pens", len(ids), "eos")
+    assert _answer(ids, {end}, tokenizer).stop == "length"

@@ -1,0 +1,69 @@
+"""Loading: precision, and adapters merged or attached."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts.common.cli import BadInput
+from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters, weights_dtype
+from scripts.train.trials import add_adapter
+
+LORA = {"r": 2, "lora_alpha": 4, "lora_dropout": 0.0, "target_modules": "all-linear",
+        "init_lora_weights": True}  # fmt: skip
+IDS = torch.tensor([[1, 20, 30, 40]])
+
+
+@pytest.fixture
+def adapter(tiny_model: Path, tmp_path: Path) -> Path:
+    """Returns an adapter that changes the model."""
+    model = add_adapter(load_base(tiny_model, "auto", "none"), LORA, seed=0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_precision_without_a_gpu() -> None:
+    assert weights_dtype("auto") == torch.float32
+    assert weights_dtype("bfloat16") == torch.bfloat16
+    with pytest.raises(BadInput, match="float16 needs a GPU"):
+        weights_dtype("float16")
+
+
+def test_merged_and_attached_adapters_are_the_same_model(tiny_model: Path, adapter: Path) -> None:
+    with torch.no_grad():
+        base = load_base(tiny_model, "auto", "none")(IDS).logits
+        attached = attach_adapter(load_base(tiny_model, "auto", "none"), adapter)(IDS).logits
+        merged = merge_adapters(load_base(tiny_model, "auto", "none"), [adapter])(IDS).logits
+    assert not torch.allclose(base, attached, atol=1e-3)
+    assert torch.allclose(merged, attached, atol=1e-4)
+
+
+def test_an_adapter_depends_on_its_seed_alone(tiny_model: Path) -> None:
+    def weights(seed: int, drawn_before: int) -> torch.Tensor:
+        torch.rand(drawn_before)
+        model = add_adapter(load_base(tiny_model, "auto", "none"), LORA, seed)
+        return next(w for n, w in model.named_parameters() if "lora_A" in n).detach()
+
+    assert torch.equal(weights(0, 3), weights(0, 5))
+    assert not torch.equal(weights(0, 3), weights(1, 3))
+
+
+def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path) -> None:
+    """stories260K gives a story's words a far higher log-prob than the same words backwards."""
+    from scripts.lm.logprobs import completion_logps
+    from scripts.lm.snapshots import load_tokenizer
+    from scripts.models.manifest import write_manifest
+
+    manifest = tmp_path / "manifest.json"
+    write_manifest(manifest, hub / "models" / "karpathy" / "stories260K", {"source": "folder"})
+    tokenizer = load_tokenizer(manifest)
+    model = load_base(manifest, "auto", "none")
+    words = "Once upon a time, there was a little girl named Lily.".split()
+    texts = [" ".join(words), " ".join(reversed(words))]
+    sequences = [([1], tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    forwards, backwards = completion_logps(model, sequences, 2, 0)
+    assert forwards > backwards + 20
