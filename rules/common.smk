@@ -155,8 +155,14 @@ def score_settings(wildcards):
     if evaluation["pairs"] and subject["adapters"]:
         words += ["--beta", str(subject["training"]["trainer"]["beta"])]
     if evaluation["prompts"]:
-        words += ["--generate", as_json(without(evaluation["prompts"], "tokens", "dataset"))]
+        words += ["--generate", as_json(generation(wildcards))]
     return shlex.join(words)
+
+
+def generation(wildcards):
+    """Returns how a trial or base answers prompts, or None where it is asked for no answers."""
+    prompts = PLAN.subject(wildcards.subject)["evaluation"]["prompts"]
+    return prompts and without(prompts, "tokens", "dataset")
 
 
 def identity(folder):
@@ -187,20 +193,35 @@ def options(input, **names):
 
 @cache
 def reported(*methods):
-    """Returns the bases and trials of some methods, experiment by experiment."""
-    subjects = (PLAN.bases | PLAN.trials).items()
-    return [
-        {"folder": folder, "title": subject["title"], **identity(folder)}
+    """Returns, by experiment, the base and the trials of some methods, as reports are given them.
+
+    Short, because a thousand trials must fit into one argument of a command line.
+    """
+    parts = [
+        {
+            "experiment": base["experiment"],
+            "title": base["title"],
+            "base": base["name"] if "base" in methods else None,
+            **{method: runs_of(base["experiment"], method, methods) for method in ("sft", "dpo")},
+        }
         for base in PLAN.bases.values()
-        for folder, subject in subjects
-        if subject["experiment"] == base["experiment"] and subject["method"] in methods
+    ]
+    return [part for part in parts if part["sft"] or part["dpo"]]
+
+
+def runs_of(experiment, method, methods):
+    """Returns an experiment's trials of a method as `{trial}/seed-{seed}`, if it is asked for."""
+    return [
+        folder.removeprefix("trials/")
+        for folder, trial in PLAN.trials.items()
+        if method in methods and (trial["experiment"], trial["method"]) == (experiment, method)
     ]
 
 
 def table_rows():
     """Returns what stands in each table; one without trials of its kind is not made."""
     return {
-        "sft": reported("base", "sft") if reported("sft") else [],
+        "sft": reported("base", "sft"),
         "dpo": reported("dpo"),
         "summary": reported("base", "sft", "dpo"),
         "results": reported("dpo"),
@@ -226,11 +247,12 @@ def figures():
     return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png"])
 
 
-def reported_files(rows):
+def reported_files(parts):
     """Returns the files that a table or figure of these bases and trials reads."""
-    trained = [row["folder"] for row in rows if row["method"] != "base"]
+    bases = [f"bases/{part['experiment']}" for part in parts if part["base"] is not None]
+    trials = [f"trials/{run}" for part in parts for run in part["sft"] + part["dpo"]]
     records = ("trial.json", "train.json", "history.jsonl")
     return [
-        *(f"<results>/{row['folder']}/metrics.json" for row in rows),
-        *(f"<results>/{folder}/{record}" for folder in trained for record in records),
+        *(f"<results>/{folder}/metrics.json" for folder in bases + trials),
+        *(f"<results>/{folder}/{record}" for folder in trials for record in records),
     ]

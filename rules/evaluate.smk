@@ -55,6 +55,7 @@ rule measure:
         "../envs/evaluate.yaml"
     params:
         subject=lambda wildcards: as_json(identity(wildcards.subject)),
+        generate=lambda wildcards: as_json(generation(wildcards)),
         files=lambda wildcards, input: options(
             input,
             completions="completions",
@@ -67,5 +68,6 @@ rule measure:
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.measure --subject {params.subject:q} {params.files}"
+        "python -m scripts.evaluate.measure --subject {params.subject:q}"
+        " --generate {params.generate:q} {params.files}"
         " --metrics {output.metrics:q} --items {output.scores:q} 2> {log:q}"

@@ -1,4 +1,4 @@
-"""What the tests of several stages share: a tiny model, made once, and the real data where it is."""
+"""What tests of several stages share: a tiny model, made once, and real data where it is."""
 
 import os
 from pathlib import Path

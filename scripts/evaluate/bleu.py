@@ -10,7 +10,7 @@ import datasets
 import evaluate
 from sacrebleu.metrics import BLEU
 
-DESCRIPTION = "Corpus BLEU: 13a tokenizer, order 4, no smoothing, with brevity penalty."
+DESCRIPTION = "corpus BLEU with 13a tokenizer, order 4, no smoothing, brevity penalty"
 
 
 class Bleu(evaluate.Metric):

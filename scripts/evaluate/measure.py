@@ -98,7 +98,7 @@ def pair_figures(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[F
     figure = partial(item_figure, rows, groups)
 
     def logp(name: str, column: str, whose: str) -> Figure:
-        definition = f"log-prob of the {whose} completion, summed over its tokens"
+        definition = f"mean log-prob of the {whose} completion, summed over its tokens"
         return figure(name, "nats", definition, lambda row: row[column])
 
     raw = [
@@ -125,13 +125,13 @@ def pair_figures(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[F
         figure(
             "preference_loss",
             "nats",
-            "-log sigmoid(margin), the sigmoid DPO loss, whatever the trial's objective",
+            "mean -log sigmoid(margin), the sigmoid DPO loss, whatever the trial's objective",
             lambda row: _softplus(-row["margin"]),
         ),
         figure(
             "margin",
             "nats",
-            "implicit reward of chosen minus that of rejected, beta included",
+            "mean implicit reward of chosen minus that of rejected, beta included",
             lambda row: row["margin"],
         ),
         *raw,
@@ -158,8 +158,15 @@ def _softplus(x: float) -> float:
 # ----------------------------------------------------------------------------------- generations
 
 
+def decoding(settings: Row) -> str:
+    """Returns how answers were generated, in words."""
+    sampled = [f"{key} {settings[key]}" for key in ("temperature", "top_p") if settings[key]]
+    way = ", ".join(["sampled", *sampled]) if settings["do_sample"] else "greedy"
+    return f"{way}, at most {settings['max_new_tokens']} new tokens"
+
+
 def generation_figures(
-    rows: list[Row], groups: dict[str, str], answers: dict[str, str]
+    rows: list[Row], groups: dict[str, str], answers: dict[str, str], how: str
 ) -> list[Figure]:
     """Returns the figures of answers; exact match only where the answers are known numbers."""
     if not rows:
@@ -170,11 +177,16 @@ def generation_figures(
         figure(
             "stop_rate",
             "share",
-            "answers that end by themselves within the allowed new tokens",
+            f"answers that end by themselves ({how})",
             lambda row: row["stop"] == "eos",
             share=True,
         ),
-        figure("generated_tokens", "tokens", "new tokens of an answer", lambda row: row["tokens"]),
+        figure(
+            "generated_tokens",
+            "tokens",
+            f"mean new tokens of an answer ({how})",
+            lambda row: row["tokens"],
+        ),
     ]
     numbers = {row["id"]: final_number(answers.get(row["id"], "")) for row in rows}
     if None not in numbers.values():
@@ -182,7 +194,7 @@ def generation_figures(
             figure(
                 "exact_match",
                 "share",
-                "answers whose final number equals the known answer's",
+                f"answers whose final number equals the known answer's ({how})",
                 lambda row: final_number(row["text"]) == numbers[row["id"]],
                 share=True,
             )
@@ -190,7 +202,7 @@ def generation_figures(
     return figures
 
 
-def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str]) -> Row:
+def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str], how: str) -> Row:
     """Returns corpus BLEU against the known answers; it is no mean over items."""
     from scripts.evaluate.bleu import DESCRIPTION, bleu
 
@@ -201,7 +213,7 @@ def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str
         "groups": len({groups[row["id"]] for row in rows}),
         "unit": "0 to 1",
         "intervals": {},
-        "definition": f"{DESCRIPTION} {score['signature']}",
+        "definition": f"{DESCRIPTION} ({how}; sacrebleu {score['signature']})",
     }
 
 
@@ -225,6 +237,7 @@ def main(argv: list[str] | None = None) -> int:
     for kind in ("completions", "pairs", "generations"):
         parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
         parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
+    parser.add_argument("--generate", type=json.loads, help="how answers were generated")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
     arguments = parser.parse_args(argv)
@@ -235,6 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     generations = read_rows(arguments.generations)
     prompts = canonical(arguments.generations_rows)
     answers = answers_of(prompts)
+    how = decoding(arguments.generate) if generations else ""
     figures = [
         *completion_figures(
             read_rows(arguments.completions), groups_of(canonical(arguments.completions_rows))
@@ -244,11 +258,11 @@ def main(argv: list[str] | None = None) -> int:
             groups_of(canonical(arguments.pairs_rows)),
             tuned=arguments.subject["method"] != "base",
         ),
-        *generation_figures(generations, groups_of(prompts), answers),
+        *generation_figures(generations, groups_of(prompts), answers, how),
     ]
     summaries = {figure.name: figure.summary() for figure in figures}
     if generations and answers:
-        summaries["bleu"] = bleu_summary(generations, groups_of(prompts), answers)
+        summaries["bleu"] = bleu_summary(generations, groups_of(prompts), answers, how)
     write_json(arguments.metrics, {**arguments.subject, "figures": summaries})
     items = [
         {"figure": figure.name, "weight": 1.0, **item}

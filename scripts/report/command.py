@@ -52,7 +52,7 @@ def _parse(description: str, forms: Iterable[str], argv: list[str] | None) -> ar
     parser.add_argument("--root", type=Path, required=True, help="the results folder")
     parser.add_argument(
         "--plan", type=parse_plan, required=True,
-        help="JSON list of rows: folder, name, experiment, title, method, seed",
+        help="JSON list of experiments: experiment, title, base, sft, dpo",
     )  # fmt: skip
     for form in forms:
         parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")

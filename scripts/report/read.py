@@ -1,8 +1,9 @@
-"""Reading what the stages before have left: the plan's rows, and the files in their folders."""
+"""Reading what the stages before have left: the plan, and the files in its folders."""
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl
+
+RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
+"""A trial's folder below `trials/`."""
 
 METHODS = {"base": "base", "sft": "SFT", "dpo": "DPO"}
 """What people call each method, in the order in which a model goes through them."""
@@ -134,32 +138,46 @@ class Subject:
             raise BadInput(f"{path}: {error}") from None
 
 
+PLAN_KEYS = ("experiment", "title", *METHODS)
+
+
 def parse_plan(text: str) -> list[dict[str, Any]]:
-    """Returns the plan's rows. Raises argparse.ArgumentTypeError for anything else."""
-    expected = {part.name for part in fields(Subject)} - {"root"}
+    """Returns the plan's experiments. Raises argparse.ArgumentTypeError for anything else.
+
+    Each has its name, its title, `base` (the model's name, or null where the base is left out),
+    and `sft` and `dpo`: lists of `{trial}/seed-{seed}`. So short, a thousand trials fit into one
+    argument of a command line.
+    """
     try:
-        rows = json.loads(text)
+        plan = json.loads(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
-    if not isinstance(rows, list):
-        raise argparse.ArgumentTypeError("not a list of rows")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or set(row) != expected:
-            keys = ", ".join(sorted(expected))
-            raise argparse.ArgumentTypeError(f"row {number} needs exactly the keys {keys}")
-        if row["method"] not in METHODS:
-            raise argparse.ArgumentTypeError(f"row {number}: no such method: {row['method']}")
-    return rows
+    if not isinstance(plan, list):
+        raise argparse.ArgumentTypeError("not a list of experiments")
+    for number, part in enumerate(plan, start=1):
+        if not isinstance(part, dict) or set(part) != set(PLAN_KEYS):
+            keys = ", ".join(PLAN_KEYS)
+            raise argparse.ArgumentTypeError(f"experiment {number} needs exactly the keys {keys}")
+        for run in (*part["sft"], *part["dpo"]):
+            if not RUN.match(run):
+                raise argparse.ArgumentTypeError(f"experiment {number}: not a trial/seed-0: {run}")
+    return plan
 
 
 def subjects_of(root: Path, plan: list[dict[str, Any]]) -> list[Subject]:
     """Returns the plan's subjects: experiment by experiment, and in each base, SFT, DPO."""
-    experiments = list(dict.fromkeys(row["experiment"] for row in plan))
-    methods = list(METHODS)
-    return sorted(
-        (Subject(root=root, **row) for row in plan),
-        key=lambda it: (experiments.index(it.experiment), methods.index(it.method)),
-    )
+    return [subject for part in plan for subject in _subjects(root, part)]
+
+
+def _subjects(root: Path, part: dict[str, Any]) -> Iterator[Subject]:
+    experiment, title = part["experiment"], part["title"]
+    if part["base"] is not None:
+        folder = f"bases/{experiment}"
+        yield Subject(root, folder, part["base"], experiment, title, "base", None)
+    for method in ("sft", "dpo"):
+        for run in part[method]:
+            name, seed = RUN.match(run).groups()
+            yield Subject(root, f"trials/{run}", name, experiment, title, method, int(seed))
 
 
 def by_experiment(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:

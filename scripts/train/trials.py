@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from scripts.common.cli import BadInput
 from scripts.common.files import Row, write_json, write_jsonl
 
 if TYPE_CHECKING:
@@ -50,12 +51,21 @@ def make_reproducible(seed: int) -> None:
 
 
 def add_adapter(model: "PreTrainedModel", lora: Part, seed: int) -> "PreTrainedModel":
-    """Returns the model with a fresh LoRA adapter, whose weights depend on the seed alone."""
+    """Returns the model with a fresh LoRA adapter, whose weights depend on the seed alone.
+
+    Raises
+    ------
+    BadInput
+        When the model has none of the target modules.
+    """
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
     set_seed(seed)
-    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
+    try:
+        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
+    except ValueError as error:
+        raise BadInput(f"lora: {str(error).splitlines()[0]}") from None
 
 
 def common_arguments(trial: Part, work: Path, dtype: str) -> Part:

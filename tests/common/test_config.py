@@ -135,9 +135,7 @@ def test_a_mistake_is_one_line(folder: Path, change: tuple[str, object], line: s
 
 
 def test_every_mistake_is_told_at_once(folder: Path) -> None:
-    path = written(
-        folder, ("models.m.source.revision", "x"), (f"{E1}.sft.trials.0.lora", {"r": 0})
-    )
+    path = written(folder, ("models.m.source.revision", "x"), (f"{E1}.sft.trials.0.lora", {"r": 0}))
     assert len(problems(path)) == 2
 
 

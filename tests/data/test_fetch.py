@@ -22,7 +22,12 @@ def test_strings_that_look_like_numbers_or_dates_stay_strings(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.jsonl", "{"), ("a.jsonl", "[1]"), ("a.parquet", "no"), ("a.jsonl", '{"a": 1}\n{"a": "b"}')],
+    [
+        ("a.jsonl", "{"),
+        ("a.jsonl", "[1]"),
+        ("a.parquet", "no"),
+        ("a.jsonl", '{"a": 1}\n{"a": "b"}'),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")

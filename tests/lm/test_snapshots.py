@@ -62,8 +62,10 @@ def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path)
     write_manifest(manifest, hub / "models" / "karpathy" / "stories260K", {"source": "folder"})
     tokenizer = load_tokenizer(manifest)
     model = load_base(manifest, "auto", "none")
-    words = "Once upon a time, there was a little girl named Lily.".split()
-    texts = [" ".join(words), " ".join(reversed(words))]
+    texts = [
+        "Once upon a time, there was a little girl",
+        "girl little a was there, time a upon Once",
+    ]
     sequences = [([1], tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
     forwards, backwards = completion_logps(model, sequences, 2, 0)
     assert forwards > backwards + 20

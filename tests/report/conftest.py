@@ -30,8 +30,8 @@ class Results:
     plan: list[Row] = field(default_factory=list)
 
     def write(self, row: Row, **files: Any) -> None:
-        """Enters a row into the plan and writes its files, by their names without the ending."""
-        self.plan.append(row)
+        """Enters a subject into the plan and writes its files, by names without the ending."""
+        self._enter(row)
         folder = self.root / row["folder"]
         folder.mkdir(parents=True)
         for name, content in files.items():
@@ -40,6 +40,17 @@ class Results:
                 (folder / "history.jsonl").write_text(text, encoding="utf-8")
             else:
                 (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+    def _enter(self, row: Row) -> None:
+        head = {"experiment": row["experiment"], "title": row["title"]}
+        part = next((part for part in self.plan if head.items() <= part.items()), None)
+        if part is None:
+            part = head | {"base": None, "sft": [], "dpo": []}
+            self.plan.append(part)
+        if row["method"] == "base":
+            part["base"] = row["name"]
+        else:
+            part[row["method"]].append(row["folder"].removeprefix("trials/"))
 
     def base(self, experiment: str, title: str, figures: Row) -> None:
         """Adds the base model of an experiment."""

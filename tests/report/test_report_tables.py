@@ -98,11 +98,10 @@ def test_dpo_names_a_smoothed_objective(empty_results, figures, tmp_path):
 
 
 def test_summary_goes_from_base_to_sft_to_dpo_where_text_was_generated(results, tmp_path):
-    results.plan.reverse()
     rows = records(written(summary, results, tmp_path)["csv"])
     assert [row["method"] for row in rows] == ["base", "sft", "sft", "dpo"]
     assert {row["experiment"] for row in rows} == {"tutor"}
-    assert [row["bleu"] for row in rows] == ["0.0721", "0.1075", "0.1176", "0.1"]
+    assert [row["bleu"] for row in rows] == ["0.0721", "0.1176", "0.1075", "0.1"]
     assert rows[0]["generated_tokens"] == "41.25"
     assert [row["preference_accuracy"] for row in rows] == ["", "", "", "0.8125"]
 
@@ -349,12 +348,11 @@ def test_a_missing_key_is_named_with_its_file(results, tmp_path):
     ("plan", "message"),
     [
         ("[", "not JSON"),
-        ("{}", "not a list of rows"),
-        ('[{"name": "a"}]', "row 1 needs exactly the keys"),
+        ("{}", "not a list of experiments"),
+        ('[{"title": "a"}]', "experiment 1 needs exactly the keys"),
         (
-            '[{"folder": "a", "name": "a", "experiment": "a", "title": "a", "method": "kto", '
-            '"seed": 0}]',
-            "row 1: no such method: kto",
+            '[{"experiment": "a", "title": "a", "base": null, "sft": ["x"], "dpo": []}]',
+            "experiment 1: not a trial/seed-0: x",
         ),
     ],
 )

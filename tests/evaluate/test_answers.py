@@ -1,0 +1,23 @@
+"""The final number of an answer."""
+
+import pytest
+
+from scripts.evaluate.answers import final_number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("3 + 4 = 7\n#### 7", 7),
+        ("#### 7\nand 8 more words", 7),
+        ("It costs $1,234.50.", 1234.5),
+        ("between 3 and -2", -2),
+        ("#### -$5", -5),
+        ("2 pens, 3 caps", 3),
+        ("no number", None),
+        ("", None),
+        ("12 pens #### none", None),
+    ],
+)
+def test_final_number(text: str, number: float | None) -> None:
+    assert final_number(text) == number

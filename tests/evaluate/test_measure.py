@@ -1,0 +1,111 @@
+"""Figures from rows, by hand."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.common.files import read_json, read_rows, write_rows
+from scripts.common.rows import COMPLETIONS, DEMONSTRATIONS, GENERATIONS, PAIRS, PREFERENCES
+from scripts.evaluate import measure
+from scripts.evaluate.measure import completion_figures, generation_figures, pair_figures
+
+GROUPS = {"a": "g", "b": "g", "c": "h"}
+
+
+def pair(name: str, chosen: float, rejected: float, beta: float = 0.5) -> dict[str, Any]:
+    """Returns a pair whose reference gives -10 to both completions."""
+    return {"id": name, "chosen_logp": chosen, "rejected_logp": rejected,
+            "reference_chosen_logp": -10.0, "reference_rejected_logp": -10.0,
+            "margin": beta * (chosen - rejected)}  # fmt: skip
+
+
+def values(figures: list[Any]) -> dict[str, float]:
+    return {figure.name: figure.summary()["value"] for figure in figures}
+
+
+def test_held_out_loss_is_per_token() -> None:
+    rows = [{"id": "a", "logp": -6.0, "tokens": 3}, {"id": "c", "logp": -1.0, "tokens": 1}]
+    (figure,) = completion_figures(rows, GROUPS)
+    summary = figure.summary()
+    assert summary["value"] == pytest.approx(7 / 4)
+    assert (summary["n"], summary["groups"]) == (2, 2)
+
+
+def test_pairs() -> None:
+    rows = [pair("a", -8, -12), pair("b", -9, -9), pair("c", -11, -10)]
+    found = values(pair_figures(rows, GROUPS, tuned=True))
+    assert found["preference_accuracy"] == pytest.approx(0.5)
+    assert found["policy_accuracy"] == pytest.approx(0.5)
+    assert found["reference_accuracy"] == pytest.approx(0.5)
+    assert found["margin"] == pytest.approx((2 + 0 - 0.5) / 3)
+    losses = [math.log1p(math.exp(-margin)) for margin in (2, 0, -0.5)]
+    assert found["preference_loss"] == pytest.approx(sum(losses) / 3)
+    assert found["chosen_logp"] == pytest.approx(-28 / 3)
+
+
+def test_a_base_has_no_implicit_reward() -> None:
+    found = values(pair_figures([pair("a", -8, -12), pair("c", -1, -2)], GROUPS, tuned=False))
+    assert set(found) == {"policy_accuracy", "chosen_logp", "rejected_logp"}
+
+
+def test_a_huge_margin_does_not_overflow() -> None:
+    found = values(pair_figures([pair("a", -5000, 0), pair("c", 0, -1)], GROUPS, tuned=True))
+    assert found["preference_loss"] == pytest.approx((2500 + math.log1p(math.exp(-0.5))) / 2)
+
+
+def generation(name: str, text: str, stop: str = "eos") -> dict[str, Any]:
+    return {"id": name, "prompt": "p", "text": text, "tokens": len(text), "stop": stop}
+
+
+def test_generations() -> None:
+    rows = [generation("a", "1 + 1 = 2"), generation("b", "3 or 4"), generation("c", "x", "length")]
+    answers = {"a": "#### 2", "b": "#### 3", "c": "#### 5"}
+    found = values(generation_figures(rows, GROUPS, answers, "greedy"))
+    assert found["exact_match"] == pytest.approx(1 / 3)
+    assert found["stop_rate"] == pytest.approx(2 / 3)
+    assert found["generated_tokens"] == pytest.approx((9 + 6 + 1) / 3)
+
+
+def test_without_numbers_there_is_no_exact_match() -> None:
+    found = values(generation_figures([generation("a", "x")], GROUPS, {"a": "a title"}, "greedy"))
+    assert "exact_match" not in found
+
+
+def test_command_line(tmp_path: Path) -> None:
+    said = [{"role": "assistant", "content": "1 + 1 is 2 pens #### 2"}]
+    asked = [{"role": "user", "content": "q"}]
+    files = {
+        "completions": ([{"id": "test-0", "logp": -2.0, "tokens": 2}], COMPLETIONS),
+        "pairs": ([pair("test-0", -1, -2)], PAIRS),
+        "generations": ([generation("test-0", "1 + 1 is 2 pens #### 2")], GENERATIONS),
+        "problems": ([{"id": "test-0", "group": "g", "prompt": asked, "completion": said}],
+                     DEMONSTRATIONS),
+        "preferences": ([{"id": "test-0", "group": "h", "prompt": asked, "chosen": said,
+                          "rejected": said}], PREFERENCES),
+    }  # fmt: skip
+    for name, (rows, schema) in files.items():
+        write_rows(tmp_path / f"{name}.parquet", rows, schema)
+    subject = {"name": "t", "experiment": "e", "method": "dpo", "seed": 0}
+    settings = {"do_sample": False, "temperature": None, "top_p": None, "max_new_tokens": 9}
+    command = ["--subject", json.dumps(subject), "--generate", json.dumps(settings)]
+    sources = {"completions": "problems", "pairs": "preferences", "generations": "problems"}
+    for kind, source in sources.items():
+        command += [f"--{kind}", str(tmp_path / f"{kind}.parquet"),
+                    f"--{kind}-rows", str(tmp_path / f"{source}.parquet")]  # fmt: skip
+    metrics, items = tmp_path / "metrics.json", tmp_path / "items.parquet"
+    assert measure.main([*command, "--metrics", str(metrics), "--items", str(items)]) == 0
+    found = read_json(metrics)
+    assert found["name"] == "t"
+    assert found["figures"]["bleu"]["value"] == pytest.approx(1)
+    assert "greedy, at most 9 new tokens" in found["figures"]["exact_match"]["definition"]
+    assert found["figures"]["preference_accuracy"]["intervals"].keys() == {"wilson"}
+    # Every figure that is a mean can be had again from its items.
+    rows = read_rows(items)
+    for name, figure in found["figures"].items():
+        mine = [row for row in rows if row["figure"] == name]
+        if name != "bleu":
+            mean = sum(row["score"] for row in mine) / sum(row["weight"] for row in mine)
+            assert mean == pytest.approx(figure["value"])

@@ -1,0 +1,79 @@
+"""Token rows and resolved trials for the tiny model."""
+
+import copy
+from typing import Any
+
+import pytest
+
+TRIAL = {
+    "name": "t",
+    "seed": 0,
+    "method": "sft",
+    "model": "tiny",
+    "base": "tiny",
+    "precision": "auto",
+    "quantization": "none",
+    "dataset": "d",
+    "tokens": "d.tiny.chat.64",
+    "train": "train",
+    "valid": None,
+    "lora": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "all-linear",
+             "init_lora_weights": True},
+    "trainer": {
+        "learning_rate": 1e-2,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "num_train_epochs": 1.0,
+        "max_steps": 6,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "dataloader_drop_last": False,
+        "optim": "adamw_torch",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "gradient_checkpointing": False,
+        "logging_steps": 2,
+        "eval_strategy": "no",
+        "eval_steps": None,
+        "load_best_model_at_end": False,
+    },
+}  # fmt: skip
+
+
+def resolved(method: str, **trainer: Any) -> dict[str, Any]:
+    """Returns a resolved trial with some of its trainer's arguments changed."""
+    trial = copy.deepcopy(TRIAL) | {"method": method}
+    own = {"completion_only_loss": True}
+    if method == "dpo":
+        own = {"beta": 0.5, "loss_type": "sigmoid", "label_smoothing": 0.0,
+               "disable_dropout": True}  # fmt: skip
+        trial |= {"start": None, "reference": "r"}
+    trial["trainer"] |= own | trainer
+    return trial
+
+
+@pytest.fixture
+def demonstrations() -> list[dict[str, Any]]:
+    """Returns token rows of unequal lengths."""
+    return [
+        {
+            "id": f"train-{i}",
+            "prompt_ids": [1, 20 + i, 30],
+            "completion_ids": [40 + i] * (i + 1) + [2],
+        }
+        for i in range(7)
+    ]
+
+
+@pytest.fixture
+def pairs() -> list[dict[str, Any]]:
+    """Returns token rows of unequal lengths, one completion of a single token."""
+    return [
+        {
+            "id": f"train-{i}",
+            "prompt_ids": [1, 20 + i, 30],
+            "chosen_ids": [40 + i] * (i + 1) + [2],
+            "rejected_ids": [60 + i] * (7 - i),
+        }
+        for i in range(7)
+    ]

@@ -1,0 +1,175 @@
+"""Preference trials: the reference, step 0, learning, and TRL's own numbers."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.common.cli import BadInput
+from scripts.common.files import read_json, read_jsonl, read_rows, sha256, write_rows
+from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS, REFERENCE
+from scripts.lm.pairs import pair_logps
+from scripts.lm.snapshots import load_base, load_tokenizer, merge_adapters
+from scripts.train import dpo, reference, sft
+from tests.train.conftest import resolved
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def tokens(pairs: Rows, tmp_path: Path) -> Path:
+    write_rows(tmp_path / "pairs.parquet", pairs, PREFERENCE_TOKENS)
+    return tmp_path / "pairs.parquet"
+
+
+@pytest.fixture
+def start(tiny_model: Path, demonstrations: Rows, tmp_path: Path) -> Path:
+    """Returns the adapter of a supervised trial."""
+    write_rows(tmp_path / "sft.parquet", demonstrations, COMPLETION_TOKENS)
+    command = ["--trial", json.dumps(resolved("sft")), "--model", str(tiny_model)]
+    command += ["--tokens", str(tmp_path / "sft.parquet"), "--out", str(tmp_path / "sft")]
+    sft.main(command)
+    return tmp_path / "sft" / "adapter"
+
+
+def reference_of(model: Path, tokens: Path, out: Path, start: Path | None = None) -> Path:
+    command = ["--model", str(model), "--precision", "auto", "--quantization", "none",
+               "--tokens", str(tokens), "--batch-size", "3", "--out", str(out)]  # fmt: skip
+    assert reference.main(command + (["--start", str(start)] if start else [])) == 0
+    return out
+
+
+def run(
+    trial: dict[str, Any], model: Path, tokens: Path, logps: Path, out: Path,
+    start: Path | None = None,
+) -> Path:  # fmt: skip
+    command = ["--trial", json.dumps(trial), "--model", str(model), "--tokens", str(tokens),
+               "--reference", str(logps), "--out", str(out)]  # fmt: skip
+    assert dpo.main(command + (["--start", str(start)] if start else [])) == 0
+    return out
+
+
+def test_the_reference_is_the_merged_start(
+    tiny_model: Path, tokens: Path, start: Path, pairs: Rows, tmp_path: Path
+) -> None:
+    logps = read_rows(reference_of(tiny_model, tokens, tmp_path / "r.parquet", start))
+    model = merge_adapters(load_base(tiny_model, "auto", "none"), [start])
+    alone = [pair_logps(model, [row], 1, 0)[0] for row in pairs]
+    for row, other in zip(logps, alone, strict=True):
+        assert row["id"] == other["id"]
+        assert row["chosen_logp"] == pytest.approx(other["chosen_logp"], abs=1e-4)
+        assert row["rejected_logp"] == pytest.approx(other["rejected_logp"], abs=1e-4)
+
+
+def test_from_sft_margin_is_zero_and_loss_is_ln_2_at_step_zero(
+    tiny_model: Path, tokens: Path, start: Path, tmp_path: Path
+) -> None:
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet", start)
+    out = run(resolved("dpo"), tiny_model, tokens, logps, tmp_path / "dpo", start)
+    first = read_jsonl(out / "history.jsonl")[0]
+    assert first["step"] == 1
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert first["rewards/margins"] == pytest.approx(0, abs=1e-6)
+    trained = read_json(out / "train.json")
+    assert trained["last_loss"] < math.log(2)
+
+
+def test_another_models_reference_is_stopped_at_step_zero(
+    tiny_model: Path, tokens: Path, start: Path, tmp_path: Path
+) -> None:
+    logps = reference_of(tiny_model, tokens, tmp_path / "base.parquet")
+    with pytest.raises(BadInput, match="margin at step 0 is"):
+        run(resolved("dpo"), tiny_model, tokens, logps, tmp_path / "dpo", start)
+    assert not (tmp_path / "dpo" / "adapter").exists()
+
+
+def test_a_reference_of_other_rows_is_refused(
+    tiny_model: Path, tokens: Path, tmp_path: Path
+) -> None:
+    rows = [{"id": "test-0", "chosen_logp": 0.0, "rejected_logp": 0.0}]
+    write_rows(tmp_path / "r.parquet", rows, REFERENCE)
+    with pytest.raises(BadInput, match="belong to other rows"):
+        run(resolved("dpo"), tiny_model, tokens, tmp_path / "r.parquet", tmp_path / "dpo")
+
+
+def test_same_seed_same_bytes(tiny_model: Path, tokens: Path, tmp_path: Path) -> None:
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+    a, b = (run(resolved("dpo"), tiny_model, tokens, logps, tmp_path / name) for name in ("a", "b"))
+    for name in ("adapter/adapter_model.safetensors", "history.jsonl", "trial.json"):
+        assert sha256(a / name) == sha256(b / name)
+
+
+@pytest.mark.parametrize("silenced", [True, False])
+def test_dropout_is_what_disable_dropout_says(
+    tiny_model: Path, tokens: Path, tmp_path: Path, silenced: bool
+) -> None:
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+    losses = []
+    for dropout in (0.0, 0.5):
+        trial = resolved("dpo", disable_dropout=silenced)
+        trial["lora"]["lora_dropout"] = dropout
+        out = run(trial, tiny_model, tokens, logps, tmp_path / str(dropout))
+        losses.append(read_json(out / "train.json")["last_loss"])
+    assert (losses[0] == losses[1]) == silenced
+
+
+class TestStockTrainer:
+    """The same pairs as text, through TRL's DPOTrainer with its own reference pass."""
+
+    @pytest.fixture
+    def stock(self, tiny_model: Path, pairs: Rows, tmp_path: Path) -> Any:
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
+
+        from scripts.train.trials import add_adapter, common_arguments, make_reproducible
+
+        class Stock(DPOTrainer):
+            def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+                return dataset
+
+        trial = resolved("dpo")
+        make_reproducible(trial["seed"])
+        base = load_base(tiny_model, "auto", "none")
+        return Stock(
+            model=add_adapter(base, trial["lora"], trial["seed"]),
+            args=DPOConfig(**common_arguments(trial, tmp_path, "float32")),
+            train_dataset=Dataset.from_list(pairs),
+            processing_class=load_tokenizer(tiny_model),
+        )
+
+    def test_losses_and_weights_agree(
+        self, stock: Any, tiny_model: Path, tokens: Path, tmp_path: Path
+    ) -> None:
+        from safetensors.torch import load_file
+
+        stock.train()
+        expected = [e["loss"] for e in stock.state.log_history if "loss" in e]
+        stock.model.save_pretrained(tmp_path / "stock")
+
+        logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+        out = run(resolved("dpo"), tiny_model, tokens, logps, tmp_path / "ours")
+        losses = [e["loss"] for e in read_jsonl(out / "history.jsonl")]
+        assert losses == pytest.approx([float(loss) for loss in expected], abs=1e-5)
+        name = "adapter_model.safetensors"
+        theirs, ours = load_file(tmp_path / "stock" / name), load_file(out / "adapter" / name)
+        for key, weight in theirs.items():
+            assert (weight - ours[key]).norm() <= 1e-4 * max(1e-6, weight.norm())
+
+
+LOSSES = [
+    "hinge", "ipo", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
+    "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss_type", [*LOSSES, "exo_pair", "robust"])
+def test_every_objective_of_the_schema_trains(
+    tiny_model: Path, tokens: Path, tmp_path: Path, loss_type: str
+) -> None:
+    smoothing = 0.1 if loss_type in ("exo_pair", "robust") else 0.0
+    trial = resolved("dpo", loss_type=loss_type, label_smoothing=smoothing, max_steps=2)
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+    out = run(trial, tiny_model, tokens, logps, tmp_path / "dpo")
+    assert math.isfinite(read_json(out / "train.json")["train_loss"])
