@@ -23,19 +23,18 @@ Part = dict[str, Any]
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """Yields the trial's work folder, which no rule declares; it goes when the block succeeds.
+    """Yields the trial's work folder, empty; no rule declares it, and it goes on success.
 
     When the block fails, `failed.json` in it says why.
     """
     work = out / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    failure = work / "failed.json"
-    failure.unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
     try:
         yield work
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        write_json(failure, {"reason": reason, "traceback": traceback.format_exc()})
+        write_json(work / "failed.json", {"reason": reason, "traceback": traceback.format_exc()})
         raise
     shutil.rmtree(work)
 

@@ -1,0 +1,121 @@
+"""Copies of the project in which Snakemake runs for real."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PARTS = ("Snakefile", "config.yaml", "demo", "envs", "profiles", "rules", "scripts")
+JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project, and where Snakemake is called in it."""
+
+    folder: Path
+
+    def command(self, *words: str) -> list[str]:
+        """Returns a snakemake command of this Python."""
+        return [sys.executable, "-m", "snakemake", *words]
+
+    def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs snakemake, this Python first on the path; fails the test if it fails."""
+        done = subprocess.run(
+            self.command(*words), cwd=self.folder, env=environment(), capture_output=True, text=True
+        )
+        assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return done
+
+    def jobs(self, *words: str) -> list[tuple[str, str]]:
+        """Returns rule and first output of every job of a dry run."""
+        done = self.run("-n", *words)
+        found = []
+        for rule, body in JOB.findall(done.stdout + done.stderr):
+            output = re.search(r"^    output: ([^,\n]+)", body, re.MULTILINE)
+            found.append((rule, output[1] if output else ""))
+        return sorted(set(found))
+
+    def rules(self, *words: str) -> Counter[str]:
+        """Returns how many jobs of each rule a dry run lists."""
+        return Counter(rule for rule, _ in self.jobs(*words))
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replaces text in a file, which must hold it."""
+        path = self.folder / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def environment() -> dict[str, str]:
+    """Returns this process's environment with its Python first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path}
+
+
+def copied(folder: Path) -> Project:
+    """Returns a fresh copy of the project's tracked parts, without results."""
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / part, ignore=ignored)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, folder / part)
+    shutil.copy2(ROOT / "tests" / "workflow" / "cut-down.yaml", folder / "cut-down.yaml")
+    return Project(folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Returns a fresh copy of the project."""
+    return copied(tmp_path / "project")
+
+
+CUT_DOWN = ("--workflow-profile", "profiles/demo", "--configfile", "demo/config.yaml",
+            "cut-down.yaml")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Returns a copy in which the cut-down demo was interrupted once and then ran to its end."""
+    project = copied(tmp_path_factory.mktemp("finished") / "project")
+    interrupt(project, "rule train_demo_model:")
+    project.run(*CUT_DOWN)
+    return project
+
+
+def interrupt(project: Project, line: str) -> None:
+    """Starts the cut-down demo and sends what Ctrl-C sends once a line appears."""
+    process = subprocess.Popen(
+        project.command(*CUT_DOWN),
+        cwd=project.folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    seen = any(line in text for text in process.stdout)
+    os.killpg(process.pid, signal.SIGINT)
+    process.stdout.read()
+    assert process.wait() != 0
+    assert seen, f"the run ended before {line!r}"
+
+
+@pytest.fixture
+def rerun(finished: Project, tmp_path: Path) -> Project:
+    """Returns a copy of the finished run, times kept, that a test may edit."""
+    shutil.copytree(finished.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")

@@ -1,0 +1,213 @@
+"""The DAG: what a configuration asks for, and what an edit makes stale."""
+
+import os
+import re
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow.conftest import CUT_DOWN, Project, copied
+
+# Nothing below the workflow's own rules; `all` stands for the targets.
+LITERAL = ("--cores", "1", "--resources", "gpu=1")
+
+
+def test_the_paper(project: Project) -> None:
+    """The literal command on config.yaml: eleven trials, two bases, five shared references."""
+    assert project.rules(*LITERAL) == {
+        "fetch_dataset": 3,
+        "fetch_model": 2,
+        "prepare_dataset": 3,
+        "tokenize": 3,
+        "reference": 5,
+        "train_sft": 5,
+        "train_dpo": 6,
+        "score": 13,
+        "measure": 13,
+        "table": 4,
+        "figure": 3,
+        "all": 1,
+    }
+
+
+def test_the_demo(project: Project) -> None:
+    assert project.rules("--workflow-profile", "profiles/demo") == {
+        "fetch_dataset": 3,
+        "train_demo_model": 1,
+        "prepare_dataset": 3,
+        "tokenize": 3,
+        "reference": 5,
+        "train_sft": 3,
+        "train_dpo": 3,
+        "score": 8,
+        "measure": 8,
+        "table": 4,
+        "figure": 3,
+        "all": 1,
+    }
+
+
+def test_the_papers_trials_do_not_join_the_demos(project: Project) -> None:
+    outputs = [output for _, output in project.jobs("--workflow-profile", "profiles/demo")]
+    assert all(output.startswith("results/demo/") for output in outputs if output)
+
+
+def stale(project: Project) -> set[tuple[str, str]]:
+    """Returns rule and subject of the jobs that a dry run of the cut-down demo lists."""
+    return {
+        (rule, re.sub(r"^results/demo/|/[^/]+$", "", output))
+        for rule, output in project.jobs(*CUT_DOWN)
+        if rule not in ("all", "table", "figure")
+    }
+
+
+def test_editing_one_trial_reruns_that_trial_alone(rerun: Project) -> None:
+    rerun.edit("cut-down.yaml", "lora: {r: 4, lora_alpha: 8}", "lora: {r: 5, lora_alpha: 8}")
+    folder = "trials/sft-r4/seed-0"
+    assert stale(rerun) == {
+        ("train_sft", f"{folder}/adapter"),
+        ("score", folder),
+        ("measure", folder),
+    }
+
+
+def test_editing_the_start_reruns_what_starts_from_it(rerun: Project) -> None:
+    rerun.edit("cut-down.yaml", "lora: {r: 16, lora_alpha: 32}}", "lora: {r: 15, lora_alpha: 32}}")
+    found = {subject for rule, subject in stale(rerun) if rule.startswith("train")}
+    assert found == {"trials/sft-r16/seed-0/adapter", "trials/dpo-r8/seed-0/adapter"}
+    assert not any("sft-r4" in subject or "headlines" in subject for _, subject in stale(rerun))
+
+
+def test_editing_how_answers_are_generated_retrains_nothing(rerun: Project) -> None:
+    rerun.edit("cut-down.yaml", "generate: {limit: 4, ", "generate: {limit: 5, ")
+    rules = {rule for rule, _ in stale(rerun)}
+    assert rules == {"score", "measure"}
+    assert not any("headlines" in subject or "titles" in subject for _, subject in stale(rerun))
+
+
+def test_editing_a_title_remakes_the_report_alone(rerun: Project) -> None:
+    rerun.edit("demo/config.yaml", "title: Word problems, then dialogues", "title: Tutor")
+    assert stale(rerun) == set()
+    assert rerun.rules(*CUT_DOWN) == {"table": 4, "figure": 3, "all": 1}
+
+
+def test_touching_every_script_reruns_nothing(rerun: Project) -> None:
+    for path in [*rerun.folder.rglob("*.py"), *rerun.folder.rglob("*.smk")]:
+        os.utime(path)
+    assert rerun.jobs(*CUT_DOWN) == []
+
+
+def test_a_comment_or_a_reformatted_rule_reruns_nothing(rerun: Project) -> None:
+    for path in (rerun.folder / "scripts").rglob("*.py"):
+        path.write_text("# A new comment.\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    for path in (rerun.folder / "rules").glob("*.smk"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("    log:\n", "\n    # why\n    log:\n\n"), encoding="utf-8")
+    assert rerun.jobs(*CUT_DOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("helper", "old", "new", "rules"),
+    [
+        (
+            "scripts/evaluate/answers.py",
+            "numbers[-1]",
+            "numbers[0]",
+            {"measure"},
+        ),
+        (
+            "scripts/lm/pairs.py",
+            '"id": row["id"], "chosen_logp"',
+            '"id": str(row["id"]), "chosen_logp"',
+            {"reference", "train_dpo", "score", "measure"},
+        ),
+        (
+            "scripts/data/dialogues.py",
+            "content.strip()",
+            "content.strip().strip()",
+            None,
+        ),
+        ("scripts/report/style.py", "import", "import", set()),
+    ],
+)
+def test_a_changed_helper_reruns_what_imports_it(
+    rerun: Project, helper: str, old: str, new: str, rules: set[str] | None
+) -> None:
+    rerun.edit(helper, old, new)
+    found = {rule for rule, _ in stale(rerun)}
+    if rules is None:
+        # Preparing data is where everything but the base model and the sources begins.
+        assert "prepare_dataset" in found
+        assert not {"fetch_dataset", "train_demo_model"} & found
+    else:
+        assert found == rules
+
+
+def test_a_changed_lock_reruns_its_stage(rerun: Project) -> None:
+    path = rerun.folder / "envs" / "report.post-deploy.sh"
+    path.write_text(path.read_text(encoding="utf-8") + "# moved\n", encoding="utf-8")
+    assert stale(rerun) == set()
+    assert rerun.rules(*CUT_DOWN) == {"table": 4, "figure": 3, "all": 1}
+
+
+def test_results_may_go_elsewhere_and_paths_may_be_odd(tmp_path: Path) -> None:
+    project = copied(tmp_path / "an odd pa'th")
+    elsewhere = tmp_path / "some where"
+    project.run(
+        "--workflow-profile", "profiles/demo", "-d", str(elsewhere),
+        "results/demo/data/titles/train.parquet", "results/demo/data/dialogues/train.parquet",
+    )  # fmt: skip
+    assert (elsewhere / "results/demo/data/titles/train.parquet").is_file()
+    assert not (project.folder / "results").exists()
+
+
+def test_a_mistake_in_the_configuration_stops_before_any_job(project: Project) -> None:
+    project.edit("demo/config.yaml", "lora: {r: 4, ", "lora: {r: 0, ")
+    done = project.run("--workflow-profile", "profiles/demo", check=False)
+    assert done.returncode != 0
+    assert "demo/config.yaml:" in done.stderr
+    assert "experiments.tutor.sft.trials[1].lora.r: found 0" in done.stderr
+    assert not (project.folder / "results").exists()
+
+
+def test_unexpected_row_counts_stop_the_run(project: Project) -> None:
+    project.edit("demo/config.yaml", "expect: {train: 260, test: 140}", "expect: {train: 261}")
+    done = project.run(
+        "--workflow-profile", "profiles/demo", "results/demo/data/titles/train.parquet", check=False
+    )
+    assert done.returncode != 0
+    assert "split train has 260 rows, expected 261; dropped: 1 × " in done.stdout + done.stderr
+
+
+def cpu_seconds(project: Project, *words: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    project.run("-n", "--quiet", "all", *words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_planning_the_paper_takes_at_most_three_seconds(project: Project) -> None:
+    assert cpu_seconds(project, *LITERAL) < 3
+
+
+def test_planning_a_thousand_trials_takes_at_most_fifteen_seconds(project: Project) -> None:
+    config = yaml.safe_load((project.folder / "config.yaml").read_text(encoding="utf-8"))
+    phases = config["experiments"]["tinyllama"]
+    for phase in ("sft", "dpo"):
+        first = phases[phase]["trials"][0]
+        phases[phase]["trials"] = [first | {"name": f"{phase}-{i}"} for i in range(1, 501)]
+    (project.folder / "many.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert cpu_seconds(project, *LITERAL, "--configfile", "many.yaml") < 15
+
+
+def test_lint_is_clean(project: Project) -> None:
+    done = subprocess.run(
+        project.command("--lint", "--workflow-profile", "profiles/demo"),
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert "in a good condition" in done.stdout + done.stderr

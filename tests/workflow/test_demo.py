@@ -1,0 +1,100 @@
+"""The cut-down demo, from corpora to tables and figures, interrupted once on its way."""
+
+import csv
+import json
+import math
+
+from scripts.common.files import read_json, read_jsonl, read_rows
+from tests.workflow.conftest import CUT_DOWN, Project
+
+
+def test_all_tables_and_figures_are_there(finished: Project) -> None:
+    results = finished.folder / "results" / "demo"
+    tables = {path.name for path in (results / "tables").iterdir()}
+    assert tables == {
+        f"{name}.{kind}"
+        for name in ("sft", "dpo", "summary", "results")
+        for kind in ("csv", "md", "tex")
+    }
+    figures = {path.name for path in (results / "figures").iterdir()}
+    assert figures == {
+        f"{name}.{kind}"
+        for name in ("curves", "accuracy", "before_after")
+        for kind in ("pdf", "png")
+    }
+
+
+def test_a_second_run_has_nothing_to_do(rerun: Project) -> None:
+    assert rerun.jobs(*CUT_DOWN) == []
+
+
+def test_every_trial_stands_in_its_table(finished: Project) -> None:
+    tables = finished.folder / "results" / "demo" / "tables"
+
+    def trials(name: str) -> list[str]:
+        with open(tables / f"{name}.csv", encoding="utf-8", newline="") as lines:
+            return [row["trial"] for row in csv.DictReader(lines)]
+
+    assert trials("sft") == ["demo", "sft-r16", "sft-r4"]
+    assert trials("dpo") == ["dpo-r8", "titles-r16"]
+
+
+def test_preference_trials_begin_at_their_reference(finished: Project) -> None:
+    for trial in ("dpo-r8", "titles-r16"):
+        folder = finished.folder / "results" / "demo" / "trials" / trial / "seed-0"
+        first = read_jsonl(folder / "history.jsonl")[0]
+        assert math.isclose(first["loss"], math.log(2), abs_tol=1e-5)
+        assert abs(first["rewards/margins"]) < 1e-5
+
+
+def test_the_reference_of_the_pairs_is_the_references_file(finished: Project) -> None:
+    results = finished.folder / "results" / "demo"
+    trial = read_json(results / "trials" / "dpo-r8" / "seed-0" / "trial.json")
+    reference = read_rows(results / "references" / trial["reference"] / "test.parquet")
+    pairs = read_rows(results / "trials" / "dpo-r8" / "seed-0" / "pairs.parquet")
+    assert [row["chosen_logp"] for row in reference] == [
+        row["reference_chosen_logp"] for row in pairs
+    ]
+
+
+def test_all_models_of_an_experiment_answer_the_same_prompts(finished: Project) -> None:
+    results = finished.folder / "results" / "demo"
+    folders = ["bases/tutor", *(f"trials/{t}/seed-0" for t in ("sft-r16", "sft-r4", "dpo-r8"))]
+    prompts = {
+        tuple(row["prompt"] for row in read_rows(results / folder / "generations.parquet"))
+        for folder in folders
+    }
+    assert len(prompts) == 1
+    assert len(prompts.pop()) == 4
+
+
+def test_no_prompt_sits_on_both_sides(finished: Project) -> None:
+    data = finished.folder / "results" / "demo" / "data"
+    for dataset in ("problems", "dialogues", "titles"):
+        groups = [
+            {row["group"] for row in read_rows(data / dataset / f"{split}.parquet")}
+            for split in ("train", "valid", "test")
+        ]
+        assert groups[0]
+        assert groups[2]
+        assert not groups[0] & groups[1]
+        assert not groups[0] & groups[2]
+        assert not groups[1] & groups[2]
+
+
+def test_the_adapter_loads_by_itself(finished: Project) -> None:
+    """As any user of PEFT would load it: config, weights and card from the folder alone."""
+    from peft import PeftConfig
+
+    folder = finished.folder / "results" / "demo" / "trials" / "sft-r4" / "seed-0" / "adapter"
+    config = PeftConfig.from_pretrained(folder)
+    assert config.r == 4
+    assert config.base_model_name_or_path == "results/demo/models/demo/snapshot"
+    assert "# sft-r4, seed 0" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_nothing_half_done_is_left(finished: Project) -> None:
+    results = finished.folder / "results" / "demo"
+    assert not list(results.rglob("work"))
+    assert not [path for path in results.rglob(".*") if path.name != ".snakemake_timestamp"]
+    assert json.loads((results / "models" / "demo" / "manifest.json").read_text())["files"]
