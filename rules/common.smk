@@ -7,7 +7,6 @@ under the names that stand in paths.
 import json
 import re
 import shlex
-from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -190,9 +189,22 @@ def options(input, **names):
 
 # ------------------------------------------------------------------------------------------ reports
 
+# Each table and figure: the methods that stand in it, and the files that it reads of each trial.
+# A base has metrics.json alone.
+TABLES = {
+    "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json"]),
+    "dpo": (["dpo"], ["metrics.json", "trial.json", "train.json"]),
+    "summary": (["base", "sft", "dpo"], ["metrics.json"]),
+    "results": (["dpo"], ["metrics.json", "train.json"]),
+}
+FIGURES = {
+    "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
+    "accuracy": (["dpo"], ["metrics.json"]),
+    "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
+}
 
-@cache
-def reported(*methods):
+
+def reported(methods, files):
     """Returns, by experiment, the base and the trials of some methods, as reports are given them.
 
     Short, because a thousand trials must fit into one argument of a command line.
@@ -202,57 +214,41 @@ def reported(*methods):
             "experiment": base["experiment"],
             "title": base["title"],
             "base": base["name"] if "base" in methods else None,
-            **{method: runs_of(base["experiment"], method, methods) for method in ("sft", "dpo")},
+            "sft": runs_of(base["experiment"], "sft") if "sft" in methods else [],
+            "dpo": runs_of(base["experiment"], "dpo") if "dpo" in methods else [],
         }
         for base in PLAN.bases.values()
     ]
     return [part for part in parts if part["sft"] or part["dpo"]]
 
 
-def runs_of(experiment, method, methods):
-    """Returns an experiment's trials of a method as `{trial}/seed-{seed}`, if it is asked for."""
+def runs_of(experiment, method):
+    """Returns an experiment's trials of a method as `{trial}/seed-{seed}`."""
     return [
         folder.removeprefix("trials/")
         for folder, trial in PLAN.trials.items()
-        if method in methods and (trial["experiment"], trial["method"]) == (experiment, method)
+        if (trial["experiment"], trial["method"]) == (experiment, method)
     ]
 
 
-def table_rows():
-    """Returns what stands in each table; one without trials of its kind is not made."""
-    return {
-        "sft": reported("base", "sft"),
-        "dpo": reported("dpo"),
-        "summary": reported("base", "sft", "dpo"),
-        "results": reported("dpo"),
-    }
-
-
-def figure_rows():
-    """Returns what is drawn in each figure; one without trials of its kind is not made."""
-    return {
-        "curves": reported("sft", "dpo"),
-        "accuracy": reported("dpo"),
-        "before_after": reported("base", "sft", "dpo"),
-    }
+def reported_files(methods, files):
+    """Returns the files that a table or figure reads."""
+    parts = reported(methods, files)
+    bases = [f"bases/{part['experiment']}" for part in parts if part["base"] is not None]
+    trials = [f"trials/{run}" for part in parts for run in part["sft"] + part["dpo"]]
+    return [
+        *(f"<results>/{folder}/metrics.json" for folder in bases if "metrics.json" in files),
+        *(f"<results>/{folder}/{file}" for folder in trials for file in files),
+    ]
 
 
 def tables():
-    names = [name for name, rows in table_rows().items() if rows]
+    """Returns every table's files; one without trials of its kind is not made."""
+    names = [name for name, spec in TABLES.items() if reported(*spec)]
     return expand("<results>/tables/{table}.{kind}", table=names, kind=["csv", "md", "tex"])
 
 
 def figures():
-    names = [name for name, rows in figure_rows().items() if rows]
+    """Returns every figure's files; one without trials of its kind is not made."""
+    names = [name for name, spec in FIGURES.items() if reported(*spec)]
     return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png"])
-
-
-def reported_files(parts):
-    """Returns the files that a table or figure of these bases and trials reads."""
-    bases = [f"bases/{part['experiment']}" for part in parts if part["base"] is not None]
-    trials = [f"trials/{run}" for part in parts for run in part["sft"] + part["dpo"]]
-    records = ("trial.json", "train.json", "history.jsonl")
-    return [
-        *(f"<results>/{folder}/metrics.json" for folder in bases + trials),
-        *(f"<results>/{folder}/{record}" for folder in trials for record in records),
-    ]

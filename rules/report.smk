@@ -8,7 +8,7 @@ results/figures/.
 rule table:
     """One table, for machines, for a README and for a paper."""
     input:
-        lambda wildcards: reported_files(table_rows()[wildcards.table]),
+        lambda wildcards: reported_files(*TABLES[wildcards.table]),
     output:
         csv="<results>/tables/{table}.csv",
         md="<results>/tables/{table}.md",
@@ -18,11 +18,11 @@ rule table:
     benchmark:
         "<benchmarks>/tables/{table}.tsv"
     wildcard_constraints:
-        table=only(table_rows()),
+        table=only(TABLES),
     conda:
         "../envs/report.yaml"
     params:
-        plan=lambda wildcards: as_json(table_rows()[wildcards.table]),
+        plan=lambda wildcards: as_json(reported(*TABLES[wildcards.table])),
         root=subpath(output.csv, ancestor=2),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
         env=env_digest("report"),
@@ -34,7 +34,7 @@ rule table:
 rule figure:
     """One figure, as vectors for a paper and as pixels for a page."""
     input:
-        lambda wildcards: reported_files(figure_rows()[wildcards.figure]),
+        lambda wildcards: reported_files(*FIGURES[wildcards.figure]),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png="<results>/figures/{figure}.png",
@@ -43,11 +43,11 @@ rule figure:
     benchmark:
         "<benchmarks>/figures/{figure}.tsv"
     wildcard_constraints:
-        figure=only(figure_rows()),
+        figure=only(FIGURES),
     conda:
         "../envs/report.yaml"
     params:
-        plan=lambda wildcards: as_json(figure_rows()[wildcards.figure]),
+        plan=lambda wildcards: as_json(reported(*FIGURES[wildcards.figure])),
         root=subpath(output.pdf, ancestor=2),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
         env=env_digest("report"),

@@ -1,0 +1,89 @@
+"""Prints a run's tables to the terminal and says where tables and figures lie.
+
+python -m scripts.report.show results/demo
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.common.cli import BadInput, run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+# What a terminal has room for; the files hold every column.
+COLUMNS = {
+    "sft": ("trial", "r", "held_out_loss", "exact_match"),
+    "dpo": ("trial", "r", "preference_loss", "preference_accuracy", "margin"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints; returns 0. Raises BadInput where the folder holds no tables."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.report.show", description=__doc__)
+    parser.add_argument("results", type=Path, help="the results folder")
+    folder = parser.parse_args(argv).results
+    tables = sorted((folder / "tables").glob("*.csv"))
+    if not tables:
+        raise BadInput(f"{folder}/tables: no tables; a finished run makes them")
+
+    from rich.console import Console
+
+    console = Console()
+    for path in tables:
+        if path.stem in COLUMNS:
+            console.print(grid(path))
+    show_places(console, folder)
+    return 0
+
+
+def grid(path: Path) -> "Grid":
+    """Returns a table of the columns that matter most, each figure with its interval."""
+    from rich import box
+    from rich.table import Table as Grid
+
+    with open(path, encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    columns = [name for name in COLUMNS[path.stem] if any(name in row for row in rows)]
+    table = Grid(title=f"{path.with_suffix('.md')}", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in columns:
+        justify = "left" if name == "trial" else "right"
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell(row, name) for name in columns))
+    return table
+
+
+def cell(row: dict[str, str], name: str) -> str:
+    """Returns a figure rounded, with its first interval in brackets, or the text as it is."""
+    bounds = [
+        rounded(text)
+        for key, text in row.items()
+        if key.startswith(f"{name}_") and key.endswith(("_low", "_high")) and text
+    ]
+    interval = f" [{bounds[0]}, {bounds[1]}]" if bounds else ""
+    return rounded(row[name]) + interval or "–"
+
+
+def rounded(text: str) -> str:
+    """Returns a decimal number with two decimals, small ones as they are, else the text."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return text if value == int(value) or abs(value) < 0.01 else f"{value:.2f}"
+
+
+def show_places(console: "Console", folder: Path) -> None:
+    """Prints the folders of tables and figures with what is in them."""
+    for kind in ("tables", "figures"):
+        names = sorted({path.stem for path in (folder / kind).iterdir()})
+        forms = sorted({path.suffix[1:] for path in (folder / kind).iterdir()})
+        console.print(f"{folder / kind}/: {', '.join(names)} ({', '.join(forms)})")
+
+
+if __name__ == "__main__":
+    run(main)
