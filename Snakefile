@@ -19,6 +19,11 @@ shell.prefix(
     " HF_HUB_OFFLINE=1; "
 )
 
+
+pathvars:
+    benchmarks="<logs>/benchmarks",
+
+
 # Snakemake merges config files: loaded beside a named one, the paper's trials would join it.
 if not workflow.configfiles:
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # What a terminal has room for; the files hold every column.
 COLUMNS = {
     "sft": ("trial", "r", "held_out_loss", "exact_match"),
-    "dpo": ("trial", "r", "preference_loss", "preference_accuracy", "margin"),
+    "dpo": ("trial", "r", "preference_loss", "preference_accuracy"),
 }
 
 
@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console()
     for path in tables:
         if path.stem in COLUMNS:
+            console.print(path.with_suffix(".md"), soft_wrap=True)
             console.print(grid(path))
     show_places(console, folder)
     return 0
@@ -48,7 +49,7 @@ def grid(path: Path) -> "Grid":
     with open(path, encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     columns = [name for name in COLUMNS[path.stem] if any(name in row for row in rows)]
-    table = Grid(title=f"{path.with_suffix('.md')}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Grid(box=box.SIMPLE_HEAD)
     for name in columns:
         justify = "left" if name == "trial" else "right"
         table.add_column(name.replace("_", " "), justify=justify, no_wrap=True)
@@ -82,7 +83,8 @@ def show_places(console: "Console", folder: Path) -> None:
     for kind in ("tables", "figures"):
         names = sorted({path.stem for path in (folder / kind).iterdir()})
         forms = sorted({path.suffix[1:] for path in (folder / kind).iterdir()})
-        console.print(f"{folder / kind}/: {', '.join(names)} ({', '.join(forms)})")
+        where = f"{folder / kind}/: {', '.join(names)} ({', '.join(forms)})"
+        console.print(where, soft_wrap=True)
 
 
 if __name__ == "__main__":
