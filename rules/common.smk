@@ -14,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 from scripts.common.config import load
 from scripts.common.config_files import ConfigError
 from scripts.common.digests import code_digest, env_digest
+from scripts.common.files import shortest
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
 

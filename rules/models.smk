@@ -29,7 +29,8 @@ rule fetch_model:
 rule train_demo_model:
     """A byte-level BPE tokenizer and a small Llama, trained from scratch."""
     input:
-        lambda wildcards: PLAN.models[wildcards.model]["source"]["demo"],
+        corpus=lambda wildcards: PLAN.models[wildcards.model]["source"]["demo"],
+        template=shortest(Path(workflow.basedir, "scripts/models/demo_chat_template.jinja")),
     output:
         "<results>/models/{model}/manifest.json",
     log:
@@ -47,7 +48,7 @@ rule train_demo_model:
         code=[code_digest(f"scripts/models/{module}.py") for module in ("demo", "manifest")],
         env=env_digest("train"),
     shell:
-        "python -m scripts.models.demo --corpus {input:q} --model {params.model:q}"
+        "python -m scripts.models.demo --corpus {input.corpus:q} --model {params.model:q}"
         " --out {params.snapshot:q} 2> {log:q}"
         " && python -m scripts.models.manifest --folder {params.snapshot:q}"
         " --origin {params.origin:q} --manifest {output:q} 2>> {log:q}"

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from scripts.common.columns import column_names
 from scripts.common.config_fields import describe_fields, values_of
 from scripts.common.config_files import ConfigError, ConfigFile, Problem, merge, read_config
+from scripts.common.files import shortest
 from scripts.common.schema import (
     DEMONSTRATION_FORMATS,
     Config,
@@ -65,7 +66,7 @@ def _anchor_paths(merged: ConfigFile) -> None:
     def anchor(*path: str | int) -> None:
         parent = merged.get(path[:-1])
         if isinstance(parent, dict) and isinstance(parent.get(path[-1]), str):
-            parent[path[-1]] = _shortest(merged.folder(path) / parent[path[-1]])
+            parent[path[-1]] = shortest(merged.folder(path) / parent[path[-1]])
 
     for name in _keys(merged.get(("models",))):
         anchor("models", name, "source", "folder")
@@ -81,16 +82,6 @@ def _anchor_paths(merged: ConfigFile) -> None:
 
 def _keys(value: Any) -> list[str]:
     return list(value) if isinstance(value, dict) else []
-
-
-def _shortest(path: Path) -> str:
-    """Returns the path relative to the working directory where it lies below it.
-
-    So that a moved checkout has the same inputs, and reruns nothing.
-    """
-    absolute = path.resolve()
-    below = absolute.is_relative_to(Path.cwd())
-    return str(absolute.relative_to(Path.cwd()) if below else absolute)
 
 
 def _spread_defaults(merged: ConfigFile) -> list[Problem]:

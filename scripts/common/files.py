@@ -28,17 +28,17 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; results are shared like any other file of the user's.
-        temporary.chmod(0o666 & ~_umask())
+        make_shared(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
+def make_shared(path: Path) -> None:
+    """Gives a file that a library made private the rights of any other new file of the user's."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    path.chmod(0o666 & ~mask)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -89,6 +89,15 @@ def write_table(path: str | Path, table: "pa.Table") -> None:
 
     with written_whole(path) as temporary:
         pq.write_table(table, temporary)
+
+
+def shortest(path: Path) -> str:
+    """Returns the path relative to the working directory where it lies below it, else absolute.
+
+    So that a moved checkout has the same inputs, and reruns nothing.
+    """
+    absolute, here = path.resolve(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def sha256(path: str | Path) -> str:

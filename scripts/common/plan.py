@@ -8,6 +8,7 @@ what it reads has changed.
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.common.files import shortest
 from scripts.common.schema import (
     DEMONSTRATION_FORMATS,
     Config,
@@ -105,7 +106,7 @@ def _tokens(config: Config, plan: Plan, experiment: Experiment, dataset: str) ->
     plan.tokens[name] = {
         "dataset": dataset,
         "model": experiment.model,
-        "template": str(path) if path else None,
+        "template": shortest(path) if path else None,
         "max_length": experiment.max_length,
         "rows": "demonstrations" if demonstrations else "preferences",
     }

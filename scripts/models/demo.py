@@ -22,6 +22,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.common.cli import BadInput, run
+from scripts.common.files import make_shared
+
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -277,12 +280,16 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
+        make_shared(Path(partial, "model.safetensors"))
         for name in SNAPSHOT:
             os.replace(Path(partial, name), out / name)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train the tokenizer and the model on a corpus and write the snapshot."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train the tokenizer and the model on a corpus and write the snapshot.
+
+    Raise BadInput for settings or a corpus that cannot be used.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--corpus", type=Path, required=True, help="JSONL with a text a row")
     parser.add_argument("--model", required=True, help="the model settings, a JSON object")
@@ -292,14 +299,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = read_settings(args.model)
         texts = read_texts(args.corpus)
     except ValueError as error:
-        parser.error(str(error))
+        raise BadInput(str(error)) from None
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     tokenizer.model_max_length = settings.max_position_embeddings
     model = pretrain(settings, pack(texts, tokenizer, settings.sequence_length), tokenizer)
     parameters = sum(weight.numel() for weight in model.parameters())
     print(f"{parameters} parameters, {len(tokenizer)} tokens", file=sys.stderr)
     save(model, tokenizer, args.out)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from scripts.common.cli import BadInput
-from scripts.common.files import Row, write_json, write_jsonl
+from scripts.common.files import Row, make_shared, write_json, write_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer, TrainerState
@@ -188,6 +188,7 @@ def _save_adapter(model: "PreTrainedModel", trial: Part, base_folder: Path, fold
     config.base_model_name_or_path = repository if revision else str(base_folder)
     config.revision = revision or None
     model.save_pretrained(folder)
+    make_shared(folder / "adapter_model.safetensors")
     # PEFT writes a set in the order of this process's string hashes.
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from scripts.common.cli import BadInput
 from scripts.models import demo
 
 CORPUS = Path(__file__).resolve().parents[2] / "demo" / "corpora" / "pretraining.jsonl"
@@ -228,14 +229,16 @@ def test_a_vocabulary_without_room_is_refused() -> None:
         demo.train_tokenizer(TEXTS, 261)
 
 
-def test_bad_arguments_end_with_a_message(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    empty = tmp_path / "empty.jsonl"
-    empty.write_text('{"text": " "}\n')
-    for bad_corpus, settings in ((empty, json.dumps(SETTINGS)), (corpus, "{}"), (corpus, "{")):
-        with pytest.raises(SystemExit):
-            demo.main(["--corpus", str(bad_corpus), "--model", settings, "--out", str(tmp_path)])
-    complaints = capsys.readouterr().err
-    assert "no text at all" in complaints
-    assert "missing model settings" in complaints
+@pytest.mark.parametrize(
+    ("text", "settings", "complaint"),
+    [
+        (" ", json.dumps(SETTINGS), "no text at all"),
+        ("a", "{}", "missing model settings"),
+        ("a", "{", "Expecting property name"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, text: str, settings: str, complaint: str) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=complaint):
+        demo.main(["--corpus", str(corpus), "--model", settings, "--out", str(tmp_path)])
