@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import sha256, write_json, write_table
+from scripts.common.hub import download
 from scripts.common.rows import SPLIT_COLUMN
 
 if TYPE_CHECKING:
@@ -51,26 +52,24 @@ def fetch_hub(
         When the repository, the revision or the configuration does not exist.
     """
     from datasets import load_dataset
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision))
-    except HfHubHTTPError as error:
-        raise BadInput(f"{repository}@{revision}: {str(error).splitlines()[0]}") from None
-    # The hub's cache names a snapshot's folder by its commit.
-    record = {"source": "hub", "repository": repository, "commit": folder.name, "name": name}
+    folder, commit = download(repository, revision, "dataset")
     with tempfile.TemporaryDirectory() as cache:
         try:
-            splits = load_dataset(str(folder), name=name, cache_dir=cache)
+            splits = load_dataset(str(folder), name=name, cache_dir=cache, keep_in_memory=True)
         except ValueError as error:
-            raise BadInput(f"{repository}@{folder.name}: {str(error).splitlines()[0]}") from None
-        tables = {str(split): data.data.table.combine_chunks() for split, data in splits.items()}
-        joined = _joined(tables)
-        write_back = joined.take(list(range(joined.num_rows)))  # out of the cache's memory map
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-    record["files"] = [_file_record(p, p.relative_to(folder).as_posix()) for p in files]
-    return write_back, record | {"rows": {split: t.num_rows for split, t in tables.items()}}
+            raise BadInput(f"dataset {repository}: {str(error).splitlines()[0]}") from None
+        tables = {str(split): data.data.table for split, data in splits.items()}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    record = {
+        "source": "hub",
+        "repository": repository,
+        "commit": commit,
+        "name": name,
+        "files": [_file_record(path, path.relative_to(folder).as_posix()) for path in files],
+        "rows": {split: table.num_rows for split, table in tables.items()},
+    }
+    return _joined(tables), record
 
 
 def _file_record(path: Path, name: str) -> dict[str, Any]:

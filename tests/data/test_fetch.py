@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.data.fetch import fetch_files
+from scripts.data import fetch
+from scripts.data.fetch import fetch_files, fetch_hub
 
 
 def test_strings_that_look_like_numbers_or_dates_stay_strings(tmp_path: Path) -> None:
@@ -38,3 +41,39 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str) -> None
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.csv: no such file"):
         fetch_files({"train": str(tmp_path / "none.csv")})
+
+
+def test_a_hub_repository_is_read_as_the_library_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The download is stood in for by a folder; splits come from the files' names."""
+    (tmp_path / "data").mkdir()
+    for split, rows in {"train": ["1", "2"], "test": ["3"]}.items():
+        pq.write_table(pa.table({"q": rows}), tmp_path / f"data/{split}-00000-of-00001.parquet")
+    monkeypatch.setattr(fetch, "download", lambda *_: (tmp_path, "c" * 40))
+    table, record = fetch_hub("owner/name", "main", None)
+    assert table.to_pylist() == [
+        {"q": "1", "_split": "train"},
+        {"q": "2", "_split": "train"},
+        {"q": "3", "_split": "test"},
+    ]
+    assert record["commit"] == "c" * 40
+    assert record["rows"] == {"train": 2, "test": 1}
+    assert [file["name"][:9] for file in record["files"]] == ["data/test", "data/trai"]
+
+
+def test_an_unknown_configuration_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(pa.table({"q": ["1"]}), tmp_path / "train.parquet")
+    monkeypatch.setattr(fetch, "download", lambda *_: (tmp_path, "c" * 40))
+    with pytest.raises(BadInput, match=r"dataset owner/name: .*none"):
+        fetch_hub("owner/name", "main", "none")
+
+
+def test_the_real_gsm8k(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = hub / "datasets" / "openai" / "gsm8k"
+    monkeypatch.setattr(fetch, "download", lambda *_: (folder, "c" * 40))
+    table, record = fetch_hub("openai/gsm8k", "main", None)
+    assert record["rows"] == {"train": 7473, "test": 1319}
+    assert table.column_names == ["question", "answer", "_split"]
