@@ -14,10 +14,10 @@ TEXTS = [
     "Human: How do I fix a door? Assistant: Begin by tightening the screws.",
 ]
 SETTINGS = {
-    "hidden_size": 32,
+    "hidden_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "intermediate_size": 48,
+    "intermediate_size": 64,
     "vocab_size": 300,
     "max_position_embeddings": 256,
     "steps": 3,
@@ -31,7 +31,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the manifest of a Llama with 2 layers and 300 tokens, hardly trained."""
+    """Returns the manifest of a Llama with 2 layers, 300 tokens and widths of 64, which 4-bit blocks need, hardly trained."""
     from scripts.models.demo import ModelSettings, pack, pretrain, save, train_tokenizer
     from scripts.models.manifest import write_manifest
 

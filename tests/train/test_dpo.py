@@ -115,6 +115,47 @@ def test_dropout_is_what_disable_dropout_says(
     assert (losses[0] == losses[1]) == silenced
 
 
+def test_evaluation_while_training_starts_at_ln_2_and_keeps_the_best(
+    tiny_model: Path, tokens: Path, tmp_path: Path
+) -> None:
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+    trial = resolved("dpo", eval_strategy="steps", eval_steps=2, load_best_model_at_end=True)
+    command = ["--trial", json.dumps(trial), "--model", str(tiny_model)]
+    for role in ("", "valid-"):
+        command += [f"--{role}tokens", str(tokens), f"--{role}reference", str(logps)]
+    assert dpo.main([*command, "--out", str(tmp_path / "dpo")]) == 0
+    history = read_jsonl(tmp_path / "dpo" / "history.jsonl")
+    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+
+
+def test_gradient_checkpointing_changes_no_number(
+    tiny_model: Path, tokens: Path, tmp_path: Path
+) -> None:
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+    losses = []
+    for checkpointing in (False, True):
+        trial = resolved("dpo", gradient_checkpointing=checkpointing)
+        out = run(trial, tiny_model, tokens, logps, tmp_path / str(checkpointing))
+        losses.append([entry["loss"] for entry in read_jsonl(out / "history.jsonl")])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_four_bit_weights_train(tiny_model: Path, tokens: Path, tmp_path: Path) -> None:
+    """NF4 on this machine's device: the step-0 gate passes and the loss falls."""
+    trial = resolved("dpo") | {"quantization": "nf4"}
+    command = ["--model", str(tiny_model), "--precision", "auto", "--quantization", "nf4"]
+    command += ["--tokens", str(tokens), "--batch-size", "2", "--out", str(tmp_path / "r.parquet")]
+    assert reference.main(command) == 0
+    out = run(trial, tiny_model, tokens, tmp_path / "r.parquet", tmp_path / "dpo")
+    trained = read_json(out / "train.json")
+    assert trained["first_loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert trained["last_loss"] < trained["first_loss"]
+
+
 class TestStockTrainer:
     """The same pairs as text, through TRL's DPOTrainer with its own reference pass."""
 
