@@ -171,20 +171,18 @@ def identity(folder):
     return {key: subject[key] for key in ("name", "experiment", "method", "seed")}
 
 
-def options(input, **names):
-    """Returns command line options for those inputs that this job has, quoted.
+def options(input, *names):
+    """Returns `--name file …` for those of the named inputs that this job has, quoted.
 
     An adapter is named by its folder, because that is what loads it.
     """
     words = []
-    for option, key in names.items():
-        value = input.get(key)
-        if not value:
-            continue
+    for name in names:
+        value = input.get(name, [])
         files = [value] if isinstance(value, str) else list(value)
-        if key in ("start", "adapters"):
+        if name in ("start", "adapters"):
             files = list(dict.fromkeys(str(Path(file).parent) for file in files))
-        words += [f"--{option.replace('_', '-')}", *files]
+        words += [f"--{name.replace('_', '-')}", *files] if files else []
     return shlex.join(words)
 
 

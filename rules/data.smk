@@ -68,7 +68,7 @@ rule tokenize:
     params:
         rows=lambda wildcards: PLAN.tokens[wildcards.tokens]["rows"],
         max_length=lambda wildcards: PLAN.tokens[wildcards.tokens]["max_length"],
-        template=lambda wildcards, input: options(input, template="template"),
+        template=lambda wildcards, input: options(input, "template"),
         out=subpath(output.report, parent=True),
         code=code_digest("scripts/data/tokenize.py"),
         env=env_digest("data"),

@@ -6,6 +6,10 @@ either's folder.
 """
 
 
+wildcard_constraints:
+    subject=r"trials/[^/]+/seed-[^/]+|bases/[^/]+",
+
+
 rule score:
     """Loads a model once and scores it on all that its experiment asks."""
     input:
@@ -25,12 +29,7 @@ rule score:
     params:
         settings=lambda wildcards: score_settings(wildcards),
         files=lambda wildcards, input: options(
-            input,
-            adapters="adapters",
-            completions="completions",
-            pairs="pairs",
-            reference="reference",
-            prompts="prompts",
+            input, "adapters", "completions", "pairs", "reference", "prompts"
         ),
         out=subpath(output.pairs, parent=True),
         code=code_digest("scripts/evaluate/score.py"),
@@ -58,12 +57,12 @@ rule measure:
         generate=lambda wildcards: as_json(generation(wildcards)),
         files=lambda wildcards, input: options(
             input,
-            completions="completions",
-            completions_rows="completions_rows",
-            pairs="pairs",
-            pairs_rows="pairs_rows",
-            generations="generations",
-            generations_rows="generations_rows",
+            "completions",
+            "completions_rows",
+            "pairs",
+            "pairs_rows",
+            "generations",
+            "generations_rows",
         ),
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),

@@ -22,13 +22,13 @@ rule reference:
         precision=lambda wildcards: model_of(wildcards)["precision"],
         quantization=lambda wildcards: model_of(wildcards)["quantization"],
         batch_size=lambda wildcards: PLAN.references[wildcards.reference]["batch_size"],
-        start=lambda wildcards, input: options(input, start="start"),
+        files=lambda wildcards, input: options(input, "start", "tokens"),
         code=code_digest("scripts/train/reference.py"),
         env=env_digest("train"),
     shell:
-        "python -m scripts.train.reference --model {input.model:q} {params.start}"
+        "python -m scripts.train.reference --model {input.model:q} {params.files}"
         " --precision {params.precision} --quantization {params.quantization}"
-        " --tokens {input.tokens:q} --batch-size {params.batch_size} --out {output:q} 2> {log:q}"
+        " --batch-size {params.batch_size} --out {output:q} 2> {log:q}"
 
 
 rule train_sft:
@@ -52,13 +52,13 @@ rule train_sft:
         gpu=1,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
-        valid=lambda wildcards, input: options(input, valid_tokens="valid_tokens"),
+        files=lambda wildcards, input: options(input, "tokens", "valid_tokens"),
         out=subpath(output.trial, parent=True),
         code=code_digest("scripts/train/sft.py"),
         env=env_digest("train"),
     shell:
         "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
-        " --tokens {input.tokens:q} {params.valid} --out {params.out:q} 2> {log:q}"
+        " {params.files} --out {params.out:q} 2> {log:q}"
 
 
 rule train_dpo:
@@ -82,16 +82,12 @@ rule train_dpo:
         gpu=1,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
-        others=lambda wildcards, input: options(
-            input,
-            start="start",
-            reference="reference",
-            valid_tokens="valid_tokens",
-            valid_reference="valid_reference",
+        files=lambda wildcards, input: options(
+            input, "tokens", "start", "reference", "valid_tokens", "valid_reference"
         ),
         out=subpath(output.trial, parent=True),
         code=code_digest("scripts/train/dpo.py"),
         env=env_digest("train"),
     shell:
         "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
-        " --tokens {input.tokens:q} {params.others} --out {params.out:q} 2> {log:q}"
+        " {params.files} --out {params.out:q} 2> {log:q}"

@@ -31,7 +31,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the manifest of a Llama with 2 layers, 300 tokens and widths of 64, which 4-bit blocks need, hardly trained."""
+    """Returns the manifest of a small Llama, hardly trained; 4-bit blocks need widths of 64."""
     from scripts.models.demo import ModelSettings, pack, pretrain, save, train_tokenizer
     from scripts.models.manifest import write_manifest
 

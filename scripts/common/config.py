@@ -15,7 +15,14 @@ from pydantic import ValidationError
 
 from scripts.common.columns import column_names
 from scripts.common.config_fields import describe_fields, values_of
-from scripts.common.config_files import ConfigError, ConfigFile, Problem, merge, read_config
+from scripts.common.config_files import (
+    ConfigError,
+    ConfigFile,
+    Problem,
+    dotted,
+    merge,
+    read_config,
+)
 from scripts.common.files import shortest
 from scripts.common.schema import (
     DEMONSTRATION_FORMATS,
@@ -198,7 +205,7 @@ def _cross_check(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
             for index, trial in enumerate(kind.trials):
                 place = (*where, phase, "trials", index)
                 if trial.name in seen:
-                    other = ".".join(map(str, seen[trial.name]))
+                    other = dotted(seen[trial.name])
                     problems.append(((*place, "name"), f"{trial.name} is also the name of {other}"))
                 seen.setdefault(trial.name, place)
                 if isinstance(trial, DpoTrial) and trial.start is not None:

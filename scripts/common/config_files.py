@@ -90,10 +90,11 @@ class ConfigFile:
     def problem(self, path: Location, text: str) -> Problem:
         """Returns the problem with the place where it can be mended."""
         file, line = self.origin(path)
-        return Problem(file, line, _dotted(path), text)
+        return Problem(file, line, dotted(path), text)
 
 
-def _dotted(path: Location) -> str:
+def dotted(path: Location) -> str:
+    """Returns a place in a config file as people write it: `trials[0].lora.r`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -143,7 +144,7 @@ def _walk(
             below = (*path, key.value)
             if key.value in seen and key.value != "<<":
                 text = "the key stands twice; each may stand once"
-                problems.append(Problem(name, key.start_mark.line + 1, _dotted(below), text))
+                problems.append(Problem(name, key.start_mark.line + 1, dotted(below), text))
             seen.add(key.value)
             origins[below] = (name, key.start_mark.line + 1)
             problems += _walk(value, below, name, origins)
