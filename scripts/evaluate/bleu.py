@@ -4,11 +4,32 @@
 computed by sacrebleu. `evaluate.load("bleu")` would fetch code from the hub.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import datasets
-import evaluate
 from sacrebleu.metrics import BLEU
+
+
+@contextmanager
+def not_importable(module: str) -> Iterator[None]:
+    """Makes imports of a module fail in the block, unless it is loaded already."""
+    absent = module not in sys.modules
+    if absent:
+        sys.modules[module] = None
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[module]
+
+
+# `evaluate` does without transformers, which it wants for its evaluator alone, in a fourth of the
+# time (1.8 s instead of 6.8 s), and every model is measured in a process of its own.
+with not_importable("transformers"):
+    import evaluate
 
 DESCRIPTION = "corpus BLEU with 13a tokenizer, order 4, no smoothing, brevity penalty"
 
