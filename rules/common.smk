@@ -23,7 +23,7 @@ def plan_of(files, overrides):
     """Returns the plan of the config files, or stops with what is wrong in them."""
     try:
         return make_plan(load(files, overrides))
-    except ConfigError as error:
+    except (ConfigError, ValueError) as error:
         raise WorkflowError(f"the configuration has mistakes\n{error}") from None
 
 
@@ -70,6 +70,12 @@ def adapter_files(folder):
 
 
 # ------------------------------------------------------------------------------- inputs by wildcard
+
+
+def folder_files(model):
+    """Returns the files of a model in a local folder; one on the hub has none here."""
+    folder = PLAN.models[model]["source"].get("folder")
+    return sorted(map(str, Path(folder).glob("*.*"))) if folder else []
 
 
 def tokenize_inputs(wildcards):
@@ -203,7 +209,7 @@ FIGURES = {
 }
 
 
-def reported(methods, files):
+def reported(methods, _files):
     """Returns, by experiment, the base and the trials of some methods, as reports are given them.
 
     Short, because a thousand trials must fit into one argument of a command line.

@@ -6,6 +6,8 @@ Takes hub repositories, local folders or the demo's corpus; makes results/models
 
 rule fetch_model:
     """A pinned snapshot, each file with its digest."""
+    input:
+        lambda wildcards: folder_files(wildcards.model),
     output:
         "<results>/models/{model}/manifest.json",
     log:

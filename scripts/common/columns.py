@@ -18,9 +18,9 @@ def column_names(path: Path) -> list[str]:
             import pyarrow.parquet as pq
 
             return pq.read_schema(path).names
-        with open(path, encoding="utf-8", newline="") as lines:
+        with open(path, encoding="utf-8-sig", newline="") as lines:
             if path.suffix == ".csv":
                 return next(csv.reader(lines), [])
             return list(json.loads(next(lines, "{}")))
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, TypeError, csv.Error) as error:
         raise ValueError(f"not readable as {path.suffix}: {error}") from None

@@ -36,7 +36,7 @@ from scripts.common.schema import (
     splits_of,
 )
 from scripts.common.splits import SPLITS, parse_slice
-from scripts.common.templates import TEMPLATES, template_path
+from scripts.common.templates import TEMPLATES, template_name, template_path
 
 
 def load(files: list[str | Path], overrides: dict[str, Any] | None = None) -> Config:
@@ -305,10 +305,13 @@ def _check_files(dataset: DatasetBase) -> list[tuple[tuple[str | int, ...], str]
 
 
 def _check_template(template: str) -> list[str]:
+    """A template's name stands in paths, so a file must not bear another's."""
     path = template_path(template)
+    known = ["chat", *sorted(TEMPLATES), "a .jinja file"]
+    if template.endswith(".jinja") and template_name(template) in known:
+        return [f"found {template}: {template_name(template)} is the name of another template"]
     if template == "chat" or (path is not None and path.is_file()):
         return []
-    known = ["chat", *sorted(TEMPLATES), "a .jinja file"]
     return [_unknown(template, known, "no such template")]
 
 

@@ -40,6 +40,6 @@ def download(
             repository, revision=commit, repo_type=kind, local_dir=folder, allow_patterns=patterns
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise BadInput(f"{kind} {repository}@{revision}: {reason}") from None
     return Path(path), commit

@@ -103,13 +103,16 @@ def _tokens(config: Config, plan: Plan, experiment: Experiment, dataset: str) ->
     name = tokens_name(dataset, experiment.model, experiment.template, experiment.max_length)
     demonstrations = config.datasets[dataset].format in DEMONSTRATION_FORMATS
     path = template_path(experiment.template)
-    plan.tokens[name] = {
+    tokens = {
         "dataset": dataset,
         "model": experiment.model,
         "template": shortest(path) if path else None,
         "max_length": experiment.max_length,
         "rows": "demonstrations" if demonstrations else "preferences",
     }
+    if plan.tokens.setdefault(name, tokens) != tokens:
+        other = plan.tokens[name]["template"]
+        raise ValueError(f"two templates of one name: {other} and {tokens['template']}")
     return name
 
 
@@ -188,6 +191,7 @@ def _trial(
         "method": method,
         "model": experiment.model,
         "base": _origin(model),
+        "revision": model["source"].get("revision"),
         "precision": model["precision"],
         "quantization": model["quantization"],
         "dataset": phase.dataset,
@@ -217,6 +221,4 @@ def _trial(
 def _origin(model: Part) -> str:
     """Returns how a person names the base model."""
     source = model["source"]
-    if "hub" in source:
-        return f"{source['hub']}@{source['revision']}"
-    return source.get("folder") or model["name"]
+    return source.get("hub") or source.get("folder") or model["name"]

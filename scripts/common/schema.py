@@ -31,7 +31,11 @@ Name = Annotated[
     ),
 ]
 Commit = Annotated[
-    str, Field(pattern=r"^([0-9a-f]{40}|main)$", description="a commit of 40 hexadecimal digits")
+    str,
+    Field(
+        pattern=r"^([0-9a-f]{40}|main)$",
+        description="40 hexadecimal digits; main moves, so raw.json says what was fetched",
+    ),
 ]
 
 
@@ -405,7 +409,7 @@ class Experiment(Closed):
         description="chat: the tokenizer's own; a name in scripts/lm/templates; or a .jinja file",
     )
     max_length: int = Field(1024, ge=8, description="tokens of prompt and completion together")
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     scoring_batch_size: int = Field(16, ge=1, description="rows a forward pass when scoring")
     sft: SftPhase | None = None
     dpo: DpoPhase | None = None

@@ -84,15 +84,16 @@ def _read(path: Path) -> "pa.Table":
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path)
-        with open(path, encoding="utf-8", newline="") as lines:
+        with open(path, encoding="utf-8-sig", newline="") as lines:
             if path.suffix == ".csv":
                 rows = list(csv.DictReader(lines))
             else:
                 rows = [json.loads(line) for line in lines if line.strip()]
-        return pa.Table.from_pylist(rows)
+        columns = dict.fromkeys(column for row in rows for column in row)
+        return pa.table({column: [row.get(column) for row in rows] for column in columns})
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (ValueError, AttributeError, pa.ArrowException) as error:
+    except (ValueError, AttributeError, TypeError, csv.Error, pa.ArrowException) as error:
         raise BadInput(f"{path}: not readable as {path.suffix}: {error}") from None
 
 

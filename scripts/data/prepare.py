@@ -151,16 +151,21 @@ def split_rows(rows: list[Row], splits: Row) -> dict[str, list[Row]]:
     Raises
     ------
     BadInput
-        When two splits would share a row.
+        When two splits would share a row, or one that is asked for would be empty.
     """
     if splits["by"] == "source":
         chosen = {split: _sliced(rows, splits[split]) for split in SPLITS}
         _require_disjoint(chosen)
-        return chosen
-    pool = _sliced(rows, splits["source"])
-    key = "group" if splits["by"] == "group" else "id"
-    sides = _draw(list(dict.fromkeys(row[key] for row in pool)), splits)
-    return {split: [row for row in pool if sides[row[key]] == split] for split in SPLITS}
+    else:
+        pool = _sliced(rows, splits["source"])
+        key = "group" if splits["by"] == "group" else "id"
+        sides = _draw(list(dict.fromkeys(row[key] for row in pool)), splits)
+        chosen = {split: [row for row in pool if sides[row[key]] == split] for split in SPLITS}
+    for split in SPLITS:
+        if not chosen[split] and (split == "train" or splits[split]):
+            sources = ", ".join(dict.fromkeys(row["split"] for row in rows)) or "nothing"
+            raise BadInput(f"split {split} is empty: {splits}; the source has rows in {sources}")
+    return chosen
 
 
 def _sliced(rows: list[Row], expression: str | None) -> list[Row]:

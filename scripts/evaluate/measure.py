@@ -168,7 +168,7 @@ def decoding(settings: Row) -> str:
 def generation_figures(
     rows: list[Row], groups: dict[str, str], answers: dict[str, str], how: str
 ) -> list[Figure]:
-    """Returns the figures of answers; exact match only where the answers are known numbers."""
+    """Returns the figures of answers; exact match over those whose known answer has a number."""
     if not rows:
         return []
 
@@ -189,9 +189,12 @@ def generation_figures(
         ),
     ]
     numbers = {row["id"]: final_number(answers.get(row["id"], "")) for row in rows}
-    if None not in numbers.values():
+    known = [row for row in rows if numbers[row["id"]] is not None]
+    if known:
         figures.append(
-            figure(
+            item_figure(
+                known,
+                groups,
                 "exact_match",
                 "share",
                 f"answers whose final number equals the known answer's ({how})",
@@ -204,15 +207,17 @@ def generation_figures(
 
 def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str], how: str) -> Row:
     """Returns corpus BLEU against the known answers; it is no mean over items."""
-    from scripts.evaluate.bleu import DESCRIPTION, bleu
+    from scripts.evaluate.bleu import DESCRIPTION, bleu, bleu_interval
 
-    score = bleu([row["text"] for row in rows], [answers[row["id"]] for row in rows])
+    texts = [row["text"] for row in rows], [answers[row["id"]] for row in rows]
+    score = bleu(*texts)
+    interval = bleu_interval(*texts, [groups[row["id"]] for row in rows])
     return {
         "value": score["bleu"],
         "n": len(rows),
         "groups": len({groups[row["id"]] for row in rows}),
         "unit": "0 to 1",
-        "intervals": {},
+        "intervals": {"group bootstrap": interval} if interval else {},
         "definition": f"{DESCRIPTION} ({how}; sacrebleu {score['signature']})",
     }
 

@@ -32,14 +32,18 @@ def generate_answers(
         max_new_tokens, do_sample, temperature, top_p, seed and batch_size, as in the configuration.
     """
     import torch
+    from transformers import GenerationConfig
 
     torch.manual_seed(settings["seed"])
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     answers: dict[int, Answer] = {}
     ends = _end_ids(model, tokenizer)
+    # What a call leaves open is taken from the model's own settings: a repetition penalty, say,
+    # would act on greedy answers too.
+    model.generation_config = GenerationConfig()
     for start in range(0, len(order), settings["batch_size"]):
         indices = order[start : start + settings["batch_size"]]
-        new_ids = _generate(model, tokenizer, [prompts[i] for i in indices], settings)
+        new_ids = _generate(model, tokenizer, [prompts[i] for i in indices], ends, settings)
         for index, ids in zip(indices, new_ids, strict=True):
             answers[index] = _answer(ids, ends, tokenizer)
     return [answers[index] for index in range(len(prompts))]
@@ -56,6 +60,7 @@ def _generate(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     prompts: list[list[int]],
+    ends: set[int],
     settings: dict[str, Any],
 ) -> list[list[int]]:
     import torch
@@ -72,7 +77,7 @@ def _generate(
     config = GenerationConfig(
         max_new_tokens=settings["max_new_tokens"],
         do_sample=settings["do_sample"],
-        eos_token_id=sorted(_end_ids(model, tokenizer)),
+        eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id,
         **sampling,
     )

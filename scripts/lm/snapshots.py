@@ -12,8 +12,20 @@ if TYPE_CHECKING:
 
 
 def snapshot_folder(manifest: str | Path) -> Path:
-    """Returns the folder of a snapshot; in a manifest it stands relative to the manifest."""
-    return Path(manifest).parent / read_json(manifest)["folder"]
+    """Returns the folder of a snapshot; in a manifest it stands relative to the manifest.
+
+    Raises
+    ------
+    BadInput
+        When a file is not there, or not as long, as the manifest says.
+    """
+    content = read_json(manifest)
+    folder = Path(manifest).parent / content["folder"]
+    for file in content["files"]:
+        path = folder / file["name"]
+        if not path.is_file() or path.stat().st_size != file["bytes"]:
+            raise BadInput(f"{path}: not the file that {manifest} lists; delete that to fetch anew")
+    return folder
 
 
 def load_tokenizer(manifest: str | Path) -> "PreTrainedTokenizerBase":
@@ -40,7 +52,11 @@ def weights_dtype(precision: str) -> "torch.dtype":
     if precision == "auto":
         if not gpu:
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float16
+        )
     if precision == "float16" and not gpu:
         raise BadInput("precision float16 needs a GPU; on a CPU use auto, float32 or bfloat16")
     return getattr(torch, precision)

@@ -12,7 +12,7 @@ from scripts.common.cli import run
 from scripts.common.hub import download
 from scripts.models.manifest import write_manifest
 
-PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "tokenizer.model"]
+PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     if "folder" in source:
         write_manifest(arguments.manifest, Path(source["folder"]), {"source": "folder"})
         return 0
-    folder = arguments.manifest.parent / "snapshot"
+    # A folder for each commit, so that no file of another one stays behind.
+    folder = arguments.manifest.parent / "snapshot" / source["revision"]
     _, commit = download(source["hub"], source["revision"], "model", folder, PATTERNS)
     origin = {"source": "hub", "repository": source["hub"], "commit": commit}
     write_manifest(arguments.manifest, folder, origin)

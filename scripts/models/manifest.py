@@ -25,7 +25,7 @@ def write_manifest(manifest: Path, folder: Path, origin: dict[str, Any]) -> None
     )
     for needed, found in {
         "config.json": "config.json" in names,
-        "tokenizer.json": "tokenizer.json" in names or "tokenizer.model" in names,
+        "tokenizer.json": "tokenizer.json" in names,
         "*.safetensors": any(name.endswith(".safetensors") for name in names),
     }.items():
         if not found:
@@ -35,7 +35,7 @@ def write_manifest(manifest: Path, folder: Path, origin: dict[str, Any]) -> None
         {"name": name, "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
         for name in names
     ]
-    relative = os.path.relpath(folder, manifest.parent)
+    relative = os.path.relpath(folder.resolve(), manifest.parent.resolve())
     write_json(manifest, {**origin, "folder": Path(relative).as_posix(), "files": files})
 
 

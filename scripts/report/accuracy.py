@@ -1,6 +1,6 @@
 """The figure of the preference accuracies: a row for each DPO trial, with both intervals.
 
-    python -m scripts.report.accuracy --root results/demo --plan '[{"folder": …}, …]' \\
+    python -m scripts.report.accuracy --root results/demo --plan '[{"experiment": …}, …]' \\
         --pdf accuracy.pdf --png accuracy.png
 """
 

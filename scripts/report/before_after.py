@@ -1,6 +1,6 @@
 """The figure of before and after: a row for each model of an experiment, a panel for each figure.
 
-    python -m scripts.report.before_after --root results/demo --plan '[{"folder": …}, …]' \\
+    python -m scripts.report.before_after --root results/demo --plan '[{"experiment": …}, …]' \\
         --pdf before_after.pdf --png before_after.png
 """
 

@@ -1,6 +1,6 @@
 """The figure of the training curves: a panel for each experiment and method, a line for each trial.
 
-    python -m scripts.report.curves --root results/demo --plan '[{"folder": …}, …]' \\
+    python -m scripts.report.curves --root results/demo --plan '[{"experiment": …}, …]' \\
         --pdf curves.pdf --png curves.png
 """
 

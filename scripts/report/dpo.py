@@ -1,6 +1,6 @@
 """The table of the preference trials: settings, held-out accuracy, and what moved.
 
-    python -m scripts.report.dpo --root results/demo --plan '[{"folder": …}, …]' \\
+    python -m scripts.report.dpo --root results/demo --plan '[{"experiment": …}, …]' \\
         --csv dpo.csv --md dpo.md --tex dpo.tex
 """
 

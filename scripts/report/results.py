@@ -1,6 +1,6 @@
 """The results of the preference trials in long form: one line a figure and interval.
 
-    python -m scripts.report.results --root results/demo --plan '[{"folder": …}, …]' \\
+    python -m scripts.report.results --root results/demo --plan '[{"experiment": …}, …]' \\
         --csv results.csv --md results.md --tex results.tex
 """
 

@@ -1,6 +1,6 @@
 """The table of the supervised trials: settings, losses and generations, under their base model.
 
-    python -m scripts.report.sft --root results/demo --plan '[{"folder": …}, …]' \\
+    python -m scripts.report.sft --root results/demo --plan '[{"experiment": …}, …]' \\
         --csv sft.csv --md sft.md --tex sft.tex
 """
 
@@ -18,7 +18,6 @@ from scripts.report.columns import (
     SEED,
     TRAIN_LOSS,
     TRAINABLE,
-    figure,
     figure_notes,
     figure_with_interval,
     sample,
@@ -76,7 +75,7 @@ COLUMNS = (
     TRAIN_LOSS,
     figure_with_interval("held_out_loss", decimals(3), BY_GROUP),
     sample("n\nrows", "held_out_loss"),
-    figure("bleu", decimals(3)),
+    figure_with_interval("bleu", decimals(3), BY_GROUP),
     figure_with_interval("exact_match", decimals(2), WILSON),
     sample("n\nprompts", "exact_match"),
     SECONDS,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # What a terminal has room for; the files hold every column.
 COLUMNS = {
-    "sft": ("trial", "r", "held_out_loss", "exact_match"),
-    "dpo": ("trial", "r", "preference_loss", "preference_accuracy"),
+    "sft": ("trial", "seed", "r", "held_out_loss", "exact_match"),
+    "dpo": ("trial", "seed", "r", "preference_loss", "preference_accuracy"),
 }
 
 

@@ -1,6 +1,6 @@
 """The summary of a whole experiment: base model, supervised trials, preference trials.
 
-    python -m scripts.report.summary --root results/demo --plan '[{"folder": …}, …]' \\
+    python -m scripts.report.summary --root results/demo --plan '[{"experiment": …}, …]' \\
         --csv summary.csv --md summary.md --tex summary.tex
 """
 
@@ -18,7 +18,7 @@ from scripts.report.columns import (
     seed_note,
 )
 from scripts.report.command import write_table
-from scripts.report.read import BY_GROUP, WILSON, Subject, by_experiment
+from scripts.report.read import BY_GROUP, WILSON, Subject
 from scripts.report.render import Table, decimals
 
 COLUMNS = (
@@ -26,7 +26,7 @@ COLUMNS = (
     TRIAL,
     METHOD,
     SEED,
-    figure("bleu", decimals(3)),
+    figure_with_interval("bleu", decimals(3), BY_GROUP),
     figure_with_interval("exact_match", decimals(2), WILSON),
     figure("stop_rate", decimals(2)),
     figure("generated_tokens", decimals(1)),
@@ -42,21 +42,15 @@ FIGURES = (
 
 
 def make(subjects: list[Subject]) -> Table:
-    """Returns the table: every model of the experiments that generated text, before and after."""
-    rows = [
-        subject
-        for members in by_experiment(subjects).values()
-        if any(it.figure("generated_tokens").value is not None for it in members)
-        for subject in members
-    ]
+    """Returns the table: every model of every experiment, before and after."""
     return Table(
         name="summary",
         title="Before and after: base model, supervised and preference tuning",
         columns=COLUMNS,
-        rows=rows,
+        rows=subjects,
         notes=[
-            seed_note(rows),
-            *figure_notes(rows, FIGURES),
+            seed_note(subjects),
+            *figure_notes(subjects, FIGURES),
             METHOD_NOTES[WILSON],
             METHOD_NOTES[BY_GROUP],
         ],

@@ -56,21 +56,28 @@ def dpo_trainer(
     valid_dataset: "Dataset | None",
     work: Path,
 ) -> "DPOTrainer":
-    """Returns a trainer for a model that already carries its adapter."""
+    """Returns a trainer that gives the model a fresh adapter, made from the trial's seed alone."""
+    from transformers import set_seed
     from trl import DPOConfig
 
     from scripts.train.dpo_trainer import StepZeroGate, TokenDPOTrainer
-    from scripts.train.trials import common_arguments
+    from scripts.train.trials import common_arguments, lora_config, train_in_float32
 
     dtype = str(model.dtype).removeprefix("torch.")
-    return TokenDPOTrainer(
+    adapter = lora_config(model, trial["lora"])
+    set_seed(trial["seed"])
+    # TRL makes the adapter itself: handed a model that has one, it would add a copy as reference.
+    trainer = TokenDPOTrainer(
         model=model,
+        peft_config=adapter,
         args=DPOConfig(**common_arguments(trial, work, dtype)),
         train_dataset=dataset,
         eval_dataset=valid_dataset,
         processing_class=tokenizer,
         callbacks=[StepZeroGate(dtype)],
     )
+    train_in_float32(trainer.model)
+    return trainer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,14 +94,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     from scripts.lm.snapshots import load_base, load_tokenizer, merge_adapters, snapshot_folder
-    from scripts.train.trials import add_adapter, make_reproducible, publish, train, work_folder
+    from scripts.train.trials import make_reproducible, publish, train, work_folder
 
     trial = arguments.trial
     make_reproducible(trial["seed"])
     with work_folder(arguments.out) as work:
         base = load_base(arguments.model, trial["precision"], trial["quantization"])
-        start = merge_adapters(base, [arguments.start] if arguments.start else [])
-        model = add_adapter(start, trial["lora"], trial["seed"])
+        model = merge_adapters(base, [arguments.start] if arguments.start else [])
         dataset = dpo_dataset(read_rows(arguments.tokens), read_rows(arguments.reference))
         valid = None
         if arguments.valid_tokens:

@@ -42,21 +42,27 @@ def sft_trainer(
     valid_rows: list[Row] | None,
     work: Path,
 ) -> "SFTTrainer":
-    """Returns a trainer for a model that already carries its adapter."""
+    """Returns a trainer that gives the model a fresh adapter, made from the trial's seed alone."""
+    from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from scripts.train.trials import common_arguments
+    from scripts.train.trials import common_arguments, lora_config, train_in_float32
 
     dtype = str(model.dtype).removeprefix("torch.")
     arguments = common_arguments(trial, work, dtype)
     completion_only = arguments.pop("completion_only_loss")
-    return SFTTrainer(
+    adapter = lora_config(model, trial["lora"])
+    set_seed(trial["seed"])
+    trainer = SFTTrainer(
         model=model,
+        peft_config=adapter,
         args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=sft_dataset(rows, completion_only),
         eval_dataset=sft_dataset(valid_rows, completion_only) if valid_rows is not None else None,
         processing_class=tokenizer,
     )
+    train_in_float32(trainer.model)
+    return trainer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,13 +76,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     from scripts.lm.snapshots import load_base, load_tokenizer, snapshot_folder
-    from scripts.train.trials import add_adapter, make_reproducible, publish, train, work_folder
+    from scripts.train.trials import make_reproducible, publish, train, work_folder
 
     trial = arguments.trial
     make_reproducible(trial["seed"])
     with work_folder(arguments.out) as work:
-        base = load_base(arguments.model, trial["precision"], trial["quantization"])
-        model = add_adapter(base, trial["lora"], trial["seed"])
+        model = load_base(arguments.model, trial["precision"], trial["quantization"])
         valid = read_rows(arguments.valid_tokens) if arguments.valid_tokens else None
         tokenizer = load_tokenizer(arguments.model)
         rows = read_rows(arguments.tokens)

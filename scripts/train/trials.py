@@ -1,6 +1,8 @@
 """What SFT and DPO trials do the same way: seeds, adapters, arguments, progress, results."""
 
 import json
+import math
+import os
 import shutil
 import sys
 import time
@@ -16,6 +18,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import Row, make_shared, write_json, write_jsonl
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from transformers import PreTrainedModel, Trainer, TrainerState
 
 Part = dict[str, Any]
@@ -49,22 +52,40 @@ def make_reproducible(seed: int) -> None:
     pin_threads()
 
 
-def add_adapter(model: "PreTrainedModel", lora: Part, seed: int) -> "PreTrainedModel":
-    """Returns the model with a fresh LoRA adapter, whose weights depend on the seed alone.
+def lora_config(model: "PreTrainedModel", lora: Part) -> "LoraConfig":
+    """Returns PEFT's configuration of an adapter for this model.
 
     Raises
     ------
     BadInput
-        When the model has none of the target modules.
+        When the model lacks one of the target modules. PEFT would pass over it in silence.
     """
-    from peft import LoraConfig, get_peft_model
-    from transformers import set_seed
+    from peft import LoraConfig
+    from torch.nn import Linear
 
-    set_seed(seed)
-    try:
-        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
-    except ValueError as error:
-        raise BadInput(f"lora: {str(error).splitlines()[0]}") from None
+    layers = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and name != "lm_head"
+    }
+    targets = lora["target_modules"]
+    missing = [] if isinstance(targets, str) else sorted(set(targets) - layers)
+    if missing:
+        raise BadInput(
+            f"lora.target_modules: found {', '.join(missing)}; "
+            f"the model has {', '.join(sorted(layers))}"
+        )
+    return LoraConfig(task_type="CAUSAL_LM", **lora)
+
+
+def train_in_float32(model: "PreTrainedModel") -> None:
+    """Casts the weights that are trained to float32.
+
+    The trainers make those of a 4-bit model bfloat16, in which small steps round away.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
@@ -79,6 +100,8 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
     dtype
         Of the base's weights: float32, bfloat16 or float16.
     """
+    import torch
+
     trainer = trial["trainer"]
     keeps_best = trainer["load_best_model_at_end"]
     return {
@@ -97,6 +120,7 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
         "save_total_limit": 1,
         "metric_for_best_model": "eval_loss" if keeps_best else None,
         "report_to": "none",
+        "use_cpu": not torch.cuda.is_available(),
         "disable_tqdm": True,
         "dataloader_pin_memory": dtype != "float32",
         "eval_on_start": trainer["eval_strategy"] != "no",
@@ -150,6 +174,7 @@ def train(trainer: "Trainer") -> Part:
         "total_parameters": sum(p.numel() for p in parameters),
         "device": str(trainer.args.device),
         "precision": str(trainer.model.dtype).removeprefix("torch."),
+        "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
         "versions": _versions(),
     }
 
@@ -176,7 +201,11 @@ def _versions() -> dict[str, str]:
 
 def publish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, out: Path) -> None:
     """Writes adapter, model card, history.jsonl, train.json and trial.json into `out`."""
-    _save_adapter(trainer.model, trial, base_folder, out / "adapter")
+    saved = Path(trainer.args.output_dir) / "adapter"
+    _save_adapter(trainer.model, trial, base_folder, saved)
+    (out / "adapter").mkdir(parents=True, exist_ok=True)
+    for path in saved.iterdir():
+        os.replace(path, out / "adapter" / path.name)
     write_jsonl(out / "history.jsonl", _history(trainer.state.log_history))
     write_json(out / "train.json", run)
     write_json(out / "trial.json", trial)
@@ -184,9 +213,8 @@ def publish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, out: 
 
 def _save_adapter(model: "PreTrainedModel", trial: Part, base_folder: Path, folder: Path) -> None:
     config = model.peft_config["default"]
-    repository, _, revision = trial["base"].partition("@")
-    config.base_model_name_or_path = repository if revision else str(base_folder)
-    config.revision = revision or None
+    config.base_model_name_or_path = trial["base"] if trial["revision"] else str(base_folder)
+    config.revision = trial["revision"]
     model.save_pretrained(folder)
     make_shared(folder / "adapter_model.safetensors")
     # PEFT writes a set in the order of this process's string hashes.
@@ -204,7 +232,7 @@ def _model_card(trial: Part) -> str:
     method = {"sft": "supervised fine-tuning", "dpo": "direct preference optimization"}
     start = trial.get("start")
     data = ModelCardData(
-        base_model=trial["base"].partition("@")[0],
+        base_model=trial["base"],
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["lora", "trl", trial["method"]],
@@ -215,7 +243,8 @@ def _model_card(trial: Part) -> str:
         f"# {trial['name']}, seed {trial['seed']}",
         f"A LoRA adapter trained by {method[trial['method']]} with TRL on the dataset "
         f"`{trial['dataset']}` (tokens `{trial['tokens']}`, split `{trial['train']}`).",
-        f"Base model: `{trial['base']}`.",
+        f"Base model: `{trial['base']}`"
+        + (f" at `{trial['revision']}`." if trial["revision"] else "."),
         f"The adapter of `{start}` must be merged into the base first: it is where this trial "
         "starts and its reference."
         if start
@@ -230,10 +259,17 @@ def _history(log: list[Row]) -> list[Row]:
     timed = ("runtime", "per_second")
     return [
         {
-            key: float(value) if isinstance(value, str) else value
+            key: _logged(key, value)
             for key, value in entry.items()
             if not any(word in key for word in timed)
         }
         for entry in log
         if "loss" in entry or "eval_loss" in entry
     ]
+
+
+def _logged(key: str, value: Any) -> Any:
+    """Returns a logged value as a number; an overflown gradient, usual in float16, as None."""
+    number = float(value) if isinstance(value, str) else value
+    overflown = isinstance(number, float) and not math.isfinite(number)
+    return None if overflown and key == "grad_norm" else number

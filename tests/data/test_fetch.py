@@ -38,6 +38,15 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str) -> None
         fetch_files({"train": str(tmp_path / name)})
 
 
+def test_columns_of_later_rows_and_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"q": "1"}\n{"q": "2", "a": "x"}\n', encoding="utf-8")
+    table, _ = fetch_files({"train": f"{tmp_path}/a.jsonl"})
+    assert [row["a"] for row in table.to_pylist()] == [None, "x"]
+    (tmp_path / "b.csv").write_text("\ufeffq,a\n1,2\n", encoding="utf-8")
+    table, _ = fetch_files({"train": f"{tmp_path}/b.csv"})
+    assert table.column_names == ["q", "a", "_split"]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.csv: no such file"):
         fetch_files({"train": str(tmp_path / "none.csv")})

@@ -141,6 +141,19 @@ def test_overlapping_slices_are_refused() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"by": "source", "train": "train", "valid": None, "test": "valdation"},
+        {"by": "source", "train": "train[900:]", "valid": None, "test": None},
+        {"by": "group", "source": "train", "valid": 0.0, "test": 0.01, "seed": 0},
+    ],
+)
+def test_a_split_that_would_be_empty_is_refused(rule: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"is empty: .* the source has rows in train"):
+        prepare.split_rows(ROWS, rule)
+
+
 @pytest.mark.parametrize("by", ["row", "group"])
 def test_fractions_are_drawn_by_seed(by: str) -> None:
     rule = {"by": by, "source": "train", "valid": 0.1, "test": 0.2, "seed": 3}

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-from scripts.evaluate.bleu import bleu
+from scripts.evaluate.bleu import bleu, bleu_interval
 
 ANSWERS = [
     "Ada has 3 + 4 = 7 pens.\n#### 7",
@@ -55,6 +55,14 @@ def test_brevity() -> None:
 def test_equal_texts_and_no_common_order() -> None:
     assert bleu(ANSWERS, ANSWERS)["bleu"] == pytest.approx(1)
     assert bleu(["a b c"], ["a b c"])["bleu"] == 0
+
+
+def test_the_interval_by_hand() -> None:
+    """Two groups: a resample is the first twice, the second twice, or both."""
+    texts, answers = ["a b c d e", "a b c d e"], ["a b c d e", "a b c d f"]
+    second = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
+    assert bleu_interval(texts, answers, ["g", "h"]) == pytest.approx((second, 1))
+    assert bleu_interval(texts, answers, ["g", "g"]) is None
 
 
 def test_the_signature_says_what_it_is() -> None:

@@ -69,6 +69,16 @@ def test_generations() -> None:
     assert found["generated_tokens"] == pytest.approx((9 + 6 + 1) / 3)
 
 
+def test_exact_match_is_over_the_items_whose_answer_has_a_number() -> None:
+    rows = [generation("a", "2"), generation("c", "2")]
+    (figure,) = [
+        figure
+        for figure in generation_figures(rows, GROUPS, {"a": "#### 2", "c": "none"}, "greedy")
+        if figure.name == "exact_match"
+    ]
+    assert (figure.summary()["value"], figure.summary()["n"]) == (1, 1)
+
+
 def test_without_numbers_there_is_no_exact_match() -> None:
     found = values(generation_figures([generation("a", "x")], GROUPS, {"a": "a title"}, "greedy"))
     assert "exact_match" not in found

@@ -37,6 +37,15 @@ def test_greedy_answers_do_not_depend_on_batch_or_padding(loaded: tuple[object, 
     assert all(answer.tokens <= 6 for answer in answers)
 
 
+def test_the_models_own_settings_do_not_act_on_greedy_answers(tiny_model: Path) -> None:
+    plain, penalized = (load_base(tiny_model, "auto", "none") for _ in range(2))
+    penalized.generation_config.repetition_penalty = 5.0
+    tokenizer = load_tokenizer(tiny_model)
+    settings = GREEDY | {"max_new_tokens": 20}
+    answers = [generate_answers(m, tokenizer, PROMPTS, settings) for m in (plain, penalized)]
+    assert answers[0] == answers[1]
+
+
 def test_sampling_follows_the_seed(loaded: tuple[object, object]) -> None:
     settings = GREEDY | {"do_sample": True, "temperature": 3.0, "max_new_tokens": 20}
     first = generate_answers(*loaded, PROMPTS, settings)

@@ -1,13 +1,14 @@
 """Loading: precision, and adapters merged or attached."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from scripts.common.cli import BadInput
 from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters, weights_dtype
-from scripts.train.trials import add_adapter
 
 LORA = {"r": 2, "lora_alpha": 4, "lora_dropout": 0.0, "target_modules": "all-linear",
         "init_lora_weights": True}  # fmt: skip
@@ -17,7 +18,7 @@ IDS = torch.tensor([[1, 20, 30, 40]])
 @pytest.fixture
 def adapter(tiny_model: Path, tmp_path: Path) -> Path:
     """Returns an adapter that changes the model."""
-    model = add_adapter(load_base(tiny_model, "auto", "none"), LORA, seed=0)
+    model = get_peft_model(load_base(tiny_model, "auto", "none"), LoraConfig(**LORA))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
@@ -42,14 +43,12 @@ def test_merged_and_attached_adapters_are_the_same_model(tiny_model: Path, adapt
     assert torch.allclose(merged, attached, atol=1e-4)
 
 
-def test_an_adapter_depends_on_its_seed_alone(tiny_model: Path) -> None:
-    def weights(seed: int, drawn_before: int) -> torch.Tensor:
-        torch.rand(drawn_before)
-        model = add_adapter(load_base(tiny_model, "auto", "none"), LORA, seed)
-        return next(w for n, w in model.named_parameters() if "lora_A" in n).detach()
-
-    assert torch.equal(weights(0, 3), weights(0, 5))
-    assert not torch.equal(weights(0, 3), weights(1, 3))
+def test_a_snapshot_that_is_not_as_listed_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model.parent, tmp_path / "copy")
+    weights = tmp_path / "copy" / "snapshot" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(BadInput, match="not the file that"):
+        load_base(tmp_path / "copy" / "manifest.json", "auto", "none")
 
 
 def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ TRIAL = {
     "method": "sft",
     "model": "tiny",
     "base": "tiny",
+    "revision": None,
     "precision": "auto",
     "quantization": "none",
     "dataset": "d",

@@ -74,6 +74,22 @@ def test_from_sft_margin_is_zero_and_loss_is_ln_2_at_step_zero(
     assert first["rewards/margins"] == pytest.approx(0, abs=1e-6)
     trained = read_json(out / "train.json")
     assert trained["last_loss"] < math.log(2)
+    assert sorted(path.name for path in (out / "adapter").rglob("*")) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("init", ["gaussian", "pissa", "olora"])
+def test_any_adapter_init_starts_at_its_reference(
+    tiny_model: Path, tokens: Path, tmp_path: Path, init: str
+) -> None:
+    trial = resolved("dpo", max_steps=2)
+    trial["lora"]["init_lora_weights"] = init
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+    out = run(trial, tiny_model, tokens, logps, tmp_path / "dpo")
+    assert read_json(out / "train.json")["first_loss"] == pytest.approx(math.log(2), abs=1e-4)
 
 
 def test_another_models_reference_is_stopped_at_step_zero(
@@ -153,6 +169,7 @@ def test_four_bit_weights_train(tiny_model: Path, tokens: Path, tmp_path: Path) 
     out = run(trial, tiny_model, tokens, tmp_path / "r.parquet", tmp_path / "dpo")
     trained = read_json(out / "train.json")
     assert trained["first_loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert trained["adapter_precision"] == "float32"
     assert trained["last_loss"] < trained["first_loss"]
 
 
@@ -164,7 +181,7 @@ class TestStockTrainer:
         from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
 
-        from scripts.train.trials import add_adapter, common_arguments, make_reproducible
+        from scripts.train.trials import common_arguments, lora_config, make_reproducible
 
         class Stock(DPOTrainer):
             def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -174,7 +191,8 @@ class TestStockTrainer:
         make_reproducible(trial["seed"])
         base = load_base(tiny_model, "auto", "none")
         return Stock(
-            model=add_adapter(base, trial["lora"], trial["seed"]),
+            model=base,
+            peft_config=lora_config(base, trial["lora"]),
             args=DPOConfig(**common_arguments(trial, tmp_path, "float32")),
             train_dataset=Dataset.from_list(pairs),
             processing_class=load_tokenizer(tiny_model),

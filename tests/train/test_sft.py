@@ -10,9 +10,11 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, sha256, write_rows
 from scripts.common.rows import COMPLETION_TOKENS
-from scripts.lm.snapshots import attach_adapter, load_base, load_tokenizer
+from scripts.lm.logprobs import completion_logps
+from scripts.lm.snapshots import attach_adapter, load_base
 from scripts.train import sft
 from scripts.train.sft import labelled
+from scripts.train.trials import _history
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]
@@ -121,17 +123,17 @@ def test_evaluation_keeps_the_best(tiny_model: Path, demonstrations: Rows, tmp_p
     best = min(losses[1:])
     assert best < losses[-1]
     kept = attach_adapter(load_base(tiny_model, "auto", "none"), out / "adapter")
-    tokenizer = load_tokenizer(tiny_model)
-    trainer = sft.sft_trainer(trial, kept, tokenizer, demonstrations, valid, tmp_path)
-    assert math.isclose(trainer.evaluate()["eval_loss"], best, rel_tol=1e-4)
+    sequences = [(row["prompt_ids"], row["completion_ids"]) for row in valid]
+    logps = completion_logps(kept, sequences, 4, 0)
+    assert math.isclose(-sum(logps) / (3 * len(valid)), best, rel_tol=1e-4)
 
 
 def test_a_failure_is_recorded_and_leaves_no_result(
     tiny_model: Path, demonstrations: Rows, tmp_path: Path
 ) -> None:
     trial = resolved("sft")
-    trial["lora"]["target_modules"] = ["no_such_module"]
-    with pytest.raises(BadInput, match="no_such_module"):
+    trial["lora"]["target_modules"] = ["q_proj", "no_such_module"]
+    with pytest.raises(BadInput, match="found no_such_module; the model has down_proj, gate_proj"):
         run(trial, tiny_model, demonstrations, tmp_path)
     failed = read_json(tmp_path / "trial" / "work" / "failed.json")
     assert "no_such_module" in failed["reason"]
@@ -139,3 +141,8 @@ def test_a_failure_is_recorded_and_leaves_no_result(
     # The next run starts clean.
     out = run(resolved("sft"), tiny_model, demonstrations, tmp_path)
     assert not (out / "work").exists()
+
+
+def test_an_overflown_gradient_is_no_number_and_a_lost_loss_is_an_error() -> None:
+    assert _history([{"loss": 1.0, "grad_norm": math.inf, "step": 1}])[0]["grad_norm"] is None
+    assert math.isnan(_history([{"loss": math.nan, "step": 1}])[0]["loss"])

@@ -132,7 +132,6 @@ def test_a_comment_or_a_reformatted_rule_reruns_nothing(rerun: Project) -> None:
             "content.strip().strip()",
             None,
         ),
-        ("scripts/report/style.py", "import", "import", set()),
     ],
 )
 def test_a_changed_helper_reruns_what_imports_it(
@@ -146,6 +145,12 @@ def test_a_changed_helper_reruns_what_imports_it(
         assert not {"fetch_dataset", "train_demo_model"} & found
     else:
         assert found == rules
+
+
+def test_a_changed_figure_style_remakes_the_figures_alone(rerun: Project) -> None:
+    rerun.edit("scripts/report/style.py", 'color_palette("colorblind")', 'color_palette("deep")')
+    assert stale(rerun) == set()
+    assert rerun.rules(*CUT_DOWN) == {"figure": 3, "all": 1}
 
 
 def test_a_changed_lock_reruns_its_stage(rerun: Project) -> None:
