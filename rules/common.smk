@@ -209,7 +209,7 @@ FIGURES = {
 }
 
 
-def reported(methods, _files):
+def reported(methods):
     """Returns, by experiment, the base and the trials of some methods, as reports are given them.
 
     Short, because a thousand trials must fit into one argument of a command line.
@@ -238,7 +238,7 @@ def runs_of(experiment, method):
 
 def reported_files(methods, files):
     """Returns the files that a table or figure reads."""
-    parts = reported(methods, files)
+    parts = reported(methods)
     bases = [f"bases/{part['experiment']}" for part in parts if part["base"] is not None]
     trials = [f"trials/{run}" for part in parts for run in part["sft"] + part["dpo"]]
     return [
@@ -249,11 +249,11 @@ def reported_files(methods, files):
 
 def tables():
     """Returns every table's files; one without trials of its kind is not made."""
-    names = [name for name, spec in TABLES.items() if reported(*spec)]
+    names = [name for name, (methods, _) in TABLES.items() if reported(methods)]
     return expand("<results>/tables/{table}.{kind}", table=names, kind=["csv", "md", "tex"])
 
 
 def figures():
     """Returns every figure's files; one without trials of its kind is not made."""
-    names = [name for name, spec in FIGURES.items() if reported(*spec)]
+    names = [name for name, (methods, _) in FIGURES.items() if reported(methods)]
     return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png"])

@@ -22,7 +22,7 @@ rule table:
     conda:
         "../envs/report.yaml"
     params:
-        plan=lambda wildcards: as_json(reported(*TABLES[wildcards.table])),
+        plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
         root=subpath(output.csv, ancestor=2),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
         env=env_digest("report"),
@@ -47,7 +47,7 @@ rule figure:
     conda:
         "../envs/report.yaml"
     params:
-        plan=lambda wildcards: as_json(reported(*FIGURES[wildcards.figure])),
+        plan=lambda wildcards: as_json(reported(FIGURES[wildcards.figure][0])),
         root=subpath(output.pdf, ancestor=2),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
         env=env_digest("report"),
