@@ -60,8 +60,9 @@ def dpo_trainer(
     from transformers import set_seed
     from trl import DPOConfig
 
+    from scripts.lm.adapters import lora_config, train_in_float32
     from scripts.train.dpo_trainer import StepZeroGate, TokenDPOTrainer
-    from scripts.train.trials import common_arguments, lora_config, train_in_float32
+    from scripts.train.trials import common_arguments
 
     dtype = str(model.dtype).removeprefix("torch.")
     adapter = lora_config(model, trial["lora"])

@@ -46,7 +46,8 @@ def sft_trainer(
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from scripts.train.trials import common_arguments, lora_config, train_in_float32
+    from scripts.lm.adapters import lora_config, train_in_float32
+    from scripts.train.trials import common_arguments
 
     dtype = str(model.dtype).removeprefix("torch.")
     arguments = common_arguments(trial, work, dtype)

@@ -181,7 +181,8 @@ class TestStockTrainer:
         from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
 
-        from scripts.train.trials import common_arguments, lora_config, make_reproducible
+        from scripts.lm.adapters import lora_config
+        from scripts.train.trials import common_arguments, make_reproducible
 
         class Stock(DPOTrainer):
             def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:

@@ -11,6 +11,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, sha256, write_rows
 from scripts.common.rows import COMPLETION_TOKENS
 from scripts.lm.logprobs import completion_logps
+from scripts.lm.sizes import optimizer_steps
 from scripts.lm.snapshots import attach_adapter, load_base
 from scripts.train import sft
 from scripts.train.sft import labelled
@@ -146,3 +147,12 @@ def test_a_failure_is_recorded_and_leaves_no_result(
 def test_an_overflown_gradient_is_no_number_and_a_lost_loss_is_an_error() -> None:
     assert _history([{"loss": 1.0, "grad_norm": math.inf, "step": 1}])[0]["grad_norm"] is None
     assert math.isnan(_history([{"loss": math.nan, "step": 1}])[0]["loss"])
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_the_steps_are_those_foretold(
+    tiny_model: Path, demonstrations: Rows, tmp_path: Path, drop_last: bool
+) -> None:
+    trial = resolved("sft", max_steps=-1, num_train_epochs=2.0, dataloader_drop_last=drop_last)
+    out = run(trial, tiny_model, demonstrations, tmp_path)
+    assert read_json(out / "train.json")["steps"] == optimizer_steps(7, trial["trainer"])
