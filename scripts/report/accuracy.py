@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
-from scripts.report.command import write_figure
+from scripts.report.figure_command import write_figure
 from scripts.report.read import Subject, by_experiment
 from scripts.report.render import count, decimals, shown
 from scripts.report.style import (

@@ -1,16 +1,12 @@
-"""The command lines of the report: what goes in is the same for all, what comes out differs."""
+"""The command lines of the report, and what a table's does."""
 
 import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scripts.common.files import write_text
 from scripts.report.read import Subject, parse_plan, subjects_of
 from scripts.report.render import Table, csv_text, latex_text, markdown_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
 
@@ -22,7 +18,7 @@ def write_table(
 
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
     """
-    arguments = _parse(description, FORMS, argv)
+    arguments = parse(description, FORMS, argv)
     table = make(subjects_of(arguments.root, arguments.plan))
     texts = {form: render(table) for form, render in FORMS.items()}
     for form, text in texts.items():
@@ -30,22 +26,8 @@ def write_table(
     return 0
 
 
-def write_figure(
-    draw: Callable[[list[Subject]], "Figure"], description: str, argv: list[str] | None
-) -> int:
-    """Draws a figure and writes it as PDF and PNG; returns 0.
-
-    Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
-    """
-    from scripts.report.style import save, use_style
-
-    arguments = _parse(description, ("pdf", "png"), argv)
-    use_style()
-    save(draw(subjects_of(arguments.root, arguments.plan)), arguments.pdf, arguments.png)
-    return 0
-
-
-def _parse(description: str, forms: Iterable[str], argv: list[str] | None) -> argparse.Namespace:
+def parse(description: str, forms: Iterable[str], argv: list[str] | None) -> argparse.Namespace:
+    """Returns the results folder, the plan and the paths of the forms to write."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -8,7 +8,7 @@ from math import ceil, log
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
-from scripts.report.command import write_figure
+from scripts.report.figure_command import write_figure
 from scripts.report.read import METHODS, Subject, by_experiment
 from scripts.report.style import DOTTED, FAINT, Look, canvas, empty, looks
 
