@@ -8,6 +8,7 @@ python -m scripts.common.config fields > docs/config.md
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from scripts.common.schema import (
     SftPhase,
     splits_of,
 )
-from scripts.common.splits import SPLITS, parse_slice
+from scripts.common.splits import SPLITS, parse_slices
 from scripts.common.templates import TEMPLATES, template_name, template_path
 
 
@@ -81,10 +82,14 @@ def _anchor_paths(merged: ConfigFile) -> None:
     for name in _keys(merged.get(("datasets",))):
         for split in _keys(merged.get(("datasets", name, "source", "file"))):
             anchor("datasets", name, "source", "file", split)
+    anchor("claims")
     for name in _keys(merged.get(("experiments",))):
-        template = merged.get(("experiments", name, "template"))
-        if isinstance(template, str) and template.endswith(".jinja"):
-            anchor("experiments", name, "template")
+        experiment = ("experiments", name)
+        sets = [("generate", key) for key in _keys(merged.get((*experiment, "generate")))]
+        for place in ((), ("sft",), ("dpo",), *sets):
+            template = merged.get((*experiment, *place, "template"))
+            if isinstance(template, str) and template.endswith(".jinja"):
+                anchor(*experiment, *place, "template")
 
 
 def _keys(value: Any) -> list[str]:
@@ -197,7 +202,10 @@ def _cross_check(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
         where = ("experiments", name)
         if experiment.model not in config.models:
             problems.append(((*where, "model"), _unknown(experiment.model, config.models)))
-        problems += [((*where, "template"), text) for text in _check_template(experiment.template)]
+        for place, part in _parts(experiment):
+            template = part.template
+            texts = [] if template is None else _check_template(template)
+            problems += [((*where, *place, "template"), text) for text in texts]
         for phase, kind in (("sft", experiment.sft), ("dpo", experiment.dpo)):
             if kind is None:
                 continue
@@ -212,11 +220,41 @@ def _cross_check(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
                     text = _check_start(trial.start, experiment, supervised)
                     if text:
                         problems.append(((*place, "start"), text))
-        if experiment.generate is not None:
-            problems += _check_use(
-                config, (*where, "generate"), experiment.generate.dataset, ("split",),
-                {"split": experiment.generate.split},
-            )  # fmt: skip
+        problems += [((*where, *path), text) for path, text in _check_generate(config, experiment)]
+    if config.claims is not None and not config.claims.is_file():
+        problems.append((("claims",), f"found {config.claims}: no such file"))
+    return problems
+
+
+def _parts(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yields all parts of an experiment that may name a template, with their places."""
+    yield (), experiment
+    for phase in ("sft", "dpo"):
+        if getattr(experiment, phase) is not None:
+            yield (phase,), getattr(experiment, phase)
+    for name, generate in experiment.generate.items():
+        yield ("generate", name), generate
+
+
+def _check_generate(
+    config: Config, experiment: Experiment
+) -> list[tuple[tuple[str | int, ...], str]]:
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    phases = [phase for phase in (experiment.sft, experiment.dpo) if phase is not None]
+    trials = [trial.name for phase in phases for trial in phase.trials]
+    for name, generate in experiment.generate.items():
+        where = ("generate", name)
+        problems += _check_use(
+            config, where, generate.dataset, ("split",), {"split": generate.split}
+        )
+        if generate.leave_out_overlap and experiment.sft is None:
+            text = "found true: the experiment has no SFT rows that items could stand in"
+            problems.append(((*where, "leave_out_overlap"), text))
+        problems += [
+            ((*where, "show", place), _unknown(shown, trials, "no trial of the experiment"))
+            for place, shown in enumerate(generate.show)
+            if shown not in trials
+        ]
     return problems
 
 
@@ -297,8 +335,8 @@ def _check_files(dataset: DatasetBase) -> list[tuple[tuple[str | int, ...], str]
                 place = ("group",) if role == "group" else ("columns", role)
                 problems.append((place, _unknown(column, present, f"no such column in {path}")))
     chosen = [getattr(dataset.splits, key, None) for key in ("source", *SPLITS)]
-    for expression in chosen:
-        if isinstance(expression, str) and parse_slice(expression)[0] not in dataset.source.file:
+    for expression in filter(None, chosen):
+        if any(split not in dataset.source.file for split, *_ in parse_slices(expression)):
             text = _unknown(expression, dataset.source.file, "no such split in source.file")
             problems.append((("splits",), text))
     return problems

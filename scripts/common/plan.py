@@ -5,15 +5,18 @@ that they can be handed to a job as one JSON string, and so that a job reruns wh
 what it reads has changed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.common.files import shortest
 from scripts.common.schema import (
     DEMONSTRATION_FORMATS,
     Config,
+    DpoPhase,
     DpoTrial,
     Experiment,
+    Generate,
+    SftPhase,
     SftTrial,
 )
 from scripts.common.templates import template_name, template_path
@@ -27,12 +30,16 @@ class Plan:
 
     models: dict[str, Part]
     datasets: dict[str, Part]
-    tokens: dict[str, Part]
-    references: dict[str, Part]
-    trials: dict[str, Part]
+    tokens: dict[str, Part] = field(default_factory=dict)
+    references: dict[str, Part] = field(default_factory=dict)
+    overlaps: dict[str, Part] = field(default_factory=dict)
+    lookups: dict[str, Part] = field(default_factory=dict)
+    trials: dict[str, Part] = field(default_factory=dict)
     """By folder, `trials/{trial}/seed-{seed}`."""
-    bases: dict[str, Part]
+    bases: dict[str, Part] = field(default_factory=dict)
     """By folder, `bases/{experiment}`."""
+    claims: str | None = None
+    mark: str | None = None
 
     def models_from(self, kind: str) -> list[str]:
         """Returns the models whose source is `hub`, `folder` or `demo`."""
@@ -46,36 +53,22 @@ class Plan:
         """Returns the trial or base that a folder belongs to."""
         return self.trials[folder] if folder in self.trials else self.bases[folder]
 
+    def backends(self) -> list[str]:
+        """Returns the backends that some trial asks for."""
+        return sorted({trial["training"]["backend"] for trial in self.trials.values()})
+
 
 def make_plan(config: Config) -> Plan:
     """Returns the plan of a checked configuration."""
     plan = Plan(
         models={name: _model(config, name) for name in config.models},
         datasets={name: _dataset(config, name) for name in config.datasets},
-        tokens={},
-        references={},
-        trials={},
-        bases={},
+        claims=shortest(config.claims) if config.claims else None,
+        mark=config.mark,
     )
     for name, experiment in config.experiments.items():
-        evaluation = _evaluation(config, plan, experiment)
-        plan.bases[f"bases/{name}"] = {
-            "name": experiment.model,
-            "seed": None,
-            "experiment": name,
-            "title": experiment.title or name,
-            "method": "base",
-            "model": experiment.model,
-            "adapters": [],
-            "evaluation": evaluation
-            | {"reference": _reference(plan, experiment, evaluation["pairs"], None)},
-        }
-        for seed in experiment.seeds:
-            for method, phase in (("sft", experiment.sft), ("dpo", experiment.dpo)):
-                for trial in phase.trials if phase else []:
-                    folder = trial_folder(trial.name, seed)
-                    plan.trials[folder] = _trial(plan, name, experiment, method, trial, seed)
-                    plan.trials[folder]["evaluation"] = _trial_evaluation(plan, folder, evaluation)
+        if experiment.enabled:
+            _enter(config, plan, name, experiment)
     return plan
 
 
@@ -84,9 +77,12 @@ def trial_folder(trial: str, seed: int) -> str:
     return f"trials/{trial}/seed-{seed}"
 
 
-def tokens_name(dataset: str, model: str, template: str, max_length: int) -> str:
+def tokens_name(
+    dataset: str, model: str, template: str, max_length: int, max_prompt_length: int | None
+) -> str:
     """Returns the name of a dataset as one model's tokens."""
-    return f"{dataset}.{model}.{template_name(template)}.{max_length}"
+    lengths = [max_length] if max_prompt_length is None else [max_length, max_prompt_length]
+    return ".".join([dataset, model, template_name(template), *map(str, lengths)])
 
 
 def _model(config: Config, name: str) -> Part:
@@ -98,16 +94,55 @@ def _dataset(config: Config, name: str) -> Part:
     return {"name": name, **config.datasets[name].model_dump(mode="json")}
 
 
-def _tokens(config: Config, plan: Plan, experiment: Experiment, dataset: str) -> str:
-    """Enters a dataset's tokens into the plan and returns their name."""
-    name = tokens_name(dataset, experiment.model, experiment.template, experiment.max_length)
-    demonstrations = config.datasets[dataset].format in DEMONSTRATION_FORMATS
-    path = template_path(experiment.template)
+def _enter(config: Config, plan: Plan, name: str, experiment: Experiment) -> None:
+    """Enters an experiment's base and trials into the plan, and all that they need."""
+    evaluation = _evaluation(config, plan, experiment)
+    lookup = _lookup(plan, experiment.dpo)
+    shared = {"experiment": name, "title": experiment.title or name, "model": experiment.model}
+    plan.bases[f"bases/{name}"] = {
+        "name": experiment.model,
+        "seed": None,
+        "method": "base",
+        **shared,
+        "lookup": lookup,
+        "shown": _shown(experiment),
+        "adapters": [],
+        "evaluation": evaluation
+        | {"reference": _reference(plan, experiment, evaluation["pairs"], None)},
+    }
+    for seed in experiment.seeds:
+        for method, phase in (("sft", experiment.sft), ("dpo", experiment.dpo)):
+            for trial in phase.trials if phase else []:
+                training = _training(config, plan, experiment, method, trial, seed)
+                folder = trial_folder(trial.name, seed)
+                plan.trials[folder] = {
+                    "name": trial.name,
+                    "seed": seed,
+                    "method": method,
+                    **shared,
+                    "adapters": [*_merged(training), folder],
+                    "training": training,
+                    "evaluation": _trial_evaluation(plan, experiment, training, evaluation),
+                }
+
+
+def _tokens(
+    config: Config, plan: Plan, experiment: Experiment, part: SftPhase | DpoPhase | Generate
+) -> str:
+    """Enters the tokens of a part's dataset into the plan and returns their name."""
+    template = part.template or experiment.template
+    max_prompt_length = getattr(part, "max_prompt_length", None)
+    name = tokens_name(
+        part.dataset, experiment.model, template, experiment.max_length, max_prompt_length
+    )
+    demonstrations = config.datasets[part.dataset].format in DEMONSTRATION_FORMATS
+    path = template_path(template)
     tokens = {
-        "dataset": dataset,
+        "dataset": part.dataset,
         "model": experiment.model,
         "template": shortest(path) if path else None,
         "max_length": experiment.max_length,
+        "max_prompt_length": max_prompt_length,
         "rows": "demonstrations" if demonstrations else "preferences",
     }
     if plan.tokens.setdefault(name, tokens) != tokens:
@@ -117,74 +152,116 @@ def _tokens(config: Config, plan: Plan, experiment: Experiment, dataset: str) ->
 
 
 def _reference(
-    plan: Plan, experiment: Experiment, pairs: Part | None, start: str | None
+    plan: Plan,
+    experiment: Experiment,
+    pairs: Part | None,
+    start: str | None,
+    backend: str = "transformers",
 ) -> str | None:
     """Enters the reference log-probs of a start into the plan and returns their name."""
     if pairs is None:
         return None
-    name = ".".join([start.removeprefix("trials/").replace("/", ".") if start else "base",
-                     pairs["tokens"]])  # fmt: skip
+    origin = start.removeprefix("trials/").replace("/", ".") if start else "base"
+    # Kernels of another backend round differently: a trial is compared with its own backend's.
+    parts = [origin, pairs["tokens"], *([] if backend == "transformers" else [backend])]
+    name = ".".join(parts)
     plan.references[name] = {
         "model": experiment.model,
         "start": start,
         "tokens": pairs["tokens"],
         "batch_size": experiment.scoring_batch_size,
+        "backend": backend,
     }
     return name
+
+
+def _overlap(plan: Plan, experiment: Experiment, generate: Generate) -> str | None:
+    """Enters into the plan which items of a set stand in the SFT rows, and returns its name."""
+    if not generate.leave_out_overlap:
+        return None
+    rows = {"dataset": experiment.sft.dataset, "split": experiment.sft.train}
+    items = {"dataset": generate.dataset, "split": generate.split}
+    name = ".".join([*items.values(), "in", *rows.values()])
+    plan.overlaps[name] = {"items": items, "rows": rows}
+    return name
+
+
+def _lookup(plan: Plan, phase: DpoPhase | None) -> str | None:
+    """Enters the model-free baseline of a phase's pairs into the plan and returns its name."""
+    if phase is None or phase.test is None:
+        return None
+    name = ".".join([phase.dataset, phase.train, phase.test])
+    plan.lookups[name] = {"dataset": phase.dataset, "train": phase.train, "test": phase.test}
+    return name
+
+
+def _shown(experiment: Experiment) -> dict[str, list[str]]:
+    """Returns by set the runs, with the first seed, whose answers are shown."""
+    seed = experiment.seeds[0]
+    return {
+        name: [f"{trial}/seed-{seed}" for trial in generate.show]
+        for name, generate in experiment.generate.items()
+        if generate.show
+    }
 
 
 def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
     """Returns what every model of an experiment is scored on, the same for all of them."""
 
-    def held_out(phase: Any) -> Part | None:
+    def held_out(phase: SftPhase | DpoPhase | None) -> Part | None:
         if phase is None or phase.test is None:
             return None
-        tokens = _tokens(config, plan, experiment, phase.dataset)
+        tokens = _tokens(config, plan, experiment, phase)
         return {"tokens": tokens, "dataset": phase.dataset, "split": phase.test}
 
-    generate = experiment.generate
-    prompts = generate and {
-        "tokens": _tokens(config, plan, experiment, generate.dataset),
-        **generate.model_dump(mode="json"),
-    }
-    for phase in (experiment.sft, experiment.dpo):
-        if phase is not None:
-            _tokens(config, plan, experiment, phase.dataset)
     return {
         "completions": held_out(experiment.sft),
         "pairs": held_out(experiment.dpo),
-        "prompts": prompts,
+        "prompts": {
+            name: {
+                **generate.model_dump(mode="json", exclude={"show", "leave_out_overlap"}),
+                "tokens": _tokens(config, plan, experiment, generate),
+                "overlap": _overlap(plan, experiment, generate),
+            }
+            for name, generate in experiment.generate.items()
+        },
         "batch_size": experiment.scoring_batch_size,
     }
 
 
-def _trial_evaluation(plan: Plan, folder: str, evaluation: Part) -> Part:
+def _trial_evaluation(plan: Plan, experiment: Experiment, training: Part, evaluation: Part) -> Part:
     """Returns a trial's evaluation: pairs only for a trial that learned from pairs.
 
     A supervised trial's own log-probs of the pairs are the reference of the trials that start
-    from it, and stand there.
+    from it, and stand there. All models are scored by one backend.
     """
-    training = plan.trials[folder]["training"]
     if training["method"] == "sft":
         return evaluation | {"pairs": None, "reference": None}
-    return evaluation | {"reference": training["reference"]}
+    reference = _reference(plan, experiment, evaluation["pairs"], training["start"])
+    return evaluation | {"reference": reference}
 
 
-def _trial(
+def _merged(training: Part) -> list[str]:
+    """Returns the adapters that are merged into the base before a trial's own is attached."""
+    merged = training.get("start") and training["start_as"] == "merged"
+    return [training["start"]] if merged else []
+
+
+def _training(
+    config: Config,
     plan: Plan,
-    name: str,
     experiment: Experiment,
     method: str,
     trial: SftTrial | DpoTrial,
     seed: int,
 ) -> Part:
+    """Returns a trial as it is trained: all that its training reads, and nothing else."""
     phase = experiment.sft if method == "sft" else experiment.dpo
-    tokens = tokens_name(phase.dataset, experiment.model, experiment.template,
-                         experiment.max_length)  # fmt: skip
-    trainer = trial.model_dump(mode="json", exclude={"name", "lora", "start"})
+    tokens = _tokens(config, plan, experiment, phase)
+    apart = {"name", "backend", "lora", "start", "start_as"}
+    trainer = trial.model_dump(mode="json", exclude=apart)
     trainer["max_steps"] = -1 if trial.max_steps is None else trial.max_steps
     model = plan.models[experiment.model]
-    adapters = [trial_folder(trial.name, seed)]
     training = {
         "name": trial.name,
         "seed": seed,
@@ -194,6 +271,7 @@ def _trial(
         "revision": model["source"].get("revision"),
         "precision": model["precision"],
         "quantization": model["quantization"],
+        "backend": trial.backend,
         "dataset": phase.dataset,
         "tokens": tokens,
         "train": phase.train,
@@ -203,19 +281,12 @@ def _trial(
     }
     if isinstance(trial, DpoTrial):
         start = trial_folder(trial.start, seed) if trial.start else None
-        adapters = [start, *adapters] if start else adapters
         training["start"] = start
-        training["reference"] = _reference(plan, experiment, {"tokens": tokens}, start)
-    return {
-        "name": trial.name,
-        "seed": seed,
-        "experiment": name,
-        "title": experiment.title or name,
-        "method": method,
-        "model": experiment.model,
-        "adapters": adapters,
-        "training": training,
-    }
+        training["start_as"] = trial.start_as
+        training["reference"] = _reference(
+            plan, experiment, {"tokens": tokens}, start, trial.backend
+        )
+    return training
 
 
 def _origin(model: Part) -> str:

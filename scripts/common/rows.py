@@ -56,6 +56,7 @@ PAIRS = pa.schema(
 )
 GENERATIONS = pa.schema(
     [
+        ("set", pa.string()),
         ("id", pa.string()),
         ("prompt", pa.string()),
         ("text", pa.string()),
@@ -63,9 +64,11 @@ GENERATIONS = pa.schema(
         ("stop", pa.string()),
     ]
 )
-# What measuring writes: every item of every figure that is sum(score) / sum(weight) over items
+# What measuring writes: every item of every figure that is sum(score) / sum(weight) over items;
+# `set` is that of the prompts that were answered, null for figures of completions and pairs
 ITEMS = pa.schema(
     [
+        ("set", pa.string()),
         ("figure", pa.string()),
         ("id", pa.string()),
         ("group", pa.string()),

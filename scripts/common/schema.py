@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from scripts.common.splits import SPLITS, parse_slice
+from scripts.common.splits import SPLITS, parse_slices
 
 Split = Literal["train", "valid", "test"]
 
@@ -144,7 +144,7 @@ DataSource = Annotated[
 
 
 def _slice(expression: str) -> str:
-    parse_slice(expression)
+    parse_slices(expression)
     return expression
 
 
@@ -152,7 +152,7 @@ Slice = Annotated[str, AfterValidator(_slice)]
 
 
 class SourceSplits(Closed):
-    """The source's own splits, whole or sliced: `train`, `train[:5000]`, `train[5000:5500]`."""
+    """The source's own splits: whole, sliced (`train[5000:5500]`) or joined (`train+valid`)."""
 
     by: Literal["source"] = "source"
     train: Slice
@@ -164,7 +164,7 @@ class FractionSplits(Closed):
     """A seeded draw: by row, or by group so that one prompt never sits on both sides."""
 
     by: Literal["row", "group"]
-    source: Slice = Field("train", description="the source split, or a slice of it, to draw from")
+    source: Slice = Field("train", description="the source split or splits to draw from")
     valid: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
     test: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
     seed: int = 0
@@ -273,6 +273,9 @@ class Trial(Closed):
     """What SFT and DPO trials share, in the terms of transformers' TrainingArguments."""
 
     name: Name
+    backend: Literal["transformers", "unsloth"] = Field(
+        "transformers", description="what loads and trains; the files that it leaves are the same"
+    )
     lora: Lora = Lora()
     learning_rate: float = Field(2e-4, gt=0)
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
@@ -332,6 +335,12 @@ class DpoTrial(Trial):
     start: Name | None = Field(
         None, description="the SFT trial whose merged model is start and reference; else the base"
     )
+    start_as: Literal["merged", "overwritten"] = Field(
+        "merged",
+        description="overwritten: the new adapter is laid over the unmerged one of `start`, which "
+        "it replaces on the modules of both; the reference is `start` whole, so that policy and "
+        "reference differ from the first step on (a published notebook does this)",
+    )
     beta: float = Field(0.1, gt=0)
     loss_type: LossType = "sigmoid"
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
@@ -341,6 +350,8 @@ class DpoTrial(Trial):
 
     @model_validator(mode="after")
     def objective_uses_its_options(self) -> "DpoTrial":
+        if self.start_as == "overwritten" and self.start is None:
+            raise ValueError("start_as: overwritten needs a start whose adapter is overwritten")
         if self.label_smoothing and self.loss_type not in self.SMOOTHED:
             raise ValueError(
                 f"label_smoothing has no effect on {self.loss_type}; it has on "
@@ -361,20 +372,41 @@ class DpoTrial(Trial):
 
 
 class Generate(Closed):
-    """Which prompts every model of the experiment answers, and how."""
+    """A set of prompts that every model of the experiment answers, and how."""
 
     dataset: Name
     split: Split = "test"
+    template: str | None = Field(None, description="how prompts are written; else the experiment's")
     limit: int | None = Field(None, ge=1, description="the first so many prompts; else all")
     max_new_tokens: int = Field(128, ge=1)
     do_sample: bool = False
     temperature: float | None = Field(None, gt=0)
     top_p: float | None = Field(None, gt=0, le=1)
+    own_settings: bool = Field(
+        False,
+        description="sample as the base model's generation_config.json says, instead of "
+        "do_sample, temperature and top_p",
+    )
     seed: int = Field(0, description="for sampling")
     batch_size: int = Field(16, ge=1)
+    answer_after: str | None = Field(
+        None, description="the answer is what follows the last such mark, where there is one"
+    )
+    leave_out_overlap: bool = Field(
+        False, description="items that stand in the SFT phase's training rows are not scored"
+    )
+    show: list[Name] = Field(
+        default_factory=list,
+        description="trials whose answers stand beside the base's in the table of examples",
+    )
 
     @model_validator(mode="after")
     def sampling_has_effect(self) -> "Generate":
+        sampling = {"do_sample", "temperature", "top_p"} & self.model_fields_set
+        if self.own_settings and sampling:
+            raise ValueError(f"{', '.join(sorted(sampling))} has no effect with own_settings: true")
+        if "seed" in self.model_fields_set and not (self.do_sample or self.own_settings):
+            raise ValueError("seed has no effect without sampling")
         if not self.do_sample and (self.temperature is not None or self.top_p is not None):
             raise ValueError("temperature and top_p have no effect without do_sample: true")
         return self
@@ -382,6 +414,7 @@ class Generate(Closed):
 
 class Phase(Closed):
     dataset: Name
+    template: str | None = Field(None, description="how rows are written; else the experiment's")
     train: Split = "train"
     valid: Split | None = Field(None, description="the split of the loss taken while training")
     test: Split | None = Field("test", description="the split that the tables report")
@@ -396,6 +429,9 @@ class SftPhase(Phase):
 class DpoPhase(Phase):
     """The preference trials of an experiment."""
 
+    max_prompt_length: int | None = Field(
+        None, ge=1, description="a longer prompt keeps its last so many tokens"
+    )
     trials: list[DpoTrial] = Field(min_length=1)
 
 
@@ -403,6 +439,7 @@ class Experiment(Closed):
     """Trials of one base model on one set of prompts, compared under one evaluation."""
 
     title: str | None = None
+    enabled: bool = Field(True, description="false: checked, but not run")
     model: Name
     template: str = Field(
         "chat",
@@ -413,7 +450,7 @@ class Experiment(Closed):
     scoring_batch_size: int = Field(16, ge=1, description="rows a forward pass when scoring")
     sft: SftPhase | None = None
     dpo: DpoPhase | None = None
-    generate: Generate | None = None
+    generate: dict[Name, Generate] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def trains_something(self) -> "Experiment":
@@ -430,6 +467,10 @@ class Config(Closed):
     pathvars: dict[Literal["results", "logs", "benchmarks"], str] = Field(
         default_factory=dict, description="Snakemake's own: where results, logs, benchmarks go"
     )
+    mark: str | None = Field(
+        None, description="stands in every table and figure: what the run is, if no full one"
+    )
+    claims: Path | None = Field(None, description="published figures, for the table comparison")
     models: dict[Name, Model] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
     experiments: dict[Name, Experiment] = Field(min_length=1)

@@ -7,12 +7,12 @@ SPLITS = ("train", "valid", "test")
 _SLICE = re.compile(r"^(?P<split>[\w.-]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?$")
 
 
-def parse_slice(expression: str) -> tuple[str, int | None, int | None]:
-    """Returns what `train` or `train[:5000]`, the notation of `datasets`, stands for.
+def parse_slices(expression: str) -> list[tuple[str, int | None, int | None]]:
+    """Returns what `train`, `train[:5000]` or `train+valid`, notation of `datasets`, stands for.
 
     Returns
     -------
-    tuple
+    list of tuples
         Split, first row and the row behind the last, None where it is left open.
 
     Raises
@@ -20,6 +20,10 @@ def parse_slice(expression: str) -> tuple[str, int | None, int | None]:
     ValueError
         When the expression is neither a name nor a name with `[start:stop]`.
     """
+    return [_parse_slice(part) for part in expression.split("+")]
+
+
+def _parse_slice(expression: str) -> tuple[str, int | None, int | None]:
     match = _SLICE.match(expression)
     if match is None:
         raise ValueError(f"{expression!r} is neither a split nor a slice such as train[:5000]")

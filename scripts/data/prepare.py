@@ -16,7 +16,7 @@ from typing import Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_rows
 from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES, SPLIT_COLUMN
-from scripts.common.splits import SPLITS, parse_slice
+from scripts.common.splits import SPLITS, parse_slices
 from scripts.data.dialogues import Messages, NotADialogue, split_at_first, split_at_last
 
 
@@ -172,9 +172,9 @@ def _sliced(rows: list[Row], expression: str | None) -> list[Row]:
     """Returns the rows of a slice; it counts the source's rows, dropped ones included."""
     if expression is None:
         return []
-    split, start, stop = parse_slice(expression)
     return [
         row
+        for split, start, stop in parse_slices(expression)
         for row in rows
         if row["split"] == split
         and (start is None or row["index"] >= start)

@@ -162,7 +162,18 @@ def decoding(settings: Row) -> str:
     """Returns how answers were generated, in words."""
     sampled = [f"{key} {settings[key]}" for key in ("temperature", "top_p") if settings[key]]
     way = ", ".join(["sampled", *sampled]) if settings["do_sample"] else "greedy"
-    return f"{way}, at most {settings['max_new_tokens']} new tokens"
+    if settings["own_settings"]:
+        way = "the model's own generation settings"
+    mark = settings["answer_after"]
+    place = f", the answer after the last {mark!r}" if mark else ""
+    return f"{way}, at most {settings['max_new_tokens']} new tokens{place}"
+
+
+def extracted(rows: list[Row], mark: str | None) -> list[Row]:
+    """Returns the answers with only what follows the last mark; all of one without the mark."""
+    if not mark:
+        return rows
+    return [row | {"text": row["text"].rpartition(mark)[2].strip()} for row in rows]
 
 
 def generation_figures(
@@ -222,6 +233,51 @@ def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str
     }
 
 
+# ------------------------------------------------------------------------------- sets of prompts
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's answers to a set of prompts, as far as they are scored."""
+
+    name: str
+    settings: Row
+    rows: list[Row]
+    groups: dict[str, str]
+    known: dict[str, str]
+    """The known answer by id; empty where the set has none."""
+    left_out: int
+
+    def figures(self) -> list[Figure]:
+        """Returns the figures that are means over items."""
+        return generation_figures(self.rows, self.groups, self.known, self.how)
+
+    def summary(self) -> Row:
+        """Returns the set's settings, how many items were left out, and all figures."""
+        figures = {figure.name: figure.summary() for figure in self.figures()}
+        if self.rows and self.known:
+            figures["bleu"] = bleu_summary(self.rows, self.groups, self.known, self.how)
+        return {"settings": self.settings, "left_out": self.left_out, "figures": figures}
+
+    @property
+    def how(self) -> str:
+        left_out = f"; {self.left_out} items left out that stand in the SFT rows"
+        return decoding(self.settings) + (left_out if self.left_out else "")
+
+
+def answers_to(
+    name: str, settings: Row, generations: list[Row], prompts: list[Row], overlap: set[str]
+) -> Answers:
+    """Returns what is scored of a set: answers cut to their part, less items that overlap."""
+    mine = [row for row in generations if row["set"] == name]
+    kept = [row for row in mine if row["id"] not in overlap]
+    rows = extracted(kept, settings["answer_after"])
+    known = {
+        row["id"]: row["completion"][-1]["content"] for row in prompts if "completion" in row
+    }
+    return Answers(name, settings, rows, groups_of(prompts), known, len(mine) - len(kept))
+
+
 # ---------------------------------------------------------------------------------- command line
 
 
@@ -230,30 +286,52 @@ def groups_of(rows: list[Row]) -> dict[str, str]:
     return {row["id"]: row["group"] for row in rows}
 
 
-def answers_of(rows: list[Row]) -> dict[str, str]:
-    """Returns the known answer of each demonstration by id; pairs have none."""
-    return {row["id"]: row["completion"][-1]["content"] for row in rows if "completion" in row}
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Returns the command line's arguments."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate.measure", description=__doc__)
+    parser.add_argument("--subject", type=json.loads, required=True, help="what was scored")
+    for kind in ("completions", "pairs"):
+        parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
+        parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
+    parser.add_argument("--generations", type=Path, required=True, help="generations.parquet")
+    parser.add_argument(
+        "--sets", type=json.loads, default={}, help="settings of each set of prompts, by name"
+    )
+    parser.add_argument(
+        "--sets-rows", type=Path, nargs="*", default=[], help="the sets' canonical splits, in order"
+    )
+    parser.add_argument(
+        "--overlaps", type=Path, nargs="*", default=[],
+        help="overlap.parquet of each set whose settings name one, in order",
+    )  # fmt: skip
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
+    return parser.parse_args(argv)
+
+
+def read_sets(arguments: argparse.Namespace) -> list[Answers]:
+    """Returns the answers of every set."""
+    generations = read_rows(arguments.generations)
+    overlaps = iter(arguments.overlaps)
+    return [
+        answers_to(
+            name,
+            settings,
+            generations,
+            read_rows(path),
+            {row["id"] for row in read_rows(next(overlaps))} if settings["overlap"] else set(),
+        )
+        for (name, settings), path in zip(arguments.sets.items(), arguments.sets_rows, strict=True)
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes metrics.json and items.parquet."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.evaluate.measure", description=__doc__)
-    parser.add_argument("--subject", type=json.loads, required=True, help="what was scored")
-    for kind in ("completions", "pairs", "generations"):
-        parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
-        parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
-    parser.add_argument("--generate", type=json.loads, help="how answers were generated")
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
-    arguments = parser.parse_args(argv)
+    arguments = parse_arguments(argv)
 
     def canonical(path: Path | None) -> list[Row]:
         return read_rows(path) if path else []
 
-    generations = read_rows(arguments.generations)
-    prompts = canonical(arguments.generations_rows)
-    answers = answers_of(prompts)
-    how = decoding(arguments.generate) if generations else ""
     figures = [
         *completion_figures(
             read_rows(arguments.completions), groups_of(canonical(arguments.completions_rows))
@@ -263,15 +341,19 @@ def main(argv: list[str] | None = None) -> int:
             groups_of(canonical(arguments.pairs_rows)),
             tuned=arguments.subject["method"] != "base",
         ),
-        *generation_figures(generations, groups_of(prompts), answers, how),
     ]
-    summaries = {figure.name: figure.summary() for figure in figures}
-    if generations and answers:
-        summaries["bleu"] = bleu_summary(generations, groups_of(prompts), answers, how)
-    write_json(arguments.metrics, {**arguments.subject, "figures": summaries})
+    sets = read_sets(arguments)
+    metrics = {
+        **arguments.subject,
+        "figures": {figure.name: figure.summary() for figure in figures},
+        "sets": {answers.name: answers.summary() for answers in sets},
+    }
+    write_json(arguments.metrics, metrics)
+    scored = [(None, figure) for figure in figures]
+    scored += [(answers.name, figure) for answers in sets for figure in answers.figures()]
     items = [
-        {"figure": figure.name, "weight": 1.0, **item}
-        for figure in figures
+        {"set": name, "figure": figure.name, "weight": 1.0, **item}
+        for name, figure in scored
         for item in figure.items
     ]
     write_rows(arguments.items, items, ITEMS)

@@ -1,8 +1,8 @@
 """Scores one model on all that its experiment asks: loads it once, writes rows.
 
 Makes completions.parquet (log-prob of each held-out completion), pairs.parquet (four log-probs a
-pair and the margin) and generations.parquet (one answer a prompt). A file is empty where the
-experiment has nothing of its kind.
+pair and the margin) and generations.parquet (one answer a prompt of each set). A file is empty
+where the experiment has nothing of its kind.
 """
 
 import argparse
@@ -69,9 +69,10 @@ def answer_prompts(
     rows: list[Row],
     settings: dict[str, Any],
 ) -> list[Row]:
-    """Returns id, prompt, text, new tokens and stop reason of one answer a prompt."""
+    """Returns id, prompt, text, new tokens and stop reason of one answer a distinct prompt."""
     from scripts.lm.generation import generate_answers
 
+    rows = distinct_prompts(rows, settings["limit"])
     prompts = [row["prompt_ids"] for row in rows]
     answers = generate_answers(model, tokenizer, prompts, settings)
     return [
@@ -100,16 +101,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=Path, help="held-out token split of pairs")
     parser.add_argument("--reference", type=Path, help="the reference's log-probs of the pairs")
     parser.add_argument("--beta", type=float, default=1.0, help="scale of the reward margin")
-    parser.add_argument("--prompts", type=Path, help="token split whose prompts are answered")
-    parser.add_argument("--generate", type=json.loads, help="generation settings")
+    parser.add_argument(
+        "--generate", type=json.loads, default={}, help="settings of each set of prompts, by name"
+    )
+    parser.add_argument(
+        "--prompts", type=Path, nargs="*", default=[], help="the sets' token splits, in order"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the Parquet files")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if len(arguments.prompts) != len(arguments.generate):
+        parser.error("--prompts needs one file for each set of --generate")
+    return arguments
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the three files."""
-    arguments = parse_arguments(argv)
-
+def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row]]:
+    """Returns completions, pairs and generations of the model that the arguments name."""
     from scripts.lm.devices import pin_threads
     from scripts.lm.pairs import pair_logps
     from scripts.lm.snapshots import attach_adapter, load_base, load_tokenizer, merge_adapters
@@ -135,9 +141,17 @@ def main(argv: list[str] | None = None) -> int:
             else reference
         )
         pairs = join_reference(policy, reference, arguments.beta)
-    if arguments.prompts:
-        prompts = distinct_prompts(read_rows(arguments.prompts), arguments.generate["limit"])
-        generations = answer_prompts(model, tokenizer, prompts, arguments.generate)
+    for (name, settings), path in zip(arguments.generate.items(), arguments.prompts, strict=True):
+        answers = answer_prompts(model, tokenizer, read_rows(path), settings)
+        generations += [{"set": name, **answer} for answer in answers]
+    return completions, pairs, generations
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the three files."""
+    arguments = parse_arguments(argv)
+    asked = arguments.completions or arguments.pairs or arguments.prompts
+    completions, pairs, generations = score(arguments) if asked else ([], [], [])
     write_rows(arguments.out / "completions.parquet", completions, COMPLETIONS)
     write_rows(arguments.out / "pairs.parquet", pairs, PAIRS)
     write_rows(arguments.out / "generations.parquet", generations, GENERATIONS)

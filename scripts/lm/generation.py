@@ -1,10 +1,13 @@
 """Answers to prompts."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -29,24 +32,61 @@ def generate_answers(
     prompts
         Token ids.
     settings
-        max_new_tokens, do_sample, temperature, top_p, seed and batch_size, as in the configuration.
+        max_new_tokens, do_sample, temperature, top_p, own_settings, seed and batch_size, as in the
+        configuration.
     """
     import torch
-    from transformers import GenerationConfig
 
     torch.manual_seed(settings["seed"])
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     answers: dict[int, Answer] = {}
     ends = _end_ids(model, tokenizer)
-    # What a call leaves open is taken from the model's own settings: a repetition penalty, say,
-    # would act on greedy answers too.
-    model.generation_config = GenerationConfig()
-    for start in range(0, len(order), settings["batch_size"]):
-        indices = order[start : start + settings["batch_size"]]
-        new_ids = _generate(model, tokenizer, [prompts[i] for i in indices], ends, settings)
-        for index, ids in zip(indices, new_ids, strict=True):
-            answers[index] = _answer(ids, ends, tokenizer)
+    config = _generation_config(model, tokenizer, ends, settings)
+    with _neutral(model):
+        for start in range(0, len(order), settings["batch_size"]):
+            indices = order[start : start + settings["batch_size"]]
+            new_ids = _generate(model, tokenizer, [prompts[i] for i in indices], config)
+            for index, ids in zip(indices, new_ids, strict=True):
+                answers[index] = _answer(ids, ends, tokenizer)
+            print(f"answered {len(answers)}/{len(prompts)}", file=sys.stderr, flush=True)
     return [answers[index] for index in range(len(prompts))]
+
+
+@contextmanager
+def _neutral(model: "PreTrainedModel") -> Iterator[None]:
+    """Puts the model's own generation settings aside in the block.
+
+    What a call leaves open is taken from them: a repetition penalty, say, would act on greedy
+    answers too.
+    """
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _generation_config(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    ends: set[int],
+    settings: dict[str, Any],
+) -> "GenerationConfig":
+    """Returns the settings that are asked for, all else neutral; or the model's own."""
+    from transformers import GenerationConfig
+
+    if settings["own_settings"]:
+        sampling = {**model.generation_config.to_dict(), "max_length": None}
+    else:
+        named = ("do_sample", "temperature", "top_p")
+        sampling = {key: settings[key] for key in named if settings[key] is not None}
+    stops = {"eos_token_id": sorted(ends), "pad_token_id": tokenizer.pad_token_id}
+    return GenerationConfig(
+        **{**sampling, **stops, "max_new_tokens": settings["max_new_tokens"]}
+    )
 
 
 def _end_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
@@ -60,11 +100,9 @@ def _generate(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     prompts: list[list[int]],
-    ends: set[int],
-    settings: dict[str, Any],
+    config: "GenerationConfig",
 ) -> list[list[int]]:
     import torch
-    from transformers import GenerationConfig
 
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), tokenizer.pad_token_id)
@@ -73,14 +111,6 @@ def _generate(
         # Padding stands on the left, so that every answer begins right behind its prompt.
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         attention[row, width - len(prompt) :] = 1
-    sampling = {key: settings[key] for key in ("temperature", "top_p") if settings[key] is not None}
-    config = GenerationConfig(
-        max_new_tokens=settings["max_new_tokens"],
-        do_sample=settings["do_sample"],
-        eos_token_id=sorted(ends),
-        pad_token_id=tokenizer.pad_token_id,
-        **sampling,
-    )
     with torch.inference_mode():
         output = model.generate(
             input_ids=ids.to(model.device),
