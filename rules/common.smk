@@ -49,6 +49,10 @@ def manifest(model):
     return f"<results>/models/{model}/manifest.json"
 
 
+def tokenizer(model):
+    return f"<results>/models/{model}/tokenizer/manifest.json"
+
+
 def data_split(dataset, split):
     return f"<results>/data/{dataset}/{split}.parquet"
 
@@ -72,6 +76,15 @@ def adapter_files(folder):
 # ------------------------------------------------------------------------------- inputs by wildcard
 
 
+def backend_checks(source):
+    """Returns what a download waits for: a backend that cannot run is told before it begins.
+
+    It is the same for every plan, and only its presence counts, or another backend would fetch
+    everything anew.
+    """
+    return [ancient("<results>/backends.json")] if "hub" in source else []
+
+
 def folder_files(model):
     """Returns the files of a model in a local folder; one on the hub has none here."""
     folder = PLAN.models[model]["source"].get("folder")
@@ -82,9 +95,28 @@ def tokenize_inputs(wildcards):
     tokens = PLAN.tokens[wildcards.tokens]
     files = {
         "data": [data_split(tokens["dataset"], split) for split in SPLITS],
-        "model": manifest(tokens["model"]),
+        "model": tokenizer(tokens["model"]),
     }
     return files | ({"template": tokens["template"]} if tokens["template"] else {})
+
+
+def doctor_inputs(wildcards):
+    tokens = PLAN.tokens[wildcards.tokens]
+    return tokenize_inputs(wildcards) | {
+        "dropped": f"<results>/data/{tokens['dataset']}/dropped.parquet",
+        "tokens": [token_split(wildcards.tokens, split) for split in SPLITS],
+        "report": f"<results>/tokens/{wildcards.tokens}/report.json",
+    }
+
+
+def overlap_inputs(wildcards):
+    overlap = PLAN.overlaps[wildcards.overlap]
+    return {name: data_split(part["dataset"], part["split"]) for name, part in overlap.items()}
+
+
+def lookup_inputs(wildcards):
+    lookup = PLAN.lookups[wildcards.lookup]
+    return {split: data_split(lookup["dataset"], lookup[split]) for split in ("train", "test")}
 
 
 def reference_inputs(wildcards):
@@ -124,10 +156,13 @@ def score_inputs(wildcards):
     files = {"model": manifest(subject["model"])}
     if subject["adapters"]:
         files["adapters"] = [file for a in subject["adapters"] for file in adapter_files(a)]
-    for kind in ("completions", "pairs", "prompts"):
+    for kind in ("completions", "pairs"):
         asked = evaluation[kind]
         if asked:
             files[kind] = token_split(asked["tokens"], asked["split"])
+    files["prompts"] = [
+        token_split(asked["tokens"], asked["split"]) for asked in evaluation["prompts"].values()
+    ]
     if evaluation["pairs"]:
         files["reference"] = reference_split(evaluation["reference"], evaluation["pairs"]["split"])
     return files
@@ -135,16 +170,29 @@ def score_inputs(wildcards):
 
 def measure_inputs(wildcards):
     evaluation = PLAN.subject(wildcards.subject)["evaluation"]
-    rows = {"completions": "completions", "pairs": "pairs", "generations": "prompts"}
-    files = {kind: f"<results>/{wildcards.subject}/{kind}.parquet" for kind in rows}
-    for kind, asked in rows.items():
-        if evaluation[asked]:
-            part = evaluation[asked]
+    kinds = ("completions", "pairs", "generations")
+    files = {kind: f"<results>/{wildcards.subject}/{kind}.parquet" for kind in kinds}
+    for kind in ("completions", "pairs"):
+        part = evaluation[kind]
+        if part:
             files[f"{kind}_rows"] = data_split(part["dataset"], part["split"])
+    prompts = evaluation["prompts"].values()
+    files["sets_rows"] = [data_split(asked["dataset"], asked["split"]) for asked in prompts]
+    files["overlaps"] = [
+        f"<results>/overlaps/{asked['overlap']}.parquet" for asked in prompts if asked["overlap"]
+    ]
     return files
 
 
 # ------------------------------------------------------------------------------- params by wildcard
+
+
+def token_lengths(wildcards):
+    """Returns the command line options that say how long rows may be."""
+    tokens = PLAN.tokens[wildcards.tokens]
+    keys = ("max_length", "max_prompt_length")
+    lengths = {key: tokens[key] for key in keys if tokens[key] is not None}
+    return " ".join(f"--{key.replace('_', '-')} {length}" for key, length in lengths.items())
 
 
 def model_of(wildcards):
@@ -161,14 +209,17 @@ def score_settings(wildcards):
     if evaluation["pairs"] and subject["adapters"]:
         words += ["--beta", str(subject["training"]["trainer"]["beta"])]
     if evaluation["prompts"]:
-        words += ["--generate", as_json(generation(wildcards))]
+        # How an answer is cut out of what was written is for measuring.
+        apart = ("tokens", "dataset", "overlap", "template", "answer_after", "answer_before")
+        sets = {name: without(asked, *apart) for name, asked in evaluation["prompts"].items()}
+        words += ["--generate", as_json(sets)]
     return shlex.join(words)
 
 
-def generation(wildcards):
-    """Returns how a trial or base answers prompts, or None where it is asked for no answers."""
+def prompt_sets(wildcards):
+    """Returns the sets of prompts that a trial or base answers, and how."""
     prompts = PLAN.subject(wildcards.subject)["evaluation"]["prompts"]
-    return prompts and without(prompts, "tokens", "dataset")
+    return {name: without(asked, "tokens") for name, asked in prompts.items()}
 
 
 def identity(folder):

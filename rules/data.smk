@@ -8,6 +8,7 @@ rule fetch_dataset:
     """The source's rows, untouched, and a record of where they came from."""
     input:
         lambda wildcards: PLAN.datasets[wildcards.dataset]["source"].get("file", {}).values(),
+        lambda wildcards: backend_checks(PLAN.datasets[wildcards.dataset]["source"]),
     output:
         rows="<results>/data/{dataset}/raw.parquet",
         record="<results>/data/{dataset}/raw.json",
@@ -67,12 +68,12 @@ rule tokenize:
         "../envs/data.yaml"
     params:
         rows=lambda wildcards: PLAN.tokens[wildcards.tokens]["rows"],
-        max_length=lambda wildcards: PLAN.tokens[wildcards.tokens]["max_length"],
+        lengths=lambda wildcards: token_lengths(wildcards),
         template=lambda wildcards, input: options(input, "template"),
         out=subpath(output.report, parent=True),
         code=code_digest("scripts/data/tokenize.py"),
         env=env_digest("data"),
     shell:
         "python -m scripts.data.tokenize --data {input.data:q} --model {input.model:q}"
-        " --rows {params.rows} --max-length {params.max_length} {params.template}"
+        " --rows {params.rows} {params.lengths} {params.template}"
         " --out {params.out:q} 2> {log:q}"

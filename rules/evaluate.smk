@@ -54,7 +54,7 @@ rule measure:
         "../envs/evaluate.yaml"
     params:
         subject=lambda wildcards: as_json(identity(wildcards.subject)),
-        generate=lambda wildcards: as_json(generation(wildcards)),
+        sets=lambda wildcards: as_json(prompt_sets(wildcards)),
         files=lambda wildcards, input: options(
             input,
             "completions",
@@ -62,11 +62,12 @@ rule measure:
             "pairs",
             "pairs_rows",
             "generations",
-            "generations_rows",
+            "sets_rows",
+            "overlaps",
         ),
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
     shell:
         "python -m scripts.evaluate.measure --subject {params.subject:q}"
-        " --generate {params.generate:q} {params.files}"
+        " --sets {params.sets:q} {params.files}"
         " --metrics {output.metrics:q} --items {output.scores:q} 2> {log:q}"

@@ -155,9 +155,15 @@ class SourceSplits(Closed):
     """The source's own splits: whole, sliced (`train[5000:5500]`) or joined (`train+valid`)."""
 
     by: Literal["source"] = "source"
-    train: Slice
+    train: Slice | None = None
     valid: Slice | None = None
     test: Slice | None = None
+
+    @model_validator(mode="after")
+    def has_rows(self) -> "SourceSplits":
+        if not any((self.train, self.valid, self.test)):
+            raise ValueError("names no split; at least one of train, valid, test is needed")
+        return self
 
 
 class FractionSplits(Closed):
@@ -392,6 +398,9 @@ class Generate(Closed):
     answer_after: str | None = Field(
         None, description="the answer is what follows the last such mark, where there is one"
     )
+    answer_before: str | None = Field(
+        None, description="the answer is what precedes the first such mark, where there is one"
+    )
     leave_out_overlap: bool = Field(
         False, description="items that stand in the SFT phase's training rows are not scored"
     )
@@ -478,4 +487,5 @@ class Config(Closed):
 
 def splits_of(dataset: DatasetBase) -> list[str]:
     """Returns the names of the splits that the dataset's rules fill."""
-    return [split for split in SPLITS if split == "train" or getattr(dataset.splits, split)]
+    # A draw leaves the rest to train, which it does not name.
+    return [split for split in SPLITS if getattr(dataset.splits, split, True)]

@@ -162,7 +162,8 @@ def split_rows(rows: list[Row], splits: Row) -> dict[str, list[Row]]:
         sides = _draw(list(dict.fromkeys(row[key] for row in pool)), splits)
         chosen = {split: [row for row in pool if sides[row[key]] == split] for split in SPLITS}
     for split in SPLITS:
-        if not chosen[split] and (split == "train" or splits[split]):
+        # A draw leaves the rest to train, which it does not name.
+        if not chosen[split] and splits.get(split, True):
             sources = ", ".join(dict.fromkeys(row["split"] for row in rows)) or "nothing"
             raise BadInput(f"split {split} is empty: {splits}; the source has rows in {sources}")
     return chosen

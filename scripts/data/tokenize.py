@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMPLETIONS = {"demonstrations": ("completion",), "preferences": ("chosen", "rejected")}
 SCHEMAS = {"demonstrations": COMPLETION_TOKENS, "preferences": PREFERENCE_TOKENS}
+COUNTS = ("prompt_truncated", "truncated", "boundary_merges", "second_bos")
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 
 
@@ -84,18 +85,25 @@ class Encoder:
 
 
 def tokenize_rows(
-    rows: list[Row], encoder: Encoder, completions: tuple[str, ...], max_length: int
+    rows: list[Row],
+    encoder: Encoder,
+    completions: tuple[str, ...],
+    max_length: int,
+    max_prompt_length: int | None = None,
 ) -> tuple[list[Row], Row]:
     """Returns the token rows and the report on them.
 
-    A sequence longer than `max_length` loses the end of its completion; a row whose prompt leaves
-    no room for a completion is dropped.
+    A prompt longer than `max_prompt_length` keeps its end. A sequence longer than `max_length` then
+    loses the end of its completion; a row whose prompt leaves no room for a completion is dropped.
     """
     kept: list[Row] = []
     dropped: list[Row] = []
     counts: Counter[str] = Counter()
     for row in rows:
         tokens, merged = _encode_row(row, encoder, completions)
+        if max_prompt_length is not None:
+            counts["prompt_truncated"] += len(tokens["prompt_ids"]) > max_prompt_length
+            tokens["prompt_ids"] = tokens["prompt_ids"][-max_prompt_length:]
         room = max_length - len(tokens["prompt_ids"])
         counts["boundary_merges"] += merged
         counts["second_bos"] += _second_bos(tokens["prompt_ids"], encoder)
@@ -109,7 +117,7 @@ def tokenize_rows(
     report = {
         "rows": len(kept),
         "dropped": dropped,
-        **{name: counts[name] for name in ("truncated", "boundary_merges", "second_bos")},
+        **{name: counts[name] for name in COUNTS},
         "lengths": dict(_lengths(kept, completions)),
     }
     return kept, report
@@ -161,6 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rows", choices=COMPLETIONS, required=True)
     parser.add_argument("--template", type=Path, help="Jinja file; else the tokenizer's own")
     parser.add_argument("--max-length", type=int, required=True)
+    parser.add_argument("--max-prompt-length", type=int, help="a longer prompt keeps its end")
     parser.add_argument("--out", type=Path, required=True, help="folder of the token splits")
     arguments = parser.parse_args(argv)
 
@@ -172,7 +181,11 @@ def main(argv: list[str] | None = None) -> int:
     report = {}
     for path in arguments.data:
         rows, report[path.stem] = tokenize_rows(
-            read_rows(path), encoder, completions, arguments.max_length
+            read_rows(path),
+            encoder,
+            completions,
+            arguments.max_length,
+            arguments.max_prompt_length,
         )
         write_rows(arguments.out / path.name, rows, SCHEMAS[arguments.rows])
     write_json(arguments.out / "report.json", report)

@@ -164,16 +164,21 @@ def decoding(settings: Row) -> str:
     way = ", ".join(["sampled", *sampled]) if settings["do_sample"] else "greedy"
     if settings["own_settings"]:
         way = "the model's own generation settings"
-    mark = settings["answer_after"]
-    place = f", the answer after the last {mark!r}" if mark else ""
+    after, before = settings["answer_after"], settings["answer_before"]
+    place = f", the answer after the last {after!r}" if after else ""
+    place += f", the answer before the first {before!r}" if before else ""
     return f"{way}, at most {settings['max_new_tokens']} new tokens{place}"
 
 
-def extracted(rows: list[Row], mark: str | None) -> list[Row]:
-    """Returns the answers with only what follows the last mark; all of one without the mark."""
-    if not mark:
-        return rows
-    return [row | {"text": row["text"].rpartition(mark)[2].strip()} for row in rows]
+def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Row]:
+    """Returns the answers with only what precedes the first mark `before`, and of that what
+    follows the last mark `after`; all of it where there is no such mark."""
+
+    def part(text: str) -> str:
+        text = text.partition(before)[0] if before else text
+        return (text.rpartition(after)[2] if after else text).strip()
+
+    return [row | {"text": part(row["text"])} for row in rows]
 
 
 def generation_figures(
@@ -271,7 +276,7 @@ def answers_to(
     """Returns what is scored of a set: answers cut to their part, less items that overlap."""
     mine = [row for row in generations if row["set"] == name]
     kept = [row for row in mine if row["id"] not in overlap]
-    rows = extracted(kept, settings["answer_after"])
+    rows = extracted(kept, settings["answer_after"], settings["answer_before"])
     known = {
         row["id"]: row["completion"][-1]["content"] for row in prompts if "completion" in row
     }

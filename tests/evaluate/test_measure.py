@@ -10,9 +10,18 @@ import pytest
 from scripts.common.files import read_json, read_rows, write_rows
 from scripts.common.rows import COMPLETIONS, DEMONSTRATIONS, GENERATIONS, PAIRS, PREFERENCES
 from scripts.evaluate import measure
-from scripts.evaluate.measure import completion_figures, generation_figures, pair_figures
+from scripts.evaluate.measure import (
+    answers_to,
+    completion_figures,
+    extracted,
+    generation_figures,
+    pair_figures,
+)
 
 GROUPS = {"a": "g", "b": "g", "c": "h"}
+SETTINGS = {"do_sample": False, "temperature": None, "top_p": None, "own_settings": False,
+            "max_new_tokens": 9, "answer_after": None, "answer_before": None,
+            "overlap": None}  # fmt: skip
 
 
 def pair(name: str, chosen: float, rejected: float, beta: float = 0.5) -> dict[str, Any]:
@@ -57,7 +66,7 @@ def test_a_huge_margin_does_not_overflow() -> None:
 
 
 def generation(name: str, text: str, stop: str = "eos") -> dict[str, Any]:
-    return {"id": name, "prompt": "p", "text": text, "tokens": len(text), "stop": stop}
+    return {"set": "s", "id": name, "prompt": "p", "text": text, "tokens": len(text), "stop": stop}
 
 
 def test_generations() -> None:
@@ -84,6 +93,32 @@ def test_without_numbers_there_is_no_exact_match() -> None:
     assert "exact_match" not in found
 
 
+def test_the_answer_is_what_follows_the_last_mark() -> None:
+    rows = [generation("a", "1 ### Response:\n 2 ### Response: 3 "), generation("b", " 4 ")]
+    assert [row["text"] for row in extracted(rows, "### Response:", None)] == ["3", "4"]
+    assert extracted(rows, None, None) == [rows[0], rows[1] | {"text": "4"}]
+
+
+def test_the_answer_ends_before_the_first_mark() -> None:
+    rows = [generation("a", "4\n### Instruction: 5 ### Instruction: 6"), generation("b", "7")]
+    assert [row["text"] for row in extracted(rows, None, "### Instruction:")] == ["4", "7"]
+
+
+def test_items_that_overlap_are_counted_and_left_out() -> None:
+    rows = [generation("a", "2"), generation("b", "2"), generation("c", "2")]
+    prompts = [{"id": name, "group": GROUPS[name], "completion": [{"content": "#### 2"}]}
+               for name in GROUPS]  # fmt: skip
+    other = generation("a", "1") | {"set": "other"}
+    answers = answers_to("s", SETTINGS, [other, *rows], prompts, {"b", "x"})
+    assert [row["id"] for row in answers.rows] == ["a", "c"]
+    summary = answers.summary()
+    assert summary["left_out"] == 1
+    assert summary["figures"]["exact_match"]["n"] == 2
+    assert "1 items left out" in summary["figures"]["exact_match"]["definition"]
+    everything = answers_to("s", SETTINGS, rows, prompts, {"a", "b", "c"})
+    assert everything.summary() == {"settings": SETTINGS, "left_out": 3, "figures": {}}
+
+
 def test_command_line(tmp_path: Path) -> None:
     said = [{"role": "assistant", "content": "1 + 1 is 2 pens #### 2"}]
     asked = [{"role": "user", "content": "q"}]
@@ -99,23 +134,27 @@ def test_command_line(tmp_path: Path) -> None:
     for name, (rows, schema) in files.items():
         write_rows(tmp_path / f"{name}.parquet", rows, schema)
     subject = {"name": "t", "experiment": "e", "method": "dpo", "seed": 0}
-    settings = {"do_sample": False, "temperature": None, "top_p": None, "max_new_tokens": 9}
-    command = ["--subject", json.dumps(subject), "--generate", json.dumps(settings)]
-    sources = {"completions": "problems", "pairs": "preferences", "generations": "problems"}
-    for kind, source in sources.items():
+    command = ["--subject", json.dumps(subject), "--sets", json.dumps({"s": SETTINGS}),
+               "--sets-rows", str(tmp_path / "problems.parquet"),
+               "--generations", str(tmp_path / "generations.parquet")]  # fmt: skip
+    for kind, source in {"completions": "problems", "pairs": "preferences"}.items():
         command += [f"--{kind}", str(tmp_path / f"{kind}.parquet"),
                     f"--{kind}-rows", str(tmp_path / f"{source}.parquet")]  # fmt: skip
     metrics, items = tmp_path / "metrics.json", tmp_path / "items.parquet"
     assert measure.main([*command, "--metrics", str(metrics), "--items", str(items)]) == 0
     found = read_json(metrics)
     assert found["name"] == "t"
-    assert found["figures"]["bleu"]["value"] == pytest.approx(1)
-    assert "greedy, at most 9 new tokens" in found["figures"]["exact_match"]["definition"]
+    answers = found["sets"]["s"]
+    assert answers["figures"]["bleu"]["value"] == pytest.approx(1)
+    assert "greedy, at most 9 new tokens" in answers["figures"]["exact_match"]["definition"]
+    assert answers["settings"] == SETTINGS
     assert found["figures"]["preference_accuracy"]["intervals"].keys() == {"wilson"}
     # Every figure that is a mean can be had again from its items.
     rows = read_rows(items)
-    for name, figure in found["figures"].items():
-        mine = [row for row in rows if row["figure"] == name]
-        if name != "bleu":
-            mean = sum(row["score"] for row in mine) / sum(row["weight"] for row in mine)
-            assert mean == pytest.approx(figure["value"])
+    means = [(None, name, figure) for name, figure in found["figures"].items()]
+    means += [("s", name, figure) for name, figure in answers["figures"].items() if name != "bleu"]
+    assert len(means) >= 8
+    for place, name, figure in means:
+        mine = [row for row in rows if (row["set"], row["figure"]) == (place, name)]
+        mean = sum(row["score"] for row in mine) / sum(row["weight"] for row in mine)
+        assert mean == pytest.approx(figure["value"])

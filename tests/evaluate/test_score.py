@@ -48,16 +48,25 @@ def run(model: Path, out: Path, *more: object) -> dict[str, list[dict[str, objec
 def test_a_base_is_its_own_reference(
     tiny_model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    settings = {"limit": None, "max_new_tokens": 3, "do_sample": False, "temperature": None,
-                "top_p": None, "seed": 0, "batch_size": 2}  # fmt: skip
+    greedy = {"limit": None, "max_new_tokens": 3, "do_sample": False, "temperature": None,
+              "top_p": None, "own_settings": False, "seed": 0, "batch_size": 2}  # fmt: skip
+    settings = {"short": greedy, "long": greedy | {"max_new_tokens": 6}}
     found = run(tiny_model, tmp_path / "out", "--completions", files["completions"],
                 "--pairs", files["pairs"], "--reference", files["reference"],
-                "--prompts", files["pairs"], "--generate", json.dumps(settings))  # fmt: skip
+                "--prompts", files["pairs"], files["pairs"], "--generate", json.dumps(settings))  # fmt: skip
     assert found["pairs"][0]["chosen_logp"] == found["pairs"][0]["reference_chosen_logp"] == -1
     assert found["pairs"][0]["margin"] == 0
     assert found["completions"][0]["tokens"] == 2
     assert found["completions"][0]["logp"] < 0
-    assert found["generations"][0]["tokens"] <= 3
+    short, long = found["generations"]
+    assert (short["set"], long["set"]) == ("short", "long")
+    assert short["tokens"] <= 3
+    assert long["text"].startswith(short["text"])
+
+
+def test_every_set_of_prompts_needs_its_file(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / "out", "--generate", '{"a": {}}')
 
 
 def test_what_is_not_asked_for_is_empty(tiny_model: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from scripts.lm.generation import _answer, generate_answers
 from scripts.lm.snapshots import load_base, load_tokenizer
 
-GREEDY = {"max_new_tokens": 6, "do_sample": False, "temperature": None, "top_p": None, "seed": 0,
-          "batch_size": 2}  # fmt: skip
+GREEDY = {"max_new_tokens": 6, "do_sample": False, "temperature": None, "top_p": None,
+          "own_settings": False, "seed": 0, "batch_size": 2}  # fmt: skip
 PROMPTS = [[1, 20, 30, 40], [1, 21], [1, 22, 31, 33, 35]]
 
 
@@ -44,6 +44,19 @@ def test_the_models_own_settings_do_not_act_on_greedy_answers(tiny_model: Path) 
     settings = GREEDY | {"max_new_tokens": 20}
     answers = [generate_answers(m, tokenizer, PROMPTS, settings) for m in (plain, penalized)]
     assert answers[0] == answers[1]
+
+
+def test_the_models_own_settings_act_where_they_are_asked_for(tiny_model: Path) -> None:
+    plain, forced = (load_base(tiny_model, "auto", "none") for _ in range(2))
+    tokenizer = load_tokenizer(tiny_model)
+    # Of one candidate a sample is the greedy choice, whatever the temperature.
+    forced.generation_config.update(do_sample=True, top_k=1, temperature=9.0)
+    own = GREEDY | {"own_settings": True, "max_new_tokens": 20}
+    greedy = generate_answers(plain, tokenizer, PROMPTS, GREEDY | {"max_new_tokens": 20})
+    assert generate_answers(forced, tokenizer, PROMPTS, own) == greedy
+    forced.generation_config.update(top_k=50)
+    assert generate_answers(forced, tokenizer, PROMPTS, own) != greedy
+    assert forced.generation_config.top_k == 50
 
 
 def test_sampling_follows_the_seed(loaded: tuple[object, object]) -> None:
