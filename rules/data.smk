@@ -77,3 +77,24 @@ rule tokenize:
         "python -m scripts.data.tokenize --data {input.data:q} --model {input.model:q}"
         " --rows {params.rows} {params.lengths} {params.template}"
         " --out {params.out:q} 2> {log:q}"
+
+
+rule overlap:
+    """The items of one dataset that stand in the rows of another."""
+    input:
+        unpack(overlap_inputs),
+    output:
+        items="<results>/overlaps/{overlap}.parquet",
+        report="<results>/overlaps/{overlap}.json",
+    log:
+        "<logs>/overlaps/{overlap}.log",
+    benchmark:
+        "<benchmarks>/overlaps/{overlap}.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        code=code_digest("scripts/data/overlap.py"),
+        env=env_digest("data"),
+    shell:
+        "python -m scripts.data.overlap --rows {input.rows:q} --against {input.items:q}"
+        " --out {output.items:q} --report {output.report:q} 2> {log:q}"

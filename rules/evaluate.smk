@@ -2,7 +2,7 @@
 
 Takes token splits, models and adapters; makes the Parquet files and metrics.json beside each trial
 (results/trials/) and, once for each experiment's base, in results/bases/. The wildcard `subject` is
-either's folder.
+either's folder. What needs no model is in results/baselines/.
 """
 
 
@@ -71,3 +71,26 @@ rule measure:
         "python -m scripts.evaluate.measure --subject {params.subject:q}"
         " --sets {params.sets:q} {params.files}"
         " --metrics {output.metrics:q} --items {output.scores:q} 2> {log:q}"
+
+
+rule lookup:
+    """How far the pairs of a test split can be told from train alone, with no model."""
+    input:
+        unpack(lookup_inputs),
+    output:
+        metrics="<results>/baselines/{lookup}/metrics.json",
+        scores="<results>/baselines/{lookup}/items.parquet",
+    log:
+        "<logs>/baselines/{lookup}.log",
+    benchmark:
+        "<benchmarks>/baselines/{lookup}.tsv"
+    conda:
+        "../envs/evaluate.yaml"
+    params:
+        dataset=lambda wildcards: PLAN.lookups[wildcards.lookup]["dataset"],
+        code=code_digest("scripts/evaluate/lookup.py"),
+        env=env_digest("evaluate"),
+    shell:
+        "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
+        " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}"
+        " 2> {log:q}"

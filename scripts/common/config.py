@@ -335,8 +335,11 @@ def _check_files(dataset: DatasetBase) -> list[tuple[tuple[str | int, ...], str]
                 place = ("group",) if role == "group" else ("columns", role)
                 problems.append((place, _unknown(column, present, f"no such column in {path}")))
     chosen = [getattr(dataset.splits, key, None) for key in ("source", *SPLITS)]
-    for expression in filter(None, chosen):
-        if any(split not in dataset.source.file for split, *_ in parse_slices(expression)):
+    for expression in chosen:
+        # The other splits of a draw are fractions.
+        if isinstance(expression, str) and any(
+            split not in dataset.source.file for split, *_ in parse_slices(expression)
+        ):
             text = _unknown(expression, dataset.source.file, "no such split in source.file")
             problems.append((("splits",), text))
     return problems

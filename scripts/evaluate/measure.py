@@ -277,9 +277,7 @@ def answers_to(
     mine = [row for row in generations if row["set"] == name]
     kept = [row for row in mine if row["id"] not in overlap]
     rows = extracted(kept, settings["answer_after"], settings["answer_before"])
-    known = {
-        row["id"]: row["completion"][-1]["content"] for row in prompts if "completion" in row
-    }
+    known = {row["id"]: row["completion"][-1]["content"] for row in prompts if "completion" in row}
     return Answers(name, settings, rows, groups_of(prompts), known, len(mine) - len(kept))
 
 

@@ -84,9 +84,7 @@ def _generation_config(
         named = ("do_sample", "temperature", "top_p")
         sampling = {key: settings[key] for key in named if settings[key] is not None}
     stops = {"eos_token_id": sorted(ends), "pad_token_id": tokenizer.pad_token_id}
-    return GenerationConfig(
-        **{**sampling, **stops, "max_new_tokens": settings["max_new_tokens"]}
-    )
+    return GenerationConfig(**{**sampling, **stops, "max_new_tokens": settings["max_new_tokens"]})
 
 
 def _end_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:

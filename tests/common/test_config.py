@@ -30,6 +30,7 @@ SMALL = {
     "experiments": {
         "e": {
             "model": "m",
+            "generate": {},
             "sft": {"dataset": "problems", "trials": [{"name": "s"}]},
             "dpo": {"dataset": "pairs", "trials": [{"name": "d", "start": "s"}]},
         }
@@ -74,8 +75,8 @@ def test_the_small_configuration_is_right(folder: Path) -> None:
 
 E1 = "experiments.e"
 MISTAKES = [
-    ((f"{E1}.sft.trials.0.rank", 4), f"{E1}.sft.trials[0].rank: unknown key; allowed: name, lora"),
-    (("colour", 1), "colour: unknown key; allowed: pathvars, models, datasets, experiments"),
+    ((f"{E1}.sft.trials.0.rank", 4), f"{E1}.sft.trials[0].rank: unknown key; allowed: name, backend"),
+    (("colour", 1), "colour: unknown key; allowed: pathvars, mark, claims, models, datasets"),
     ((f"{E1}.sft.trials.0.lora", {"r": 0}), f"{E1}.sft.trials[0].lora.r: found 0: "),
     ((f"{E1}.sft.trials", []), f"{E1}.sft.trials: is empty; at least one is needed"),
     ((f"{E1}.sft.trials", [{"name": "s"}, {"name": "s"}]),
@@ -121,8 +122,23 @@ MISTAKES = [
      f"{E1}.dpo.trials[0]: exo_pair needs a label_smoothing above 0"),
     ((f"{E1}.dpo.trials.0.lora", {"lora_dropout": 0.1}),
      f"{E1}.dpo.trials[0]: lora_dropout above 0 needs disable_dropout said"),
-    ((f"{E1}.generate", {"dataset": "problems", "temperature": 1.0}),
-     f"{E1}.generate: temperature and top_p have no effect without do_sample: true"),
+    ((f"{E1}.dpo.trials.0", {"name": "d", "start_as": "overwritten"}),
+     f"{E1}.dpo.trials[0]: start_as: overwritten needs a start"),
+    ((f"{E1}.generate.a", {"dataset": "problems", "temperature": 1.0}),
+     f"{E1}.generate.a: temperature and top_p have no effect without do_sample: true"),
+    ((f"{E1}.generate.a", {"dataset": "problems", "own_settings": True, "do_sample": True}),
+     f"{E1}.generate.a: do_sample has no effect with own_settings: true"),
+    ((f"{E1}.generate.a", {"dataset": "problems", "seed": 1}),
+     f"{E1}.generate.a: seed has no effect without sampling"),
+    ((f"{E1}.generate.a", {"dataset": "none"}), f'{E1}.generate.a.dataset: found "none"'),
+    ((f"{E1}.generate.a", {"dataset": "problems", "show": ["x"]}),
+     f'{E1}.generate.a.show[0]: found "x": no trial of the experiment; allowed: '),
+    ((f"{E1}.generate.a", {"dataset": "problems", "template": "x"}),
+     f'{E1}.generate.a.template: found "x": no such template'),
+    ((f"{E1}.sft.template", "x"), f'{E1}.sft.template: found "x": no such template'),
+    (("datasets.problems.splits", {"by": "source"}),
+     "datasets.problems.splits: names no split"),
+    (("claims", "none.yaml"), "claims: found "),
     ((f"{E1}.seeds", [1, 1]), f"{E1}: seeds holds one seed twice"),
 ]  # fmt: skip
 

@@ -9,14 +9,66 @@ PLAN = make_plan(load([ROOT / "config.yaml"]))
 
 def test_trials_stand_in_the_order_of_the_configuration() -> None:
     names = [trial["name"] for trial in PLAN.trials.values()]
-    assert names == ["titles-dpo", *(f"sft-{i}" for i in range(1, 6)),
-                     *(f"dpo-{i}" for i in range(1, 6))]  # fmt: skip
+    five = range(1, 6)
+    assert names == [
+        "titles-dpo", "titles-dpo-by-idea", "speed-unsloth", "speed-transformers",
+        *(f"sft-{i}" for i in five), *(f"dpo-{i}" for i in five),
+        *(f"dpo-{i}-as-coded" for i in five),
+        *(f"sft-{i}-corrected" for i in five), *(f"dpo-{i}-corrected" for i in five),
+    ]  # fmt: skip
+
+
+def test_an_experiment_that_is_not_enabled_is_one_word_away() -> None:
+    def names(enabled: bool) -> set[str]:
+        word = {"experiments": {"tinyllama-larger": {"enabled": enabled}}}
+        return {t["name"] for t in make_plan(load([ROOT / "config.yaml"], word)).trials.values()}
+
+    assert names(True) - names(False) == {"sft-1-larger", "dpo-1-larger"}
 
 
 def test_trials_that_start_alike_share_one_reference() -> None:
-    folders = [f"trials/dpo-{i}/seed-42" for i in range(1, 6)]
+    kinds = ("", "-as-coded")
+    folders = [f"trials/dpo-{i}{kind}/seed-42" for i in range(1, 6) for kind in kinds]
     references = {PLAN.trials[folder]["training"]["reference"] for folder in folders}
-    assert references == {"sft-1.seed-42.hh-rlhf.tinyllama.instruction.512"}
+    assert references == {"sft-1.seed-42.hh-rlhf.tinyllama.instruction-pairs.512.256"}
+
+
+def test_a_backend_trains_against_its_own_reference_and_all_are_scored_by_one() -> None:
+    trial = PLAN.trials["trials/titles-dpo/seed-42"]
+    tokens = "youtube-titles.qwen-14b.chat.1024"
+    assert trial["training"]["reference"] == f"base.{tokens}.unsloth"
+    assert trial["evaluation"]["reference"] == f"base.{tokens}"
+    backends = {name: PLAN.references[name]["backend"] for name in PLAN.references}
+    assert backends[f"base.{tokens}.unsloth"] == "unsloth"
+    assert backends[f"base.{tokens}"] == "transformers"
+    assert PLAN.backends() == ["transformers", "unsloth"]
+
+
+def test_an_overwritten_start_is_no_adapter_of_the_trial() -> None:
+    trial = PLAN.trials["trials/dpo-4-as-coded/seed-42"]
+    assert trial["adapters"] == ["trials/dpo-4-as-coded/seed-42"]
+    assert trial["training"]["start"] == "trials/sft-1/seed-42"
+
+
+def test_each_phase_and_set_has_its_own_template() -> None:
+    evaluation = PLAN.trials["trials/dpo-1/seed-42"]["evaluation"]
+    assert evaluation["completions"]["tokens"] == "grade-school-math.tinyllama.instruction.512"
+    assert evaluation["pairs"]["tokens"] == "hh-rlhf.tinyllama.instruction-pairs.512.256"
+    assert evaluation["prompts"]["gsm8k"]["tokens"] == "gsm8k.tinyllama.instruction.512"
+    assert PLAN.tokens["hh-rlhf.tinyllama.instruction-pairs.512.256"]["max_prompt_length"] == 256
+
+
+def test_overlaps_and_lookups_are_shared() -> None:
+    assert list(PLAN.overlaps) == ["gsm8k.test.in.grade-school-math.train"]
+    assert list(PLAN.lookups) == [
+        "youtube-titles.train.test", "youtube-titles-by-idea.train.test", "hh-rlhf.train.test"
+    ]  # fmt: skip
+    assert PLAN.bases["bases/titles-speed"]["lookup"] is None
+
+
+def test_examples_show_the_first_seed() -> None:
+    shown = PLAN.bases["bases/tinyllama"]["shown"]
+    assert shown == {"examples": ["sft-1/seed-42", "dpo-1/seed-42"]}
 
 
 def test_a_trial_from_sft_carries_both_adapters() -> None:
@@ -49,7 +101,7 @@ def test_published_hyperparameters() -> None:
         )
         for name, part in ((t["name"], t["training"]) for t in PLAN.trials.values())
     }
-    assert rows == {
+    published = {
         "titles-dpo": (32, 64, 5e-5, 0.1, 16),
         "sft-1": (4, 8, 2e-4, None, 8),
         "sft-2": (16, 32, 5e-5, None, 8),
@@ -62,3 +114,8 @@ def test_published_hyperparameters() -> None:
         "dpo-4": (8, 16, 5e-7, 0.1, 8),
         "dpo-5": (4, 8, 1e-6, 0.05, 8),
     }
+    assert {name: rows[name] for name in published} == published
+    others = {name: row for name, row in rows.items() if name not in published}
+    for name, row in others.items():
+        stem = name.removesuffix("-as-coded").removesuffix("-corrected")
+        assert row == published["titles-dpo" if stem not in published else stem]

@@ -82,7 +82,7 @@ def test_editing_the_start_reruns_what_starts_from_it(rerun: Project) -> None:
 
 
 def test_editing_how_answers_are_generated_retrains_nothing(rerun: Project) -> None:
-    rerun.edit("cut-down.yaml", "generate: {limit: 4, ", "generate: {limit: 5, ")
+    rerun.edit("cut-down.yaml", "problems: {limit: 4, ", "problems: {limit: 5, ")
     rules = {rule for rule, _ in stale(rerun)}
     assert rules == {"score", "measure"}
     assert not any("headlines" in subject or "titles" in subject for _, subject in stale(rerun))
