@@ -207,8 +207,9 @@ class DatasetBase(Closed):
     min_characters: int = Field(
         1, ge=1, description="a row with a shorter completion is dropped (white space stripped)"
     )
-    expect: dict[Split, int] = Field(
-        default_factory=dict, description="rows a split must have; the run stops when it differs"
+    expect: dict[Split, int | None] = Field(
+        default_factory=dict,
+        description="rows a split must have, or the run stops; null takes an expectation back",
     )
 
 

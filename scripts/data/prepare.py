@@ -204,11 +204,11 @@ def _draw(units: list[str], splits: Row) -> dict[str, str]:
 
 
 def _require_counts(
-    splits: dict[str, list[Row]], dropped: list[Row], expect: dict[str, int]
+    splits: dict[str, list[Row]], dropped: list[Row], expect: dict[str, int | None]
 ) -> None:
     reasons = Counter(row["reason"] for row in dropped)
     for split, wanted in expect.items():
-        if len(splits[split]) != wanted:
+        if wanted not in (None, len(splits[split])):
             counted = ", ".join(f"{n} × {reason}" for reason, n in reasons.items()) or "none"
             raise BadInput(
                 f"split {split} has {len(splits[split])} rows, expected {wanted}; "

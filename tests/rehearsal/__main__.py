@@ -1,0 +1,77 @@
+"""Rehearses the paper: its whole DAG on a CPU, with tiny base models and few rows.
+
+    python -m tests.rehearsal [snakemake's options]
+
+A hub on the loopback interface serves the repositories that config.yaml names: the real ones where
+a folder of them is at hand (PREFMAKE_HUB), and stand-ins of their shape for the others.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from scripts.common.config import load
+from scripts.common.plan import Plan, make_plan
+from tests.hub.server import serve
+from tests.rehearsal.differences import differences
+from tests.rehearsal.stand_ins import write_stand_ins
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = [ROOT / "config.yaml", ROOT / "tests" / "rehearsal" / "config.yaml"]
+
+
+def real_hub() -> Path | None:
+    """Returns the folder of real repositories, where there is one."""
+    folder = Path(os.environ.get("PREFMAKE_HUB", ROOT / "hub"))
+    return folder if folder.is_dir() else None
+
+
+def commits(plan: Plan) -> dict[str, str]:
+    """Returns the commits at which the configuration names repositories."""
+    sources = [part["source"] for part in [*plan.models.values(), *plan.datasets.values()]]
+    return {
+        source["hub"]: source["revision"]
+        for source in sources
+        if "hub" in source and source["revision"] != "main"
+    }
+
+
+def repositories(plan: Plan) -> list[str]:
+    """Returns the folders of all repositories that a plan fetches."""
+    kinds = {"models": plan.models, "datasets": plan.datasets}
+    used = {
+        f"{kind}/{part['source']['hub']}"
+        for kind, parts in kinds.items()
+        for part in parts.values()
+        if "hub" in part["source"]
+    }
+    return sorted(used)
+
+
+def main() -> int:
+    """Runs the rehearsal; returns Snakemake's exit code, or 1 where it is no rehearsal."""
+    paper, rehearsal = make_plan(load(FILES[:1])), make_plan(load(FILES))
+    wrong = differences(paper, rehearsal)
+    if wrong:
+        print(*wrong, sep="\n", file=sys.stderr)
+        return 1
+    trials = len(rehearsal.trials)
+    print(f"{trials} trials differ from config.yaml in base model and rows alone")
+    real = real_hub()
+    for name in repositories(rehearsal):
+        print(f"{name}: {'real' if real and (real / name).is_dir() else 'stand-in'}")
+    with tempfile.TemporaryDirectory() as folder:
+        stand_ins = Path(folder, "hub")
+        write_stand_ins(stand_ins, real)
+        roots = [stand_ins] if real is None else [real, stand_ins]
+        with serve(*roots, commits=commits(rehearsal)) as hub:
+            environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": f"{folder}/cache"}
+            command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=2",
+                       "--configfile", *map(str, FILES), *sys.argv[1:]]  # fmt: skip
+            return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
