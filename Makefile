@@ -1,7 +1,11 @@
-# make setup   the launcher environment, .venv
-# make demo    the embedded default, from corpora to tables and figures
-# make test    checks and tests
-# make lock    envs/ from its .in files
+# make setup      the launcher environment, .venv
+# make demo       the embedded default, from corpora to tables and figures
+# make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
+# make plan       what the paper's trials will take: steps, memory, downloads, hours
+# make doctor     what is wrong with the paper's data
+# make gpu-check  one step and one resume of each backend and precision on this GPU
+# make test       checks and tests
+# make lock       envs/ from its .in files
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +13,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo test check lock docs corpora
+.PHONY: setup demo rehearse plan doctor gpu-check test check lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -24,6 +28,21 @@ $(VENV)/ready: envs/launcher.lock envs/train.in
 demo: setup
 	snakemake --workflow-profile profiles/demo
 	@python -m scripts.report.show results/demo
+
+rehearse: setup
+	python -m tests.rehearsal
+	@python -m scripts.report.show results/rehearsal
+
+plan: setup
+	snakemake plan
+	@python -m scripts.report.show_plan results/plan.json
+
+doctor: setup
+	snakemake doctor
+	@python -m scripts.report.show_doctor $$(ls results/tokens/*/doctor.json)
+
+gpu-check: setup
+	python -m benchmarks.gpu_check
 
 test: check
 	pytest
