@@ -1,8 +1,8 @@
 """The hub: a repository's files at a commit, each as the hub lists it.
 
-huggingface_hub 1.33 begins a file anew after an interruption and compares no digest, so files are
-streamed here, over that library's session, and what it lists is checked. Xet storage stays
-unused: it does not go on where it stopped either.
+huggingface_hub 1.33 deletes a file whose download was interrupted, over HTTP and Xet alike, and
+compares no digest. So files are streamed here, over that library's HTTP session, and compared with
+what the hub lists.
 """
 
 import os

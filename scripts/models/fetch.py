@@ -15,8 +15,8 @@ from scripts.common.hub import download, repository_bytes
 from scripts.models.manifest import SNAPSHOT, TOKENIZER, snapshot_files, write_manifest
 
 SMALL = ["*.json", "*.jinja"]
-WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-PATTERNS = [*WEIGHTS, *SMALL]
+INDEX = ["*.index.json"]
+PATTERNS = ["*.safetensors", *SMALL]
 
 
 def fetch_snapshot(source: dict[str, str], manifest: Path) -> None:
@@ -36,7 +36,7 @@ def fetch_tokenizer(source: dict[str, str], manifest: Path) -> None:
         size = sum((folder / name).stat().st_size for name in names)
     else:
         size = repository_bytes(source["hub"], source["revision"], "model", PATTERNS)
-        folder, origin = _from_hub(source, manifest, SMALL, without=WEIGHTS)
+        folder, origin = _from_hub(source, manifest, SMALL, without=INDEX)
         names = snapshot_files(folder)
     origin |= {"snapshot_bytes": size}
     write_manifest(manifest, folder, origin, _small(names), needed=TOKENIZER)
@@ -54,7 +54,7 @@ def _from_hub(
 def _small(names: list[str]) -> list[str]:
     from huggingface_hub.utils import filter_repo_objects
 
-    return list(filter_repo_objects(names, allow_patterns=SMALL, ignore_patterns=WEIGHTS))
+    return list(filter_repo_objects(names, allow_patterns=SMALL, ignore_patterns=INDEX))
 
 
 def main(argv: list[str] | None = None) -> int:

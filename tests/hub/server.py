@@ -1,7 +1,7 @@
 """A hub on the loopback interface, of folders laid out as `{models,datasets}/owner/name/`.
 
-It answers the calls that huggingface_hub and datasets make when they read a repository, as the
-hub's own answers were documented by those libraries: the listing of a revision, its tree, and the
+It answers the calls that huggingface_hub and datasets make when they read a repository, in the
+form that these libraries expect of the hub: the listing of a revision, its tree, and the
 files, with the large ones behind a redirect to another host.
 
     with serve(folder, commits={"owner/name": "0123…"}, faults=[Fault("/api/*", 1, 500)]) as hub:
@@ -307,6 +307,15 @@ def _tree(hub: Hub, files: Mapping[str, Path], below: str, recursive: bool) -> l
     return list(entries.values())
 
 
+class Server(ThreadingHTTPServer):
+    """Answers each connection in a thread of its own."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that left."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serve(
     *roots: Path,
@@ -330,7 +339,7 @@ def serve(
         0 takes a free one.
     """
     hub = Hub(roots, commits or {}, list(faults), token)
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("Bound", (Handler,), {"hub": hub}))
+    server = Server(("127.0.0.1", port), type("Bound", (Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_port}"
     hub.large_url = f"http://localhost:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
