@@ -1,9 +1,13 @@
 """What tests of several stages share: a tiny model, made once, and real data where it is."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from tests.hub.server import Hub, serve
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The numbers are those of float32 on a CPU, also on a machine with a GPU.
@@ -53,3 +57,29 @@ def hub() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real hub repositories at {folder} (set PREFMAKE_HUB)")
     return folder
+
+
+@pytest.fixture
+def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hub]]:
+    """Returns what starts a hub on the loopback interface, takes `serve`'s arguments, and makes it
+    the hub of this test: in this process, which never waits to try again, and in those it starts.
+    """
+    from huggingface_hub import close_session, constants
+
+    from scripts.common import hub
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(hub, "WAITS", (0, 0))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with ExitStack() as stack:
+
+        def start(*roots: Path, **options: object) -> Hub:
+            hub = stack.enter_context(serve(*roots, **options))
+            monkeypatch.setenv("HF_ENDPOINT", hub.url)
+            return hub
+
+        yield start
+        close_session()

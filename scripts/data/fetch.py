@@ -42,25 +42,32 @@ def fetch_files(files: dict[str, str]) -> tuple["pa.Table", dict[str, Any]]:
 
 
 def fetch_hub(
-    repository: str, revision: str, name: str | None
+    repository: str, revision: str, name: str | None, parent: Path
 ) -> tuple["pa.Table", dict[str, Any]]:
     """Returns all rows of a dataset repository and the record of them, commit resolved.
+
+    Parameters
+    ----------
+    name
+        The dataset's configuration, where it has several.
+    parent
+        Where the repository's files go, into a folder for each commit.
 
     Raises
     ------
     BadInput
-        When the repository, the revision or the configuration does not exist.
+        When the repository, the revision or the configuration does not exist, or files cannot be
+        read.
     """
-    from datasets import load_dataset
+    folder, commit = download(repository, revision, "dataset", parent)
+    from datasets.exceptions import DatasetsError
 
-    folder, commit = download(repository, revision, "dataset")
-    with tempfile.TemporaryDirectory() as cache:
-        try:
-            splits = load_dataset(str(folder), name=name, cache_dir=cache, keep_in_memory=True)
-        except ValueError as error:
-            raise BadInput(f"dataset {repository}: {str(error).splitlines()[0]}") from None
-        tables = {str(split): data.data.table for split, data in splits.items()}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    try:
+        tables = _load(folder, files, name)
+    except (ValueError, OSError, DatasetsError) as error:
+        reason = str(error.__cause__ or error).strip() or type(error).__name__
+        raise BadInput(f"dataset {repository}: {reason.splitlines()[0]}") from None
     record = {
         "source": "hub",
         "repository": repository,
@@ -70,6 +77,24 @@ def fetch_hub(
         "rows": {split: table.num_rows for split, table in tables.items()},
     }
     return _joined(tables), record
+
+
+def _load(folder: Path, files: list[Path], name: str | None) -> dict[str, "pa.Table"]:
+    """Returns the rows of a repository's files by split, as `datasets` finds and orders them."""
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    with tempfile.TemporaryDirectory() as work:
+        # Links, because `datasets` takes brackets in the folder's own path for patterns.
+        repository = Path(work, "repository")
+        for path in files:
+            link = repository / path.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        splits = load_dataset(
+            str(repository), name=name, cache_dir=f"{work}/cache", keep_in_memory=True
+        )
+        return {str(split): data.data.table for split, data in splits.items()}
 
 
 def _file_record(path: Path, name: str) -> dict[str, Any]:
@@ -108,7 +133,7 @@ def _joined(tables: dict[str, "pa.Table"]) -> "pa.Table":
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes raw.parquet and raw.json."""
+    """Writes raw.parquet and raw.json, and a hub repository's files beside them."""
     parser = argparse.ArgumentParser(prog="python -m scripts.data.fetch", description=__doc__)
     parser.add_argument("--source", type=json.loads, required=True, help="the dataset's source")
     parser.add_argument("--rows", type=Path, required=True, help="Parquet file to write")
@@ -118,7 +143,8 @@ def main(argv: list[str] | None = None) -> int:
     if "file" in source:
         table, record = fetch_files(source["file"])
     else:
-        table, record = fetch_hub(source["hub"], source["revision"], source["name"])
+        snapshot = arguments.rows.parent / "snapshot"
+        table, record = fetch_hub(source["hub"], source["revision"], source["name"], snapshot)
     write_table(arguments.rows, table)
     write_json(arguments.record, record)
     return 0

@@ -1,6 +1,7 @@
 """The manifest of a model snapshot, the one file by which other stages know the model."""
 
 import argparse
+import fnmatch
 import json
 import os
 from pathlib import Path
@@ -9,28 +10,46 @@ from typing import Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import sha256, write_json
 
+TOKENIZER = ("config.json", "tokenizer.json")
+SNAPSHOT = (*TOKENIZER, "*.safetensors")
 
-def write_manifest(manifest: Path, folder: Path, origin: dict[str, Any]) -> None:
-    """Writes where a snapshot came from, and each of its files with size and digest.
 
-    Raises
-    ------
-    BadInput
-        When the folder lacks a config, a tokenizer or safetensors weights.
-    """
-    names = sorted(
+def snapshot_files(folder: Path) -> list[str]:
+    """Returns the names of a snapshot's files, hidden ones left out."""
+    return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.is_file() and not path.relative_to(folder).parts[0].startswith(".")
     )
-    for needed, found in {
-        "config.json": "config.json" in names,
-        "tokenizer.json": "tokenizer.json" in names,
-        "*.safetensors": any(name.endswith(".safetensors") for name in names),
-    }.items():
-        if not found:
+
+
+def write_manifest(
+    manifest: Path,
+    folder: Path,
+    origin: dict[str, Any],
+    names: list[str] | None = None,
+    needed: tuple[str, ...] = SNAPSHOT,
+) -> None:
+    """Writes where a snapshot came from, and each of its files with size and digest.
+
+    Parameters
+    ----------
+    names
+        The files that the manifest lists; else all.
+    needed
+        Names, or patterns of names, that must be among them.
+
+    Raises
+    ------
+    BadInput
+        When one of them is not.
+    """
+    names = snapshot_files(folder) if names is None else names
+    for pattern in needed:
+        if not fnmatch.filter(names, pattern):
+            where = origin.get("repository", folder)
             present = ", ".join(names) or "nothing"
-            raise BadInput(f"{folder}: a model needs {needed}; found {present}")
+            raise BadInput(f"{where}: a model needs {pattern}; found {present}")
     files = [
         {"name": name, "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
         for name in names

@@ -1,5 +1,10 @@
 """Sources are read as they are."""
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,8 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.data import fetch
+from scripts.common.files import read_json, read_rows, sha256
 from scripts.data.fetch import fetch_files, fetch_hub
+from tests.conftest import ROOT
+from tests.hub.repositories import COMMIT, write_hh_rlhf
+from tests.hub.server import Fault, Hub
+
+Start = Callable[..., Hub]
 
 
 def test_strings_that_look_like_numbers_or_dates_stay_strings(tmp_path: Path) -> None:
@@ -52,37 +62,145 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         fetch_files({"train": str(tmp_path / "none.csv")})
 
 
-def test_a_hub_repository_is_read_as_the_library_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The download is stood in for by a folder; splits come from the files' names."""
-    (tmp_path / "data").mkdir()
-    for split, rows in {"train": ["1", "2"], "test": ["3"]}.items():
-        pq.write_table(pa.table({"q": rows}), tmp_path / f"data/{split}-00000-of-00001.parquet")
-    monkeypatch.setattr(fetch, "download", lambda *_: (tmp_path, "c" * 40))
-    table, record = fetch_hub("owner/name", "main", None)
+def write_table(root: Path, name: str, rows: dict[str, list[str]]) -> Path:
+    """Writes a dataset repository of one column in Parquet."""
+    folder = root / "datasets" / name
+    (folder / "data").mkdir(parents=True)
+    for split, values in rows.items():
+        pq.write_table(pa.table({"q": values}), folder / f"data/{split}-00000-of-00001.parquet")
+    return folder
+
+
+def test_a_hub_repository_is_read_and_recorded(tmp_path: Path, loopback: Start) -> None:
+    """Splits come from the files' names. The folder's own name holds a pattern's signs."""
+    folder = write_table(tmp_path / "hub", "owner/name", {"train": ["1", "2"], "test": ["3"]})
+    loopback(tmp_path / "hub", commits={"owner/name": COMMIT})
+    table, record = fetch_hub("owner/name", "main", None, tmp_path / "a [b] {c} *")
     assert table.to_pylist() == [
         {"q": "1", "_split": "train"},
         {"q": "2", "_split": "train"},
         {"q": "3", "_split": "test"},
     ]
-    assert record["commit"] == "c" * 40
-    assert record["rows"] == {"train": 2, "test": 1}
-    assert [file["name"][:9] for file in record["files"]] == ["data/test", "data/trai"]
+    files = ["data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"]
+    assert record == {
+        "source": "hub",
+        "repository": "owner/name",
+        "commit": COMMIT,
+        "name": None,
+        "files": [
+            {
+                "name": name,
+                "bytes": (folder / name).stat().st_size,
+                "sha256": sha256(folder / name),
+            }
+            for name in files
+        ],
+        "rows": {"train": 2, "test": 1},
+    }
 
 
-def test_an_unknown_configuration_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pq.write_table(pa.table({"q": ["1"]}), tmp_path / "train.parquet")
-    monkeypatch.setattr(fetch, "download", lambda *_: (tmp_path, "c" * 40))
+def test_an_unknown_configuration_is_one_line(tmp_path: Path, loopback: Start) -> None:
+    write_table(tmp_path / "hub", "owner/name", {"train": ["1"]})
+    loopback(tmp_path / "hub")
     with pytest.raises(BadInput, match=r"dataset owner/name: .*none"):
-        fetch_hub("owner/name", "main", "none")
+        fetch_hub("owner/name", "main", "none", tmp_path / "got")
 
 
-def test_the_real_gsm8k(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = hub / "datasets" / "openai" / "gsm8k"
-    monkeypatch.setattr(fetch, "download", lambda *_: (folder, "c" * 40))
-    table, record = fetch_hub("openai/gsm8k", "main", None)
-    assert record["rows"] == {"train": 7473, "test": 1319}
-    assert table.column_names == ["question", "answer", "_split"]
+@pytest.mark.parametrize(
+    ("name", "content"), [("train.jsonl", b"{"), ("train.parquet", b"no"), ("a.md", b"text")]
+)
+def test_a_repository_that_cannot_be_read_is_one_line(
+    tmp_path: Path, loopback: Start, name: str, content: bytes
+) -> None:
+    folder = tmp_path / "hub" / "datasets" / "owner" / "name"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(content)
+    loopback(tmp_path / "hub")
+    with pytest.raises(BadInput, match=r"^dataset owner/name: .+$"):
+        fetch_hub("owner/name", "main", None, tmp_path / "got")
+
+
+PARTS = ["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"]
+
+
+def test_pairs_of_the_shape_of_hh_rlhf(tmp_path: Path, loopback: Start) -> None:
+    """By the command line, as the rule runs it; the library, asked by name, gives the same rows.
+
+    What is read after the download asks the hub for nothing: all that came is one listing and one
+    file each.
+    """
+    folder = write_hh_rlhf(tmp_path / "hub")
+    hub = loopback(tmp_path / "hub", commits={"owner/hh-rlhf": COMMIT})
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
+    source = {"hub": "owner/hh-rlhf", "revision": COMMIT, "name": None}
+    out = tmp_path / "data"
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.data.fetch", "--source", json.dumps(source),
+         "--rows", str(out / "raw.parquet"), "--record", str(out / "raw.json")],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    assert hub.sent() == sorted(files)
+    listing = f"/api/datasets/owner/hh-rlhf/revision/{COMMIT}"
+    assert [r.path for r in hub.requests if "/resolve/" not in r.path] == [listing]
+
+    rows = read_rows(out / "raw.parquet")
+    assert [set(row) for row in rows] == [{"chosen", "rejected", "_split"}] * len(rows)
+    assert [(row["_split"], row["chosen"].split()[1:4]) for row in rows] == [
+        (split, [part, split, str(number)])
+        for split, count in [("train", 3), ("test", 2)]
+        for part in PARTS
+        for number in range(count)
+    ]
+    assert {row["rejected"] for row in rows} == {
+        "\n\nHuman: hi", "", "\n\nAssistant: \u2028\u0085 ¿né? 好 \\u0000",
+    }  # fmt: skip
+    assert read_json(out / "raw.json")["rows"] == {"train": 12, "test": 8}
+
+    code = (
+        "import json, datasets\n"
+        f"splits = datasets.load_dataset('owner/hh-rlhf', revision='{COMMIT}')\n"
+        "print(json.dumps([{**row, '_split': s} for s, rows in splits.items() for row in rows]))"
+    )
+    by_name = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert rows == json.loads(by_name.stdout)
+
+
+def test_a_file_that_fails_is_one_line(tmp_path: Path, loopback: Start) -> None:
+    write_hh_rlhf(tmp_path / "hub")
+    fault = Fault("*/helpful-base/train.jsonl.gz", body=b"x")
+    loopback(tmp_path / "hub", commits={"owner/hh-rlhf": COMMIT}, faults=[fault])
+    where = f"dataset owner/hh-rlhf@{COMMIT}: helpful-base/train.jsonl.gz"
+    with pytest.raises(BadInput, match=f"^{where}: found sha256 2d711642b7[0-9a-f]*, expected "):
+        fetch_hub("owner/hh-rlhf", COMMIT, None, tmp_path / "got")
+
+
+@pytest.mark.parametrize(
+    ("repository", "revision", "name", "rows", "columns"),
+    [
+        ("EliasHossain/youtube-titles-dpo", "main", None,
+         {"train": 1026, "valid": 114}, ["prompt", "chosen", "rejected"]),
+        ("qwedsacf/grade-school-math-instructions", "main", None,
+         {"train": 8792}, ["INSTRUCTION", "RESPONSE", "SOURCE"]),
+        ("openai/gsm8k", "e53f048856ff4f594e959d75785d2c2d37b678ee", "main",
+         {"train": 7473, "test": 1319}, ["question", "answer"]),
+    ],
+)  # fmt: skip
+def test_the_real_datasets(
+    hub: Path, tmp_path: Path, loopback: Start,
+    repository: str, revision: str, name: str | None, rows: dict[str, int], columns: list[str],
+) -> None:  # fmt: skip
+    """Each file's rows in the file's order, as Parquet's own reader gives them."""
+    commits = {} if revision == "main" else {repository: revision}
+    loopback(hub, commits=commits)
+    table, record = fetch_hub(repository, revision, name, tmp_path)
+    assert record["rows"] == rows
+    assert set(table.column_names) == {*columns, "_split"}
+    assert revision in ("main", record["commit"])
+    for split in rows:
+        (file,) = (hub / "datasets" / repository).rglob(f"{split}-*.parquet")
+        found = table.filter(pa.compute.equal(table["_split"], split)).drop_columns("_split")
+        assert found.to_pylist() == pq.read_table(file).to_pylist()

@@ -1,0 +1,61 @@
+"""Small repositories that tests put on a loopback hub."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODEL = "owner/model"
+SHARD = "model-00001-of-00002.safetensors"
+TOKENIZER_FILES = [
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
+WEIGHT_FILES = [SHARD, "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+OTHER_FILES = ["README.md", "modeling.py", "pytorch_model.bin"]
+
+
+def write_model(root: Path) -> Path:
+    """Writes a model repository of the usual files, their bytes random but fixed."""
+    folder = root / "models" / MODEL
+    for number, name in enumerate([*TOKENIZER_FILES, *WEIGHT_FILES, *OTHER_FILES]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        size = 300_000 if name.endswith(".safetensors") else 300
+        (folder / name).write_bytes(random.Random(number).randbytes(size))
+    return folder
+
+
+def write_hh_rlhf(root: Path) -> Path:
+    """Writes a dataset repository of the shape of Anthropic/hh-rlhf, a few rows in each file.
+
+    Four folders of pairs, a fifth with other columns that is one JSON list, and front matter.
+    """
+    folder = root / "datasets" / "owner" / "hh-rlhf"
+    for part in ("helpful-base", "harmless-base", "helpful-rejection-sampled", "helpful-online"):
+        for split, count in {"train": 3, "test": 2}.items():
+            rows = [_pair(f"{part} {split} {number}") for number in range(count)]
+            _write_gzip(folder / part / f"{split}.jsonl.gz", "\n".join(map(json.dumps, rows)))
+    odd = {"min_harmlessness_score_transcript": -1.0, "transcript": "x", "tags": [["a", 1], None]}
+    red = folder / "red-team-attempts" / "red_team_attempts.jsonl.gz"
+    _write_gzip(red, json.dumps([odd, {"rating": None}]))
+    (folder / "README.md").write_text("---\nlicense: mit\ntags:\n- human-feedback\n---\n# Pairs\n")
+    (folder / ".gitattributes").write_text("*.gz filter=lfs diff=lfs merge=lfs -text\n")
+    return folder
+
+
+def _pair(name: str) -> dict[str, Any]:
+    """Returns a pair; some are odd: empty, of one turn, of other scripts and line ends."""
+    odd = {"0": "\n\nHuman: hi", "1": ""}.get(
+        name[-1], "\n\nAssistant: \u2028\u0085 ¿né? 好 \\u0000"
+    )
+    return {"chosen": f"\n\nHuman: {name}\n\nAssistant: yes", "rejected": odd}
+
+
+def _write_gzip(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
