@@ -24,6 +24,11 @@ PREFERENCES = pa.schema(
 # results/data/{dataset}/dropped.parquet
 DROPPED = pa.schema([("id", pa.string()), ("split", pa.string()), ("reason", pa.string())])
 
+# Items of a test that stand in training rows: how, and the row that matches best
+OVERLAP = pa.schema(
+    [("id", pa.string()), ("kind", pa.string()), ("share", pa.float64()), ("row", pa.string())]
+)
+
 # results/tokens/{tokens}/{split}.parquet
 COMPLETION_TOKENS = pa.schema(
     [("id", pa.string()), ("prompt_ids", TOKENS), ("completion_ids", TOKENS)]

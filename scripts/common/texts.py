@@ -1,0 +1,61 @@
+"""Texts compared: normalized, by their n-grams, exactly and without comparing all with all."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from math import ceil
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+def said(messages: list[dict[str, str]]) -> str:
+    """Returns what messages say, without who says it."""
+    return "\n".join(message["content"] for message in messages)
+
+
+def normalized(text: str) -> str:
+    """Returns the words of a text, in lower case and NFKC, one space between them.
+
+    Punctuation and white space only part words. A script that writes none between words is a
+    single word from one mark to the next.
+    """
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
+
+
+def ngrams(text: str, n: int) -> set[str]:
+    """Returns the word n-grams of a normalized text; a shorter text is one n-gram as a whole."""
+    words = text.split()
+    if len(words) <= n:
+        return {text} if words else set()
+    return {" ".join(words[start : start + n]) for start in range(len(words) - n + 1)}
+
+
+class SharedNgrams:
+    """Finds which of some texts share at least a share of their n-grams with another text.
+
+    Exact, by prefix filtering (Bayardo, Ma & Srikant 2007, https://doi.org/10.1145/1242572.1242591):
+    another text that holds `share` of g n-grams holds one of any g - ceil(share * g) + 1 of them.
+    Only so many of each text are indexed, its rarest, so that words which all texts have in common,
+    an instruction say, bring no candidates.
+    """
+
+    def __init__(self, texts: list[str], n: int, share: float):
+        """Takes normalized texts and the least share, above 0 and up to 1."""
+        self.share = share
+        self.grams = [ngrams(text, n) for text in texts]
+        counts = Counter(gram for grams in self.grams for gram in grams)
+        self.index: dict[str, list[int]] = defaultdict(list)
+        for place, grams in enumerate(self.grams):
+            rarest = sorted(grams, key=lambda gram: (counts[gram], gram))
+            # The small number guards against products such as 0.55 * 20 = 11.000000000000002.
+            for gram in rarest[: len(grams) - ceil(share * len(grams) - 1e-9) + 1]:
+                self.index[gram].append(place)
+
+    def sharing(self, other: set[str]) -> Iterator[tuple[int, int]]:
+        """Yields the place of each text found, and how many n-grams it shares with `other`."""
+        places = {place for gram in other & self.index.keys() for place in self.index[gram]}
+        for place in sorted(places):
+            shared = len(self.grams[place] & other)
+            if shared >= self.share * len(self.grams[place]) - 1e-9:
+                yield place, shared

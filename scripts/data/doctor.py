@@ -1,0 +1,515 @@
+"""Examines a dataset as one model's tokens for what makes a result wrong, before a GPU is spent.
+
+    python -m scripts.data.doctor --name titles.qwen.chat.1024 \\
+        --data data/titles/{train,valid,test}.parquet --dropped data/titles/dropped.parquet \\
+        --tokens tokens/titles/{train,valid,test}.parquet --report tokens/titles/report.json \\
+        --model models/qwen/manifest.json --out doctor.json
+
+A finding says how many rows of how many, and what that means for a result. Its severity is
+
+- error: a figure from these rows does not mean what it says;
+- warning: training or a figure is distorted;
+- note: to be known, and stated beside a result;
+- ok: looked for and not found.
+"""
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.common.cli import BadInput, run
+from scripts.common.files import Row, read_json, read_rows, write_json
+from scripts.common.texts import SharedNgrams, ngrams, normalized, said
+from scripts.data.tokenize import Encoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Texts = Callable[[Row], list[str]]
+
+COMPLETIONS = ("completion", "chosen", "rejected")
+NGRAM = 5
+JACCARD = 0.8
+"""From here on two texts are near-duplicates. Lee et al. 2022 (https://arxiv.org/abs/2107.06499)
+find candidates by the Jaccard similarity of word 5-grams, estimated, and keep those above 0.8 in
+edit similarity; here the first is exact, and decides."""
+FEWEST_CHARACTERS = 10
+BIAS = 0.1
+"""How far from one half a rule may be right that sees lengths alone."""
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split, and what became of them as tokens."""
+
+    name: str
+    rows: list[Row]
+    tokens: list[Row]
+    report: Row
+
+
+def finding(
+    check: str,
+    severity: str,
+    found: list[str],
+    of: int,
+    text: str,
+    split: str | None = None,
+    count: int | None = None,
+) -> Row:
+    """Returns a finding; where nothing was found its severity is ok.
+
+    Parameters
+    ----------
+    found
+        The ids of what was found.
+    count
+        How many were found, where that is not the number of ids.
+    """
+    count = len(found) if count is None else count
+    return {
+        "check": check,
+        "severity": severity if count else "ok",
+        "count": count,
+        "of": of,
+        "split": split,
+        "text": text,
+        "examples": found[:EXAMPLES],
+    }
+
+
+# ------------------------------------------------------------------- a held-out split and training
+
+
+def examine_held_out(split: Split, train: list[Row]) -> list[Row]:
+    """Returns what a held-out split has in common with the training rows."""
+    return [
+        leaked_groups(split, train),
+        near_duplicates(split, train, "near_duplicate_prompts", "prompt", _prompt),
+        near_duplicates(split, train, "near_duplicate_texts", "prompt and completion", _whole),
+        *known_pairs(split, train),
+    ]
+
+
+def leaked_groups(split: Split, train: list[Row]) -> Row:
+    """Returns the finding on groups that are in training, too."""
+    groups = {row["group"] for row in split.rows}
+    leaked = groups & {row["group"] for row in train}
+    rows = [row["id"] for row in split.rows if row["group"] in leaked]
+    text = (
+        f"groups that train has, too; they are {len(rows)} of {len(split.rows)} rows, "
+        "and a score on those says nothing of new groups: split by group"
+    )
+    return finding("leaked_groups", "error", rows, len(groups), text, split.name, len(leaked))
+
+
+def _prompt(row: Row) -> list[str]:
+    return [said(row["prompt"])]
+
+
+def _whole(row: Row) -> list[str]:
+    return [f"{said(row['prompt'])}\n{completion}" for completion in _completions(row)]
+
+
+def _completions(row: Row) -> list[str]:
+    return [said(row[name]) for name in COMPLETIONS if name in row]
+
+
+def near_duplicates(split: Split, train: list[Row], check: str, what: str, texts: Texts) -> Row:
+    """Returns the finding on rows one of whose texts nearly is that of another group in training.
+
+    Exact: equal after normalization, or a Jaccard similarity of word 5-grams of at least 0.8.
+    """
+    owners: dict[str, list[Row]] = defaultdict(list)
+    for row in split.rows:
+        for text in texts(row):
+            owners[normalized(text)].append(row)
+    groups: dict[str, set[str]] = defaultdict(set)
+    for row in train:
+        for text in texts(row):
+            groups[normalized(text)].add(row["group"])
+    held_out = list(owners)
+    shared = SharedNgrams(held_out, NGRAM, JACCARD)
+    near: set[str] = set()
+    for text, found_in in groups.items():
+        grams = ngrams(text, NGRAM)
+        for place, count in shared.sharing(grams):
+            union = len(shared.grams[place]) + len(grams) - count
+            if count >= JACCARD * union - 1e-9:
+                near |= {row["id"] for row in owners[held_out[place]] if found_in != {row["group"]}}
+    return finding(
+        check,
+        "warning",
+        [row["id"] for row in split.rows if row["id"] in near],
+        len(split.rows),
+        f"rows whose {what} is nearly a training row's of another group (equal words, or "
+        f"{JACCARD:.0%} of the {NGRAM}-grams): a split by group does not part these",
+        split.name,
+    )
+
+
+def known_pairs(split: Split, train: list[Row]) -> list[Row]:
+    """Returns the finding on pairs both of whose completions training has judged."""
+    if not _are_pairs(split.rows):
+        return []
+    judged = {(row["group"], said(row[side])) for row in train for side in ("chosen", "rejected")}
+    known = [
+        row["id"]
+        for row in split.rows
+        if all((row["group"], said(row[side])) in judged for side in ("chosen", "rejected"))
+    ]
+    text = (
+        "pairs of two completions that train has judged: a lookup of their wins predicts "
+        "these without a model, so its accuracy belongs beside every other"
+    )
+    return [finding("known_pairs", "error", known, len(split.rows), text, split.name)]
+
+
+def _are_pairs(rows: list[Row]) -> bool:
+    return bool(rows) and "chosen" in rows[0]
+
+
+# ------------------------------------------------------------------------------- rows of one split
+
+
+def examine_rows(split: Split) -> list[Row]:
+    """Returns what is odd about the rows of a split by themselves."""
+    return [
+        *odd_completions(split),
+        duplicates(split),
+        *(odd_pairs(split) if _are_pairs(split.rows) else []),
+    ]
+
+
+def odd_completions(split: Split) -> list[Row]:
+    """Returns the findings on empty and on very short completions."""
+    lengths = {
+        row["id"]: min(len(text.strip()) for text in _completions(row)) for row in split.rows
+    }
+    empty = [name for name, length in lengths.items() if not length]
+    short = [name for name, length in lengths.items() if 0 < length < FEWEST_CHARACTERS]
+    of = len(split.rows)
+    return [
+        finding("empty_completions", "error", empty, of,
+                "rows with an empty completion, of which nothing but stopping is learned",
+                split.name),
+        finding("short_completions", "note", short, of,
+                f"rows with a completion of fewer than {FEWEST_CHARACTERS} characters: answers, "
+                "or what is left of a broken row", split.name),
+    ]  # fmt: skip
+
+
+def duplicates(split: Split) -> Row:
+    """Returns the finding on rows that say what an earlier row says."""
+    seen: set[tuple[str, ...]] = set()
+    again = []
+    for row in split.rows:
+        key = tuple(normalized(text) or text for text in [*_prompt(row), *_completions(row)])
+        if key in seen:
+            again.append(row["id"])
+        seen.add(key)
+    text = "rows that repeat an earlier one word for word: they count twice, in training and in n"
+    return finding("duplicate_rows", "warning", again, len(split.rows), text, split.name)
+
+
+def odd_pairs(split: Split) -> list[Row]:
+    """Returns the findings on pairs that tell nothing, or the opposite of one another."""
+    sides = {
+        row["id"]: (said(row["prompt"]), said(row["chosen"]), said(row["rejected"]))
+        for row in split.rows
+    }
+    judged = set(sides.values())
+    equal, prefix, contradictory = [], [], []
+    for name, (prompt, chosen, rejected) in sides.items():
+        if chosen == rejected:
+            equal.append(name)
+            continue
+        if chosen.startswith(rejected) or rejected.startswith(chosen):
+            prefix.append(name)
+        if (prompt, rejected, chosen) in judged:
+            contradictory.append(name)
+    of = len(split.rows)
+    return [
+        finding("equal_completions", "warning", equal, of,
+                "pairs of twice the same completion: their margin is always 0, a tie",
+                split.name),
+        finding("prefix_completions", "note", prefix, of,
+                "pairs of which one completion begins with all of the other: only when to stop "
+                "tells them apart", split.name),
+        finding("contradictory_pairs", "warning", contradictory, of,
+                "pairs that are there the other way round, too: no model gets both right",
+                split.name),
+    ]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------- tokens of a split
+
+
+def examine_tokens(
+    split: Split, tokenizer: "PreTrainedTokenizerBase", ends: set[int], generation: Encoder
+) -> list[Row]:
+    """Returns what is odd about a split as tokens.
+
+    Parameters
+    ----------
+    ends
+        The ids that end an answer.
+    generation
+        The encoder with the template that prompts have in generation.
+    """
+    return [
+        no_end_token(split, tokenizer, ends),
+        *odd_starts(split, tokenizer),
+        other_prompts(split, generation),
+        *report_findings(split),
+        *length_bias(split),
+    ]
+
+
+def no_end_token(split: Split, tokenizer: "PreTrainedTokenizerBase", ends: set[int]) -> Row:
+    """Returns the finding on completions that do not end in an end token.
+
+    White space may follow it: many templates write a new line behind each turn.
+    """
+
+    @cache
+    def blank(ids: tuple[int, ...]) -> bool:
+        return not tokenizer.decode(ids).strip()
+
+    def stops(ids: list[int]) -> bool:
+        last = next((place for place in reversed(range(len(ids))) if ids[place] in ends), None)
+        return last is not None and blank(tuple(ids[last + 1 :]))
+
+    columns = _columns(split.tokens)
+    endless = [
+        row["id"] for row in split.tokens if not all(stops(row[column]) for column in columns)
+    ]
+    text = (
+        "rows with a completion that no end token ends: from them a model does not learn to "
+        "stop, and generates up to the limit (a cut completion has lost its end)"
+    )
+    return finding("no_end_token", "warning", endless, len(split.tokens), text, split.name)
+
+
+def _columns(tokens: list[Row]) -> list[str]:
+    """Returns the columns of completions."""
+    return [f"{name}_ids" for name in COMPLETIONS if tokens and f"{name}_ids" in tokens[0]]
+
+
+def odd_starts(split: Split, tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
+    """Returns the findings on prompts with two BOS, and with none where the tokenizer adds one."""
+    bos = tokenizer.bos_token_id
+    adds = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
+    starts = {row["id"]: row["prompt_ids"][:2] for row in split.tokens}
+    twice = [name for name, ids in starts.items() if bos is not None and ids == [bos, bos]]
+    none = [name for name, ids in starts.items() if adds and ids[:1] != [bos]]
+    of = len(split.tokens)
+    return [
+        finding("second_bos", "warning", twice, of,
+                "prompts that begin with BOS twice, which pretraining never showed the model",
+                split.name),
+        finding("missing_bos", "warning", none, of,
+                "prompts without the BOS that the tokenizer puts before any other text",
+                split.name),
+    ]  # fmt: skip
+
+
+def other_prompts(split: Split, generation: Encoder) -> Row:
+    """Returns the finding on prompts that generation writes in other ids than training saw."""
+    ids = {row["id"]: row["prompt_ids"] for row in split.tokens}
+    asked = {row["id"]: _asked(row, generation) for row in split.rows}
+    others = [name for name in ids if ids[name] != asked[name]]
+    text = (
+        "prompts whose ids under the template of generation (or their text, where it refuses "
+        "them) are not those of training: the model is asked what it was not trained on"
+    )
+    return finding("other_prompts", "error", others, len(ids), text, split.name)
+
+
+def _asked(row: Row, encoder: Encoder) -> list[int] | None:
+    """Returns the ids of a row's prompt, or None where the template refuses it."""
+    from jinja2 import TemplateError
+
+    try:
+        return encoder.encode(encoder.render(row["prompt"], prompt=True))
+    except TemplateError:
+        return None
+
+
+def report_findings(split: Split) -> list[Row]:
+    """Returns what tokenizing counted."""
+    report = split.report
+    too_long = [row["id"] for row in report["dropped"]]
+    kept, of = report["rows"], report["rows"] + len(too_long)
+    return [
+        finding("too_long_prompts", "warning", too_long, of,
+                "rows left out, since their prompt alone fills max_length", split.name),
+        finding("cut_completions", "warning", [], kept,
+                "rows that lost the end of a completion to max_length, and the end token with it",
+                split.name, report["truncated"]),
+        finding("boundary_merges", "note", [], of,
+                "rows in which a token would cross from prompt to completion; their completion is "
+                "tokenized behind the boundary, so that training and generation see the same "
+                "prompt", split.name, report["boundary_merges"]),
+    ]  # fmt: skip
+
+
+def length_bias(split: Split) -> list[Row]:
+    """Returns the finding on how often the chosen completion is the longer one, in tokens.
+
+    A warning where that is further from one half than 10 points and than two standard errors.
+    """
+    if "chosen_ids" not in (split.tokens[0] if split.tokens else {}):
+        return []
+    lengths = {
+        row["id"]: (len(row["chosen_ids"]), len(row["rejected_ids"])) for row in split.tokens
+    }
+    unequal = {name: pair for name, pair in lengths.items() if pair[0] != pair[1]}
+    longer = [name for name, (chosen, rejected) in unequal.items() if chosen > rejected]
+    share = len(longer) / len(unequal) if unequal else 0.5
+    biased = abs(share - 0.5) > max(BIAS, 1 / sqrt(len(unequal) or 1))
+    rule = f"the {'longer' if share >= 0.5 else 'shorter'} one wins"
+    text = (
+        f"pairs of unequal length whose chosen completion has more tokens: '{rule}' is right in "
+        f"{max(share, 1 - share):.0%} of them without reading"
+    )
+    severity = "warning" if biased else "ok"
+    found = finding("length_bias", severity, longer, len(unequal), text, split.name)
+    return [found | {"severity": severity}]
+
+
+# ----------------------------------------------------------------------------- tokenizer and source
+
+
+def examine_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
+    """Returns what is odd about the tokenizer, as it was saved."""
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    return [
+        finding("no_pad_token", "note" if eos is not None else "error", [], 1,
+                "the tokenizer has no pad token: EOS stands in for it", count=int(pad is None)),
+        finding("pad_is_eos", "note", [], 1,
+                "padding is EOS: labels masked by the pad id would hide every EOS, and the model "
+                "never learn to stop; labels here come from lengths, so it does",
+                count=int(pad == eos or pad is None)),
+    ]  # fmt: skip
+
+
+def examine_dropped(dropped: list[Row]) -> list[Row]:
+    """Returns a finding for each reason why rows of the source were left out."""
+    reasons = Counter(row["reason"] for row in dropped)
+    return [
+        finding("dropped_rows", "note", [row["id"] for row in dropped if row["reason"] == reason],
+                len(dropped), f"rows left out of the source, before it was split: {reason}")
+        for reason, _ in reasons.most_common()
+    ] or [finding("dropped_rows", "note", [], 0, "rows left out of the source")]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------ command line
+
+
+def examine(
+    splits: list[Split],
+    dropped: list[Row],
+    tokenizer: "PreTrainedTokenizerBase",
+    ends: set[int],
+    generation: Encoder,
+) -> list[Row]:
+    """Returns all findings; splits without rows have none."""
+    train = next(split.rows for split in splits if split.name == "train")
+    findings = []
+    for split in splits:
+        if not split.rows:
+            continue
+        if split.name != "train":
+            findings += examine_held_out(split, train)
+        findings += examine_rows(split)
+        findings += examine_tokens(split, tokenizer, ends, generation)
+    return [*findings, *examine_tokenizer(tokenizer), *examine_dropped(dropped)]
+
+
+def end_ids(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Returns the ids that end an answer in generation: the model's own and the tokenizer's EOS."""
+    ends = {tokenizer.eos_token_id}
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).is_file():
+            own = read_json(folder / name).get("eos_token_id")
+            ends |= set(own) if isinstance(own, list) else {own}
+            break
+    return ends - {None}
+
+
+def read_split(data: Path, tokens: Path, report: Row) -> Split:
+    """Returns a split.
+
+    Raises
+    ------
+    BadInput
+        When the tokens are not those of the rows.
+    """
+    split = Split(data.stem, read_rows(data), read_rows(tokens), report.get(data.stem, {}))
+    names = [row["id"] for row in split.rows]
+    lost = {row["id"] for row in split.report.get("dropped", [])}
+    if tokens.stem != split.name or not split.report:
+        raise BadInput(f"{data}: found tokens of {tokens.stem}, the report has {', '.join(report)}")
+    if [row["id"] for row in split.tokens] != [name for name in names if name not in lost]:
+        raise BadInput(f"{tokens}: not the rows of {data}; tokenize anew")
+    return split
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the findings as JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.data.doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--name", required=True, help="dataset, model, template and length")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="canonical splits")
+    parser.add_argument("--dropped", type=Path, required=True, help="dropped.parquet")
+    parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="in data's order")
+    parser.add_argument("--report", type=Path, required=True, help="the tokens' report.json")
+    parser.add_argument("--model", type=Path, required=True, help="the model's manifest.json")
+    parser.add_argument("--template", type=Path, help="Jinja file; else the tokenizer's own")
+    parser.add_argument(
+        "--generation-template", help="Jinja file, or chat, the tokenizer's own; else --template"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    arguments = parser.parse_args(argv)
+    if "train" not in [path.stem for path in arguments.data]:
+        raise BadInput(f"--data: found {', '.join(map(str, arguments.data))}, train is needed")
+    if len(arguments.data) != len(arguments.tokens):
+        raise BadInput(f"--tokens: found {len(arguments.tokens)}, need {len(arguments.data)}")
+
+    from transformers import AutoTokenizer
+
+    from scripts.lm.snapshots import snapshot_folder
+
+    report = read_json(arguments.report)
+    splits = [
+        read_split(data, tokens, report)
+        for data, tokens in zip(arguments.data, arguments.tokens, strict=True)
+    ]
+    folder = snapshot_folder(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    template = arguments.generation_template or arguments.template
+    text = None if template in (None, "chat") else Path(template).read_text(encoding="utf-8")
+    findings = examine(
+        splits,
+        read_rows(arguments.dropped),
+        tokenizer,
+        end_ids(folder, tokenizer),
+        Encoder(tokenizer, text),
+    )
+    rows = {split.name: len(split.rows) for split in splits}
+    write_json(arguments.out, {"name": arguments.name, "rows": rows, "findings": findings})
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
