@@ -79,12 +79,42 @@ rule tokenize:
         " --out {params.out:q} 2> {log:q}"
 
 
+rule examine:
+    """A dataset as one model's tokens, examined for what would spoil a result."""
+    input:
+        unpack(doctor_inputs),
+    output:
+        "<results>/tokens/{tokens}/doctor.json",
+    log:
+        "<logs>/tokens/{tokens}.doctor.log",
+    benchmark:
+        "<benchmarks>/tokens/{tokens}.doctor.tsv"
+    conda:
+        "../envs/data.yaml"
+    params:
+        template=lambda wildcards, input: options(input, "template"),
+        generation=lambda wildcards: PLAN.examined[wildcards.tokens],
+        code=code_digest("scripts/data/doctor.py"),
+        env=env_digest("data"),
+    shell:
+        "python -m scripts.data.doctor --name {wildcards.tokens:q} --data {input.data:q}"
+        " --dropped {input.dropped:q} --tokens {input.tokens:q} --report {input.report:q}"
+        " --model {input.model:q} {params.template} --generation-template {params.generation:q}"
+        " --out {output:q} 2> {log:q}"
+
+
+rule doctor:
+    """Every dataset that trials learn from, examined before a GPU is spent."""
+    input:
+        expand("<results>/tokens/{tokens}/doctor.json", tokens=PLAN.examined),
+
+
 rule overlap:
     """The items of one dataset that stand in the rows of another."""
     input:
         unpack(overlap_inputs),
     output:
-        items="<results>/overlaps/{overlap}.parquet",
+        rows="<results>/overlaps/{overlap}.parquet",
         report="<results>/overlaps/{overlap}.json",
     log:
         "<logs>/overlaps/{overlap}.log",
@@ -96,5 +126,5 @@ rule overlap:
         code=code_digest("scripts/data/overlap.py"),
         env=env_digest("data"),
     shell:
-        "python -m scripts.data.overlap --rows {input.rows:q} --against {input.items:q}"
-        " --out {output.items:q} --report {output.report:q} 2> {log:q}"
+        "python -m scripts.data.overlap --rows {input.rows:q} --against {input.against:q}"
+        " --out {output.rows:q} --report {output.report:q} 2> {log:q}"

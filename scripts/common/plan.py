@@ -32,6 +32,8 @@ class Plan:
     datasets: dict[str, Part]
     tokens: dict[str, Part] = field(default_factory=dict)
     references: dict[str, Part] = field(default_factory=dict)
+    examined: dict[str, str] = field(default_factory=dict)
+    """Tokens that trials learn from, and the template under which their models answer."""
     overlaps: dict[str, Part] = field(default_factory=dict)
     lookups: dict[str, Part] = field(default_factory=dict)
     trials: dict[str, Part] = field(default_factory=dict)
@@ -98,6 +100,7 @@ def _enter(config: Config, plan: Plan, name: str, experiment: Experiment) -> Non
     """Enters an experiment's base and trials into the plan, and all that they need."""
     evaluation = _evaluation(config, plan, experiment)
     lookup = _lookup(plan, experiment.dpo)
+    _examine(config, plan, experiment)
     shared = {"experiment": name, "title": experiment.title or name, "model": experiment.model}
     plan.bases[f"bases/{name}"] = {
         "name": experiment.model,
@@ -180,10 +183,21 @@ def _overlap(plan: Plan, experiment: Experiment, generate: Generate) -> str | No
     if not generate.leave_out_overlap:
         return None
     rows = {"dataset": experiment.sft.dataset, "split": experiment.sft.train}
-    items = {"dataset": generate.dataset, "split": generate.split}
-    name = ".".join([*items.values(), "in", *rows.values()])
-    plan.overlaps[name] = {"items": items, "rows": rows}
+    against = {"dataset": generate.dataset, "split": generate.split}
+    name = ".".join([*against.values(), "in", *rows.values()])
+    plan.overlaps[name] = {"against": against, "rows": rows}
     return name
+
+
+def _examine(config: Config, plan: Plan, experiment: Experiment) -> None:
+    """Enters the tokens of both phases, to be compared with the prompts of generation."""
+    sets = list(experiment.generate.values())
+    for phase in filter(None, (experiment.sft, experiment.dpo)):
+        parts = [*sets, phase, experiment]
+        asked = next(part.template for part in parts if part.template is not None)
+        path = template_path(asked)
+        tokens = _tokens(config, plan, experiment, phase)
+        plan.examined.setdefault(tokens, shortest(path) if path else "chat")
 
 
 def _lookup(plan: Plan, phase: DpoPhase | None) -> str | None:

@@ -345,15 +345,22 @@ def _asked(row: Row, encoder: Encoder) -> list[int] | None:
 def report_findings(split: Split) -> list[Row]:
     """Returns what tokenizing counted."""
     report = split.report
+
+    def examples(count: str) -> list[str]:
+        return report["examples"].get(count, [])
+
     too_long = [row["id"] for row in report["dropped"]]
     kept, of = report["rows"], report["rows"] + len(too_long)
     return [
         finding("too_long_prompts", "warning", too_long, of,
                 "rows left out, since their prompt alone fills max_length", split.name),
-        finding("cut_completions", "warning", [], kept,
+        finding("cut_prompts", "warning", examples("prompt_truncated"), of,
+                "rows that lost the beginning of their prompt to max_prompt_length", split.name,
+                report["prompt_truncated"]),
+        finding("cut_completions", "warning", examples("truncated"), kept,
                 "rows that lost the end of a completion to max_length, and the end token with it",
                 split.name, report["truncated"]),
-        finding("boundary_merges", "note", [], of,
+        finding("boundary_merges", "note", examples("boundary_merges"), of,
                 "rows in which a token would cross from prompt to completion; their completion is "
                 "tokenized behind the boundary, so that training and generation see the same "
                 "prompt", split.name, report["boundary_merges"]),

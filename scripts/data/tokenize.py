@@ -6,7 +6,6 @@ completion is tokenized behind the prompt's boundary, so that the ids still agre
 """
 
 import argparse
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 COMPLETIONS = {"demonstrations": ("completion",), "preferences": ("chosen", "rejected")}
 SCHEMAS = {"demonstrations": COMPLETION_TOKENS, "preferences": PREFERENCE_TOKENS}
 COUNTS = ("prompt_truncated", "truncated", "boundary_merges", "second_bos")
+EXAMPLES = 5
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 
 
@@ -98,26 +98,31 @@ def tokenize_rows(
     """
     kept: list[Row] = []
     dropped: list[Row] = []
-    counts: Counter[str] = Counter()
+    noted: dict[str, list[str]] = {name: [] for name in COUNTS}
     for row in rows:
         tokens, merged = _encode_row(row, encoder, completions)
-        if max_prompt_length is not None:
-            counts["prompt_truncated"] += len(tokens["prompt_ids"]) > max_prompt_length
-            tokens["prompt_ids"] = tokens["prompt_ids"][-max_prompt_length:]
+        prompt_ids = tokens["prompt_ids"]
+        tokens["prompt_ids"] = prompt_ids[-(max_prompt_length or len(prompt_ids)) :]
         room = max_length - len(tokens["prompt_ids"])
-        counts["boundary_merges"] += merged
-        counts["second_bos"] += _second_bos(tokens["prompt_ids"], encoder)
+        happened = {
+            "prompt_truncated": len(tokens["prompt_ids"]) < len(prompt_ids),
+            "truncated": room > 0 and any(len(tokens[f"{c}_ids"]) > room for c in completions),
+            "boundary_merges": merged,
+            "second_bos": _second_bos(prompt_ids, encoder),
+        }
+        for name in filter(happened.get, happened):
+            noted[name].append(row["id"])
         if room < 1:
             dropped.append({"id": row["id"], "reason": "the prompt fills max_length"})
             continue
-        counts["truncated"] += any(len(tokens[f"{c}_ids"]) > room for c in completions)
         for completion in completions:
             tokens[f"{completion}_ids"] = tokens[f"{completion}_ids"][:room]
         kept.append({"id": row["id"], **tokens})
     report = {
         "rows": len(kept),
         "dropped": dropped,
-        **{name: counts[name] for name in COUNTS},
+        **{name: len(ids) for name, ids in noted.items()},
+        "examples": {name: ids[:EXAMPLES] for name, ids in noted.items() if ids},
         "lengths": dict(_lengths(kept, completions)),
     }
     return kept, report

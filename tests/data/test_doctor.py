@@ -220,7 +220,7 @@ def test_a_template_without_an_end_token(tokenizer: Tokenizer) -> None:
 def test_cut_and_too_long_rows(tokenizer: Tokenizer) -> None:
     rows = [demonstration("cut", "a", "b" * 40), demonstration("long", "c" * 40, "d" * 12)]
     found = tokens_of(tokenizer, None, *rows, max_length=20)
-    assert short(only(found, "cut_completions")) == ("warning", 1, 1, [])
+    assert short(only(found, "cut_completions")) == ("warning", 1, 1, ["cut"])
     assert short(only(found, "too_long_prompts")) == ("warning", 1, 2, ["long"])
     assert short(only(found, "no_end_token")) == ("warning", 1, 1, ["cut"])
 
@@ -265,7 +265,7 @@ def test_boundary_merges(tokenizer: Tokenizer) -> None:
         "{{- eos_token -}}{%- endif -%}{%- endfor -%}"
     )
     found = tokens_of(tokenizer, merging, demonstration("x", "pe", "ns"))
-    assert short(only(found, "boundary_merges")) == ("note", 1, 1, [])
+    assert short(only(found, "boundary_merges")) == ("note", 1, 1, ["x"])
 
 
 def test_the_pad_token(tokenizer: Tokenizer) -> None:

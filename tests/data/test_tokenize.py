@@ -44,6 +44,17 @@ def test_a_long_completion_is_cut_and_a_row_without_room_is_dropped(encoder: Enc
     assert report["truncated"] == 1
     assert report["dropped"] == [{"id": "full", "reason": "the prompt fills max_length"}]
     assert report["lengths"]["sequence"]["1"] == 20
+    assert report["examples"] == {"truncated": ["long"]}
+
+
+def test_a_long_prompt_keeps_its_end(encoder: Encoder) -> None:
+    rows = [row("c" * 40, "d", "long"), row("e", "f", "short")]
+    whole, _ = tokenize_rows(rows, encoder, ("completion",), 64)
+    kept, report = tokenize_rows(rows, encoder, ("completion",), 64, max_prompt_length=10)
+    assert kept[0]["prompt_ids"] == whole[0]["prompt_ids"][-10:]
+    assert kept[0]["completion_ids"] == whole[0]["completion_ids"]
+    assert report["prompt_truncated"] == 1
+    assert report["examples"] == {"prompt_truncated": ["long"]}
 
 
 MERGING = (
