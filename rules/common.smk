@@ -102,7 +102,9 @@ def tokenize_inputs(wildcards):
 
 def doctor_inputs(wildcards):
     tokens = PLAN.tokens[wildcards.tokens]
+    generation = PLAN.examined[wildcards.tokens]
     return tokenize_inputs(wildcards) | {
+        "generation_template": [] if generation == "chat" else generation,
         "dropped": f"<results>/data/{tokens['dataset']}/dropped.parquet",
         "tokens": [token_split(wildcards.tokens, split) for split in SPLITS],
         "report": f"<results>/tokens/{wildcards.tokens}/report.json",

@@ -191,11 +191,9 @@ def _overlap(plan: Plan, experiment: Experiment, generate: Generate) -> str | No
 
 def _examine(config: Config, plan: Plan, experiment: Experiment) -> None:
     """Enters the tokens of both phases, to be compared with the prompts of generation."""
-    sets = list(experiment.generate.values())
     for phase in filter(None, (experiment.sft, experiment.dpo)):
-        parts = [*sets, phase, experiment]
-        asked = next(part.template for part in parts if part.template is not None)
-        path = template_path(asked)
+        asked = next(iter(experiment.generate.values()), phase)
+        path = template_path(asked.template or experiment.template)
         tokens = _tokens(config, plan, experiment, phase)
         plan.examined.setdefault(tokens, shortest(path) if path else "chat")
 

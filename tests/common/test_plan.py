@@ -1,5 +1,7 @@
 """The plan: names, and what each trial and base is resolved to."""
 
+from pathlib import Path
+
 from scripts.common.config import load
 from scripts.common.plan import make_plan
 from tests.conftest import ROOT
@@ -56,6 +58,18 @@ def test_each_phase_and_set_has_its_own_template() -> None:
     assert evaluation["pairs"]["tokens"] == "hh-rlhf.tinyllama.instruction-pairs.512.256"
     assert evaluation["prompts"]["gsm8k"]["tokens"] == "gsm8k.tinyllama.instruction.512"
     assert PLAN.tokens["hh-rlhf.tinyllama.instruction-pairs.512.256"]["max_prompt_length"] == 256
+
+
+def test_what_trials_learn_from_is_examined_under_the_template_of_generation() -> None:
+    templates = {tokens: Path(path).stem for tokens, path in PLAN.examined.items()}
+    assert templates == {
+        "youtube-titles.qwen-14b.chat.1024": "chat",
+        "youtube-titles-by-idea.qwen-14b.chat.1024": "chat",
+        "grade-school-math.tinyllama.instruction.512": "instruction",
+        "hh-rlhf.tinyllama.instruction-pairs.512.256": "instruction",
+        "grade-school-math.tinyllama.instruction-eos.512": "instruction-eos",
+        "hh-rlhf.tinyllama.instruction-eos.512.256": "instruction-eos",
+    }
 
 
 def test_overlaps_and_lookups_are_shared() -> None:
