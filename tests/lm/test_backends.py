@@ -74,6 +74,14 @@ def test_unsloth_after_transformers_is_refused(tmp_path: Path) -> None:
         start_backend("unsloth", tmp_path)
 
 
+def test_unsloth_has_no_float32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(BadInput, match="found float32; on a GPU, backend unsloth computes in 16"):
+        BACKENDS["unsloth"].load("manifest.json", "float32", "none")
+
+
 @pytest.mark.skipif(not find_spec("unsloth"), reason="unsloth is not installed")
 def test_unsloth_runs_here_beside_transformers(tmp_path: Path) -> None:
     done = check(["transformers", "unsloth"], tmp_path / "backends.json")

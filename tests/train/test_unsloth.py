@@ -178,7 +178,14 @@ def test_train_json_says_what_ran(ran: Path) -> None:
         )
         assert (ours["backend"], theirs["backend"]) == ("unsloth", "transformers")
         assert set(ours["versions"]) - set(theirs["versions"]) == {"unsloth", "unsloth_zoo"}
-        for key in ("precision", "adapter_precision", "trainable_parameters", "tokens", "steps"):
+        for key in (
+            "precision",
+            "autocast",
+            "adapter_precision",
+            "trainable_parameters",
+            "tokens",
+            "steps",
+        ):
             assert ours[key] == theirs[key], key
         assert ours["adapter_precision"] == "float32"
     # Unsloth swaps the 8-bit optimizer for another on a CPU.
