@@ -23,8 +23,13 @@ def lora_config(model: "PreTrainedModel", lora: dict[str, Any]) -> "LoraConfig":
         When the model lacks one of the target modules. PEFT would pass over it in silence.
     """
     from peft import LoraConfig
+    from torch.nn import Linear
 
-    layers = _linear_layers(model)
+    layers = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and name != "lm_head"
+    }
     targets = lora["target_modules"]
     missing = [] if isinstance(targets, str) else sorted(set(targets) - layers)
     if missing:
@@ -33,17 +38,6 @@ def lora_config(model: "PreTrainedModel", lora: dict[str, Any]) -> "LoraConfig":
             f"the model has {', '.join(sorted(layers))}"
         )
     return LoraConfig(task_type="CAUSAL_LM", **lora)
-
-
-def _linear_layers(model: "PreTrainedModel") -> set[str]:
-    """Returns the names of the layers that an adapter can stand on, each once for all blocks."""
-    from torch.nn import Linear
-
-    return {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, Linear) and name != "lm_head"
-    }
 
 
 def overwriting_config(model: "PreTrainedModel", lora: dict[str, Any], start: Path) -> "LoraConfig":
@@ -56,17 +50,23 @@ def overwriting_config(model: "PreTrainedModel", lora: dict[str, Any], start: Pa
     Raises
     ------
     BadInput
-        When the model lacks one of the target modules, or the initialization changes the base.
+        When the model lacks one of the target modules, when they are not named one by one, or when
+        the initialization changes the base.
     """
     from peft import PeftConfig
 
+    if isinstance(lora["target_modules"], str):
+        raise BadInput(
+            f"lora.target_modules: found {lora['target_modules']}; a start that is overwritten "
+            "needs them named, since PEFT counts the lm_head of a wrapped model among all-linear"
+        )
     if lora["init_lora_weights"] not in (True, "gaussian"):
         raise BadInput(
             f"lora.init_lora_weights: found {lora['init_lora_weights']}; a start that is "
             "overwritten allows true or gaussian, which leave the base's weights as they are"
         )
     config = lora_config(model, lora)
-    kept = _kept_modules(start, _linear_layers(model), config)
+    kept = _modules(start) - config.target_modules
     if kept:
         old = PeftConfig.from_pretrained(start)
         config.target_modules = config.target_modules | kept
@@ -91,13 +91,12 @@ def keep_old_weights(model: "PeftModel", start: Path) -> None:
             module.lora_dropout["default"] = Dropout(dropout)
 
 
-def _kept_modules(start: Path, layers: set[str], config: "LoraConfig") -> set[str]:
-    """Returns the modules of the adapter `start` that a new adapter does not target."""
+def _modules(adapter: Path) -> set[str]:
+    """Returns the names of the layers that a saved adapter stands on."""
     from safetensors import safe_open
 
-    with safe_open(start / WEIGHTS, "pt") as weights:
-        old = {_module(name) for name in weights.keys()}  # noqa: SIM118, no dictionary
-    return old - (layers if config.target_modules == "all-linear" else config.target_modules)
+    with safe_open(adapter / WEIGHTS, "pt") as weights:
+        return {_module(name) for name in weights.keys()}  # noqa: SIM118, no dictionary
 
 
 def _module(weight: str) -> str:

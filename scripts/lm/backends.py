@@ -85,8 +85,6 @@ class Unsloth:
         os.environ |= {
             "UNSLOTH_COMPILE_LOCATION": str(scratch.resolve() / "unsloth_compiled_cache"),
             "UNSLOTH_DISABLE_STATISTICS": "1",
-            # Rows without padding would be another layout than the other backend's.
-            "UNSLOTH_DISABLE_AUTO_PADDING_FREE": "1",
             "HF_HUB_OFFLINE": "1",
         }
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
@@ -105,12 +103,21 @@ class Unsloth:
         Raises
         ------
         BadInput
-            When Unsloth loads it otherwise than asked: not in 4 bit, or with tokens of its own.
+            When Unsloth would compute otherwise than asked: not in float32, not in 4 bit, or with
+            tokens of its own.
         """
+        import torch
         from transformers import AutoConfig
-        from unsloth import FastLanguageModel
 
         from scripts.lm.snapshots import snapshot_folder, weights_dtype
+
+        dtype = weights_dtype(precision)
+        if dtype == torch.float32 and torch.cuda.is_available():
+            raise BadInput(
+                "precision: found float32; on a GPU, backend unsloth computes in 16 bit whatever "
+                "the weights are: say auto, bfloat16 or float16, or backend: transformers"
+            )
+        from unsloth import FastLanguageModel
 
         folder = snapshot_folder(manifest)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -118,7 +125,7 @@ class Unsloth:
             str(folder),
             # It cuts what is longer. The rows were cut to their own length when they were made.
             max_seq_length=config.max_position_embeddings,
-            dtype=weights_dtype(precision),
+            dtype=dtype,
             load_in_4bit=quantization == "nf4",
             use_gradient_checkpointing=_checkpointing(checkpointing),
             use_exact_model_name=True,

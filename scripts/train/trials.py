@@ -78,6 +78,9 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
         # Rows were cut to length when they were tokenized.
         "max_length": None,
         "logging_first_step": True,
+        # Unsloth's defaults are others than TRL's. A loss that is no number is shown as it is.
+        "logging_nan_inf_filter": False,
+        "padding_free": False,
         "per_device_eval_batch_size": trainer["per_device_train_batch_size"],
         "save_strategy": trainer["eval_strategy"] if keeps_best else "no",
         "save_steps": trainer["eval_steps"] or 500,
@@ -121,6 +124,7 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "total_parameters": sum(p.numel() for p in parameters),
         "device": str(trainer.args.device),
         "precision": str(trainer.model.dtype).removeprefix("torch."),
+        "autocast": trainer.accelerator.mixed_precision,
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
         "optimizer": _optimizer(trainer),
         "backend": trial["backend"],
