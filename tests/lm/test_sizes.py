@@ -1,13 +1,47 @@
-"""The published steps and trainable parameters, from configurations alone."""
+"""What configurations alone say: published steps and weights, and memory beside real tensors."""
+
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from transformers import LlamaConfig, Qwen2Config
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 
 from scripts.common.cli import BadInput
 from scripts.common.config import load
 from scripts.common.plan import make_plan
-from scripts.lm.sizes import optimizer_steps, trainable_parameters
+from scripts.lm.pairs import pair_logps
+from scripts.lm.sizes import (
+    Batch,
+    activation_bytes,
+    block_bytes,
+    check_architecture,
+    layout,
+    logit_bytes,
+    optimizer_bytes,
+    optimizer_steps,
+    trainable_parameters,
+    weight_bytes,
+)
+from scripts.lm.snapshots import load_base, load_tokenizer
+from scripts.models.manifest import write_manifest
+from scripts.train.dpo import dpo_dataset, dpo_trainer
+from scripts.train.sft import sft_trainer
 from tests.conftest import ROOT
+from tests.train.conftest import resolved
 
 TRIALS = {
     trial["name"]: trial["training"]
@@ -64,3 +98,239 @@ def test_a_module_that_the_model_lacks_is_named() -> None:
     lora = TRIALS["sft-1"]["lora"] | {"target_modules": ["q_proj", "c_attn"]}
     with pytest.raises(BadInput, match="found c_attn; the model has down_proj"):
         trainable_parameters(MODELS["tinyllama"], lora)
+
+
+# ------------------------------------------------------------------- memory, beside real tensors
+
+SIZES = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
+         "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
+SMALL = {
+    "llama": LlamaConfig(**SIZES, vocab_size=300, tie_word_embeddings=False),
+    "qwen2": Qwen2Config(**SIZES, vocab_size=300, tie_word_embeddings=True),
+}
+FEW = ["q_proj", "v_proj"]
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def lora(targets: list[str], dropout: float = 0.0) -> dict[str, Any]:
+    return {"r": 8, "lora_alpha": 16, "lora_dropout": dropout, "target_modules": targets,
+            "init_lora_weights": True}  # fmt: skip
+
+
+def adapted(
+    config: PreTrainedConfig, dtype: torch.dtype, adapter: dict[str, Any]
+) -> PreTrainedModel:
+    """Returns a model with a float32 adapter, as the trainers make it."""
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **adapter)).train()
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return model
+
+
+@pytest.fixture
+def snapshot(tiny_model: Path, tmp_path: Path) -> Callable[[PreTrainedConfig], Path]:
+    """Returns a maker of snapshots with random weights."""
+
+    def make(config: PreTrainedConfig) -> Path:
+        folder = tmp_path / "snapshot"
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+        load_tokenizer(tiny_model).save_pretrained(folder)
+        write_manifest(tmp_path / "manifest.json", folder, {"source": "demo"})
+        return tmp_path / "manifest.json"
+
+    return make
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_take_what_the_loaded_model_takes(
+    snapshot: Callable[[PreTrainedConfig], Path], name: str, quantization: str, precision: str
+) -> None:
+    model = load_base(snapshot(SMALL[name]), precision, quantization)
+    taken = 0
+    for weight in model.parameters():
+        taken += weight.nbytes
+        if state := getattr(weight, "quant_state", None):
+            nested = state.state2
+            tables = (state.absmax, state.code, state.offset, nested.absmax, nested.code)
+            taken += sum(table.nbytes for table in tables)
+    found = layout(SMALL[name], lora(ALL))
+    itemsize = getattr(torch, precision).itemsize
+    assert weight_bytes(found, itemsize, quantization) == taken
+
+
+def test_nf4_takes_4_127_bits_a_weight() -> None:
+    """QLoRA, section 3: 0.127 bits a weight for the constants of double quantization."""
+    found = layout(MODELS["qwen-14b"], lora(FEW))
+    linear = sum(found.quantizable)
+    bits = 8 * (weight_bytes(found, 2, "nf4") - 2 * found.kept) / linear
+    assert bits == pytest.approx(4.127, abs=1e-3)
+    assert found.parameters == 14_770_033_664
+
+
+@pytest.mark.parametrize(
+    "optim", ["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"]
+)
+def test_optimizers_keep_what_their_state_takes(optim: str, tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    adapter = lora(ALL) | {"r": 16}
+    model = adapted(SMALL["llama"], torch.float32, adapter)
+    arguments = TrainingArguments(output_dir=str(tmp_path), optim=optim, use_cpu=True)
+    optimizer = Trainer(model=model, args=arguments).create_optimizer()
+    model(input_ids=torch.ones(1, 4, dtype=torch.long)).logits.sum().backward()
+    optimizer.step()
+    tensors = {
+        state.data_ptr(): state
+        for weight in optimizer.state.values()
+        for key, state in weight.items()
+        # Tables of 8-bit codes are shared by all weights, and a count of steps is no state.
+        if isinstance(state, torch.Tensor) and state.ndim and not key.startswith("qmap")
+    }
+    assert optimizer_bytes(layout(SMALL["llama"], adapter), optim) == sum(
+        tensor.nbytes for tensor in tensors.values()
+    )
+
+
+def kept_by_autograd(model: PreTrainedModel, forward: Callable[[], torch.Tensor]) -> int:
+    """Returns the bytes of all tensors that a forward pass keeps, the weights aside."""
+    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = forward()
+    assert output.requires_grad
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize(
+    ("targets", "dropout"), [(FEW, 0.0), (ALL, 0.0), (ALL, 0.1)], ids=["few", "all", "dropout"]
+)
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", SMALL)
+def test_activations_are_what_autograd_keeps(
+    name: str,
+    dtype: torch.dtype,
+    checkpointing: bool,
+    targets: list[str],
+    dropout: float,
+    rows: int,
+) -> None:
+    config, longest = SMALL[name], 96
+    model = adapted(config, dtype, lora(targets, dropout))
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    ids = torch.randint(5, 300, (rows, longest))
+    attention = torch.ones_like(ids)
+    if rows > 1:
+        attention[0, 80:] = 0
+
+    def forward() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            inner = model.base_model.model.model
+            return inner(input_ids=ids, attention_mask=attention, use_cache=False)[0]
+
+    # A CPU's dropout keeps its noise in float32, a GPU's a mask of one byte.
+    batch = Batch(rows, longest, dtype.itemsize, False, checkpointing, dropout > 0, 4)
+    counted = activation_bytes(config, layout(config, lora(targets, dropout)), batch)
+    assert counted == pytest.approx(kept_by_autograd(model, forward), rel=0.1)
+
+
+class Allocated(TorchDispatchMode):
+    """Follows the bytes of the tensors that live, weights aside, and their peak."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+        self.alive: set[int] = set()
+        self.bytes = self.peak = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        output = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor):
+                self.follow(tensor.untyped_storage())
+        self.peak = max(self.peak, self.bytes)
+        return output
+
+    def follow(self, storage: torch.UntypedStorage) -> None:
+        """Counts a storage until it is freed."""
+        key = storage._cdata
+        if key not in self.alive and storage.data_ptr() not in self.own:
+            self.alive.add(key)
+            self.bytes += storage.nbytes()
+            weakref.finalize(storage, self.drop, key, storage.nbytes())
+
+    def drop(self, key: int, count: int) -> None:
+        """Takes a freed storage off."""
+        self.alive.discard(key)
+        self.bytes -= count
+
+
+@pytest.mark.parametrize("vocabulary", [300, 6000])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("precision", "quantization"), [("float32", "nf4"), ("bfloat16", "none")])
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_step_allocates_what_is_counted(
+    snapshot: Callable[[PreTrainedConfig], Path],
+    tmp_path: Path,
+    method: str,
+    precision: str,
+    quantization: str,
+    checkpointing: bool,
+    vocabulary: int,
+) -> None:
+    """Logits decide the peak of the large vocabulary, activations or one block the small one's."""
+    config = Qwen2Config(**SIZES, vocab_size=vocabulary)
+    trial = resolved(method, max_steps=1, gradient_checkpointing=checkpointing)
+    trial["lora"] = lora(ALL)
+    rows = [
+        {"id": str(i), "prompt_ids": [5] * 40, "completion_ids": [6] * length,
+         "chosen_ids": [7] * length, "rejected_ids": [8] * 50}
+        for i, length in enumerate((40, 56, 56, 56))
+    ]  # fmt: skip
+    model = load_base(snapshot(config), precision, quantization)
+    tokenizer = load_tokenizer(tmp_path / "manifest.json")
+    if method == "sft":
+        trainer = sft_trainer(trial, model, tokenizer, rows, None, tmp_path)
+    else:
+        dataset = dpo_dataset(rows, pair_logps(model, rows, 4, tokenizer.pad_token_id))
+        trainer = dpo_trainer(trial, model, tokenizer, dataset, None, tmp_path)
+    allocated = Allocated(trainer.model)
+    inner = trainer.training_step
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        with allocated:
+            return inner(*args, **kwargs)
+
+    trainer.training_step = step
+    trainer.train()
+    found = layout(config, trial["lora"])
+    batch = Batch(
+        sequences=2 if method == "sft" else 4, longest=96,
+        itemsize=getattr(torch, precision).itemsize, quantized=quantization == "nf4",
+        checkpointing=checkpointing, dropout=False,
+    )  # fmt: skip
+    counted = found.trainable * 4 + activation_bytes(config, found, batch)
+    logits = logit_bytes(vocabulary, method, batch, fused=False)
+    counted += max(logits, block_bytes(config, found, batch))
+    assert counted == pytest.approx(allocated.peak, rel=0.25)
+
+
+def test_a_model_of_another_architecture_is_named() -> None:
+    with pytest.raises(BadInput, match="gpt2: its configuration has no intermediate_size"):
+        check_architecture(GPT2Config())
