@@ -7,6 +7,7 @@ covers the YAML and the script and nothing beside them.
 
 torch and what its CUDA builds bring stand in no lock: their hashes differ from build to build, and
 the machine's own package index decides between a CPU and a CUDA build. The version is pinned.
+overrides.in says where the locks overrule what a package asks for.
 """
 
 import os
@@ -48,7 +49,8 @@ def compiled(requirements: Path, constraints: Path | None = None) -> str:
     """Returns the hashed, universal lock of a requirements file, as uv writes it."""
     command = [
         *("uv", "pip", "compile", "--universal", "--python-version", PYTHON),
-        *("--generate-hashes", "--no-header", "--no-annotate", "--quiet", str(requirements)),
+        *("--generate-hashes", "--no-header", "--no-annotate", "--quiet"),
+        *("--overrides", str(ENVS / "overrides.in"), str(requirements)),
     ]
     if constraints:
         command += ["--constraints", str(constraints)]

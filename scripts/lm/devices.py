@@ -7,3 +7,10 @@ def pin_threads() -> None:
 
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
+
+
+def device_name() -> str:
+    """Returns what torch computes on here: the GPU's name, or cpu."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

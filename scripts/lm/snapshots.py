@@ -80,7 +80,7 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
     dtype = weights_dtype(precision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options = {"quantization_config": _nf4(dtype)} if quantization == "nf4" else {}
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         snapshot_folder(manifest),
         dtype=dtype,
         device_map={"": device},
@@ -89,7 +89,9 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
         trust_remote_code=False,
         local_files_only=True,
         **options,
-    ).eval()
+    )
+    _keep_gradients(model)
+    return model.eval()
 
 
 def _nf4(dtype: "torch.dtype") -> object:
@@ -102,6 +104,17 @@ def _nf4(dtype: "torch.dtype") -> object:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+
+
+def _keep_gradients(model: "PreTrainedModel") -> None:
+    """Keeps bitsandbytes from packing 4-bit weights on a CPU when it first evaluates them.
+
+    Its kernel for packed weights rounds otherwise and, in 0.50.2, passes no gradient on: a trial
+    that evaluates while it trains would learn from the adapters' own paths alone, in silence.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def merge_adapters(model: "PreTrainedModel", adapters: list[Path]) -> "PreTrainedModel":

@@ -1,7 +1,11 @@
-"""Trains one preference trial: TRL's DPOTrainer on token splits, LoRA through PEFT.
+"""Trains one preference trial: TRL's DPOTrainer on token splits, LoRA through the backend.
 
 The reference is the model that the trial starts from. Its log-probs come from a rule of their own,
 so that a sweep computes them once.
+
+A start that is `overwritten`, not `merged`, is what published code does: it loads the supervised
+adapter without merging it and wraps the model again, so that a new adapter replaces the old one on
+the modules that it targets, while the reference stays the merged start.
 """
 
 import argparse
@@ -14,8 +18,11 @@ from scripts.common.files import Row, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from trl import DPOTrainer
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
+    from scripts.lm.backends import Backend
+    from scripts.train.dpo_trainer import StepZeroGate, TokenDPOTrainer
 
 
 def with_reference(rows: list[Row], reference: list[Row]) -> list[Row]:
@@ -48,37 +55,51 @@ def dpo_dataset(rows: list[Row], reference: list[Row]) -> "Dataset":
     return Dataset.from_list(with_reference(rows, reference))
 
 
+def policy(
+    backend: "Backend", trial: dict[str, Any], manifest: Path, start: Path | None
+) -> "PeftModel":
+    """Returns the model that is trained, as it is at step 0."""
+    from scripts.lm.adapters import keep_old_weights, lora_config, overwriting_config
+    from scripts.lm.snapshots import merge_adapters
+
+    checkpointing = trial["trainer"]["gradient_checkpointing"]
+    base = backend.load(manifest, trial["precision"], trial["quantization"], checkpointing)
+    if trial["start_as"] == "overwritten":
+        adapter = overwriting_config(base, trial["lora"], start)
+        model = backend.attach(base, adapter, trial["seed"], checkpointing)
+        keep_old_weights(model, start)
+        return model
+    base = merge_adapters(base, [start] if start else [])
+    adapter = lora_config(base, trial["lora"])
+    return backend.attach(base, adapter, trial["seed"], checkpointing)
+
+
 def dpo_trainer(
     trial: dict[str, Any],
-    model: "PreTrainedModel",
+    model: "PeftModel",
     tokenizer: "PreTrainedTokenizerBase",
     dataset: "Dataset",
     valid_dataset: "Dataset | None",
     work: Path,
-) -> "DPOTrainer":
-    """Returns a trainer that gives the model a fresh adapter, made from the trial's seed alone."""
-    from transformers import set_seed
+    gate: "StepZeroGate",
+) -> "TokenDPOTrainer":
+    """Returns a trainer of the adapter that the model has."""
     from trl import DPOConfig
 
-    from scripts.lm.adapters import lora_config, train_in_float32
-    from scripts.train.dpo_trainer import StepZeroGate, TokenDPOTrainer
+    from scripts.lm.adapters import adapter_unrounded
+    from scripts.train.dpo_trainer import TokenDPOTrainer
     from scripts.train.trials import common_arguments
 
     dtype = str(model.dtype).removeprefix("torch.")
-    adapter = lora_config(model, trial["lora"])
-    set_seed(trial["seed"])
-    # TRL makes the adapter itself: handed a model that has one, it would add a copy as reference.
-    trainer = TokenDPOTrainer(
-        model=model,
-        peft_config=adapter,
-        args=DPOConfig(**common_arguments(trial, work, dtype)),
-        train_dataset=dataset,
-        eval_dataset=valid_dataset,
-        processing_class=tokenizer,
-        callbacks=[StepZeroGate(dtype)],
-    )
-    train_in_float32(trainer.model)
-    return trainer
+    with adapter_unrounded(model):
+        return TokenDPOTrainer(
+            model=model,
+            args=DPOConfig(**common_arguments(trial, work, dtype)),
+            train_dataset=dataset,
+            eval_dataset=valid_dataset,
+            processing_class=tokenizer,
+            callbacks=[gate],
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.train.dpo", description=__doc__)
     parser.add_argument("--trial", type=json.loads, required=True, help="the resolved trial")
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
-    parser.add_argument("--start", type=Path, help="adapter to merge before training")
+    parser.add_argument("--start", type=Path, help="adapter that the trial starts from")
     parser.add_argument("--tokens", type=Path, required=True, help="token split to train on")
     parser.add_argument("--reference", type=Path, required=True, help="its reference log-probs")
     parser.add_argument("--valid-tokens", type=Path, help="token split of the loss while training")
@@ -94,22 +115,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the trial's folder")
     arguments = parser.parse_args(argv)
 
-    from scripts.lm.snapshots import load_base, load_tokenizer, merge_adapters, snapshot_folder
+    trial = arguments.trial
+    if trial["start_as"] == "overwritten" and not arguments.start:
+        raise BadInput(
+            "start_as: found overwritten without a start to overwrite; merged is allowed"
+        )
+
+    from scripts.lm.backends import start_backend
+    from scripts.lm.snapshots import load_tokenizer, snapshot_folder
     from scripts.train.trials import make_reproducible, publish, train, work_folder
 
-    trial = arguments.trial
-    make_reproducible(trial["seed"])
     with work_folder(arguments.out) as work:
-        base = load_base(arguments.model, trial["precision"], trial["quantization"])
-        model = merge_adapters(base, [arguments.start] if arguments.start else [])
+        backend = start_backend(trial["backend"], work)
+        from scripts.train.dpo_trainer import StepZeroGate
+
+        make_reproducible(trial["seed"])
+        model = policy(backend, trial, arguments.model, arguments.start)
         dataset = dpo_dataset(read_rows(arguments.tokens), read_rows(arguments.reference))
         valid = None
         if arguments.valid_tokens:
             reference = read_rows(arguments.valid_reference)
             valid = dpo_dataset(read_rows(arguments.valid_tokens), reference)
         tokenizer = load_tokenizer(arguments.model)
-        trainer = dpo_trainer(trial, model, tokenizer, dataset, valid, work)
-        publish(trainer, trial, train(trainer), snapshot_folder(arguments.model), arguments.out)
+        gate = StepZeroGate(model.dtype, trial["trainer"]["loss_type"], trial["start_as"])
+        trainer = dpo_trainer(trial, model, tokenizer, dataset, valid, work, gate)
+        result = train(trainer, trial) | {"step_zero": gate.found()}
+        publish(trainer, trial, result, snapshot_folder(arguments.model), arguments.out)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Computes a reference model's log-probs of preference pairs, once for every trial that uses it."""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from scripts.common.cli import run
@@ -12,6 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     """Writes one row a pair: id, chosen_logp, rejected_logp."""
     parser = argparse.ArgumentParser(prog="python -m scripts.train.reference", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
+    parser.add_argument("--backend", default="transformers", help="the trials' own, as it rounds")
     parser.add_argument("--precision", required=True)
     parser.add_argument("--quantization", required=True)
     parser.add_argument("--start", type=Path, help="adapter to merge: then that is the reference")
@@ -20,16 +22,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     arguments = parser.parse_args(argv)
 
+    from scripts.lm.backends import start_backend
     from scripts.lm.devices import pin_threads
     from scripts.lm.pairs import pair_logps
-    from scripts.lm.snapshots import load_base, load_tokenizer, merge_adapters
+    from scripts.lm.snapshots import load_tokenizer, merge_adapters
 
-    pin_threads()
-    base = load_base(arguments.model, arguments.precision, arguments.quantization)
-    model = merge_adapters(base, [arguments.start] if arguments.start else [])
-    tokenizer = load_tokenizer(arguments.model)
-    rows = read_rows(arguments.tokens)
-    logps = pair_logps(model, rows, arguments.batch_size, tokenizer.pad_token_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        backend = start_backend(arguments.backend, Path(scratch))
+        pin_threads()
+        base = backend.load(arguments.model, arguments.precision, arguments.quantization)
+        model = merge_adapters(base, [arguments.start] if arguments.start else [])
+        tokenizer = load_tokenizer(arguments.model)
+        rows = read_rows(arguments.tokens)
+        logps = pair_logps(model, rows, arguments.batch_size, tokenizer.pad_token_id)
     write_rows(arguments.out, logps, REFERENCE)
     return 0
 

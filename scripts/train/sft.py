@@ -1,4 +1,4 @@
-"""Trains one supervised trial: TRL's SFTTrainer on token splits, LoRA through PEFT."""
+"""Trains one supervised trial: TRL's SFTTrainer on token splits, LoRA through the backend."""
 
 import argparse
 import json
@@ -10,7 +10,8 @@ from scripts.common.files import Row, read_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
     from trl import SFTTrainer
 
 IGNORED = -100
@@ -36,34 +37,31 @@ def sft_dataset(rows: list[Row], completion_only: bool) -> "Dataset":
 
 def sft_trainer(
     trial: dict[str, Any],
-    model: "PreTrainedModel",
+    model: "PeftModel",
     tokenizer: "PreTrainedTokenizerBase",
     rows: list[Row],
     valid_rows: list[Row] | None,
     work: Path,
 ) -> "SFTTrainer":
-    """Returns a trainer that gives the model a fresh adapter, made from the trial's seed alone."""
-    from transformers import set_seed
+    """Returns a trainer of the adapter that the model has."""
     from trl import SFTConfig, SFTTrainer
 
-    from scripts.lm.adapters import lora_config, train_in_float32
+    from scripts.lm.adapters import adapter_unrounded
     from scripts.train.trials import common_arguments
 
     dtype = str(model.dtype).removeprefix("torch.")
     arguments = common_arguments(trial, work, dtype)
     completion_only = arguments.pop("completion_only_loss")
-    adapter = lora_config(model, trial["lora"])
-    set_seed(trial["seed"])
-    trainer = SFTTrainer(
-        model=model,
-        peft_config=adapter,
-        args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
-        train_dataset=sft_dataset(rows, completion_only),
-        eval_dataset=sft_dataset(valid_rows, completion_only) if valid_rows is not None else None,
-        processing_class=tokenizer,
-    )
-    train_in_float32(trainer.model)
-    return trainer
+    with adapter_unrounded(model):
+        return SFTTrainer(
+            model=model,
+            args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
+            train_dataset=sft_dataset(rows, completion_only),
+            eval_dataset=sft_dataset(valid_rows, completion_only)
+            if valid_rows is not None
+            else None,
+            processing_class=tokenizer,
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,18 +74,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the trial's folder")
     arguments = parser.parse_args(argv)
 
-    from scripts.lm.snapshots import load_base, load_tokenizer, snapshot_folder
+    from scripts.lm.adapters import lora_config
+    from scripts.lm.backends import start_backend
+    from scripts.lm.snapshots import load_tokenizer, snapshot_folder
     from scripts.train.trials import make_reproducible, publish, train, work_folder
 
     trial = arguments.trial
-    make_reproducible(trial["seed"])
+    checkpointing = trial["trainer"]["gradient_checkpointing"]
     with work_folder(arguments.out) as work:
-        model = load_base(arguments.model, trial["precision"], trial["quantization"])
+        backend = start_backend(trial["backend"], work)
+        make_reproducible(trial["seed"])
+        base = backend.load(
+            arguments.model, trial["precision"], trial["quantization"], checkpointing
+        )
+        adapter = lora_config(base, trial["lora"])
+        model = backend.attach(base, adapter, trial["seed"], checkpointing)
         valid = read_rows(arguments.valid_tokens) if arguments.valid_tokens else None
         tokenizer = load_tokenizer(arguments.model)
-        rows = read_rows(arguments.tokens)
-        trainer = sft_trainer(trial, model, tokenizer, rows, valid, work)
-        publish(trainer, trial, train(trainer), snapshot_folder(arguments.model), arguments.out)
+        trainer = sft_trainer(trial, model, tokenizer, read_rows(arguments.tokens), valid, work)
+        result = train(trainer, trial)
+        publish(trainer, trial, result, snapshot_folder(arguments.model), arguments.out)
     return 0
 
 

@@ -1,4 +1,7 @@
-"""What SFT and DPO trials do the same way: seeds, adapters, arguments, progress, results."""
+"""What SFT and DPO trials do the same way: seeds, arguments, results.
+
+Imports no transformers on its own: a trial's backend comes first.
+"""
 
 import json
 import math
@@ -12,12 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
-
 from scripts.common.files import Row, make_shared, write_json, write_jsonl
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, Trainer, TrainerState
+    from peft import PeftModel
+    from transformers import Trainer
 
 Part = dict[str, Any]
 
@@ -89,30 +91,13 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
     }
 
 
-class ProgressLines(TrainerCallback):
-    """Writes one line to stderr whenever the trainer logs."""
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-
-    def on_log(
-        self, args: Any, state: "TrainerState", control: Any, logs: Part | None = None, **_: Any
-    ) -> None:
-        """Prints step, losses and the time that is left at the pace so far."""
-        shown = {key: logs[key] for key in ("loss", "eval_loss") if key in (logs or {})}
-        if not shown:
-            return
-        step, steps = state.global_step, state.max_steps
-        passed = time.monotonic() - self.start
-        left = f", {passed / step * (steps - step):.0f} s left" if step else ""
-        losses = ", ".join(f"{name} {float(loss):.4f}" for name, loss in shown.items())
-        print(f"step {step}/{steps}: {losses}{left}", file=sys.stderr, flush=True)
-
-
-def train(trainer: "Trainer") -> Part:
+def train(trainer: "Trainer", trial: Part) -> Part:
     """Runs the trainer with progress lines and returns what train.json holds of the run."""
     import torch
     from transformers import PrinterCallback
+
+    from scripts.lm.backends import versions
+    from scripts.train.progress import ProgressLines
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressLines())
@@ -137,8 +122,18 @@ def train(trainer: "Trainer") -> Part:
         "device": str(trainer.args.device),
         "precision": str(trainer.model.dtype).removeprefix("torch."),
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
-        "versions": _versions(),
+        "optimizer": _optimizer(trainer),
+        "backend": trial["backend"],
+        "versions": versions(trial["backend"]),
     }
+
+
+def _optimizer(trainer: "Trainer") -> str:
+    """Returns the class of the optimizer that ran; a backend may swap the one asked for."""
+    wrapped = trainer.optimizer
+    kind = type(getattr(wrapped, "optimizer", wrapped))
+    fused = " (fused)" if wrapped.defaults.get("fused") else ""
+    return f"{kind.__module__}.{kind.__qualname__}{fused}"
 
 
 def _peak_memory_mb() -> float:
@@ -154,13 +149,6 @@ def _peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    packages = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
-    return {package: version(package) for package in packages}
-
-
 def publish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, out: Path) -> None:
     """Writes adapter, model card, history.jsonl, train.json and trial.json into `out`."""
     saved = Path(trainer.args.output_dir) / "adapter"
@@ -173,7 +161,7 @@ def publish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, out: 
     write_json(out / "trial.json", trial)
 
 
-def _save_adapter(model: "PreTrainedModel", trial: Part, base_folder: Path, folder: Path) -> None:
+def _save_adapter(model: "PeftModel", trial: Part, base_folder: Path, folder: Path) -> None:
     config = model.peft_config["default"]
     config.base_model_name_or_path = trial["base"] if trial["revision"] else str(base_folder)
     config.revision = trial["revision"]
@@ -192,7 +180,6 @@ def _model_card(trial: Part) -> str:
     from huggingface_hub import ModelCard, ModelCardData
 
     method = {"sft": "supervised fine-tuning", "dpo": "direct preference optimization"}
-    start = trial.get("start")
     data = ModelCardData(
         base_model=trial["base"],
         library_name="peft",
@@ -203,17 +190,34 @@ def _model_card(trial: Part) -> str:
     text = [
         f"---\n{data.to_yaml()}\n---",
         f"# {trial['name']}, seed {trial['seed']}",
-        f"A LoRA adapter trained by {method[trial['method']]} with TRL on the dataset "
+        f"A LoRA adapter trained by {method[trial['method']]} with TRL (backend "
+        f"`{trial['backend']}`) on the dataset "
         f"`{trial['dataset']}` (tokens `{trial['tokens']}`, split `{trial['train']}`).",
         f"Base model: `{trial['base']}`"
         + (f" at `{trial['revision']}`." if trial["revision"] else "."),
-        f"The adapter of `{start}` must be merged into the base first: it is where this trial "
-        "starts and its reference."
-        if start
-        else "The adapter applies to the base model as it is.",
+        _applies_to(trial),
         f"```json\n{settings}\n```",
     ]
     return str(ModelCard("\n\n".join(text) + "\n"))
+
+
+def _applies_to(trial: Part) -> str:
+    """Returns what the adapter is loaded onto, and where its training started."""
+    start = trial.get("start")
+    if not start:
+        return "The adapter applies to the base model as it is."
+    if trial["start_as"] == "merged":
+        return (
+            f"The adapter of `{start}` must be merged into the base first: it is where this trial "
+            "starts and its reference."
+        )
+    return (
+        f"The adapter applies to the base model as it is; the adapter of `{start}` must not be "
+        "merged first. The trial started with that adapter beside the base's weights, overwritten "
+        "by a new one on the new one's target modules; on its other modules it trained on, and is "
+        f"part of this adapter. The reference was the base with `{start}` merged, so at step 0 "
+        "the policy was not its reference."
+    )
 
 
 def _history(log: list[Row]) -> list[Row]:

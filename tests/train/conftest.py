@@ -12,6 +12,7 @@ TRIAL = {
     "model": "tiny",
     "base": "tiny",
     "revision": None,
+    "backend": "transformers",
     "precision": "auto",
     "quantization": "none",
     "dataset": "d",
@@ -48,7 +49,7 @@ def resolved(method: str, **trainer: Any) -> dict[str, Any]:
     if method == "dpo":
         own = {"beta": 0.5, "loss_type": "sigmoid", "label_smoothing": 0.0,
                "disable_dropout": True}  # fmt: skip
-        trial |= {"start": None, "reference": "r"}
+        trial |= {"start": None, "start_as": "merged", "reference": "r"}
     trial["trainer"] |= own | trainer
     return trial
 

@@ -73,6 +73,9 @@ def test_from_sft_margin_is_zero_and_loss_is_ln_2_at_step_zero(
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert first["rewards/margins"] == pytest.approx(0, abs=1e-6)
     trained = read_json(out / "train.json")
+    assert trained["step_zero"]["gate"] is True
+    assert trained["step_zero"]["loss"] == first["loss"]
+    assert trained["step_zero"]["margin"] == first["rewards/margins"]
     assert trained["last_loss"] < math.log(2)
     assert sorted(path.name for path in (out / "adapter").rglob("*")) == [
         "README.md",
@@ -99,6 +102,26 @@ def test_another_models_reference_is_stopped_at_step_zero(
     with pytest.raises(BadInput, match="margin at step 0 is"):
         run(resolved("dpo"), tiny_model, tokens, logps, tmp_path / "dpo", start)
     assert not (tmp_path / "dpo" / "adapter").exists()
+
+
+def test_margins_of_both_signs_are_stopped_by_the_loss(
+    tiny_model: Path, pairs: Rows, tmp_path: Path
+) -> None:
+    """Their mean is 0, as it should be; their loss is above ln 2, as -log sigmoid is convex."""
+    rows = pairs[:6]
+    write_rows(tmp_path / "pairs.parquet", rows, PREFERENCE_TOKENS)
+    logps = read_rows(
+        reference_of(tiny_model, tmp_path / "pairs.parquet", tmp_path / "right.parquet")
+    )
+    for place, row in enumerate(logps):
+        row["chosen_logp"] += 1 - 2 * (place % 2)
+    write_rows(tmp_path / "wrong.parquet", logps, REFERENCE)
+    window = {"per_device_train_batch_size": 6, "gradient_accumulation_steps": 1}
+    given = (tiny_model, tmp_path / "pairs.parquet", tmp_path / "wrong.parquet", tmp_path / "dpo")
+    with pytest.raises(BadInput, match=r"loss at step 0 is 0\.72\d*, not 0\.693147"):
+        run(resolved("dpo", **window), *given)
+    # The hinge loss of these margins is at 1, as at 0: their mean alone is looked at.
+    run(resolved("dpo", loss_type="hinge", max_steps=1, **window), *given)
 
 
 def test_a_reference_of_other_rows_is_refused(
@@ -171,6 +194,25 @@ def test_four_bit_weights_train(tiny_model: Path, tokens: Path, tmp_path: Path) 
     assert trained["first_loss"] == pytest.approx(math.log(2), abs=1e-3)
     assert trained["adapter_precision"] == "float32"
     assert trained["last_loss"] < trained["first_loss"]
+
+
+def test_evaluating_four_bit_weights_changes_no_gradient(
+    tiny_model: Path, tokens: Path, tmp_path: Path
+) -> None:
+    logps = tmp_path / "r.parquet"
+    command = ["--model", str(tiny_model), "--precision", "auto", "--quantization", "nf4"]
+    command += ["--tokens", str(tokens), "--batch-size", "2", "--out", str(logps)]
+    assert reference.main(command) == 0
+    curves = []
+    for strategy in ("no", "epoch"):
+        trial = resolved("dpo", eval_strategy=strategy, logging_steps=1) | {"quantization": "nf4"}
+        command = ["--trial", json.dumps(trial), "--model", str(tiny_model)]
+        for role in ("", "valid-") if strategy == "epoch" else ("",):
+            command += [f"--{role}tokens", str(tokens), f"--{role}reference", str(logps)]
+        assert dpo.main([*command, "--out", str(tmp_path / strategy)]) == 0
+        history = read_jsonl(tmp_path / strategy / "history.jsonl")
+        curves.append([entry["loss"] for entry in history if "loss" in entry])
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5)
 
 
 class TestStockTrainer:

@@ -1,0 +1,251 @@
+"""Backends: what a trial loads its base model with and gives it an adapter.
+
+`transformers` is transformers and PEFT as they are. `unsloth` is Unsloth (https://unsloth.ai/docs),
+whose import patches transformers, PEFT and TRL for the rest of the process: it comes before them,
+and only where a trial names it. Both end in a PEFT model, which is merged, trained and saved alike.
+
+As a command, tries each backend on this machine and writes its versions and device, so that a run
+stops before its first download where one of them cannot work.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from scripts.common.cli import BadInput, run
+from scripts.common.files import write_json
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes")
+
+
+class Backend(Protocol):
+    """Loads a base model and attaches the adapter that is trained on it."""
+
+    packages: tuple[str, ...]
+
+    def start(self, scratch: Path) -> None:
+        """Imports what must come before transformers; what that compiles goes below `scratch`."""
+
+    def load(
+        self, manifest: str | Path, precision: str, quantization: str, checkpointing: bool = False
+    ) -> "PreTrainedModel":
+        """Returns the base model of a manifest.json, as the configuration says, to evaluate."""
+
+    def attach(
+        self, model: "PreTrainedModel", adapter: "LoraConfig", seed: int, checkpointing: bool
+    ) -> "PeftModel":
+        """Returns the model with a fresh adapter, made from the seed alone."""
+
+
+class Transformers:
+    """Transformers and PEFT as they are."""
+
+    packages = PACKAGES
+
+    def start(self, scratch: Path) -> None:
+        """Imports PEFT, and with it torch and transformers."""
+        import peft  # noqa: F401
+
+    def load(
+        self, manifest: str | Path, precision: str, quantization: str, checkpointing: bool = False
+    ) -> "PreTrainedModel":
+        """Returns the base model. Checkpointing is the trainer's to turn on."""
+        from scripts.lm.snapshots import load_base
+
+        return load_base(manifest, precision, quantization)
+
+    def attach(
+        self, model: "PreTrainedModel", adapter: "LoraConfig", seed: int, checkpointing: bool
+    ) -> "PeftModel":
+        """Returns the model with PEFT's fresh adapter."""
+        from peft import get_peft_model
+        from transformers import set_seed
+
+        set_seed(seed)
+        return get_peft_model(model, adapter)
+
+
+class Unsloth:
+    """Unsloth's FastLanguageModel: its kernels on a GPU, plain torch on a CPU."""
+
+    packages = (*PACKAGES, "unsloth", "unsloth_zoo")
+
+    def start(self, scratch: Path) -> None:
+        """Imports Unsloth, silent towards the network."""
+        if "transformers" in sys.modules and "unsloth" not in sys.modules:
+            raise RuntimeError("transformers was imported first, and Unsloth could not patch it")
+        os.environ |= {
+            "UNSLOTH_COMPILE_LOCATION": str(scratch.resolve() / "unsloth_compiled_cache"),
+            "UNSLOTH_DISABLE_STATISTICS": "1",
+            # Rows without padding would be another layout than the other backend's.
+            "UNSLOTH_DISABLE_AUTO_PADDING_FREE": "1",
+            "HF_HUB_OFFLINE": "1",
+        }
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+        if shutil.which("nvidia-smi") and not hidden:
+            # A GPU that torch does not see is a mistake, and no reason to train on the CPU.
+            os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] = "1"
+        # It prints what it does; a job's standard output is the workflow's.
+        sys.stdout = sys.stderr
+        import unsloth  # noqa: F401
+
+    def load(
+        self, manifest: str | Path, precision: str, quantization: str, checkpointing: bool = False
+    ) -> "PreTrainedModel":
+        """Returns the base model.
+
+        Raises
+        ------
+        BadInput
+            When Unsloth loads it otherwise than asked: not in 4 bit, or with tokens of its own.
+        """
+        from transformers import AutoConfig
+        from unsloth import FastLanguageModel
+
+        from scripts.lm.snapshots import snapshot_folder, weights_dtype
+
+        folder = snapshot_folder(manifest)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        model, _ = FastLanguageModel.from_pretrained(
+            str(folder),
+            # It cuts what is longer. The rows were cut to their own length when they were made.
+            max_seq_length=config.max_position_embeddings,
+            dtype=weights_dtype(precision),
+            load_in_4bit=quantization == "nf4",
+            use_gradient_checkpointing=_checkpointing(checkpointing),
+            use_exact_model_name=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+        if quantization == "nf4" and not getattr(model, "is_loaded_in_4bit", False):
+            raise BadInput(f"backend unsloth: it does not load {folder} in 4 bit on this machine")
+        if model.get_input_embeddings().weight.shape[0] != config.vocab_size:
+            raise BadInput(f"backend unsloth: it gives {folder} tokens that its tokenizer lacks")
+        return model.eval()
+
+    def attach(
+        self, model: "PreTrainedModel", adapter: "LoraConfig", seed: int, checkpointing: bool
+    ) -> "PeftModel":
+        """Returns the model with Unsloth's fresh adapter."""
+        from unsloth import FastLanguageModel
+
+        modules = adapter.target_modules
+        return FastLanguageModel.get_peft_model(
+            model,
+            r=adapter.r,
+            lora_alpha=adapter.lora_alpha,
+            lora_dropout=adapter.lora_dropout,
+            target_modules=modules if isinstance(modules, str) else sorted(modules),
+            init_lora_weights=adapter.init_lora_weights,
+            rank_pattern=adapter.rank_pattern,
+            alpha_pattern=adapter.alpha_pattern,
+            random_state=seed,
+            use_gradient_checkpointing=_checkpointing(checkpointing),
+        )
+
+
+def _checkpointing(wanted: bool) -> str | bool:
+    """Returns Unsloth's word for checkpointing, its own kind: activations wait in main memory."""
+    return "unsloth" if wanted else False
+
+
+BACKENDS: dict[str, Backend] = {"transformers": Transformers(), "unsloth": Unsloth()}
+
+
+def start_backend(name: str, scratch: Path) -> Backend:
+    """Returns a backend, imported; to be called before anything imports transformers.
+
+    Raises
+    ------
+    BadInput
+        When there is no such backend, or it cannot be imported here.
+    """
+    if name not in BACKENDS:
+        raise BadInput(f"backend: found {name}; allowed are {', '.join(BACKENDS)}")
+    try:
+        BACKENDS[name].start(scratch)
+    except Exception as error:
+        raise _cannot_run(name, f"{type(error).__name__}: {error}") from error
+    return BACKENDS[name]
+
+
+def _cannot_run(name: str, reason: str) -> BadInput:
+    others = " or ".join(other for other in BACKENDS if other != name)
+    line = " ".join(reason.split())
+    return BadInput(f"backend {name} cannot run here: {line}; say backend: {others} instead")
+
+
+def versions(name: str) -> dict[str, str]:
+    """Returns the version of each package that a backend trains with."""
+    from importlib.metadata import version
+
+    return {package: version(package) for package in BACKENDS[name].packages}
+
+
+def tried(name: str, scratch: Path) -> dict[str, Any]:
+    """Returns versions and device of a backend that has computed a tiny model in this process.
+
+    Raises
+    ------
+    BadInput
+        When it cannot.
+    """
+    start_backend(name, scratch)
+    try:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        from scripts.lm.devices import device_name
+
+        sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2}
+        config = LlamaConfig(vocab_size=64, num_hidden_layers=1, **sizes)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = LlamaForCausalLM(config).to(device)
+        model(input_ids=torch.tensor([[1, 2, 3]], device=device))
+        return {"versions": versions(name), "device": device_name()}
+    except Exception as error:
+        raise _cannot_run(name, f"{type(error).__name__}: {error}") from error
+
+
+def tried_apart(name: str) -> dict[str, Any]:
+    """Returns the same from a process of its own: one import must not patch another's.
+
+    Raises
+    ------
+    BadInput
+        When the backend cannot run here, or its process dies.
+    """
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process,
+    ):
+        try:
+            return process.submit(tried, name, Path(scratch)).result()
+        except BrokenProcessPool:
+            raise _cannot_run(name, "its process dies") from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes versions and device of each backend, or stops at the first that cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.lm.backends", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(BACKENDS))
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    arguments = parser.parse_args(argv)
+    write_json(arguments.out, {name: tried_apart(name) for name in arguments.names})
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
