@@ -52,7 +52,7 @@ NOTES = (
     "Memory is what a trial needs at its worst moment: a batch of the longest row. The total "
     "holds the larger of `logits` and `block`, which are never there at once.",
     "`overhead` is an allowance: 1 GiB for CUDA, 5 % for fragmentation. All else is counted.",
-    "Memory under the backend unsloth is counted as under transformers; Unsloth needs less.",
+    "Memory under the backend unsloth is counted as under transformers, not as Unsloth has it.",
     "Padding comes from a shuffle of its own, not the trainer's: padded tokens are an estimate, "
     "real tokens are exact where every epoch is whole.",
     "Hours are those of optimizer steps alone: loading, losses on the validation split, reference "
