@@ -197,26 +197,27 @@ def token_rows(case: Case, count: int) -> list[Row]:
 
 def check(case: Case, manifest: Path) -> Part:
     """Returns a case's figures, after two steps, and the second one again from a checkpoint."""
-    from transformers import PrinterCallback
-
-    from scripts.train.probe import Stopwatch, make_trainer
-    from scripts.train.trials import make_reproducible, train
+    from scripts.train.probe import make_trainer
 
     trial = trial_of(case)
     trainer = trial["trainer"]
     window = trainer["per_device_train_batch_size"] * trainer["gradient_accumulation_steps"]
     rows = token_rows(case, STEPS * window)
     with tempfile.TemporaryDirectory() as work:
-        make_reproducible(trial["seed"])
         whole = make_trainer(trial, manifest, rows, Path(work))
+
+        from transformers import PrinterCallback
+
+        from scripts.train.stopwatch import Stopwatch
+        from scripts.train.trials import train
+
         _save_every_step(whole)
         watch = Stopwatch()
         watch.watch(whole)
-        result = train(whole)
+        result = train(whole, trial)
         loss, adapter = _last_loss(whole), _adapter(whole)
         whole = None
         _free()
-        make_reproducible(trial["seed"])
         resumed = make_trainer(trial, manifest, rows, Path(work))
         resumed.remove_callback(PrinterCallback)
         resumed.train(resume_from_checkpoint=str(Path(work, "checkpoint-1")))

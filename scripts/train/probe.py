@@ -11,19 +11,15 @@ import json
 import platform
 import random
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
-
-from transformers import TrainerCallback
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, Trainer
+    from transformers import Trainer
 
 Part = dict[str, Any]
 
@@ -52,7 +48,8 @@ def pace_of(trial: Part) -> Part:
 
 def probe_trial(trial: Part, steps: int) -> Part:
     """Returns the trial cut down to its first steps, without anything but training."""
-    cut = copy.deepcopy(trial) | {"valid": None}
+    backend = trial.get("backend", "transformers")
+    cut = copy.deepcopy(trial) | {"valid": None, "backend": backend}
     cut["trainer"] |= {
         "max_steps": steps,
         "eval_strategy": "no",
@@ -60,7 +57,7 @@ def probe_trial(trial: Part, steps: int) -> Part:
         "load_best_model_at_end": False,
     }
     if cut["method"] == "dpo":
-        cut["start"] = None
+        cut |= {"start": None, "start_as": "merged"}
     return cut
 
 
@@ -75,72 +72,40 @@ def draw(rows: list[Row], trial: Part, steps: int) -> list[Row]:
     return random.Random(trial["seed"]).sample(rows, min(wanted, len(rows)))
 
 
-class Stopwatch(TrainerCallback):
-    """Takes the time and the tokens of every step of a trainer."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.batches: list[list[tuple[int, torch.Tensor | int]]] = []
-        self._step: list[tuple[int, torch.Tensor | int]] = []
-
-    def watch(self, trainer: "Trainer") -> None:
-        """Watches a trainer from its next step on."""
-        trainer.add_callback(self)
-        inner = trainer.training_step
-
-        def counted(model: "PreTrainedModel", inputs: Part, *args: Any, **more: Any) -> Any:
-            ids, attention = inputs["input_ids"], inputs.get("attention_mask")
-            # Summed up on the device and read later, because reading waits for the GPU.
-            real = ids.numel() if attention is None else attention.sum()
-            self._step.append((ids.numel(), real))
-            return inner(model, inputs, *args, **more)
-
-        trainer.training_step = counted
-
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Starts the clock."""
-        self.ends.append(_now())
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Takes the time, once the device is done with the step."""
-        self.ends.append(_now())
-        self.batches.append(self._step)
-        self._step = []
-
-    def steps(self) -> list[tuple[float, int, int]]:
-        """Returns each step's seconds, real tokens and padded tokens."""
-        seconds = [end - start for start, end in zip(self.ends, self.ends[1:], strict=False)]
-        return [
-            (took, sum(int(real) for _, real in step), sum(padded for padded, _ in step))
-            for took, step in zip(seconds, self.batches, strict=True)
-        ]
-
-
-def _now() -> float:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.monotonic()
-
-
 def make_trainer(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "Trainer":
-    """Returns the trial's own trainer on the base model, with reference log-probs of the base."""
+    """Returns the trial's own trainer on the base model, with reference log-probs of the base.
+
+    It starts the trial's backend, and so comes before anything that imports transformers.
+    """
+    from scripts.lm.backends import start_backend
+
+    backend = start_backend(trial["backend"], work)
+
+    from scripts.lm.adapters import lora_config
     from scripts.lm.pairs import pair_logps
-    from scripts.lm.snapshots import load_base, load_tokenizer
+    from scripts.lm.snapshots import load_tokenizer
     from scripts.train.dpo import dpo_dataset, dpo_trainer
     from scripts.train.sft import sft_trainer
+    from scripts.train.trials import make_reproducible
 
-    backend = trial.get("backend", "transformers")
-    if backend != "transformers":
-        raise BadInput(f"backend: found {backend}; allowed here: transformers")
-    model = load_base(manifest, trial["precision"], trial["quantization"])
+    make_reproducible(trial["seed"])
+    trainer = trial["trainer"]
+    checkpointing = trainer["gradient_checkpointing"]
+    base = backend.load(manifest, trial["precision"], trial["quantization"], checkpointing)
     tokenizer = load_tokenizer(manifest)
-    if trial["method"] == "sft":
+    dataset = None
+    if trial["method"] == "dpo":
+        size = trainer["per_device_train_batch_size"]
+        dataset = dpo_dataset(rows, pair_logps(base, rows, size, tokenizer.pad_token_id))
+    adapter = lora_config(base, trial["lora"])
+    model = backend.attach(base, adapter, trial["seed"], checkpointing)
+    if dataset is None:
         return sft_trainer(trial, model, tokenizer, rows, None, work)
-    size = trial["trainer"]["per_device_train_batch_size"]
-    dataset = dpo_dataset(rows, pair_logps(model, rows, size, tokenizer.pad_token_id))
-    return dpo_trainer(trial, model, tokenizer, dataset, None, work)
+
+    from scripts.train.dpo_trainer import StepZeroGate
+
+    gate = StepZeroGate(model.dtype, trainer["loss_type"], trial["start_as"])
+    return dpo_trainer(trial, model, tokenizer, dataset, None, work, gate)
 
 
 def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
@@ -151,8 +116,6 @@ def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
     BadInput
         When so few steps are asked for that none would be timed, or there are no rows.
     """
-    from scripts.train.trials import make_reproducible, train
-
     if steps <= WARM_UP:
         raise BadInput(
             f"--steps: found {steps}; at least {WARM_UP + 1}, of which {WARM_UP} warm up"
@@ -160,12 +123,15 @@ def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
     if not rows:
         raise BadInput("the token split has no rows to train on")
     cut = probe_trial(trial, steps)
-    make_reproducible(trial["seed"])
-    watch = Stopwatch()
     with tempfile.TemporaryDirectory() as work:
         trainer = make_trainer(cut, manifest, draw(rows, trial, steps), Path(work))
+
+        from scripts.train.stopwatch import Stopwatch
+        from scripts.train.trials import train
+
+        watch = Stopwatch()
         watch.watch(trainer)
-        result = train(trainer)
+        result = train(trainer, cut)
     seconds, real, padded = zip(*watch.steps()[WARM_UP:], strict=True)
     return {
         "device": device_name(),

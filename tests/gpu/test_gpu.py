@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,13 @@ def test_a_cpu_trains_and_resumes_a_tiny_shape(case: Case, tiny: Path) -> None:
     assert row["resume_ok"]
     assert row["tokens_per_second"] > 0
     assert row["peak_memory_gb"] > 0
+
+
+@pytest.mark.skipif(not find_spec("unsloth"), reason="unsloth is not installed")
+def test_unsloth_trains_and_resumes_in_a_process_of_its_own(tiny: Path) -> None:
+    row = gpu_check.row_of(Case("tiny", "dpo-1", "unsloth", "bfloat16", "none"), tiny)
+    assert row["failed"] is None
+    assert row["resume_ok"]
 
 
 def test_an_optimizer_that_is_lost_shows(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

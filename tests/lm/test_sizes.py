@@ -23,6 +23,7 @@ from transformers import (
 from scripts.common.cli import BadInput
 from scripts.common.config import load
 from scripts.common.plan import make_plan
+from scripts.lm.adapters import lora_config
 from scripts.lm.pairs import pair_logps
 from scripts.lm.sizes import (
     Batch,
@@ -39,6 +40,7 @@ from scripts.lm.sizes import (
 from scripts.lm.snapshots import load_base, load_tokenizer
 from scripts.models.manifest import write_manifest
 from scripts.train.dpo import dpo_dataset, dpo_trainer
+from scripts.train.dpo_trainer import StepZeroGate
 from scripts.train.sft import sft_trainer
 from tests.conftest import ROOT
 from tests.train.conftest import resolved
@@ -303,13 +305,15 @@ def test_a_step_allocates_what_is_counted(
          "chosen_ids": [7] * length, "rejected_ids": [8] * 50}
         for i, length in enumerate((40, 56, 56, 56))
     ]  # fmt: skip
-    model = load_base(snapshot(config), precision, quantization)
+    base = load_base(snapshot(config), precision, quantization)
+    model = get_peft_model(base, lora_config(base, trial["lora"]))
     tokenizer = load_tokenizer(tmp_path / "manifest.json")
     if method == "sft":
         trainer = sft_trainer(trial, model, tokenizer, rows, None, tmp_path)
     else:
         dataset = dpo_dataset(rows, pair_logps(model, rows, 4, tokenizer.pad_token_id))
-        trainer = dpo_trainer(trial, model, tokenizer, dataset, None, tmp_path)
+        gate = StepZeroGate(model.dtype, "sigmoid", "merged")
+        trainer = dpo_trainer(trial, model, tokenizer, dataset, None, tmp_path, gate)
     allocated = Allocated(trainer.model)
     inner = trainer.training_step
 

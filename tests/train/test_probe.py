@@ -58,14 +58,15 @@ def test_a_preference_probe_needs_no_start_and_no_reference(
 def test_tokens_are_those_that_the_trainer_counts(
     tiny_model: Path, demonstrations: Rows, tmp_path: Path
 ) -> None:
+    from scripts.train.stopwatch import Stopwatch
     from scripts.train.trials import train
 
     trial = probe.probe_trial(resolved("sft"), 2)
     rows = demonstrations[:4]
     trainer = probe.make_trainer(trial, tiny_model, rows, tmp_path)
-    watch = probe.Stopwatch()
+    watch = Stopwatch()
     watch.watch(trainer)
-    counted = train(trainer)["tokens"]
+    counted = train(trainer, trial)["tokens"]
     lengths = [len(row["prompt_ids"]) + len(row["completion_ids"]) for row in rows]
     seconds, real, padded = zip(*watch.steps(), strict=True)
     # Two steps of two batches of two over four rows: two epochs, each of one window.

@@ -1,0 +1,59 @@
+"""The time and the tokens of a trainer's steps."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, Trainer
+
+
+class Stopwatch(TrainerCallback):
+    """Takes the time and the tokens of every step of a trainer."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.batches: list[list[tuple[int, torch.Tensor | int]]] = []
+        self._step: list[tuple[int, torch.Tensor | int]] = []
+
+    def watch(self, trainer: "Trainer") -> None:
+        """Watches a trainer from its next step on."""
+        trainer.add_callback(self)
+        inner = trainer.training_step
+
+        def counted(
+            model: "PreTrainedModel", inputs: dict[str, Any], *args: Any, **more: Any
+        ) -> Any:
+            ids, attention = inputs["input_ids"], inputs.get("attention_mask")
+            # Summed up on the device and read later, because reading waits for the GPU.
+            real = ids.numel() if attention is None else attention.sum()
+            self._step.append((ids.numel(), real))
+            return inner(model, inputs, *args, **more)
+
+        trainer.training_step = counted
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Starts the clock."""
+        self.ends.append(_now())
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """Takes the time, once the device is done with the step."""
+        self.ends.append(_now())
+        self.batches.append(self._step)
+        self._step = []
+
+    def steps(self) -> list[tuple[float, int, int]]:
+        """Returns each step's seconds, real tokens and padded tokens."""
+        seconds = [end - start for start, end in zip(self.ends, self.ends[1:], strict=False)]
+        return [
+            (took, sum(int(real) for _, real in step), sum(padded for padded, _ in step))
+            for took, step in zip(seconds, self.batches, strict=True)
+        ]
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic()
