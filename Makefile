@@ -34,7 +34,7 @@ rehearse: setup
 	@python -m scripts.report.show results/rehearsal
 
 plan: setup
-	snakemake plan
+	snakemake plan --forcerun plan
 	@python -m scripts.report.show_plan results/plan.json
 
 doctor: setup

@@ -34,6 +34,8 @@ include: "rules/common.smk"
 
 
 PLAN = plan_of(workflow.configfiles, dict(workflow.config_settings.config))
+TRAINED = trained(PLAN)
+PROBES = probed(PLAN)
 
 
 include: "rules/data.smk"

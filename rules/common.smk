@@ -14,7 +14,8 @@ from snakemake.exceptions import WorkflowError
 from scripts.common.config import load
 from scripts.common.config_files import ConfigError
 from scripts.common.digests import code_digest, env_digest
-from scripts.common.files import shortest
+from scripts.common.files import shortest, write_json
+from scripts.common.pace import pace_of
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
 
@@ -40,6 +41,22 @@ def only(names):
 def without(part, *keys):
     """Returns a part of the plan less some keys."""
     return {key: value for key, value in part.items() if key not in keys}
+
+
+def trained(plan):
+    """Returns the models and the tokens that trials use, each once."""
+    return {
+        key: sorted({trial["training"][key] for trial in plan.trials.values()})
+        for key in ("model", "tokens")
+    }
+
+
+def probed(plan):
+    """Returns by name the first trial of each pace, as it is trained."""
+    first = {}
+    for trial in plan.trials.values():
+        first.setdefault(as_json(pace_of(trial["training"])), trial["training"])
+    return {trial["name"]: trial for trial in first.values()}
 
 
 # ---------------------------------------------------------------------------------- files by name
@@ -228,6 +245,16 @@ def identity(folder):
     """Returns what tells a trial or base from the others."""
     subject = PLAN.subject(folder)
     return {key: subject[key] for key in ("name", "experiment", "method", "seed")}
+
+
+def named_folders(names, files):
+    """Returns `name=folder` for each file."""
+    return [f"{name}={Path(file).parent}" for name, file in zip(names, files)]
+
+
+def named_files(names, files):
+    """Returns `name=file` for each file."""
+    return [f"{name}={file}" for name, file in zip(names, files)]
 
 
 def options(input, *names):

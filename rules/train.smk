@@ -1,7 +1,86 @@
 """Training: reference log-probs, SFT and DPO adapters.
 
-Takes token splits and models; makes results/references/ and results/trials/.
+Takes token splits and models; makes results/references/ and results/trials/; and, before a GPU is
+spent, results/plan.json on what they will take.
 """
+
+
+rule list_trials:
+    """Every trial as it is resolved, for `plan`."""
+    output:
+        "<results>/trials.json",
+    log:
+        "<logs>/list_trials.log",
+    benchmark:
+        "<benchmarks>/list_trials.tsv"
+    localrule: True
+    params:
+        trials=list(PLAN.trials.values()),
+    run:
+        # Of a thousand trials, too long for a command line.
+        write_json(output[0], params.trials)
+
+
+rule plan:
+    """Steps, tokens, memory, downloads and hours of every trial, before a GPU is spent."""
+    input:
+        trials="<results>/trials.json",
+        models=expand("<results>/models/{model}/tokenizer/manifest.json", model=TRAINED["model"]),
+        tokens=expand("<results>/tokens/{tokens}/report.json", tokens=TRAINED["tokens"]),
+    output:
+        "<results>/plan.json",
+    log:
+        "<logs>/plan.log",
+    benchmark:
+        "<benchmarks>/plan.tsv"
+    conda:
+        "../envs/train.yaml"
+    resources:
+        gpu=1,
+    params:
+        models=lambda wildcards, input: named_files(TRAINED["model"], input.models),
+        tokens=lambda wildcards, input: named_folders(TRAINED["tokens"], input.tokens),
+        probes=lambda wildcards, output: f"{Path(output[0]).parent}/probes",
+        code=code_digest("scripts/train/estimate.py"),
+        env=env_digest("train"),
+    shell:
+        "shopt -s nullglob; python -m scripts.train.estimate --trials {input.trials:q}"
+        " --models {params.models:q} --tokens {params.tokens:q} --probes {params.probes:q}/*.json"
+        " --out {output:q} 2> {log:q}"
+
+
+rule probe:
+    """The first steps of a trial on this machine, timed."""
+    input:
+        model=lambda wildcards: manifest(PROBES[wildcards.trial]["model"]),
+        tokens=lambda wildcards: token_split(
+            PROBES[wildcards.trial]["tokens"], PROBES[wildcards.trial]["train"]
+        ),
+    output:
+        "<results>/probes/{trial}.json",
+    log:
+        "<logs>/probes/{trial}.log",
+    benchmark:
+        "<benchmarks>/probes/{trial}.tsv"
+    wildcard_constraints:
+        trial=only(PROBES),
+    conda:
+        "../envs/train.yaml"
+    resources:
+        gpu=1,
+    params:
+        trial=lambda wildcards: as_json(PROBES[wildcards.trial]),
+        code=code_digest("scripts/train/probe.py"),
+        env=env_digest("train"),
+    shell:
+        "python -m scripts.train.probe --trial {params.trial:q} --model {input.model:q}"
+        " --tokens {input.tokens:q} --out {output:q} 2> {log:q}"
+
+
+rule probes:
+    """One trial of each pace on this machine, timed."""
+    input:
+        expand("<results>/probes/{trial}.json", trial=PROBES),
 
 
 rule reference:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, write_json
+from scripts.common.pace import pace_of
 from scripts.lm.sizes import (
     FLOAT32,
     Batch,
@@ -33,7 +34,6 @@ from scripts.lm.sizes import (
     optimizer_steps,
     weight_bytes,
 )
-from scripts.train.probe import pace_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -243,7 +243,7 @@ class Estimator:
         adapter = weights.trainable * FLOAT32
         return {
             **{key: trial[key] for key in ("name", "seed", "method", "model", "tokens")},
-            "backend": trial.get("backend", "transformers"),
+            "backend": trial["backend"],
             "precision": trial["precision"],
             "quantization": trial["quantization"],
             "rows": len(rows),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
+from scripts.common.pace import pace_of
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -27,29 +28,9 @@ WARM_UP = 2
 """Steps that are not timed: kernels are chosen and memory is claimed in them."""
 
 
-def pace_of(trial: Part) -> Part:
-    """Returns what of a trial determines its speed; trials that agree in it run alike."""
-    trainer, lora = trial["trainer"], trial["lora"]
-    targets = lora["target_modules"]
-    return {
-        **{key: trial[key] for key in ("method", "model", "tokens", "precision", "quantization")},
-        "backend": trial.get("backend", "transformers"),
-        "batch": trainer["per_device_train_batch_size"],
-        "accumulation": trainer["gradient_accumulation_steps"],
-        "gradient_checkpointing": trainer["gradient_checkpointing"],
-        "optim": trainer["optim"],
-        "lora": {
-            "r": lora["r"],
-            "target_modules": targets if isinstance(targets, str) else sorted(targets),
-            "dropout": lora["lora_dropout"] > 0 and not trainer.get("disable_dropout", False),
-        },
-    }
-
-
 def probe_trial(trial: Part, steps: int) -> Part:
     """Returns the trial cut down to its first steps, without anything but training."""
-    backend = trial.get("backend", "transformers")
-    cut = copy.deepcopy(trial) | {"valid": None, "backend": backend}
+    cut = copy.deepcopy(trial) | {"valid": None}
     cut["trainer"] |= {
         "max_steps": steps,
         "eval_strategy": "no",

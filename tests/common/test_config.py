@@ -75,7 +75,8 @@ def test_the_small_configuration_is_right(folder: Path) -> None:
 
 E1 = "experiments.e"
 MISTAKES = [
-    ((f"{E1}.sft.trials.0.rank", 4), f"{E1}.sft.trials[0].rank: unknown key; allowed: name, backend"),
+    ((f"{E1}.sft.trials.0.rank", 4),
+     f"{E1}.sft.trials[0].rank: unknown key; allowed: name, backend"),
     (("colour", 1), "colour: unknown key; allowed: pathvars, mark, claims, models, datasets"),
     ((f"{E1}.sft.trials.0.lora", {"r": 0}), f"{E1}.sft.trials[0].lora.r: found 0: "),
     ((f"{E1}.sft.trials", []), f"{E1}.sft.trials: is empty; at least one is needed"),

@@ -53,7 +53,8 @@ def test_a_base_is_its_own_reference(
     settings = {"short": greedy, "long": greedy | {"max_new_tokens": 6}}
     found = run(tiny_model, tmp_path / "out", "--completions", files["completions"],
                 "--pairs", files["pairs"], "--reference", files["reference"],
-                "--prompts", files["pairs"], files["pairs"], "--generate", json.dumps(settings))  # fmt: skip
+                "--prompts", files["pairs"], files["pairs"],
+                "--generate", json.dumps(settings))  # fmt: skip
     assert found["pairs"][0]["chosen_logp"] == found["pairs"][0]["reference_chosen_logp"] == -1
     assert found["pairs"][0]["margin"] == 0
     assert found["completions"][0]["tokens"] == 2

@@ -8,9 +8,9 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_json, write_rows
+from scripts.common.pace import pace_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.train import estimate, sft
-from scripts.train.probe import pace_of
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]

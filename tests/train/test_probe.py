@@ -8,6 +8,7 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_rows
+from scripts.common.pace import pace_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.train import probe
 from tests.train.conftest import resolved
@@ -41,7 +42,7 @@ def test_a_supervised_probe(tiny_model: Path, tokens: Path) -> None:
     assert (found["steps"], found["timed_steps"]) == (4, 2)
     assert 0 < found["step_seconds"] < 10
     assert 0 < found["real_tokens_per_second"] <= found["padded_tokens_per_second"]
-    assert found["for"] == probe.pace_of(trial)
+    assert found["for"] == pace_of(trial)
     assert found["device"]
     assert found["peak_memory_mb"] > 0
     assert "torch" in found["versions"]
@@ -87,10 +88,10 @@ def test_rows_are_drawn_from_the_whole_split(demonstrations: Rows) -> None:
 def test_trials_that_run_alike_have_one_pace() -> None:
     one = resolved("dpo")
     other = resolved("dpo", learning_rate=1.0, beta=0.9) | {"seed": 7, "name": "other"}
-    assert probe.pace_of(one) == probe.pace_of(other)
-    assert probe.pace_of(one) != probe.pace_of(resolved("dpo", gradient_checkpointing=True))
-    assert probe.pace_of(one) != probe.pace_of(one | {"backend": "unsloth"})
-    assert probe.pace_of(one) == probe.pace_of(one | {"backend": "transformers"})
+    assert pace_of(one) == pace_of(other)
+    assert pace_of(one) != pace_of(resolved("dpo", gradient_checkpointing=True))
+    assert pace_of(one) != pace_of(one | {"backend": "unsloth"})
+    assert pace_of(one) == pace_of(one | {"backend": "transformers"})
 
 
 def test_too_few_steps_are_refused(tiny_model: Path, tokens: Path) -> None:
