@@ -1,4 +1,4 @@
-"""The figure of the preference accuracies: a row for each DPO trial, with both intervals.
+"""The figure of the preference accuracies: a row for each DPO trial and lookup, both intervals.
 
     python -m scripts.report.accuracy --root results/demo --plan '[{"experiment": …}, …]' \\
         --pdf accuracy.pdf --png accuracy.png
@@ -7,8 +7,9 @@
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
+from scripts.report.columns import known_pairs
 from scripts.report.figure_command import write_figure
-from scripts.report.read import Subject, by_experiment
+from scripts.report.read import LOOKUP, Subject, by_experiment
 from scripts.report.render import count, decimals, shown
 from scripts.report.style import (
     FAINT,
@@ -18,7 +19,7 @@ from scripts.report.style import (
     canvas,
     draw_rows,
     empty,
-    mark,
+    guide,
     names_of,
     row_legend,
 )
@@ -33,7 +34,7 @@ CHANCE = 0.5
 
 def draw(subjects: list[Subject]) -> "Canvas":
     """Returns the figure."""
-    trials = [subject for subject in subjects if subject.method == "dpo"]
+    trials = [subject for subject in subjects if subject.method in ("dpo", "lookup")]
     if not trials:
         return empty("No preference trial is planned.")
     panels = by_experiment(trials).values()
@@ -41,14 +42,25 @@ def draw(subjects: list[Subject]) -> "Canvas":
     figure = canvas(0.9 + sum(ROW * size + 0.3 for size in sizes))
     grid = figure.subplots(len(panels), squeeze=False, sharex=True, height_ratios=sizes)
     for axes, members in zip(grid.flat, panels, strict=True):
-        chance = mark(axes, CHANCE, "chance")
-        draw_rows(axes, members, KEY)
+        chance = guide(axes, CHANCE, "chance")
+        draw_rows(axes, members, [member.figure(KEY) for member in members])
         axes.set_yticklabels(names_of(members))
         axes.set_title(members[0].title)
         _write_numbers(axes, members)
     grid.flat[-1].set_xlabel(axis_label(KEY, [trial.figure(KEY) for trial in trials]))
     row_legend(figure, trials, chance)
+    _write_note(figure, trials)
     return figure
+
+
+def _write_note(figure: "Canvas", trials: list[Subject]) -> None:
+    """Writes below what the lookup is and what it knows."""
+    lookups = [trial for trial in trials if trial.method == "lookup"]
+    lines = [f"{lookup.title}: {known_pairs(lookup)}" for lookup in lookups]
+    if lines:
+        first = f"Lookup is {LOOKUP}: of a test pair the completion that won more pairs of train."
+        text = "\n".join([first, *(f"{line}." for line in lines)])
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color=INK)
 
 
 def _write_numbers(axes: "Axes", trials: list[Subject]) -> None:

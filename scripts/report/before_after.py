@@ -1,21 +1,25 @@
 """The figure of before and after: a row for each model of an experiment, a panel for each figure.
 
+A figure of answers has a panel for each set of prompts.
+
     python -m scripts.report.before_after --root results/demo --plan '[{"experiment": …}, …]' \\
         --pdf before_after.pdf --png before_after.png
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
+from scripts.report.columns import Line, sets_with
 from scripts.report.figure_command import write_figure
-from scripts.report.read import Subject, by_experiment
+from scripts.report.read import Figure, Subject, by_experiment
 from scripts.report.style import (
     ROW,
     axis_label,
     canvas,
     draw_rows,
     empty,
-    mark,
+    guide,
     names_of,
     row_legend,
 )
@@ -25,54 +29,88 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.lines import Line2D
 
-FIGURES = ("held_out_loss", "exact_match", "bleu", "stop_rate")
+OWN, KNOWN, ANSWERED = "held_out_loss", ("exact_match", "bleu"), "stop_rate"
+"""The figures of a model, of a set of prompts with known answers, and of any set."""
+ACROSS = 7
+"""So many panels stand beside each other."""
+DECORATION = 0.95
+"""Inches that the title and the labels of a row of panels take."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A figure of each model; of a set of prompts where the figure belongs to one."""
+
+    key: str
+    lines: list[Line]
+    label: str
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [line.figure(self.key) for line in self.lines]
+
+    @property
+    def subjects(self) -> list[Subject]:
+        return [line.subject for line in self.lines]
 
 
 def draw(subjects: list[Subject]) -> "Canvas":
     """Returns the figure."""
-    panels = [
-        members
-        for members in by_experiment(subjects).values()
-        if any(_has(subject, key) for subject in members for key in FIGURES)
-    ]
-    if not panels:
+    models = [subject for subject in subjects if subject.method != "lookup"]
+    drawn = [_panels(members) for members in by_experiment(models).values()]
+    blocks = [it[start : start + ACROSS] for it in drawn for start in range(0, len(it), ACROSS)]
+    if not blocks:
         return empty("No model has a held-out loss or generations.")
-    drawn = [subject for members in panels for subject in members]
-    keys = [key for key in FIGURES if any(_has(subject, key) for subject in drawn)]
-    sizes = [len(members) + 0.6 for members in panels]
-    figure = canvas(0.6 + sum(ROW * size + 0.85 for size in sizes))
-    grid = figure.subplots(len(panels), len(keys), squeeze=False, height_ratios=sizes)
-    lines = []
-    for row, members in zip(grid, panels, strict=True):
-        for axes, key in zip(row, keys, strict=True):
-            lines += _mark_base(axes, members, key)
-            _draw_panel(axes, members, key)
-        row[0].set_yticklabels(names_of(members))
-        row[0].set_title(members[0].title)
-    row_legend(figure, drawn, *lines[:1])
+    heights = [ROW * (len(block[0].lines) + 0.6) + DECORATION for block in blocks]
+    figure = canvas(0.5 + sum(heights))
+    grid = figure.add_gridspec(len(blocks), 1, height_ratios=heights)
+    guides = []
+    for place, block in zip(grid, blocks, strict=True):
+        row = place.subgridspec(1, len(block)).subplots(squeeze=False)[0]
+        for axes, panel in zip(row, block, strict=True):
+            guides += _mark_base(axes, panel)
+            _draw_panel(axes, panel, narrow=len(block) > len(KNOWN) + 2)
+        row[0].set_yticklabels(names_of(block[0].subjects))
+        row[0].set_title(block[0].subjects[0].title)
+    row_legend(figure, [it for block in blocks for it in block[0].subjects], *guides[:1])
     return figure
 
 
-def _has(subject: Subject, key: str) -> bool:
-    return subject.figure(key).value is not None
+def _panels(members: list[Subject]) -> list[Panel]:
+    """Returns the panels of an experiment: held-out loss, then set by set.
+
+    How often a model stops is drawn where there is one set, or no answer is known: for more there
+    is no room, and the table summary has it.
+    """
+    known = sets_with(members, KNOWN)
+    sets = known or sets_with(members, [ANSWERED])
+    keys = [*(KNOWN if known else ()), *([ANSWERED] if len(sets) == 1 or not known else [])]
+    wanted = [(OWN, None), *((key, name) for name in sets for key in keys)]
+    panels = []
+    for key, name in wanted:
+        lines = [Line(member, name) for member in members]
+        figures = [line.figure(key) for line in lines]
+        if any(found.value is not None for found in figures):
+            label = axis_label(key, figures, name if len(sets) > 1 else None)
+            panels.append(Panel(key, lines, label))
+    return panels
 
 
-def _mark_base(axes: "Axes", members: list[Subject], key: str) -> list["Line2D"]:
+def _mark_base(axes: "Axes", panel: Panel) -> list["Line2D"]:
     return [
-        mark(axes, member.figure(key).value, "base's value")
-        for member in members
-        if member.method == "base" and _has(member, key)
+        guide(axes, found.value, "base's value")
+        for subject, found in zip(panel.subjects, panel.figures, strict=True)
+        if subject.method == "base" and found.value is not None
     ]
 
 
-def _draw_panel(axes: "Axes", members: list[Subject], key: str) -> None:
-    draw_rows(axes, members, key)
+def _draw_panel(axes: "Axes", panel: Panel, narrow: bool) -> None:
+    draw_rows(axes, panel.subjects, panel.figures)
     axes.set_yticklabels([])
-    axes.set_xlabel(axis_label(key, [subject.figure(key) for subject in members]))
-    if any(_has(subject, key) for subject in members):
-        axes.locator_params(axis="x", nbins=4)
-    else:
-        axes.set_xticks([])
+    axes.set_xlabel(panel.label)
+    axes.locator_params(axis="x", nbins=2 if narrow else 4)
+    if narrow:
+        axes.tick_params(axis="x", labelsize=6)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,16 +1,20 @@
 """The columns and notes that several tables share."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scripts.report.read import (
     BY_GROUP,
     INTERVALS,
     LABELS,
+    LOOKUP,
     METHODS,
+    SET_FIGURES,
     WILSON,
     Figure,
     Subject,
+    by_experiment,
 )
 from scripts.report.render import (
     Column,
@@ -22,6 +26,66 @@ from scripts.report.render import (
     short,
     shown,
     shown_interval,
+)
+
+# ------------------------------------------------------------------------------- sets of prompts
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table: a model, and one of the sets of prompts that it answered, if any."""
+
+    subject: Subject
+    set: str | None
+
+    def figure(self, key: str) -> Figure:
+        """Returns a figure of the set, or of the model where it belongs to no set."""
+        if key not in SET_FIGURES:
+            return self.subject.figure(key)
+        return Figure() if self.set is None else self.subject.figure(key, self.set)
+
+
+def sets_with(subjects: Iterable[Subject], keys: Iterable[str]) -> list[str]:
+    """Returns the sets of prompts for which one of the subjects has one of the figures."""
+    subjects, keys = list(subjects), [key for key in keys if key in SET_FIGURES]
+    names = dict.fromkeys(name for subject in subjects for name in subject.sets)
+    return [
+        name
+        for name in names
+        if any(it.figure(key, name).value is not None for it in subjects for key in keys)
+    ]
+
+
+def lines_of(subjects: Iterable[Subject], keys: Iterable[str]) -> list[Line]:
+    """Returns each subject's lines: one for each set with one of the figures, or one alone."""
+    return [
+        Line(subject, name)
+        for members in by_experiment(subjects).values()
+        for subject in members
+        for name in _own(subject, sets_with(members, keys)) or [None]
+    ]
+
+
+def _own(subject: Subject, names: list[str]) -> list[str]:
+    return [name for name in names if name in subject.sets]
+
+
+def of_line(*columns: Column) -> tuple[Column, ...]:
+    """Returns columns of subjects for lines, each said once for people."""
+    return tuple(replace(column.over(lambda line: line.subject), once=True) for column in columns)
+
+
+def once(column: Column) -> Column:
+    """Returns a column of lines that people read once a subject."""
+    return replace(column, once=True)
+
+
+SET = Column(
+    "Prompts",
+    text=lambda line: shown(line.set, str),
+    names=("set",),
+    values=lambda line: (line.set,),
+    align="l",
 )
 
 # ------------------------------------------------------------------------------ kinds of columns
@@ -62,17 +126,17 @@ def figure(key: str, show: Show, header: str = "") -> Column:
     """Returns a column of a figure's values; the CSV has n, groups and all intervals too."""
     return Column(
         header or _broken(LABELS[key]),
-        text=lambda subject: shown(subject.figure(key).value, show),
+        text=lambda row: shown(row.figure(key).value, show),
         names=figure_names(key),
-        values=lambda subject: figure_values(subject.figure(key)),
+        values=lambda row: figure_values(row.figure(key)),
     )
 
 
 def figure_with_interval(key: str, show: Show, method: str) -> Column:
     """Returns a column of a figure's values, each with one of its intervals."""
 
-    def text(subject: Subject) -> str:
-        found = subject.figure(key)
+    def text(row: Subject | Line) -> str:
+        found = row.figure(key)
         if found.value is None or found.interval(method) == (None, None):
             return shown(found.value, show)
         return f"{show(found.value)} {shown_interval(found.interval(method), show)}"
@@ -81,7 +145,7 @@ def figure_with_interval(key: str, show: Show, method: str) -> Column:
         f"{LABELS[key]}\n[{INTERVALS[method]}]",
         text=text,
         names=figure_names(key),
-        values=lambda subject: figure_values(subject.figure(key)),
+        values=lambda row: figure_values(row.figure(key)),
     )
 
 
@@ -89,18 +153,18 @@ def interval(key: str, show: Show, method: str) -> Column:
     """Returns a column of one more interval, for people: in the CSV it stands with its figure."""
     return Column(
         f"[{INTERVALS[method]}]",
-        text=lambda subject: shown_interval(subject.figure(key).interval(method), show),
+        text=lambda row: shown_interval(row.figure(key).interval(method), show),
     )
 
 
 def sample(header: str, key: str) -> Column:
     """Returns a column of a figure's n, for people: in the CSV it stands with its figure."""
-    return Column(header, text=lambda subject: shown(subject.figure(key).n, count))
+    return Column(header, text=lambda row: shown(row.figure(key).n, count))
 
 
 def groups(header: str, key: str) -> Column:
     """Returns a column of a figure's groups, for people: in the CSV they stand with it."""
-    return Column(header, text=lambda subject: shown(subject.figure(key).groups, count))
+    return Column(header, text=lambda row: shown(row.figure(key).groups, count))
 
 
 def figure_names(key: str) -> tuple[str, ...]:
@@ -151,7 +215,13 @@ EXPERIMENT = Column(
     values=lambda subject: (subject.experiment, subject.title),
     align="l",
 )
-TRIAL = words("Trial", "trial", lambda subject: subject.name)
+TRIAL = Column(
+    "Trial",
+    text=lambda subject: subject.label,
+    names=("trial",),
+    values=lambda subject: (subject.name,),
+    align="l",
+)
 METHOD = Column(
     "Method",
     text=lambda subject: METHODS[subject.method],
@@ -202,16 +272,77 @@ def figure_notes(subjects: Iterable[Subject], keys: Iterable[str]) -> list[str]:
     """Returns for each figure that has a value how it is defined and on how many items."""
     notes = []
     for key in keys:
-        found = [
-            (subject.experiment, subject.figure(key))
-            for subject in subjects
-            if subject.figure(key).value is not None
-        ]
+        found = [(place, it) for place, it in _found(subjects, key) if it.value is not None]
         definitions = _where([(place, it.definition.rstrip(".")) for place, it in found])
         sizes = _where([(place, _size(it)) for place, it in found])
         if found:
             notes.append(f"{LABELS[key]}: {'; '.join(filter(None, (definitions, sizes)))}.")
     return notes
+
+
+def _found(subjects: Iterable[Subject], key: str) -> list[tuple[str, Figure]]:
+    """Returns a figure of each model, in each set of prompts where it belongs to one."""
+    if key not in SET_FIGURES:
+        return [(it.experiment, it.figure(key)) for it in subjects if it.method != "lookup"]
+    return [
+        (f"{it.experiment}/{name}", it.figure(key, name)) for it in subjects for name in it.sets
+    ]
+
+
+def set_notes(subjects: Iterable[Subject], keys: Iterable[str]) -> list[str]:
+    """Returns for each set of prompts how it was answered, and how many items were left out."""
+    found = [
+        (name, next(it for it in members if name in it.sets))
+        for members in by_experiment(subjects).values()
+        for name in sets_with(members, keys)
+    ]
+    return answering_notes(found)
+
+
+def answering_notes(found: list[tuple[str, Subject]]) -> list[str]:
+    """Returns how each set of prompts was answered, by a model that did."""
+    texts: dict[str, list[tuple[str, str]]] = {}
+    for name, subject in found:
+        texts.setdefault(name, []).append((subject.experiment, _answering(subject, name)))
+    return [f"Prompts {name}: {_where(where)}." for name, where in texts.items()]
+
+
+def _answering(subject: Subject, name: str) -> str:
+    settings, left_out = subject.answering(name), subject.left_out(name)
+    first = f", the first {count(settings['limit'])}" if settings["limit"] else ""
+    mark = settings["answer_after"]
+    parts = [
+        f"{settings['split']} split of {settings['dataset']}{first}",
+        _decoding(settings),
+        f"at most {count(settings['max_new_tokens'])} new tokens",
+        f"the answer after the last {mark.strip()!r}" if mark else "",
+        f"{count(left_out)} items not scored that stand in the SFT rows" if left_out else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _decoding(settings: dict[str, Any]) -> str:
+    if settings["own_settings"]:
+        return "the model's own generation settings"
+    sampled = [f"{key} {short(settings[key])}" for key in ("temperature", "top_p") if settings[key]]
+    return ", ".join(["sampled", *sampled]) if settings["do_sample"] else "greedy"
+
+
+def lookup_notes(subjects: Iterable[Subject]) -> list[str]:
+    """Returns what the lookup is, and how many test pairs it knows, if there is one."""
+    lookups = [it for it in subjects if it.method == "lookup"]
+    if not lookups:
+        return []
+    found = [(it.experiment, it.figure("preference_accuracy").definition) for it in lookups]
+    known = [(it.experiment, known_pairs(it)) for it in lookups]
+    return [f"{LOOKUP[0].upper()}{LOOKUP[1:]}: {_where(found).rstrip('.')}; {_where(known)}."]
+
+
+def known_pairs(lookup: Subject) -> str:
+    """Returns how many test pairs consist of completions that train has judged."""
+    found = lookup.figure("known_pairs")
+    known = shown(found.value, lambda share: count(round(share * found.n)))
+    return f"both completions of {known} of {shown(found.n, count)} test pairs are judged in train"
 
 
 def _where(texts: list[tuple[str, str]]) -> str:

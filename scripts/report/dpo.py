@@ -21,6 +21,7 @@ from scripts.report.columns import (
     figure_with_interval,
     groups,
     interval,
+    lookup_notes,
     number,
     sample,
     seed_note,
@@ -29,6 +30,8 @@ from scripts.report.columns import (
 from scripts.report.command import write_table
 from scripts.report.read import BY_GROUP, WILSON, Subject
 from scripts.report.render import FELL, Column, Table, change, decimals, short, shown
+
+OVERWRITTEN = "overwritten"
 
 
 def _change(subject: Subject, side: str) -> float | None:
@@ -48,18 +51,29 @@ def _chosen_change(subject: Subject) -> str:
     return f"{text} {FELL}" if _chosen_fell(subject) else text
 
 
-def _start(subject: Subject) -> str:
+def _start(subject: Subject) -> str | None:
     """Returns the folder of the SFT trial that is start and reference, or `base`."""
-    return subject.setting("start") or "base"
+    return None if subject.method == "lookup" else subject.setting("start") or "base"
 
 
 def _start_name(subject: Subject) -> str:
-    return _start(subject).removeprefix("trials/").split("/")[0]
+    if _start(subject) in (None, "base"):
+        return shown(_start(subject), str)
+    name = _start(subject).removeprefix("trials/").split("/")[0]
+    return f"{name}, {OVERWRITTEN}" if _overwritten(subject) else name
+
+
+def _overwritten(subject: Subject) -> bool:
+    return subject.setting("start_as") == OVERWRITTEN
+
+
+def _step_zero(subject: Subject, key: str) -> float | None:
+    return subject.outcome("step_zero", key)
 
 
 def _objective(subject: Subject) -> str:
     smoothing = subject.setting("trainer", "label_smoothing")
-    name = subject.setting("trainer", "loss_type")
+    name = shown(subject.setting("trainer", "loss_type"), str)
     return f"{name}, smoothed {short(smoothing)}" if smoothing else name
 
 
@@ -67,7 +81,13 @@ COLUMNS = (
     EXPERIMENT,
     TRIAL,
     SEED,
-    Column("Start", _start_name, ("start",), lambda subject: (_start(subject),), align="l"),
+    Column(
+        "Start",
+        text=_start_name,
+        names=("start", "start_as"),
+        values=lambda subject: (_start(subject), subject.setting("start_as")),
+        align="l",
+    ),
     RANK,
     ALPHA,
     MODULES,
@@ -84,6 +104,12 @@ COLUMNS = (
         align="l",
     ),
     STEPS,
+    Column(
+        "Loss at\nstep 0",
+        text=lambda subject: shown(_step_zero(subject, "loss"), decimals(4)),
+        names=("step_zero_loss", "step_zero_margin"),
+        values=lambda subject: (_step_zero(subject, "loss"), _step_zero(subject, "margin")),
+    ),
     TRAIN_LOSS,
     figure("preference_loss", decimals(3)),
     figure_with_interval("preference_accuracy", decimals(2), WILSON),
@@ -103,10 +129,16 @@ COLUMNS = (
     groups("Groups", "preference_accuracy"),
 )  # fmt: skip
 
+OVERWRITTEN_NOTE = (
+    "Overwritten: the new adapter takes the place of the start's on the modules of both, as the "
+    "published code does; the reference is the start whole, so that policy and reference differ "
+    "at step 0."
+)
+
 
 def make(subjects: list[Subject]) -> Table:
-    """Returns the table: the DPO trials of every experiment."""
-    rows = [subject for subject in subjects if subject.method == "dpo"]
+    """Returns the table: the DPO trials of every experiment, and the lookup of their pairs."""
+    rows = [subject for subject in subjects if subject.method in ("dpo", "lookup")]
     keys = (
         "preference_loss", "preference_accuracy", "policy_accuracy", "reference_accuracy", "margin",
     )  # fmt: skip
@@ -118,8 +150,11 @@ def make(subjects: list[Subject]) -> Table:
         notes=[
             seed_note(rows),
             "Start is the reference, too.",
-            "Train loss: mean over the run.",
+            *([OVERWRITTEN_NOTE] if any(map(_overwritten, rows)) else []),
+            "Train loss: mean over the run. Loss at step 0: ln 2 = 0.6931 under the sigmoid "
+            "objective where the policy is still its reference.",
             *figure_notes(rows, keys),
+            *lookup_notes(rows),
             "Change: mean log-prob of the chosen or rejected completions minus the reference's; "
             f"{FELL} marks chosen completions that became less likely.",
             METHOD_NOTES[WILSON],

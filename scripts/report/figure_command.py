@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from scripts.report.command import parse
 from scripts.report.read import Subject, subjects_of
-from scripts.report.style import save, use_style
+from scripts.report.style import mark, save, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,5 +20,8 @@ def write_figure(
     """
     arguments = parse(description, ("pdf", "png"), argv)
     use_style()
-    save(draw(subjects_of(arguments.root, arguments.plan)), arguments.pdf, arguments.png)
+    figure = draw(subjects_of(arguments.root, arguments.plan))
+    if arguments.mark:
+        mark(figure, arguments.mark)
+    save(figure, arguments.pdf, arguments.png)
     return 0

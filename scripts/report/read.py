@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_json, read_jsonl
+from scripts.common.files import read_json, read_jsonl, read_rows
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A trial's folder below `trials/`."""
 
-METHODS = {"base": "base", "sft": "SFT", "dpo": "DPO"}
+METHODS = {"base": "base", "sft": "SFT", "dpo": "DPO", "lookup": "lookup"}
 """What people call each method, in the order in which a model goes through them."""
+TRAINED = ("sft", "dpo")
+
+LOOKUP = "win counts in train, no model"
+"""What people call the baseline that looks up which completion won more pairs of train."""
 
 WILSON, BY_GROUP = "wilson", "group bootstrap"
 INTERVALS = {WILSON: "Wilson", BY_GROUP: "by group"}
@@ -37,6 +41,9 @@ LABELS = {
     "chosen_logp": "Chosen log-prob",
 }
 """What people call a figure."""
+
+SET_FIGURES = ("bleu", "exact_match", "stop_rate", "generated_tokens")
+"""The figures of answers: each belongs to one set of prompts."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,10 @@ class Document:
 
 @dataclass(frozen=True)
 class Subject:
-    """A trial with one seed, or an experiment's base model. A file is read when it is asked for."""
+    """A trial with one seed, an experiment's base model, or the lookup of its pairs.
+
+    A file is read when it is asked for.
+    """
 
     root: Path
     folder: str
@@ -85,20 +95,52 @@ class Subject:
     method: str
     seed: int | None
 
-    def figure(self, key: str) -> Figure:
-        """Returns a figure of `metrics.json`, without a value where it does not apply."""
-        if key not in self._metrics.at("figures"):
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return LOOKUP if self.method == "lookup" else self.name
+
+    @property
+    def sets(self) -> list[str]:
+        """The sets of prompts that it answered."""
+        return [] if self.method == "lookup" else list(self._metrics.at("sets"))
+
+    def figure(self, key: str, set_name: str | None = None) -> Figure:
+        """Returns a figure of `metrics.json`, without a value where it does not apply.
+
+        Parameters
+        ----------
+        set_name
+            The set of prompts that the figure belongs to; none for pairs and held-out loss.
+        """
+        above = ("figures",) if set_name is None else ("sets", set_name, "figures")
+        if (set_name is not None and set_name not in self.sets) or (
+            key not in self._metrics.at(*above)
+        ):
             return Figure()
-        found = Document(f"{self._metrics.place}: figures.{key}", self._metrics.at("figures", key))
+        place = f"{self._metrics.place}: {'.'.join((*above, key))}"
+        found = Document(place, self._metrics.at(*above, key))
         return Figure(**{part.name: found.at(part.name) for part in fields(Figure)})
 
-    def setting(self, *keys: str) -> Any:
-        """Returns what `trial.json` says that was trained; None for a base model."""
-        return None if self.method == "base" else self._trial.at(*keys)
+    def answering(self, set_name: str) -> dict[str, Any]:
+        """Returns how a set of prompts was answered."""
+        return self._metrics.at("sets", set_name, "settings")
 
-    def outcome(self, key: str) -> Any:
-        """Returns what `train.json` says about the training; None for a base model."""
-        return None if self.method == "base" else self._train.at(key)
+    def left_out(self, set_name: str) -> int:
+        """Returns how many of a set's items are not scored, since they stand in the SFT rows."""
+        return self._metrics.at("sets", set_name, "left_out")
+
+    def answers(self, set_name: str) -> list[dict[str, Any]]:
+        """Returns the rows of `generations.parquet` that answer a set of prompts."""
+        return [row for row in self._generations.content if row["set"] == set_name]
+
+    def setting(self, *keys: str) -> Any:
+        """Returns what `trial.json` says that was trained; None for what is no trial."""
+        return self._trial.at(*keys) if self.method in TRAINED else None
+
+    def outcome(self, *keys: str) -> Any:
+        """Returns what `train.json` says about the training; None for what is no trial."""
+        return self._train.at(*keys) if self.method in TRAINED else None
 
     def history(self, key: str) -> list[tuple[int, float]]:
         """Returns the steps at which `history.jsonl` has a value for the key, and the values."""
@@ -111,6 +153,10 @@ class Subject:
     @cached_property
     def _metrics(self) -> Document:
         return self._document("metrics.json", read_json)
+
+    @cached_property
+    def _generations(self) -> Document:
+        return self._document("generations.parquet", read_rows)
 
     @cached_property
     def _trial(self) -> Document:
@@ -138,15 +184,16 @@ class Subject:
             raise BadInput(f"{path}: {error}") from None
 
 
-PLAN_KEYS = ("experiment", "title", *METHODS)
+PLAN_KEYS = ("experiment", "title", *METHODS, "shown")
 
 
 def parse_plan(text: str) -> list[dict[str, Any]]:
     """Returns the plan's experiments. Raises argparse.ArgumentTypeError for anything else.
 
     Each has its name, its title, `base` (the model's name, or null where the base is left out),
-    and `sft` and `dpo`: lists of `{trial}/seed-{seed}`. So short, a thousand trials fit into one
-    argument of a command line.
+    `sft` and `dpo` (lists of `{trial}/seed-{seed}`), `lookup` (the folder below `baselines/`, or
+    null) and `shown` (for sets of prompts the trials whose answers are shown). So short, a
+    thousand trials fit into one argument of a command line.
     """
     try:
         plan = json.loads(text)
@@ -158,26 +205,40 @@ def parse_plan(text: str) -> list[dict[str, Any]]:
         if not isinstance(part, dict) or set(part) != set(PLAN_KEYS):
             keys = ", ".join(PLAN_KEYS)
             raise argparse.ArgumentTypeError(f"experiment {number} needs exactly the keys {keys}")
-        for run in (*part["sft"], *part["dpo"]):
+        shown = [run for runs in part["shown"].values() for run in runs]
+        for run in (*part["sft"], *part["dpo"], *shown):
             if not RUN.match(run):
                 raise argparse.ArgumentTypeError(f"experiment {number}: not a trial/seed-0: {run}")
     return plan
 
 
 def subjects_of(root: Path, plan: list[dict[str, Any]]) -> list[Subject]:
-    """Returns the plan's subjects: experiment by experiment, and in each base, SFT, DPO."""
+    """Returns the plan's subjects: experiment by experiment, each with its lookup last."""
     return [subject for part in plan for subject in _subjects(root, part)]
 
 
 def _subjects(root: Path, part: dict[str, Any]) -> Iterator[Subject]:
+    yield from base_of(root, part)
+    for method in TRAINED:
+        yield from (trial_of(root, part, run, method) for run in part[method])
+    if part["lookup"] is not None:
+        folder = f"baselines/{part['lookup']}"
+        yield Subject(root, folder, "lookup", part["experiment"], part["title"], "lookup", None)
+
+
+def base_of(root: Path, part: dict[str, Any]) -> list[Subject]:
+    """Returns the base of an experiment of the plan, if it is not left out."""
+    if part["base"] is None:
+        return []
     experiment, title = part["experiment"], part["title"]
-    if part["base"] is not None:
-        folder = f"bases/{experiment}"
-        yield Subject(root, folder, part["base"], experiment, title, "base", None)
-    for method in ("sft", "dpo"):
-        for run in part[method]:
-            name, seed = RUN.match(run).groups()
-            yield Subject(root, f"trials/{run}", name, experiment, title, method, int(seed))
+    return [Subject(root, f"bases/{experiment}", part["base"], experiment, title, "base", None)]
+
+
+def trial_of(root: Path, part: dict[str, Any], run: str, method: str) -> Subject:
+    """Returns the trial that `{trial}/seed-{seed}` is, in an experiment of the plan."""
+    name, seed = RUN.match(run).groups()
+    experiment, title = part["experiment"], part["title"]
+    return Subject(root, f"trials/{run}", name, experiment, title, method, int(seed))
 
 
 def by_experiment(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:

@@ -7,7 +7,8 @@ Unicode; each form escapes it for itself.
 import csv
 import io
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,7 +30,10 @@ class Column:
     text: Callable[[Any], str]
     names: tuple[str, ...] = ()
     values: Callable[[Any], tuple[Raw, ...]] = lambda row: ()
-    align: Literal["l", "r"] = "r"
+    align: Literal["l", "r", "p"] = "r"
+    """Left, right, or a paragraph: long text that keeps its line breaks."""
+    once: bool = False
+    """Blank for people where the row above is of the same subject; the CSV has every value."""
 
     def over(self, part: Callable[[Any], Any]) -> "Column":
         """Returns the same column for rows of which `part` takes out what this one reads."""
@@ -51,18 +55,36 @@ class Table:
     notes: list[str]
     stub: int = 1
     """So many leading columns, at least one, are left blank where they repeat the row above."""
+    subject: Callable[[Any], Any] = id
+    """What a row is about, for the columns that say it once."""
+    page: int = 40
+    """So many rows fit on a page of a paper; a longer table becomes several there."""
+    mark: str | None = None
+    """What must be known before any number is read; it stands in title and rows."""
+
+    @property
+    def heading(self) -> str:
+        """The title, behind the mark."""
+        return " — ".join(filter(None, (self.mark, self.title)))
 
     def texts(self) -> list[list[str]]:
         """Returns the cells as people read them."""
         full = [[column.text(row) for column in self.columns] for row in self.rows]
-        above = [[], *full]
+        subjects = [self.subject(row) for row in self.rows]
         return [
             [
-                "" if place < self.stub and before[: place + 1] == row[: place + 1] else cell
+                "" if number and self._repeats(full, subjects, number, place) else cell
                 for place, cell in enumerate(row)
             ]
-            for before, row in zip(above, full, strict=False)
+            for number, row in enumerate(full)
         ]
+
+    def _repeats(self, full: list[list[str]], subjects: list[Any], number: int, place: int) -> bool:
+        """Tells whether a cell says again what stands above it."""
+        if self.columns[place].once:
+            return subjects[number] == subjects[number - 1]
+        above, row = full[number - 1], full[number]
+        return place < self.stub and above[: place + 1] == row[: place + 1]
 
 
 # ------------------------------------------------------------------------------------- one value
@@ -109,12 +131,17 @@ def power(value: float) -> str:
 
 
 def csv_text(table: Table) -> str:
-    """Returns the raw values, unrounded; a figure that is missing is an empty field."""
+    """Returns the raw values, unrounded; a figure that is missing is an empty field.
+
+    A mark becomes a column of its own, so that the file stays one table.
+    """
+    marking = Column("", str, ("mark",), lambda row: (table.mark,))
+    columns = (*([marking] if table.mark else []), *table.columns)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(name for column in table.columns for name in column.names)
+    writer.writerow(name for column in columns for name in column.names)
     for row in table.rows:
-        values = (value for column in table.columns for value in column.values(row))
+        values = (value for column in columns for value in column.values(row))
         writer.writerow(str(it).lower() if isinstance(it, bool) else it for it in values)
     return buffer.getvalue()
 
@@ -124,17 +151,24 @@ def csv_text(table: Table) -> str:
 
 def markdown_text(table: Table) -> str:
     """Returns the table as Markdown, its title above and its notes below."""
-    headers = [_markdown_cell(column.header) for column in table.columns]
-    body = [[_markdown_cell(cell) for cell in row] for row in table.texts()]
-    widths = [max(3, *map(len, cells)) for cells in zip(headers, *body, strict=True)]
     aligns = [column.align for column in table.columns]
+    headers = [_markdown_cell(column.header) for column in table.columns]
+    body = [
+        [MARKDOWN[align](cell) for cell, align in zip(row, aligns, strict=True)]
+        for row in table.texts()
+    ]
+    # A paragraph would make every line as wide as itself.
+    widths = [
+        3 if align == "p" else max(3, *map(len, cells))
+        for cells, align in zip(zip(headers, *body, strict=True), aligns, strict=True)
+    ]
     rules = [
         f"{'-' * (width - 1)}:" if align == "r" else "-" * width
         for align, width in zip(aligns, widths, strict=True)
     ]
     lines = [_markdown_line(cells, widths, aligns) for cells in (headers, rules, *body)]
     notes = [f"- {_markdown_cell(note)}" for note in table.notes]
-    return "\n".join([f"**{_markdown_cell(table.title)}**", "", *lines, "", *notes]) + "\n"
+    return "\n".join([f"**{_markdown_cell(table.heading)}**", "", *lines, "", *notes]) + "\n"
 
 
 def _markdown_line(cells: list[str], widths: list[int], aligns: list[str]) -> str:
@@ -146,7 +180,33 @@ def _markdown_line(cells: list[str], widths: list[int], aligns: list[str]) -> st
 
 
 def _markdown_cell(text: str) -> str:
-    return re.sub(r"([\\`*_<>|~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_<>|~])", r"\\\1", " ".join(printable(text).split()))
+
+
+def _markdown_paragraph(text: str) -> str:
+    """Escapes anybody's text, which may hold links, images, entities and formulas too."""
+    return "<br>".join(
+        re.sub(r"([\[\]&$!#])", r"\\\1", _markdown_cell(line)) for line in _lines(text)
+    )
+
+
+MARKDOWN = {"l": _markdown_cell, "r": _markdown_cell, "p": _markdown_paragraph}
+
+
+def _lines(text: str) -> list[str]:
+    return text.strip().splitlines()
+
+
+def printable(text: str) -> str:
+    """Returns text with every control character, unseen by people, as its code point."""
+    return "".join(
+        _code_point(it) if unicodedata.category(it) in ("Cc", "Cf") and not it.isspace() else it
+        for it in text
+    )
+
+
+def _code_point(character: str) -> str:
+    return f"[U+{ord(character):04X}]"
 
 
 # ----------------------------------------------------------------------------------------- LaTeX
@@ -173,33 +233,96 @@ LATEX = {
     "α": r"$\alpha$",
     "β": r"$\beta$",
     "σ": r"$\sigma$",
+    "`": r"\textasciigrave{}",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    "…": r"\ldots{}",
+    "•": r"\textbullet{}",
+    "°": r"\textdegree{}",
+    "£": r"\pounds{}",
+    "€": r"\texteuro{}",
+    "©": r"\textcopyright{}",
+    "®": r"\textregistered{}",
+    "™": r"\texttrademark{}",
+    "·": r"\textperiodcentered{}",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "Æ": r"\AE{}",
+    "ø": r"\o{}",
+    "Ø": r"\O{}",
+    "œ": r"\oe{}",
+    "ł": r"\l{}",
+    "ı": r"\i{}",
+    "¡": r"\textexclamdown{}",
+    "¿": r"\textquestiondown{}",
+    "÷": r"$\div$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
+    "→": r"$\rightarrow$",
+    "½": r"$\frac{1}{2}$",
+    "¼": r"$\frac{1}{4}$",
+    "¾": r"$\frac{3}{4}$",
+    "²": r"$^{2}$",
+    "³": r"$^{3}$",
+    "§": r"\S{}",
 }
+ACCENTS = {
+    "\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0304": r"\=",
+    "\u0306": r"\u", "\u0307": r"\.", "\u0308": r"\"", "\u030a": r"\r", "\u030b": r"\H",
+    "\u030c": r"\v", "\u0327": r"\c",
+}  # fmt: skip
+"""What LaTeX's own fonts put on a letter."""
+PARAGRAPH = r"p{0.42\linewidth}"
 
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Makes a table that is wider than the text as wide as the text."""
 
 
 def latex_text(table: Table) -> str:
-    """Returns the table as a `table` environment, for a paper with booktabs and graphicx.
+    """Returns the table as `table` environments, for a paper with booktabs and graphicx.
 
-    The first column becomes a line above the rows that share it, which keeps the table narrow.
+    The first column becomes a line above the rows that share it, which keeps the table narrow. A
+    table that is longer than a page becomes several; the notes stand below the last.
     """
+    parts = list(_pages(table))
+    lines = [r"% \usepackage{booktabs,graphicx}"]
+    for number, rows in enumerate(parts, start=1):
+        place = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+        last = number == len(parts)
+        lines += [
+            r"\begin{table}[tp]",
+            r"\centering",
+            rf"\caption{{{latex(table.heading + place)}}}",
+            rf"\label{{tab:{table.name}{f'-{number}' if number > 1 else ''}}}",
+            r"\smallskip",
+            *_tabular(table, rows),
+            *([_latex_notes(table.notes)] if last and table.notes else []),
+            r"\end{table}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _pages(table: Table) -> Iterator[list[list[str]]]:
+    """Yields the rows of each page; the first one's leading cells are never blank."""
+    starts = range(0, len(table.rows), table.page) or [0]
+    for start in starts:
+        yield replace(table, rows=table.rows[start : start + table.page]).texts()
+
+
+def _tabular(table: Table, rows: list[list[str]]) -> list[str]:
     columns = table.columns[1:]
-    aligns = "".join(column.align for column in columns)
+    aligns = "".join(PARAGRAPH if it.align == "p" else it.align for it in columns)
     lines = []
-    for heading, *cells in table.texts():
+    for heading, *cells in rows:
         if heading:
             lines.append(r"\midrule")
             lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{{_latex_cell(heading)}}} \\")
-        lines.append(_latex_line([_latex_cell(cell) for cell in cells]))
-    caption = " ".join(latex(text) for text in (f"{table.title}.", *table.notes))
-    return "\n".join([
-        r"% \usepackage{booktabs,graphicx}",
-        r"\begin{table}[t]",
-        r"\centering",
-        rf"\caption{{{caption}}}",
-        rf"\label{{tab:{table.name}}}",
-        r"\smallskip",
+        shown = zip(cells, columns, strict=True)
+        lines.append(_latex_line([_latex_of(cell, column) for cell, column in shown]))
+    return [
         r"\setlength{\tabcolsep}{4pt}",
         FIT,
         rf"\begin{{tabular}}{{{aligns}}}",
@@ -208,20 +331,46 @@ def latex_text(table: Table) -> str:
         *lines,
         r"\bottomrule",
         r"\end{tabular}}",
-        r"\end{table}",
-        "",
-    ])  # fmt: skip
+    ]
+
+
+def _latex_notes(notes: list[str]) -> str:
+    paragraphs = r"\par ".join(latex(" ".join(note.split())) for note in notes)
+    return rf"\par\smallskip{{\footnotesize\raggedright {paragraphs}\par}}"
 
 
 def latex(text: str) -> str:
-    """Returns text with every character that LaTeX would read as a command escaped."""
-    return "".join(LATEX.get(character, character) for character in text)
+    """Returns text with every character that LaTeX would read as a command escaped.
+
+    What LaTeX's own fonts lack stands as its code point: nothing is left out unseen.
+    """
+    return "".join(map(_latex_character, unicodedata.normalize("NFC", printable(text))))
+
+
+def _latex_character(character: str) -> str:
+    if character in LATEX:
+        return LATEX[character]
+    if character.isascii():
+        return character
+    if character.isspace():
+        return " "
+    letter, *marks = unicodedata.normalize("NFD", character)
+    if len(marks) == 1 and letter.isascii() and marks[0] in ACCENTS:
+        return rf"{ACCENTS[marks[0]]}{{{letter}}}"
+    return _code_point(character)
 
 
 def _latex_header(column: Column) -> str:
     lines = [_latex_cell(line) for line in column.header.splitlines()]
     broken = r"\\".join(lines)
-    return rf"\shortstack[{column.align}]{{{broken}}}" if len(lines) > 1 else broken
+    align = "r" if column.align == "r" else "l"
+    return rf"\shortstack[{align}]{{{broken}}}" if len(lines) > 1 else broken
+
+
+def _latex_of(text: str, column: Column) -> str:
+    if column.align != "p":
+        return _latex_cell(text)
+    return r" \newline ".join(map(_latex_cell, _lines(text)))
 
 
 def _latex_cell(text: str) -> str:

@@ -4,6 +4,7 @@
         --csv results.csv --md results.md --tex results.tex
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scripts.common.cli import run
@@ -13,6 +14,7 @@ from scripts.report.columns import (
     SEED,
     TRIAL,
     figure_notes,
+    lookup_notes,
     seed_note,
 )
 from scripts.report.command import write_table
@@ -33,9 +35,15 @@ class Line:
 
 
 def _lines(subject: Subject) -> list[Line]:
+    if subject.method == "lookup":
+        return _held_out(subject, ["preference_accuracy"])
     train_loss = Figure(value=subject.outcome("train_loss"), unit="nats")
-    lines = [Line(subject, "train_loss", train_loss, None)]
-    for key in HELD_OUT:
+    return [Line(subject, "train_loss", train_loss, None), *_held_out(subject, HELD_OUT)]
+
+
+def _held_out(subject: Subject, keys: Iterable[str]) -> list[Line]:
+    lines = []
+    for key in keys:
         found = subject.figure(key)
         methods = [method for method in INTERVALS if method in found.intervals]
         lines += [Line(subject, key, found, method) for method in methods or [None]]
@@ -84,8 +92,8 @@ COLUMNS = (
 
 
 def make(subjects: list[Subject]) -> Table:
-    """Returns the table: the published figures of every DPO trial."""
-    trials = [subject for subject in subjects if subject.method == "dpo"]
+    """Returns the table: the main figures of every DPO trial, and the lookup's accuracy."""
+    trials = [subject for subject in subjects if subject.method in ("dpo", "lookup")]
     return Table(
         name="results",
         title="Results of preference tuning",
@@ -95,6 +103,7 @@ def make(subjects: list[Subject]) -> Table:
             seed_note(trials),
             "Train loss: mean over the run; the other figures are held out.",
             *figure_notes(trials, HELD_OUT),
+            *lookup_notes(trials),
             METHOD_NOTES[WILSON],
             METHOD_NOTES[BY_GROUP],
         ],

@@ -16,12 +16,17 @@ from scripts.report.columns import (
     RANK,
     SECONDS,
     SEED,
+    SET,
     TRAIN_LOSS,
     TRAINABLE,
     figure_notes,
     figure_with_interval,
+    lines_of,
+    of_line,
+    once,
     sample,
     seed_note,
+    set_notes,
     words,
 )
 from scripts.report.command import write_table
@@ -40,8 +45,7 @@ def _length(subject: Subject) -> str:
     return shown(subject.outcome("steps"), lambda steps: f"{count(steps)} steps")
 
 
-COLUMNS = (
-    EXPERIMENT,
+SETTINGS = (
     Column(
         "Trial",
         text=_name,
@@ -73,18 +77,27 @@ COLUMNS = (
     BATCH,
     TRAINABLE,
     TRAIN_LOSS,
-    figure_with_interval("held_out_loss", decimals(3), BY_GROUP),
-    sample("n\nrows", "held_out_loss"),
+    SECONDS,
+)
+COLUMNS = (
+    EXPERIMENT.over(lambda line: line.subject),
+    *of_line(*SETTINGS),
+    once(figure_with_interval("held_out_loss", decimals(3), BY_GROUP)),
+    once(sample("n\nrows", "held_out_loss")),
+    SET,
     figure_with_interval("bleu", decimals(3), BY_GROUP),
     figure_with_interval("exact_match", decimals(2), WILSON),
     sample("n\nprompts", "exact_match"),
-    SECONDS,
 )
+FIGURES = ("held_out_loss", "bleu", "exact_match")
 
 
 def make(subjects: list[Subject]) -> Table:
-    """Returns the table: the SFT trials of every experiment below their base model."""
-    rows = [
+    """Returns the table: the SFT trials of every experiment below their base model.
+
+    A model has a line for each set of prompts with known answers.
+    """
+    models = [
         subject
         for members in by_experiment(subjects).values()
         for subject in members
@@ -94,11 +107,13 @@ def make(subjects: list[Subject]) -> Table:
         name="sft",
         title="Supervised fine-tuning",
         columns=COLUMNS,
-        rows=rows,
+        rows=lines_of(models, FIGURES),
+        subject=lambda line: line.subject,
         notes=[
-            seed_note(rows),
+            seed_note(models),
             "Train loss: mean over the run.",
-            *figure_notes(rows, ("held_out_loss", "bleu", "exact_match")),
+            *figure_notes(models, FIGURES),
+            *set_notes(models, FIGURES),
             METHOD_NOTES[BY_GROUP],
             METHOD_NOTES[WILSON],
         ],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What a terminal has room for; the files hold every column.
 COLUMNS = {
-    "sft": ("trial", "seed", "r", "held_out_loss", "exact_match"),
+    "sft": ("trial", "seed", "r", "held_out_loss", "set", "exact_match"),
     "dpo": ("trial", "seed", "r", "preference_loss", "preference_accuracy"),
 }
 
@@ -49,9 +49,10 @@ def grid(path: Path) -> "Grid":
     with open(path, encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     columns = [name for name in COLUMNS[path.stem] if any(name in row for row in rows)]
-    table = Grid(box=box.SIMPLE_HEAD)
+    mark = next((row["mark"] for row in rows if row.get("mark")), None)
+    table = Grid(box=box.SIMPLE_HEAD, title=mark)
     for name in columns:
-        justify = "left" if name == "trial" else "right"
+        justify = "left" if name in ("trial", "set") else "right"
         table.add_column(name.replace("_", " "), justify=justify, no_wrap=True)
     for row in rows:
         table.add_row(*(cell(row, name) for name in columns))

@@ -1,6 +1,7 @@
 """One look for all figures: sizes, fonts, colours that differ in grey too, and how to save them."""
 
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.common.files import written_whole
@@ -18,7 +19,7 @@ ROW = 0.21
 """Inches that one model takes in a figure of rows."""
 
 INK, FAINT = "#333333", "#888888"
-GREY, BLUE, ORANGE = "#4d4d4d", "#0173b2", "#de8f05"
+GREY, BLUE, ORANGE, PURPLE = "#4d4d4d", "#0173b2", "#de8f05", "#8c4a86"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = (
     "-",
@@ -30,6 +31,8 @@ DASHES = (
     (0, (2, 1, 4, 1)),
 )
 DOTTED = (0, (1, 2))
+RED, MARK = "#a4262c", 0.17
+"""A mark's colour, and the inches that a line of it takes."""
 THIN, THICK, PALE = 0.9, 3.6, 0.4
 """Lines and the opacity of two intervals on one row: the thin one stays visible on the thick."""
 
@@ -42,7 +45,12 @@ class Look(NamedTuple):
     dashes: str | tuple[int, tuple[float, ...]] = "-"
 
 
-METHOD_LOOKS = {"base": Look(GREY, "D"), "sft": Look(BLUE, "o"), "dpo": Look(ORANGE, "s")}
+METHOD_LOOKS = {
+    "base": Look(GREY, "D"),
+    "sft": Look(BLUE, "o"),
+    "dpo": Look(ORANGE, "s"),
+    "lookup": Look(PURPLE, "^"),
+}
 
 
 def use_style() -> None:
@@ -117,28 +125,28 @@ def empty(message: str) -> "Canvas":
     return blank
 
 
-def axis_label(key: str, figures: list[Figure]) -> str:
-    """Returns a figure's label, and its unit below."""
+def axis_label(key: str, figures: list[Figure], set_name: str | None = None) -> str:
+    """Returns a figure's label, and below it the set of prompts, if named, and the unit."""
     unit = next((found.unit for found in figures if found.unit), "")
-    return f"{LABELS[key]}\n({unit})" if unit else LABELS[key]
+    lines = [LABELS[key], *wrap(set_name or "", 14), f"({unit})" if unit else ""]
+    return "\n".join(filter(None, lines))
 
 
 def names_of(subjects: list[Subject]) -> list[str]:
     """Returns what to call each subject; with its seed where a name has several."""
-    names = [subject.name for subject in subjects]
+    names = [subject.label for subject in subjects]
     return [
-        f"{subject.name}, seed {subject.seed}" if names.count(subject.name) > 1 else subject.name
-        for subject in subjects
+        f"{name}, seed {subject.seed}" if names.count(name) > 1 else name
+        for name, subject in zip(names, subjects, strict=True)
     ]
 
 
-def draw_rows(axes: "Axes", subjects: list[Subject], key: str) -> None:
+def draw_rows(axes: "Axes", subjects: list[Subject], figures: list[Figure]) -> None:
     """Draws a figure of each subject on its own row, first on top, thick and thin intervals.
 
     A subject without the figure has a dash on its row.
     """
-    for row, subject in enumerate(subjects):
-        found = subject.figure(key)
+    for row, (subject, found) in enumerate(zip(subjects, figures, strict=True)):
         if found.value is None:
             _draw_absence(axes, row)
         else:
@@ -149,13 +157,13 @@ def draw_rows(axes: "Axes", subjects: list[Subject], key: str) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def mark(axes: "Axes", value: float, label: str) -> "Line2D":
+def guide(axes: "Axes", value: float, label: str) -> "Line2D":
     """Draws a vertical line behind the rows and returns it, for the legend."""
     return axes.axvline(value, color=INK, linewidth=0.8, linestyle=DOTTED, zorder=1, label=label)
 
 
-def row_legend(figure: "Canvas", subjects: list[Subject], *marks: "Line2D") -> None:
-    """Adds a legend above a figure of rows: methods, intervals, and lines that `mark` drew."""
+def row_legend(figure: "Canvas", subjects: list[Subject], *guides: "Line2D") -> None:
+    """Adds a legend above a figure of rows: methods, intervals, and lines that `guide` drew."""
     from matplotlib.legend_handler import HandlerLine2D
     from matplotlib.lines import Line2D
 
@@ -168,7 +176,7 @@ def row_legend(figure: "Canvas", subjects: list[Subject], *marks: "Line2D") -> N
     thin = Line2D([], [], color=GREY, linewidth=THIN, marker="|", label="Wilson interval")
     thick = Line2D([], [], color=GREY, linewidth=THICK, alpha=PALE, solid_capstyle="butt",
                    label="interval by group")  # fmt: skip
-    handles = [*methods, thin, thick, *marks]
+    handles = [*methods, thin, thick, *guides]
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles),
                   handler_map={thin: HandlerLine2D(numpoints=2)})  # fmt: skip
 
@@ -187,6 +195,20 @@ def _draw_figure(axes: "Axes", row: int, found: Figure, look: Look) -> None:
     if low is not None:
         axes.plot([low, high], [row, row], color=look.color, linewidth=THIN, marker="|")
     axes.plot([found.value], [row], color=look.color, marker=look.marker)
+
+
+def mark(figure: "Canvas", text: str) -> None:
+    """Says on top, above the legend, what must be known before the figure is read."""
+    lines = wrap(text, 80)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + MARK * (len(lines) + 0.5))
+    # A layout of its own for the title would lay it over a legend that stands there.
+    if figure.legends:
+        figure.legends[0].set_title("\n".join(lines))
+        written = figure.legends[0].get_title()
+    else:
+        written = figure.suptitle("\n".join(lines))
+    written.set(color=RED, weight="bold", size=9)
 
 
 def save(figure: "Canvas", pdf: Path, png: Path) -> None:

@@ -10,47 +10,58 @@ from scripts.report.columns import (
     METHOD,
     METHOD_NOTES,
     SEED,
+    SET,
     TRIAL,
     figure,
     figure_notes,
     figure_with_interval,
+    lines_of,
+    lookup_notes,
+    of_line,
+    once,
     sample,
     seed_note,
+    set_notes,
 )
 from scripts.report.command import write_table
 from scripts.report.read import BY_GROUP, WILSON, Subject
 from scripts.report.render import Table, decimals
 
 COLUMNS = (
-    EXPERIMENT,
-    TRIAL,
-    METHOD,
-    SEED,
+    EXPERIMENT.over(lambda line: line.subject),
+    *of_line(TRIAL, METHOD, SEED),
+    once(figure_with_interval("held_out_loss", decimals(3), BY_GROUP)),
+    once(sample("n\nrows", "held_out_loss")),
+    once(figure_with_interval("preference_accuracy", decimals(2), WILSON)),
+    once(sample("n\npairs", "preference_accuracy")),
+    SET,
     figure_with_interval("bleu", decimals(3), BY_GROUP),
     figure_with_interval("exact_match", decimals(2), WILSON),
     figure("stop_rate", decimals(2)),
     figure("generated_tokens", decimals(1)),
     sample("n\nprompts", "generated_tokens"),
-    figure_with_interval("held_out_loss", decimals(3), BY_GROUP),
-    sample("n\nrows", "held_out_loss"),
-    figure_with_interval("preference_accuracy", decimals(2), WILSON),
-    sample("n\npairs", "preference_accuracy"),
 )
 FIGURES = (
-    "bleu", "exact_match", "stop_rate", "generated_tokens", "held_out_loss", "preference_accuracy",
+    "held_out_loss", "preference_accuracy", "bleu", "exact_match", "stop_rate", "generated_tokens",
 )  # fmt: skip
 
 
 def make(subjects: list[Subject]) -> Table:
-    """Returns the table: every model of every experiment, before and after."""
+    """Returns the table: every model of every experiment, before and after.
+
+    A model has a line for each set of prompts that it answered.
+    """
     return Table(
         name="summary",
         title="Before and after: base model, supervised and preference tuning",
         columns=COLUMNS,
-        rows=subjects,
+        rows=lines_of(subjects, FIGURES),
+        subject=lambda line: line.subject,
         notes=[
             seed_note(subjects),
             *figure_notes(subjects, FIGURES),
+            *set_notes(subjects, FIGURES),
+            *lookup_notes(subjects),
             METHOD_NOTES[WILSON],
             METHOD_NOTES[BY_GROUP],
         ],

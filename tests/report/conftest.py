@@ -1,4 +1,4 @@
-"""A small results folder, written by hand: two experiments, a base model and trials of both kinds.
+"""A small results folder, written by hand: two experiments with base models, trials, a lookup.
 
 The numbers are made up, and each stands in one place only, so that a test can name it.
 """
@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scripts.common.files import write_rows
+from scripts.common.rows import GENERATIONS
+from scripts.report.read import SET_FIGURES
 
 Row = dict[str, Any]
 
@@ -35,7 +39,9 @@ class Results:
         folder = self.root / row["folder"]
         folder.mkdir(parents=True)
         for name, content in files.items():
-            if name == "history":
+            if name == "generations":
+                write_rows(folder / "generations.parquet", content, GENERATIONS)
+            elif name == "history":
                 text = "".join(f"{json.dumps(line)}\n" for line in content)
                 (folder / "history.jsonl").write_text(text, encoding="utf-8")
             else:
@@ -45,15 +51,36 @@ class Results:
         head = {"experiment": row["experiment"], "title": row["title"]}
         part = next((part for part in self.plan if head.items() <= part.items()), None)
         if part is None:
-            part = head | {"base": None, "sft": [], "dpo": []}
+            part = head | {"base": None, "sft": [], "dpo": [], "lookup": None, "shown": {}}
             self.plan.append(part)
         if row["method"] == "base":
             part["base"] = row["name"]
+        elif row["method"] == "lookup":
+            part["lookup"] = row["folder"].removeprefix("baselines/")
         else:
             part[row["method"]].append(row["folder"].removeprefix("trials/"))
 
-    def base(self, experiment: str, title: str, figures: Row) -> None:
-        """Adds the base model of an experiment."""
+    def show(self, experiment: str, set_name: str, *runs: str) -> None:
+        """Enters into the plan whose answers to a set of prompts are shown."""
+        part = next(part for part in self.plan if part["experiment"] == experiment)
+        part["shown"][set_name] = list(runs)
+
+    def lookup(self, experiment: str, title: str, figures: Row) -> None:
+        """Adds the lookup of an experiment's pairs."""
+        row = {"name": "lookup", "method": "lookup", "seed": None}
+        row |= {"experiment": experiment, "title": title}
+        row |= {"folder": f"baselines/{experiment}.train.test"}
+        self.write(row, metrics={"name": "lookup", "method": "lookup", "figures": figures})
+
+    def base(
+        self,
+        experiment: str,
+        title: str,
+        figures: Row,
+        sets: Row | None = None,
+        answers: list[Row] | None = None,
+    ) -> None:
+        """Adds the base model of an experiment; figures and sets as for a trial."""
         row = {
             "folder": f"bases/{experiment}",
             "name": "tiny_llama",
@@ -62,7 +89,7 @@ class Results:
             "method": "base",
             "seed": None,
         }
-        self.write(row, metrics={"figures": figures})
+        self.write(row, metrics=metrics(figures, sets), generations=answers or [])
 
     def trial(
         self,
@@ -75,8 +102,13 @@ class Results:
         setting: Row | None = None,
         outcome: Row | None = None,
         history: list[Row] | None = None,
+        sets: Row | None = None,
+        answers: list[Row] | None = None,
     ) -> None:
-        """Adds a trial; `setting` and `outcome` change what trial.json and train.json say."""
+        """Adds a trial; `setting` and `outcome` change what trial.json and train.json say.
+
+        Its figures of answers are those of the set `problems`; `sets` has those of further sets.
+        """
         row = {
             "folder": f"trials/{name}/seed-{seed}",
             "name": name,
@@ -87,7 +119,8 @@ class Results:
         }
         self.write(
             row,
-            metrics={"figures": figures},
+            metrics=metrics(figures, sets),
+            generations=answers or [],
             trial=TRIALS[method] | (setting or {}),
             train=TRAINED | (outcome or {}),
             history=HISTORY if history is None else history,
@@ -97,6 +130,37 @@ class Results:
         """Returns a command line that writes the outputs."""
         forms = [part for path in outputs for part in (f"--{path.suffix[1:]}", str(path))]
         return ["--root", str(self.root), "--plan", json.dumps(self.plan), *forms]
+
+
+SETTINGS = {
+    "dataset": "word-problems",
+    "split": "test",
+    "template": None,
+    "limit": None,
+    "max_new_tokens": 100,
+    "do_sample": False,
+    "temperature": None,
+    "top_p": None,
+    "own_settings": False,
+    "seed": 0,
+    "batch_size": 16,
+    "answer_after": None,
+    "overlap": None,
+}
+
+
+def metrics(figures: Row, sets: Row | None = None) -> Row:
+    """Returns metrics.json: figures of answers belong to the set `problems`."""
+    own = {key: figure for key, figure in figures.items() if key not in SET_FIGURES}
+    answered = {key: figure for key, figure in figures.items() if key in SET_FIGURES}
+    named = ({"problems": answered} if answered else {}) | (sets or {})
+    return {
+        "figures": own,
+        "sets": {
+            name: {"settings": SETTINGS, "left_out": 0, "figures": made}
+            for name, made in named.items()
+        },
+    }
 
 
 TRAINER = {
@@ -114,9 +178,18 @@ TRIALS = {
         "lora": LORA,
         "trainer": TRAINER | {"beta": 0.1, "loss_type": "sigmoid", "label_smoothing": 0.0},
         "start": "trials/sft_1/seed-0",
+        "start_as": "merged",
     },
 }
-TRAINED = {"train_loss": 0.71414, "steps": 150, "seconds": 12.34, "trainable_parameters": 1914880}
+TRAINED = {
+    "train_loss": 0.71414,
+    "steps": 150,
+    "seconds": 12.34,
+    "peak_memory_mb": 9876.5,
+    "trainable_parameters": 1914880,
+    "total_parameters": 38297600,
+    "step_zero": {"margin": 0.0, "loss": 0.693147, "gate": "passed"},
+}
 HISTORY = [
     {"step": 10, "epoch": 0.1, "loss": 0.69, "learning_rate": 1e-4, "grad_norm": 1.0},
     {"step": 20, "epoch": 0.2, "loss": 0.60, "learning_rate": 1e-4, "grad_norm": 1.0},
@@ -165,6 +238,28 @@ def preferred(accuracy: float = 0.8125, chosen: float = -21.5) -> Row:
     }  # fmt: skip
 
 
+def looked_up(known: float = 1.0) -> Row:
+    """Returns the figures of a lookup."""
+    return {
+        "preference_accuracy": measured(
+            0.71875, 114, groups=38, definition="the completion that won more pairs of train wins",
+            intervals={"wilson": [0.625, 0.75], "group bootstrap": [0.5625, 0.875]},
+        ),
+        "known_pairs": measured(known, 114, groups=38),
+    }  # fmt: skip
+
+
+def answered(
+    set_name: str, *texts: str, prompts: tuple[str, ...] = ("q0", "q1", "q2")
+) -> list[Row]:
+    """Returns rows of generations.parquet, one a text."""
+    return [
+        {"set": set_name, "id": prompt, "prompt": f"Ask {prompt}", "text": text,
+         "tokens": len(text.split()), "stop": "eos"}
+        for prompt, text in zip(prompts, texts, strict=False)
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def empty_results(tmp_path: Path) -> Results:
     return Results(tmp_path / "results")
@@ -173,15 +268,22 @@ def empty_results(tmp_path: Path) -> Results:
 @pytest.fixture
 def figures() -> dict[str, Callable[..., Row]]:
     """The makers of hand-written figures."""
-    return {"generated": generated, "preferred": preferred}
+    return {
+        "generated": generated,
+        "preferred": preferred,
+        "measured": measured,
+        "looked_up": looked_up,
+        "answered": answered,
+    }
 
 
 @pytest.fixture
 def results(empty_results: Results) -> Results:
-    """Two experiments: one with everything, one with pairs only."""
+    """Two experiments: one with everything, one with pairs and a lookup only."""
     made, title = empty_results, "Word problems & dialogues"
-    made.base("tutor", title, generated(2.5, 0.0721, 0.2))
-    made.trial("sft_1", "sft", generated(1.25, 0.1176, 0.5))
+    made.base("tutor", title, generated(2.5, 0.0721, 0.2), answers=answered("problems", "5", "7"))
+    first = answered("problems", "It is 5.\n#### 5", "7 | `x`")
+    made.trial("sft_1", "sft", generated(1.25, 0.1176, 0.5), answers=first)
     by_epochs = TRAINER | {"max_steps": -1, "num_train_epochs": 3, "learning_rate": 4e-3}
     made.trial("sft_2", "sft", generated(1.5, 0.1075, 0.4), setting={
         "lora": LORA | {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"},
@@ -192,4 +294,6 @@ def results(empty_results: Results) -> Results:
     made.base("titles", pairs["title"], {"policy_accuracy": measured(0.5, 20)})
     made.trial("titles-1", "dpo", preferred(0.75, -19.0), **pairs, setting={"start": None})
     made.trial("titles-2", "dpo", {}, **pairs)
+    made.lookup("titles", pairs["title"], looked_up())
+    made.show("tutor", "problems", "sft_1/seed-0")
     return made

@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TABLES = ("sft", "dpo", "summary", "results")
+TABLES = ("sft", "dpo", "summary", "results", "examples", "comparison")
 FIGURES = ("curves", "accuracy", "before_after")
 FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex")) | dict.fromkeys(FIGURES, ("pdf", "png"))
+
+
+EXTRA = {"comparison": ["--claims", "paper/claims.yaml"]}
 
 
 def run(name: str, arguments: list[str], seed: int) -> subprocess.CompletedProcess[str]:
     """Runs a command line in a process of its own, with its own order of sets."""
     return subprocess.run(
-        [sys.executable, "-m", f"scripts.report.{name}", *arguments],
+        [sys.executable, "-m", f"scripts.report.{name}", *arguments, *EXTRA.get(name, [])],
         cwd=ROOT,
         env=os.environ | {"PYTHONHASHSEED": str(seed)},
         capture_output=True,

@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.report import accuracy, before_after, curves
+from scripts.report import accuracy, before_after, curves, figure_command
 from scripts.report.read import parse_plan, subjects_of
-from scripts.report.style import looks, use_style
+from scripts.report.style import METHOD_LOOKS, looks, use_style
 
 FIGURES = [accuracy, before_after, curves]
 by_name = pytest.mark.parametrize("module", FIGURES, ids=lambda module: module.__name__)
@@ -118,8 +118,25 @@ def test_accuracy_draws_both_intervals_and_the_value(results):
 
 def test_accuracy_shows_a_trial_without_one_as_a_dash(results):
     panel = drawn(accuracy, results).axes[1]
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["titles-1", "titles-2"]
+    rows = [label.get_text() for label in panel.get_yticklabels()]
+    assert rows == ["titles-1", "titles-2", "win counts in train, no model"]
     assert [text.get_text() for text in panel.texts].count("–") == 4
+
+
+def test_accuracy_draws_the_lookup_and_says_what_it_knows(results):
+    figure = drawn(accuracy, results)
+    value = figure.axes[1].lines[-1]
+    assert list(value.get_xdata()) == [0.71875]
+    assert list(value.get_ydata()) == [2]
+    assert value.get_marker() == METHOD_LOOKS["lookup"].marker
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[:2] == ["DPO", "lookup"]
+    assert "114 of 114 test pairs are judged in train." in figure.get_supxlabel()
+
+
+def test_accuracy_says_nothing_of_a_lookup_where_there_is_none(empty_results, figures):
+    empty_results.trial("dpo-1", "dpo", figures["preferred"]())
+    assert drawn(accuracy, empty_results).get_supxlabel() == ""
 
 
 def test_before_after_leaves_out_experiments_without_its_figures(results):
@@ -130,6 +147,68 @@ def test_before_after_leaves_out_experiments_without_its_figures(results):
     rows = [label.get_text() for label in panels[0].get_yticklabels()]
     assert rows == ["tiny_llama", "sft_1", "sft_2", "dpo_1"]
     assert panels[0].lines[0].get_xdata()[0] == 2.5
+
+
+def test_before_after_has_a_panel_for_each_figure_and_set(empty_results, figures):
+    numbers = {key: figures["measured"](0.25, 8) for key in ("bleu", "exact_match", "stop_rate")}
+    silent = {"stop_rate": figures["measured"](0.5, 2)}
+    sets = {"short-word-problems": numbers, "examples": silent}
+    empty_results.base("two", "Two sets", figures["generated"](2.0, 0.1, 0.5), sets=sets)
+    empty_results.trial("sft-1", "sft", figures["generated"](1.0, 0.2, 0.75), "two", "Two sets",
+                        sets=sets)  # fmt: skip
+    panels = drawn(before_after, empty_results).axes
+    assert [panel.get_xlabel() for panel in panels] == [
+        "Held-out loss\n(nats per token)",
+        "Exact match\nproblems",
+        "BLEU\nproblems",
+        "Exact match\nshort-word-\nproblems",
+        "BLEU\nshort-word-\nproblems",
+    ]
+    values = [panel.lines[-1].get_xdata()[0] for panel in panels]
+    assert values == [1.0, 0.75, 0.2, 0.25, 0.25]
+
+
+def test_before_after_breaks_many_panels_into_rows(empty_results, figures):
+    numbers = {key: figures["measured"](0.25, 8) for key in ("bleu", "exact_match")}
+    sets = {f"set-{number}": numbers for number in range(4)}
+    empty_results.base("many", "Many sets", {}, sets=sets)
+    panels = drawn(before_after, empty_results).axes
+    assert [panel.get_title(loc="left") for panel in panels].count("Many sets") == 2
+    assert len(panels) == 8
+
+
+def test_before_after_draws_how_often_a_model_stops_where_no_answer_is_known(
+    empty_results, figures
+):
+    silent = {"stop_rate": figures["measured"](0.5, 2)}
+    empty_results.base("silent", "Silent", {}, sets={"a": silent, "b": silent})
+    panels = drawn(before_after, empty_results).axes
+    assert [panel.get_xlabel() for panel in panels] == ["Stop rate\na", "Stop rate\nb"]
+
+
+@by_name
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_mark_stands_on_top_of_every_figure(module, whole, results, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(figure_command, "save", lambda figure, *paths: kept.append(figure))
+    if not whole:
+        results.plan.clear()
+    pdf, png = tmp_path / "figure.pdf", tmp_path / "figure.png"
+    text = "Rehearsal: " + "tiny stand-in models " * 6
+    module.main(results.arguments(pdf, png))
+    module.main([*results.arguments(pdf, png), "--mark", text])
+    plain, marked = kept
+    places = [marked.get_suptitle(), *(it.get_title().get_text() for it in marked.legends)]
+    (found,) = filter(None, places)
+    assert found.split() == text.split()
+    assert "\n" in found
+    assert marked.get_figheight() > plain.get_figheight()
+    marked.draw_without_rendering()
+    written = marked._suptitle or marked.legends[0].get_title()
+    box = written.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= marked.bbox.x1
+    assert box.y1 <= marked.bbox.y1
 
 
 def test_the_first_seventy_looks_differ():

@@ -24,6 +24,17 @@ def test_figures_with_intervals_and_dashes(tmp_path, capsys):
     assert "curves (pdf)" in printed
 
 
+def test_sets_of_prompts_and_the_mark(tmp_path, capsys):
+    for folder in ("tables", "figures"):
+        (tmp_path / folder).mkdir()
+    text = "mark,trial,set,exact_match\nRehearsal only,sft-1,problems-100,0.5\n"
+    (tmp_path / "tables" / "sft.csv").write_text(text, encoding="utf-8")
+    show.main([str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "Rehearsal only" in printed
+    assert "problems-100" in printed
+
+
 def test_no_tables_is_one_line(tmp_path):
     with pytest.raises(BadInput, match="no tables"):
         show.main([str(tmp_path)])

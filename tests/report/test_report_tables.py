@@ -6,13 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.report import dpo, sft, summary
+from scripts.report import comparison, dpo, examples, sft, summary
 from scripts.report import results as long_form
 from scripts.report.render import (
     Column,
@@ -29,6 +30,18 @@ from scripts.report.render import (
 
 TABLES = [dpo, long_form, sft, summary]
 FORMS = ("csv", "md", "tex")
+
+
+CLAIMS = Path(__file__).parents[2] / "paper" / "claims.yaml"
+
+
+@pytest.fixture(
+    params=[*TABLES, examples, comparison], ids=lambda module: module.__name__.rsplit(".", 1)[1]
+)
+def table_module(request):
+    """Each table's module, and what its command line needs beside root, plan and forms."""
+    extra = ["--claims", str(CLAIMS)] if request.param is comparison else []
+    return request.param, extra
 
 
 def written(module: ModuleType, made, folder: Path) -> dict[str, str]:
@@ -72,7 +85,7 @@ def test_sft_shows_the_length_in_its_own_unit(results, tmp_path):
 
 def test_dpo_holds_intervals_and_what_moved(results, tmp_path):
     texts = written(dpo, results, tmp_path)
-    fell, rose, unmeasured = records(texts["csv"])
+    fell, rose, unmeasured, _ = records(texts["csv"])
     assert fell["start"] == "trials/sft_1/seed-0"
     assert rose["start"] == "base"
     assert fell["chosen_logp_change"] == "-1.5"
@@ -99,8 +112,10 @@ def test_dpo_names_a_smoothed_objective(empty_results, figures, tmp_path):
 
 def test_summary_goes_from_base_to_sft_to_dpo_in_every_experiment(results, tmp_path):
     rows = records(written(summary, results, tmp_path)["csv"])
-    assert [row["method"] for row in rows] == ["base", "sft", "sft", "dpo", "base", "dpo", "dpo"]
-    assert [row["bleu"] for row in rows] == ["0.0721", "0.1176", "0.1075", "0.1", "", "", ""]
+    methods = ["base", "sft", "sft", "dpo", "base", "dpo", "dpo", "lookup"]
+    assert [row["method"] for row in rows] == methods
+    assert [row["set"] for row in rows] == [*["problems"] * 4, *[""] * 4]
+    assert [row["bleu"] for row in rows] == ["0.0721", "0.1176", "0.1075", "0.1", "", "", "", ""]
     assert rows[0]["generated_tokens"] == "41.25"
     assert [row["preference_accuracy"] for row in rows[:4]] == ["", "", "", "0.8125"]
     assert rows[5]["preference_accuracy"] == "0.75"
@@ -119,6 +134,131 @@ def test_results_has_a_line_for_each_figure_and_interval(results, tmp_path):
     assert [row["value"] for row in first] == ["0.71414", "0.5612", "0.8125", "0.8125", "1.85"]
     assert (first[1]["interval_low"], first[1]["interval_high"]) == ("0.5", "0.625")
     assert (first[1]["n"], first[1]["groups"], first[1]["unit"]) == ("114", "38", "nats")
+
+
+def test_the_lookup_stands_beside_the_accuracies(results, tmp_path):
+    texts = written(dpo, results, tmp_path)
+    lookup = records(texts["csv"])[-1]
+    assert (lookup["trial"], lookup["start"], lookup["r"], lookup["steps"]) == (
+        "lookup",
+        "",
+        "",
+        "",
+    )
+    assert lookup["preference_accuracy"] == "0.71875"
+    assert lookup["preference_accuracy_group_bootstrap_high"] == "0.875"
+    assert "win counts in train, no model |" in texts["md"]
+    note = (
+        "- Win counts in train, no model: the completion that won more pairs of train wins; both "
+        "completions of 114 of 114 test pairs are judged in train.\n"
+    )
+    assert note in texts["md"]
+    assert "share of pairs with a positive margin; n = 114 in 38 groups.\n" in texts["md"]
+    lines = [
+        row
+        for row in records(written(long_form, results, tmp_path)["csv"])
+        if row["trial"] == "lookup"
+    ]
+    assert [(row["figure"], row["interval_method"]) for row in lines] == [
+        ("preference_accuracy", "wilson"), ("preference_accuracy", "group bootstrap"),
+    ]  # fmt: skip
+    assert note in written(summary, results, tmp_path)["md"]
+
+
+def test_the_lookup_knows_a_part_of_the_pairs(empty_results, figures, tmp_path):
+    empty_results.trial("dpo-1", "dpo", figures["preferred"](), "ideas", "By idea")
+    empty_results.lookup("ideas", "By idea", figures["looked_up"](0.25))
+    text = written(dpo, empty_results, tmp_path)["md"]
+    assert "both completions of 28 of 114 test pairs are judged in train" in text
+
+
+def test_dpo_marks_an_overwritten_start_and_shows_step_zero(empty_results, figures, tmp_path):
+    coded = {"setting": {"start_as": "overwritten"}}
+    coded["outcome"] = {"step_zero": {"margin": 0.04, "loss": 0.7071, "gate": "off"}}
+    empty_results.trial("dpo-1", "dpo", figures["preferred"]())
+    plain = written(dpo, empty_results, tmp_path)
+    assert "0.6931 |" in plain["md"]
+    assert "verwritten" not in plain["md"]
+    empty_results.trial("dpo-1-as-coded", "dpo", figures["preferred"](), **coded)
+    texts = written(dpo, empty_results, tmp_path)
+    assert "sft\\_1, overwritten |" in texts["md"]
+    assert "- Overwritten: " in texts["md"]
+    row = records(texts["csv"])[1]
+    assert (row["start"], row["start_as"]) == ("trials/sft_1/seed-0", "overwritten")
+    assert (row["step_zero_loss"], row["step_zero_margin"]) == ("0.7071", "0.04")
+
+
+# --------------------------------------------------------------------------------------- sets
+
+
+def two_sets(made, figures) -> None:
+    """Adds an experiment with two sets of prompts, one of them without known answers."""
+    second = {"stop_rate": figures["measured"](0.25, 3, definition="answers that end")}
+    for name, method in (("tiny_llama", "base"), ("sft-1", "sft")):
+        own = figures["generated"](1.0, 0.1, 0.5)
+        if method == "base":
+            made.base("two", "Two sets", own, sets={"titles": second})
+        else:
+            made.trial(name, "sft", own, "two", "Two sets", sets={"titles": second})
+
+
+def test_summary_has_a_line_for_each_set(empty_results, figures, tmp_path):
+    two_sets(empty_results, figures)
+    texts = written(summary, empty_results, tmp_path)
+    rows = records(texts["csv"])
+    assert [(row["trial"], row["set"]) for row in rows] == [
+        ("tiny_llama", "problems"), ("tiny_llama", "titles"), ("sft-1", "problems"),
+        ("sft-1", "titles"),
+    ]  # fmt: skip
+    assert [row["stop_rate"] for row in rows] == ["0.9", "0.25", "0.9", "0.25"]
+    assert [row["bleu"] for row in rows] == ["0.1", "", "0.1", ""]
+    assert [row["held_out_loss"] for row in rows] == ["1.0"] * 4
+    assert texts["md"].count("1.000 [0.900, 1.100]") == 2
+    assert texts["md"].count("sft-1 ") == 1
+    places = (
+        "share of answers that ended by themselves (two/problems); answers that end (two/titles)"
+    )
+    assert f"- Stop rate: {places}; n = 57 (two/problems); n = 3 (two/titles).\n" in texts["md"]
+
+
+def test_sft_has_lines_for_sets_with_known_answers_only(empty_results, figures, tmp_path):
+    two_sets(empty_results, figures)
+    further = {"exact_match": figures["measured"](0.125, 8)}
+    empty_results.trial("sft-2", "sft", {}, "two", "Two sets", sets={"more": further})
+    rows = records(written(sft, empty_results, tmp_path)["csv"])
+    assert [(row["trial"], row["set"], row["exact_match"]) for row in rows] == [
+        ("tiny_llama", "problems", "0.5"), ("sft-1", "problems", "0.5"), ("sft-2", "more", "0.125"),
+    ]  # fmt: skip
+
+
+def test_a_note_says_how_a_set_was_answered(empty_results, figures, tmp_path):
+    two_sets(empty_results, figures)
+    path = empty_results.root / "bases/two/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["sets"]["problems"]["left_out"] = 1234
+    metrics["sets"]["titles"]["settings"] |= {
+        "do_sample": True, "temperature": 0.7, "limit": 3, "answer_after": "### Response:\n",
+    }  # fmt: skip
+    path.write_text(json.dumps(metrics))
+    text = written(summary, empty_results, tmp_path)["md"]
+    assert (
+        "- Prompts problems: test split of word-problems, greedy, at most 100 new tokens, 1,234 "
+        "items not scored that stand in the SFT rows.\n"
+    ) in text
+    assert (
+        "- Prompts titles: test split of word-problems, the first 3, sampled, temperature 0.7, at "
+        "most 100 new tokens, the answer after the last '### Response:'.\n"
+    ) in text
+
+
+def test_an_experiment_without_prompts_has_one_line_a_model(empty_results, figures, tmp_path):
+    empty_results.base("pairs", "Pairs", {"policy_accuracy": figures["measured"](0.5, 20)})
+    empty_results.trial("dpo-1", "dpo", figures["preferred"](), "pairs", "Pairs")
+    rows = records(written(summary, empty_results, tmp_path)["csv"])
+    assert [(row["trial"], row["set"]) for row in rows] == [("tiny_llama", ""), ("dpo-1", "")]
+
+
+# --------------------------------------------------------------------------------------- missing
 
 
 def test_a_trial_without_figures_keeps_its_lines(results, tmp_path):
@@ -159,7 +299,8 @@ def test_a_note_names_experiments_where_sizes_differ(results, figures, tmp_path)
     smaller["bleu"]["n"] = 20
     results.trial("sft-9", "sft", smaller, **other)
     text = written(sft, results, tmp_path)["md"]
-    assert "- BLEU: corpus BLEU-4, 13a, no smoothing; n = 57 (tutor); n = 20 (other).\n" in text
+    sizes = "n = 57 (tutor/problems); n = 20 (other/problems)"
+    assert f"- BLEU: corpus BLEU-4, 13a, no smoothing; {sizes}.\n" in text
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
@@ -181,6 +322,32 @@ def test_a_plan_of_one_method_is_enough(module, method, empty_results, figures, 
     texts = written(module, empty_results, tmp_path)
     assert texts["csv"].startswith("experiment,title,trial,")
     assert "toprule" in texts["tex"]
+
+
+# ------------------------------------------------------------------------------------------ mark
+
+MARK = "Rehearsal: tiny & cut_down, no result"
+
+
+def test_a_mark_stands_in_every_form_of_every_table(table_module, results, tmp_path):
+    module, extra = table_module
+    paths = [tmp_path / f"table.{form}" for form in FORMS]
+    assert module.main([*results.arguments(*paths), *extra, "--mark", MARK]) == 0
+    rows, markdown, tex = (path.read_text(encoding="utf-8") for path in paths)
+    assert rows.startswith("mark,experiment,")
+    assert {row["mark"] for row in records(rows)} == {MARK}
+    assert markdown.startswith("**Rehearsal: tiny & cut\\_down, no result — ")
+    captions = re.findall(r"\\caption\{(.*)\}\n", tex)
+    assert captions
+    assert all(it.startswith(r"Rehearsal: tiny \& cut\_down, no result --- ") for it in captions)
+
+
+def test_without_a_mark_no_form_has_one(table_module, results, tmp_path):
+    module, extra = table_module
+    paths = [tmp_path / f"table.{form}" for form in FORMS]
+    module.main([*results.arguments(*paths), *extra])
+    assert paths[0].read_text(encoding="utf-8").startswith("experiment,")
+    assert "—" not in paths[1].read_text(encoding="utf-8").splitlines()[0]
 
 
 # ----------------------------------------------------------------------------------------- forms
@@ -225,9 +392,9 @@ def test_markdown_as_it_should_be():
 def test_latex_as_it_should_be():
     assert latex_text(shown_table()) == (
         "% \\usepackage{booktabs,graphicx}\n"
-        "\\begin{table}[t]\n"
+        "\\begin{table}[tp]\n"
         "\\centering\n"
-        "\\caption{Gold \\& more. Costs \\$5 \\textless{} \\$6.}\n"
+        "\\caption{Gold \\& more}\n"
         "\\label{tab:golden}\n"
         "\\smallskip\n"
         "\\setlength{\\tabcolsep}{4pt}\n"
@@ -245,8 +412,29 @@ def test_latex_as_it_should_be():
         "+0.00 & 7 \\\\\n"
         "\\bottomrule\n"
         "\\end{tabular}}\n"
+        "\\par\\smallskip{\\footnotesize\\raggedright Costs \\$5 \\textless{} \\$6.\\par}\n"
         "\\end{table}\n"
     )
+
+
+def test_a_long_table_becomes_several_in_a_paper():
+    text = latex_text(replace(shown_table(), page=2))
+    assert re.findall(r"\\caption\{(.*)\}", text) == [
+        r"Gold \& more (1 of 2)", r"Gold \& more (2 of 2)",
+    ]  # fmt: skip
+    assert re.findall(r"\\label\{(.*)\}", text) == ["tab:golden", "tab:golden-2"]
+    assert text.count("Costs") == 1
+    assert text.index("Costs") > text.index("(2 of 2)")
+    again = latex_text(replace(shown_table(), page=1))
+    assert again.count(r"a\_b \& 50 \%") == 2
+
+
+def test_a_column_said_once_is_blank_below_for_people_only():
+    name, *others = shown_table().columns
+    table = Table("once", "Once", (name, replace(others[1], once=True)), [("a", 0, 1), ("b", 0, 1)],
+                  [], subject=lambda row: row[1])  # fmt: skip
+    assert table.texts() == [["a", "1"], ["b", ""]]
+    assert csv_text(table) == "name,n,known\na,1,true\nb,1,true\n"
 
 
 def test_csv_holds_raw_values():
@@ -274,6 +462,21 @@ def test_latex_escapes_every_special_character():
     assert latex("_ % & # $ {}") == r"\_ \% \& \# \$ \{\}"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Überraschung à l’œuvre", r"\"{U}berraschung \`{a} l'\oe{}uvre"),
+        ("e\u0301 = é, ç, Å, ž", r"\'{e} = \'{e}, \c{c}, \r{A}, \v{z}"),
+        ("a\u00a0b", "a b"),
+        ("🎉 日 ą", "[U+1F389] [U+65E5] [U+0105]"),
+        ("zero\u200bwidth \x00\x1b", "zero[U+200B]width [U+0000][U+001B]"),
+        ("“yes” – 1 × 2 ≤ 3…", r"``yes'' -- 1 $\times$ 2 $\leq$ 3\ldots{}"),
+    ],
+)
+def test_latex_prints_what_its_fonts_have_and_names_the_rest(text, expected):
+    assert latex(text) == expected
+
+
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
 def test_latex_is_balanced_and_escaped(module, results, tmp_path):
     text = written(module, results, tmp_path)["tex"]
@@ -295,8 +498,9 @@ def test_latex_compiles(results, tmp_path):
     compiler = shutil.which("pdflatex")
     if compiler is None:
         pytest.skip("pdflatex is not installed, so no table was compiled")
-    names = [module.__name__.rsplit(".", 1)[1] for module in TABLES]
-    for name, module in zip(names, TABLES, strict=True):
+    modules = [*TABLES, examples]
+    names = [module.__name__.rsplit(".", 1)[1] for module in modules]
+    for name, module in zip(names, modules, strict=True):
         (tmp_path / name).with_suffix(".tex").write_text(
             written(module, results, tmp_path / f"written-{name}")["tex"], encoding="utf-8"
         )
@@ -351,8 +555,14 @@ def test_a_missing_key_is_named_with_its_file(results, tmp_path):
         ("{}", "not a list of experiments"),
         ('[{"title": "a"}]', "experiment 1 needs exactly the keys"),
         (
-            '[{"experiment": "a", "title": "a", "base": null, "sft": ["x"], "dpo": []}]',
+            '[{"experiment": "a", "title": "a", "base": null, "sft": ["x"], "dpo": [], '
+            '"lookup": null, "shown": {}}]',
             "experiment 1: not a trial/seed-0: x",
+        ),
+        (
+            '[{"experiment": "a", "title": "a", "base": null, "sft": [], "dpo": [], '
+            '"lookup": null, "shown": {"s": ["y"]}}]',
+            "experiment 1: not a trial/seed-0: y",
         ),
     ],
 )
