@@ -275,22 +275,24 @@ def options(input, *names):
 # ------------------------------------------------------------------------------------------ reports
 
 # Each table and figure: the methods that stand in it, and the files that it reads of each trial.
-# A base has metrics.json alone.
+# A base or a lookup, which stands beside the trials' accuracies, has metrics.json alone.
 TABLES = {
     "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json"]),
-    "dpo": (["dpo"], ["metrics.json", "trial.json", "train.json"]),
-    "summary": (["base", "sft", "dpo"], ["metrics.json"]),
-    "results": (["dpo"], ["metrics.json", "train.json"]),
+    "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json"]),
+    "summary": (["base", "sft", "dpo", "lookup"], ["metrics.json"]),
+    "results": (["dpo", "lookup"], ["metrics.json", "train.json"]),
+    "comparison": (["base", "sft", "dpo", "lookup"], ["metrics.json", "train.json"]),
+    "examples": (["base", "shown"], ["metrics.json", "generations.parquet"]),
 }
 FIGURES = {
     "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
-    "accuracy": (["dpo"], ["metrics.json"]),
+    "accuracy": (["dpo", "lookup"], ["metrics.json"]),
     "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
 }
 
 
 def reported(methods):
-    """Returns, by experiment, the base and the trials of some methods, as reports are given them.
+    """Returns, by experiment, what of it stands in a report, as reports are given it.
 
     Short, because a thousand trials must fit into one argument of a command line.
     """
@@ -301,10 +303,12 @@ def reported(methods):
             "base": base["name"] if "base" in methods else None,
             "sft": runs_of(base["experiment"], "sft") if "sft" in methods else [],
             "dpo": runs_of(base["experiment"], "dpo") if "dpo" in methods else [],
+            "lookup": base["lookup"] if "lookup" in methods else None,
+            "shown": base["shown"] if "shown" in methods else {},
         }
         for base in PLAN.bases.values()
     ]
-    return [part for part in parts if part["sft"] or part["dpo"]]
+    return [part for part in parts if part["sft"] or part["dpo"] or part["shown"]]
 
 
 def runs_of(experiment, method):
@@ -319,17 +323,40 @@ def runs_of(experiment, method):
 def reported_files(methods, files):
     """Returns the files that a table or figure reads."""
     parts = reported(methods)
-    bases = [f"bases/{part['experiment']}" for part in parts if part["base"] is not None]
-    trials = [f"trials/{run}" for part in parts for run in part["sft"] + part["dpo"]]
+    runs = [run for part in parts for run in part["sft"] + part["dpo"]]
+    runs += [run for part in parts for shown in part["shown"].values() for run in shown]
+    folders = {
+        "bases": [part["experiment"] for part in parts if part["base"] is not None],
+        "baselines": [part["lookup"] for part in parts if part["lookup"] is not None],
+        "trials": list(dict.fromkeys(runs)),
+    }
+    kept = {
+        "bases": [file for file in files if file in ("metrics.json", "generations.parquet")],
+        "baselines": [file for file in files if file == "metrics.json"],
+        "trials": files,
+    }
     return [
-        *(f"<results>/{folder}/metrics.json" for folder in bases if "metrics.json" in files),
-        *(f"<results>/{folder}/{file}" for folder in trials for file in files),
+        f"<results>/{room}/{folder}/{file}"
+        for room, names in folders.items()
+        for folder in names
+        for file in kept[room]
     ]
+
+
+def claims(table):
+    """Returns the published figures that a table compares with ours."""
+    return PLAN.claims if table == "comparison" else []
+
+
+def mark():
+    """Returns the command line option that says what the run is, if no full one."""
+    return shlex.join(["--mark", PLAN.mark]) if PLAN.mark else ""
 
 
 def tables():
     """Returns every table's files; one without trials of its kind is not made."""
     names = [name for name, (methods, _) in TABLES.items() if reported(methods)]
+    names = [name for name in names if name != "comparison" or PLAN.claims]
     return expand("<results>/tables/{table}.{kind}", table=names, kind=["csv", "md", "tex"])
 
 

@@ -1,7 +1,7 @@
 """Report: tables and figures.
 
-Takes metrics, training records and curves of every trial and base; makes results/tables/ and
-results/figures/.
+Takes metrics, training records and curves of every trial and base, and published figures to
+compare with; makes results/tables/ and results/figures/.
 """
 
 
@@ -9,6 +9,7 @@ rule table:
     """One table, for machines, for a README and for a paper."""
     input:
         lambda wildcards: reported_files(*TABLES[wildcards.table]),
+        claims=lambda wildcards: claims(wildcards.table),
     output:
         csv="<results>/tables/{table}.csv",
         md="<results>/tables/{table}.md",
@@ -24,10 +25,13 @@ rule table:
     params:
         plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
         root=subpath(output.csv, ancestor=2),
+        claims=lambda wildcards, input: options(input, "claims"),
+        mark=mark(),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
         "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
+        " {params.claims} {params.mark}"
         " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} 2> {log:q}"
 
 
@@ -49,8 +53,9 @@ rule figure:
     params:
         plan=lambda wildcards: as_json(reported(FIGURES[wildcards.figure][0])),
         root=subpath(output.pdf, ancestor=2),
+        mark=mark(),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
         env=env_digest("report"),
     shell:
         "python -m scripts.report.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
-        " --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
+        " {params.mark} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"

@@ -359,6 +359,13 @@ class DpoTrial(Trial):
     def objective_uses_its_options(self) -> "DpoTrial":
         if self.start_as == "overwritten" and self.start is None:
             raise ValueError("start_as: overwritten needs a start whose adapter is overwritten")
+        if self.start_as == "overwritten" and (
+            self.lora.target_modules == "all-linear"
+            or self.lora.init_lora_weights in ("pissa", "olora")
+        ):
+            raise ValueError(
+                "start_as: overwritten takes named target_modules, and no pissa or olora"
+            )
         if self.label_smoothing and self.loss_type not in self.SMOOTHED:
             raise ValueError(
                 f"label_smoothing has no effect on {self.loss_type}; it has on "

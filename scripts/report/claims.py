@@ -13,6 +13,7 @@ figures:                       # each with the claims that it has, in the table'
     show: percent              # or count, factor, number
     compare: interval          # or difference, where the items are not the same
     beside: {split by idea: "{trial}-by-idea"}   # other protocols, each with its trial
+    sets: {}                   # and with its set of prompts, where it has another
     notes: [leak]
     claims:                    # trial: a trial's name, or base; in `beside` also lookup
       - {trial: titles-dpo, claimed: ~74 %, value: 0.74, successes: 84, n: 114, notebook: none}
@@ -109,8 +110,24 @@ class ClaimedFigure(Closed):
     beside: dict[str, str] = Field(
         default_factory=dict, description="trial by protocol; {trial} is the claim's"
     )
+    sets: dict[str, str] = Field(
+        default_factory=dict, description="set of prompts by protocol, where it is another"
+    )
     notes: list[str] = Field(default_factory=list)
     claims: list[Claim] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def sets_are_of_protocols(self) -> "ClaimedFigure":
+        unknown = sorted(self.sets.keys() - self.beside.keys())
+        if unknown:
+            raise ValueError(f"sets: no protocol beside is called {unknown[0]!r}")
+        if self.sets and self.ours.set is None:
+            raise ValueError("sets goes with a figure of a set only")
+        return self
+
+    def ours_under(self, protocol: str) -> Ours:
+        """Returns where our figure stands under a protocol."""
+        return self.ours.model_copy(update={"set": self.sets.get(protocol, self.ours.set)})
 
     def notes_of(self, claim: Claim) -> list[str]:
         """Returns the notes of a claim, the figure's first."""

@@ -94,8 +94,10 @@ class Planned:
         trials = [it for it in self.subjects if it.method not in (BASE, LOOKUP_TRIAL)]
         return [it for it in trials if it.name == trial]
 
-    def figures(self, figure: ClaimedFigure, trial: str) -> list[tuple[int | None, Figure]]:
-        """Returns our figure by seed; one without a value where the trial is not planned.
+    def figures(
+        self, figure: ClaimedFigure, protocol: str, trial: str
+    ) -> list[tuple[int | None, Figure]]:
+        """Returns our figure under a protocol by seed; one without a value where the trial is not planned.
 
         Raises
         ------
@@ -105,7 +107,8 @@ class Planned:
         if figure.ours.speedup is not None:
             return [(None, self._speedup(figure.ours))]
         subjects = self.named(figure.experiment, trial)
-        found = [(subject.seed, measured(subject, figure.ours)) for subject in subjects]
+        ours = figure.ours_under(protocol)
+        found = [(subject.seed, measured(subject, ours)) for subject in subjects]
         return found or [(None, Figure())]
 
     def _speedup(self, ours: Ours) -> Figure:
@@ -282,7 +285,7 @@ def _lines(claims: Claims, planned: Planned) -> list[Line]:
         heading = claims.experiments[figure.experiment]
         for claim in figure.claims:
             for protocol, trial in figure.protocols(claim).items():
-                found = planned.figures(figure, trial)
+                found = planned.figures(figure, protocol, trial)
                 several = len(found) > 1
                 lines += [
                     Line(figure, claim, protocol, trial, seed, several, it, heading, notes)

@@ -125,6 +125,8 @@ MISTAKES = [
      f"{E1}.dpo.trials[0]: lora_dropout above 0 needs disable_dropout said"),
     ((f"{E1}.dpo.trials.0", {"name": "d", "start_as": "overwritten"}),
      f"{E1}.dpo.trials[0]: start_as: overwritten needs a start"),
+    ((f"{E1}.dpo.trials.0", {"name": "d", "start": "s", "start_as": "overwritten"}),
+     f"{E1}.dpo.trials[0]: start_as: overwritten takes named target_modules"),
     ((f"{E1}.generate.a", {"dataset": "problems", "temperature": 1.0}),
      f"{E1}.generate.a: temperature and top_p have no effect without do_sample: true"),
     ((f"{E1}.generate.a", {"dataset": "problems", "own_settings": True, "do_sample": True}),

@@ -65,6 +65,7 @@ def test_what_trials_learn_from_is_examined_under_the_template_of_generation() -
     assert templates == {
         "youtube-titles.qwen-14b.chat.1024": "chat",
         "youtube-titles-by-idea.qwen-14b.chat.1024": "chat",
+        "youtube-titles-start.qwen-14b.chat.1024": "chat",
         "grade-school-math.tinyllama.instruction.512": "instruction",
         "hh-rlhf.tinyllama.instruction-pairs.512.256": "instruction",
         "grade-school-math.tinyllama.instruction-eos.512": "instruction-eos",
