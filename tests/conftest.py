@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub.repositories import real_hub
 from tests.hub.server import Hub, serve
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -53,7 +54,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hub() -> Path:
     """Returns the folder of real hub repositories; its tests are skipped where it is absent."""
-    folder = Path(os.environ.get("PREFMAKE_HUB", ROOT.parent / "shared" / "hub"))
+    folder = real_hub()
     if not folder.is_dir():
         pytest.skip(f"no real hub repositories at {folder} (set PREFMAKE_HUB)")
     return folder

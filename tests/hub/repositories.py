@@ -1,7 +1,8 @@
-"""Small repositories that tests put on a loopback hub."""
+"""Repositories for a loopback hub: the real ones, where they are at hand, and small ones."""
 
 import gzip
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ TOKENIZER_FILES = [
 ]
 WEIGHT_FILES = [SHARD, "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
 OTHER_FILES = ["README.md", "modeling.py", "pytorch_model.bin"]
+
+
+def real_hub() -> Path:
+    """Returns the folder in which real repositories lie, if it exists."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "hub"
+    return Path(os.environ.get("PREFMAKE_HUB", beside))
 
 
 def write_model(root: Path) -> Path:

@@ -3,7 +3,8 @@
     python -m tests.rehearsal [snakemake's options]
 
 A hub on the loopback interface serves the repositories that config.yaml names: the real ones where
-a folder of them is at hand (PREFMAKE_HUB), and stand-ins of their shape for the others.
+a folder of them is at hand (PREFMAKE_HUB), and stand-ins of their shape for the others. Results go
+below results/rehearsal; with `-d FOLDER`, below that folder.
 """
 
 import os
@@ -14,18 +15,13 @@ from pathlib import Path
 
 from scripts.common.config import load
 from scripts.common.plan import Plan, make_plan
+from tests.hub.repositories import real_hub
 from tests.hub.server import serve
 from tests.rehearsal.differences import differences
 from tests.rehearsal.stand_ins import write_stand_ins
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [ROOT / "config.yaml", ROOT / "tests" / "rehearsal" / "config.yaml"]
-
-
-def real_hub() -> Path | None:
-    """Returns the folder of real repositories, where there is one."""
-    folder = Path(os.environ.get("PREFMAKE_HUB", ROOT / "hub"))
-    return folder if folder.is_dir() else None
 
 
 def commits(plan: Plan) -> dict[str, str]:
@@ -61,16 +57,20 @@ def main() -> int:
     print(f"{trials} trials differ from config.yaml in base model and rows alone")
     real = real_hub()
     for name in repositories(rehearsal):
-        print(f"{name}: {'real' if real and (real / name).is_dir() else 'stand-in'}")
+        print(f"{name}: {'real' if (real / name).is_dir() else 'stand-in'}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         stand_ins = Path(folder, "hub")
         write_stand_ins(stand_ins, real)
-        roots = [stand_ins] if real is None else [real, stand_ins]
-        with serve(*roots, commits=commits(rehearsal)) as hub:
+        with serve(real, stand_ins, commits=commits(rehearsal)) as hub:
             environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": f"{folder}/cache"}
             command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=2",
                        "--configfile", *map(str, FILES), *sys.argv[1:]]  # fmt: skip
-            return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+            process = subprocess.Popen(command, cwd=ROOT, env=environment)
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                # Snakemake got it too, and ends its jobs; the hub must outlast them.
+                return process.wait()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 CORPORA = Path(__file__).resolve().parents[2] / "demo" / "corpora"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 SIZES = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -40,7 +39,7 @@ QWEN_SAMPLING = {
 }  # fmt: skip
 
 
-def write_stand_ins(root: Path, real: Path | None) -> None:
+def write_stand_ins(root: Path, real: Path) -> None:
     """Writes the repositories below `root`; what `real` has of the tokenizers goes into them."""
     shutil.rmtree(root, ignore_errors=True)
     _write_datasets(root / "datasets")
@@ -50,9 +49,7 @@ def write_stand_ins(root: Path, real: Path | None) -> None:
     }.items():
         folder = root / "models" / "rehearsal" / name
         folder.mkdir(parents=True)
-        known = real / "models" / base if real else None
-        tokenizer = _tokenizer(name, known)
-        _write_model(name, folder, tokenizer)
+        _write_model(name, folder, _tokenizer(name, real / "models" / base))
 
 
 # -------------------------------------------------------------------------------------- datasets
@@ -97,14 +94,14 @@ def _write_gzip(folder: Path, **splits: list[Row]) -> None:
 # ---------------------------------------------------------------------------------------- models
 
 
-def _tokenizer(name: str, known: Path | None) -> "PreTrainedTokenizerBase":
+def _tokenizer(name: str, known: Path) -> "PreTrainedTokenizerBase":
     """Returns the real tokenizer, or one trained on the demo's texts under the same end tokens."""
     from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
     from scripts.models.demo import read_texts, train_tokenizer
 
-    if known and (known / "tokenizer.json").is_file():
+    if (known / "tokenizer.json").is_file():
         return AutoTokenizer.from_pretrained(known, local_files_only=True)
     tokenizer = train_tokenizer(read_texts(CORPORA / "pretraining.jsonl"), 1024)
     if name == "tiny-qwen2":

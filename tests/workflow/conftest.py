@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PARTS = ("Snakefile", "config.yaml", "demo", "envs", "profiles", "rules", "scripts")
+PARTS = ("Snakefile", "config.yaml", "demo", "envs", "paper", "profiles", "rules", "scripts")
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 
 

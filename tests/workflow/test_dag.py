@@ -16,25 +16,39 @@ LITERAL = ("--cores", "1", "--resources", "gpu=1")
 
 
 def test_the_paper(project: Project) -> None:
-    """The literal command on config.yaml: eleven trials, two bases, five shared references."""
+    """The literal command on config.yaml: 29 trials and their five bases; shared references."""
     assert project.rules(*LITERAL) == {
-        "fetch_dataset": 3,
+        "check_backends": 1,
+        "fetch_dataset": 8,
+        "fetch_tokenizer": 2,
         "fetch_model": 2,
-        "prepare_dataset": 3,
-        "tokenize": 3,
-        "reference": 5,
-        "train_sft": 5,
-        "train_dpo": 6,
-        "score": 13,
-        "measure": 13,
-        "table": 4,
+        "prepare_dataset": 8,
+        "overlap": 1,
+        "tokenize": 13,
+        "reference": 15,
+        "train_sft": 10,
+        "train_dpo": 19,
+        "score": 34,
+        "measure": 34,
+        "lookup": 3,
+        "table": 6,
         "figure": 3,
         "all": 1,
     }
 
 
+def test_what_is_asked_before_a_gpu_is_spent_needs_no_weights(project: Project) -> None:
+    for target in ("plan", "doctor"):
+        rules = project.rules(target, *LITERAL)
+        assert rules["fetch_tokenizer"] == 2
+        assert not {"fetch_model", "train_sft", "train_dpo", "reference", "score"} & rules.keys()
+    # One probe for each pace: the DPO trials differ in beta and learning rate alone.
+    assert project.rules("probes", *LITERAL)["probe"] == 18
+
+
 def test_the_demo(project: Project) -> None:
     assert project.rules("--workflow-profile", "profiles/demo") == {
+        "lookup": 2,
         "fetch_dataset": 3,
         "train_demo_model": 1,
         "prepare_dataset": 3,
