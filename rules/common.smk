@@ -229,7 +229,8 @@ def score_settings(wildcards):
         words += ["--beta", str(subject["training"]["trainer"]["beta"])]
     if evaluation["prompts"]:
         # How an answer is cut out of what was written is for measuring.
-        apart = ("tokens", "dataset", "overlap", "template", "answer_after", "answer_before")
+        apart = ("tokens", "dataset", "overlap", "template", "scored")
+        apart += ("answer_after", "answer_before")
         sets = {name: without(asked, *apart) for name, asked in evaluation["prompts"].items()}
         words += ["--generate", as_json(sets)]
     return shlex.join(words)

@@ -234,6 +234,7 @@ def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
                 **generate.model_dump(mode="json", exclude={"show", "leave_out_overlap"}),
                 "tokens": _tokens(config, plan, experiment, generate),
                 "overlap": _overlap(plan, experiment, generate),
+                "scored": not generate.show,
             }
             for name, generate in experiment.generate.items()
         },

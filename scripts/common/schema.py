@@ -414,7 +414,8 @@ class Generate(Closed):
     )
     show: list[Name] = Field(
         default_factory=list,
-        description="trials whose answers stand beside the base's in the table of examples",
+        description="trials whose answers stand beside the base's in the table of examples; such a "
+        "set is read, and not scored",
     )
 
     @model_validator(mode="after")

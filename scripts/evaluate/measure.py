@@ -273,8 +273,11 @@ class Answers:
 def answers_to(
     name: str, settings: Row, generations: list[Row], prompts: list[Row], overlap: set[str]
 ) -> Answers:
-    """Returns what is scored of a set: answers cut to their part, less items that overlap."""
-    mine = [row for row in generations if row["set"] == name]
+    """Returns what is scored of a set: answers cut to their part, less items that overlap.
+
+    Nothing of a set that is only to be read.
+    """
+    mine = [row for row in generations if row["set"] == name and settings["scored"]]
     kept = [row for row in mine if row["id"] not in overlap]
     rows = extracted(kept, settings["answer_after"], settings["answer_before"])
     known = {row["id"]: row["completion"][-1]["content"] for row in prompts if "completion" in row}

@@ -37,7 +37,13 @@ def draw(subjects: list[Subject]) -> "Canvas":
     trials = [subject for subject in subjects if subject.method in ("dpo", "lookup")]
     if not trials:
         return empty("No preference trial is planned.")
-    panels = by_experiment(trials).values()
+    panels = [
+        members
+        for members in by_experiment(trials).values()
+        if any(member.figure(KEY).value is not None for member in members)
+    ]
+    if not panels:
+        return empty("No preference trial is scored on pairs.")
     sizes = [len(members) + 0.6 for members in panels]
     figure = canvas(0.9 + sum(ROW * size + 0.3 for size in sizes))
     grid = figure.subplots(len(panels), squeeze=False, sharex=True, height_ratios=sizes)

@@ -7,6 +7,7 @@ A figure of answers has a panel for each set of prompts.
 """
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 OWN, KNOWN, ANSWERED = "held_out_loss", ("exact_match", "bleu"), "stop_rate"
 """The figures of a model, of a set of prompts with known answers, and of any set."""
-ACROSS = 7
-"""So many panels stand beside each other."""
+ACROSS = 5
+"""So many panels stand beside each other at most."""
 DECORATION = 0.95
 """Inches that the title and the labels of a row of panels take."""
 
@@ -58,7 +59,7 @@ def draw(subjects: list[Subject]) -> "Canvas":
     """Returns the figure."""
     models = [subject for subject in subjects if subject.method != "lookup"]
     drawn = [_panels(members) for members in by_experiment(models).values()]
-    blocks = [it[start : start + ACROSS] for it in drawn for start in range(0, len(it), ACROSS)]
+    blocks = [block for panels in drawn for block in _rows(panels)]
     if not blocks:
         return empty("No model has a held-out loss or generations.")
     heights = [ROW * (len(block[0].lines) + 0.6) + DECORATION for block in blocks]
@@ -74,6 +75,13 @@ def draw(subjects: list[Subject]) -> "Canvas":
         row[0].set_title(block[0].subjects[0].title)
     row_legend(figure, [it for block in blocks for it in block[0].subjects], *guides[:1])
     return figure
+
+
+def _rows(panels: list[Panel]) -> list[list[Panel]]:
+    """Returns the panels in rows of about equal length."""
+    rows = ceil(len(panels) / ACROSS)
+    width = ceil(len(panels) / rows) if rows else 1
+    return [panels[start : start + width] for start in range(0, len(panels), width)]
 
 
 def _panels(members: list[Subject]) -> list[Panel]:

@@ -72,7 +72,9 @@ class Claim(Closed):
     claimed: str | None = Field(description="as printed; null where only a notebook has a figure")
     value: float | None = Field(None, description="the same as a number, shares from 0 to 1")
     successes: int | None = Field(None, ge=0)
-    n: int | None = Field(None, ge=1, description="items behind the claim, for its own interval")
+    n: int | None = Field(
+        None, ge=1, description="items behind the claim; ours is compared with where it has as many"
+    )
     notebook: str | None = Field(
         description="what the authors' notebook shows, none where it shows nothing; null if unknown"
     )
@@ -82,16 +84,16 @@ class Claim(Closed):
     def hangs_together(self) -> "Claim":
         if self.claimed is None and self.value is not None:
             raise ValueError("value without claimed: say how it is printed")
-        if (self.successes is None) != (self.n is None):
-            raise ValueError("successes and n go together")
-        if self.n is not None and self.successes > self.n:
+        if self.successes is not None and self.n is None:
+            raise ValueError("successes without n: of how many")
+        if self.successes is not None and self.successes > self.n:
             raise ValueError(f"{self.successes} successes of {self.n}")
         return self
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The claim's own Wilson interval, where its successes are known."""
-        return None if self.n is None else wilson(self.successes, self.n)
+        return None if self.successes is None else wilson(self.successes, self.n)
 
 
 class ClaimedFigure(Closed):

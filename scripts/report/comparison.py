@@ -65,6 +65,7 @@ class Line:
     def inside(self) -> bool | None:
         """Whether the claim lies in our interval, where both are of the same items."""
         same = self.published and self.figure.compare == "interval"
+        same = same and self.claim.n in (None, self.found.n)
         if not same or self.claim.value is None or None in self.bounds:
             return None
         low, high = self.bounds

@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("files", type=Path, nargs="+", help="what scripts.data.doctor wrote")
     arguments = parser.parse_args(argv)
 
-    from rich.console import Console
+    from scripts.report.terminal import terminal
 
-    console = Console(highlight=False)
+    console = terminal(highlight=False)
     for path in arguments.files:
         content = _read(path)
         findings = content["findings"]

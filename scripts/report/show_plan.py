@@ -33,9 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     path = parser.parse_args(argv).plan
     plan = read_plan(path)
 
-    from rich.console import Console
+    from scripts.report.terminal import terminal
 
-    console = Console()
+    console = terminal()
     console.print(trial_grid(plan))
     console.print(memory_grid(plan))
     for line in (*total_lines(plan), *plan["notes"]):

@@ -21,7 +21,7 @@ from scripts.evaluate.measure import (
 GROUPS = {"a": "g", "b": "g", "c": "h"}
 SETTINGS = {"do_sample": False, "temperature": None, "top_p": None, "own_settings": False,
             "max_new_tokens": 9, "answer_after": None, "answer_before": None,
-            "overlap": None}  # fmt: skip
+            "overlap": None, "scored": True}  # fmt: skip
 
 
 def pair(name: str, chosen: float, rejected: float, beta: float = 0.5) -> dict[str, Any]:
@@ -116,6 +116,8 @@ def test_items_that_overlap_are_counted_and_left_out() -> None:
     assert summary["left_out"] == 1
     assert summary["figures"]["exact_match"]["n"] == 2
     assert "1 items left out" in summary["figures"]["exact_match"]["definition"]
+    read = answers_to("s", SETTINGS | {"scored": False}, rows, prompts, set()).summary()
+    assert (read["left_out"], read["figures"]) == (0, {})
     everything = answers_to("s", SETTINGS, rows, prompts, {"a", "b", "c"})
     assert everything.summary() == {"settings": SETTINGS, "left_out": 3, "figures": {}}
 

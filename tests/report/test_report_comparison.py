@@ -225,7 +225,7 @@ def test_a_planned_trial_without_the_figure_is_an_error(compared, tmp_path, ours
         ("show: percent", "shows: percent", r"figures\[0\]\.show: is missing"),
         ("    beside:", "    besides: x\n    beside:", r":11: figures\[0\]\.besides: unknown key"),
         ("value: 0.74", "value: high", r":14: figures\[0\]\.claims\[0\]\.value: found 'high'"),
-        (", n: 114", "", r"figures\[0\]\.claims\[0\]: successes and n go together"),
+        (", n: 114", "", r"figures\[0\]\.claims\[0\]: successes without n: of how many"),
         ("successes: 84", "successes: 115", r"115 successes of 114"),
         ("claimed: ~74 %", "claimed: null", r"value without claimed"),
         ("notebook: none", "note: none", r"figures\[0\]\.claims\[0\]\.notebook: is missing"),
