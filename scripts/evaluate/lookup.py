@@ -22,7 +22,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.common.texts import said
-from scripts.evaluate.measure import Figure, groups_of, item_figure
+from scripts.evaluate.figures import Figure, groups_of, item_figure
 
 Completion = tuple[str, str]
 """Group and text."""

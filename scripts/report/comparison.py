@@ -98,7 +98,7 @@ class Planned:
     def figures(
         self, figure: ClaimedFigure, protocol: str, trial: str
     ) -> list[tuple[int | None, Figure]]:
-        """Returns our figure under a protocol by seed; one without a value where the trial is not planned.
+        """Returns our figure under a protocol by seed; without a value for an unplanned trial.
 
         Raises
         ------

@@ -24,9 +24,7 @@ LITERAL = ("--cores", "2", "--resources", "gpu=2")
 
 
 @pytest.fixture
-def fetched(
-    project: Project, hub: Path, loopback: Callable[..., Hub]
-) -> tuple[Project, Hub]:
+def fetched(project: Project, hub: Path, loopback: Callable[..., Hub]) -> tuple[Project, Hub]:
     """Returns a project that has fetched and prepared its data, and where from."""
     from scripts.common.plan import make_plan
 
