@@ -5,7 +5,6 @@ Makes metrics.json, and items.parquet with each item's score for paired tests.
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import exp, log1p
@@ -16,7 +15,6 @@ from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.evaluate.answers import final_number
 from scripts.evaluate.figures import Figure, groups_of, item_figure
-
 
 # ----------------------------------------------------------------------------------- completions
 
