@@ -4,6 +4,7 @@ What is asserted here holds for the full run too, as far as it does not depend o
 """
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,11 @@ from tests.rehearsal.__main__ import FILES
 from tests.rehearsal.differences import MODEL, differences
 
 PAPER = make_plan(load(FILES[:1]))
+# `make rehearse` runs everything. Here the published experiments do, to save five minutes: the
+# corrected ones are made by the same rules.
+OFF = {"enabled": False}
+LEFT_OUT = {"experiments": {"titles-by-idea": OFF, "tinyllama-corrected": OFF}}
+PUBLISHED = make_plan(load(FILES[:1], LEFT_OUT))
 
 
 def rehearsed(overrides: dict[str, object] | None = None) -> Plan:
@@ -47,13 +53,17 @@ def test_anything_else_is_found(change: dict[str, object], place: str) -> None:
     assert any(line.startswith(place) for line in differences(PAPER, rehearsed(change)))
 
 
+LEFT_OUT_PROTOCOLS = ("split by idea", "corrected protocol")
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the results of a rehearsal in a folder of its own."""
     folder = tmp_path_factory.mktemp("rehearsal")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.rehearsal", "--directory", str(folder)],
+        [sys.executable, "-m", "tests.rehearsal", "--directory", str(folder),
+         "--config", f"experiments={json.dumps(LEFT_OUT['experiments'])}"],
         cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
@@ -61,7 +71,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def runs() -> Iterator[tuple[str, dict[str, object]]]:
-    for folder, trial in PAPER.trials.items():
+    for folder, trial in PUBLISHED.trials.items():
         yield folder, trial["training"]
 
 
@@ -71,7 +81,7 @@ def test_every_trial_was_trained_as_the_paper_says(results: Path) -> None:
         trained = read_json(results / folder / "trial.json")
         assert {key for key in training if trained[key] != training[key]} <= set(MODEL)
         count += 1
-    assert count == 29
+    assert count == 18
 
 
 def test_the_backend_that_a_trial_names_trained_it(results: Path) -> None:
@@ -92,7 +102,7 @@ def test_dpo_starts_from_its_reference_unless_its_start_was_overwritten(results:
 
 
 def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
-    (name,) = PAPER.overlaps
+    (name,) = PUBLISHED.overlaps
     overlap = {row["id"] for row in read_rows(results / "overlaps" / f"{name}.parquet")}
     answers = read_json(results / "trials/sft-1/seed-42/metrics.json")["sets"]["gsm8k"]
     assert answers["left_out"] == len(overlap)
@@ -119,4 +129,5 @@ def test_every_claim_has_ours_beside_it(results: Path) -> None:
         rows = list(csv.DictReader(lines))
     assert {row["experiment"] for row in rows} == {"titles", "tinyllama"}
     assert len({(row["figure"], row["trial"]) for row in rows}) == 47
-    assert all(row["ours"] for row in rows)
+    assert all(row["ours"] for row in rows if row["protocol"] not in LEFT_OUT_PROTOCOLS)
+    assert not any(row["ours"] for row in rows if row["protocol"] in LEFT_OUT_PROTOCOLS)
