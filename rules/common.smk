@@ -219,6 +219,10 @@ def model_of(wildcards):
     return PLAN.models[PLAN.references[wildcards.reference]["model"]]
 
 
+GENERATION = ["limit", "max_new_tokens", "do_sample", "temperature", "top_p", "own_settings"]
+GENERATION += ["seed", "batch_size"]
+
+
 def score_settings(wildcards):
     """Returns the command line options that say how a model is loaded and scored."""
     subject = PLAN.subject(wildcards.subject)
@@ -228,10 +232,11 @@ def score_settings(wildcards):
     if evaluation["pairs"] and subject["adapters"]:
         words += ["--beta", str(subject["training"]["trainer"]["beta"])]
     if evaluation["prompts"]:
-        # How an answer is cut out of what was written is for measuring.
-        apart = ("tokens", "dataset", "overlap", "template", "scored")
-        apart += ("answer_after", "answer_before")
-        sets = {name: without(asked, *apart) for name, asked in evaluation["prompts"].items()}
+        # How an answer is cut out of what was written, and what is scored, is for measuring.
+        sets = {
+            name: {key: asked[key] for key in GENERATION}
+            for name, asked in evaluation["prompts"].items()
+        }
         words += ["--generate", as_json(sets)]
     return shlex.join(words)
 

@@ -168,13 +168,19 @@ def _reference(
     # Kernels of another backend round differently: a trial is compared with its own backend's.
     parts = [origin, pairs["tokens"], *([] if backend == "transformers" else [backend])]
     name = ".".join(parts)
-    plan.references[name] = {
+    reference = {
         "model": experiment.model,
         "start": start,
         "tokens": pairs["tokens"],
         "batch_size": experiment.scoring_batch_size,
         "backend": backend,
     }
+    if plan.references.setdefault(name, reference) != reference:
+        other = plan.references[name]["batch_size"]
+        raise ValueError(
+            f"experiments that share the reference {name} need one scoring_batch_size; "
+            f"found {other} and {experiment.scoring_batch_size}"
+        )
     return name
 
 

@@ -244,7 +244,7 @@ class DialogueData(DatasetBase):
     response: Literal["last", "first"] = Field(
         "last",
         description="last: the last assistant turn answers the dialogue before it; first: all that "
-        "follows the first `Assistant:` is the response",
+        "follows the first `Assistant:` is the response, and chosen's prompt that of both",
     )
     identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
 

@@ -52,14 +52,17 @@ def pair_of_messages(row: Row, settings: Row) -> Row:
 
 
 def pair_of_dialogues(row: Row, settings: Row) -> Row:
-    """Returns two dialogues as their common prompt and the two responses to it."""
+    """Returns two dialogues as their common prompt and the two responses to it.
+
+    Split at the first turn, a pair is kept as published: whatever its second prompt says.
+    """
     split = split_at_first if settings["response"] == "first" else split_at_last
     try:
         prompt, chosen = split(row[settings["columns"]["chosen"]] or "")
         other, rejected = split(row[settings["columns"]["rejected"]] or "")
     except NotADialogue as error:
         raise Dropped(str(error)) from None
-    if prompt != other:
+    if prompt != other and settings["response"] == "last":
         raise Dropped("the two dialogues have different prompts")
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 

@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
             reference = read_rows(arguments.valid_reference)
             valid = dpo_dataset(read_rows(arguments.valid_tokens), reference)
         tokenizer = load_tokenizer(arguments.model)
-        gate = StepZeroGate(model.dtype, trial["trainer"]["loss_type"], trial["start_as"])
+        gate = StepZeroGate(model.dtype, trial)
         trainer = dpo_trainer(trial, model, tokenizer, dataset, valid, work, gate)
         result = train(trainer, trial) | {"step_zero": gate.found()}
         publish(trainer, trial, result, snapshot_folder(arguments.model), arguments.out)

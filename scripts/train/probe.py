@@ -85,7 +85,7 @@ def make_trainer(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "T
 
     from scripts.train.dpo_trainer import StepZeroGate
 
-    gate = StepZeroGate(model.dtype, trainer["loss_type"], trial["start_as"])
+    gate = StepZeroGate(model.dtype, trial)
     return dpo_trainer(trial, model, tokenizer, dataset, None, work, gate)
 
 

@@ -1,6 +1,7 @@
 """The time and the tokens of a trainer's steps."""
 
 import time
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,6 +9,9 @@ from transformers import TrainerCallback
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
+
+WARM_UP = 2
+"""Steps that do not count: kernels are chosen and memory is claimed in them."""
 
 
 class Stopwatch(TrainerCallback):
@@ -43,6 +47,11 @@ class Stopwatch(TrainerCallback):
         self.ends.append(_now())
         self.batches.append(self._step)
         self._step = []
+
+    def step_seconds(self) -> float | None:
+        """Returns the median seconds of a step behind the warm-up, or None where there is none."""
+        timed = [seconds for seconds, *_ in self.steps()[WARM_UP:]]
+        return median(timed) if timed else None
 
     def steps(self) -> list[tuple[float, int, int]]:
         """Returns each step's seconds, real tokens and padded tokens."""

@@ -101,9 +101,12 @@ def train(trainer: "Trainer", trial: Part) -> Part:
 
     from scripts.lm.backends import versions
     from scripts.train.progress import ProgressLines
+    from scripts.train.stopwatch import Stopwatch
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressLines())
+    stopwatch = Stopwatch()
+    trainer.add_callback(stopwatch)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     start = time.monotonic()
@@ -111,6 +114,8 @@ def train(trainer: "Trainer", trial: Part) -> Part:
     seconds = time.monotonic() - start
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     parameters = list(trainer.model.parameters())
+    # PEFT counts a 4-bit weight as one, where its tensor holds two in a byte.
+    trainable, total = trainer.model.get_nb_trainable_parameters()
     return {
         "train_loss": result.training_loss,
         "first_loss": float(losses[0]),
@@ -119,9 +124,10 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "epochs": trainer.state.epoch,
         "tokens": int(getattr(trainer, "_total_train_tokens", 0)),
         "seconds": round(seconds, 3),
+        "step_seconds": stopwatch.step_seconds(),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
-        "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-        "total_parameters": sum(p.numel() for p in parameters),
+        "trainable_parameters": trainable,
+        "total_parameters": total,
         "device": str(trainer.args.device),
         "precision": str(trainer.model.dtype).removeprefix("torch."),
         "autocast": trainer.accelerator.mixed_precision,

@@ -102,6 +102,17 @@ def test_the_first_turn_rule_keeps_later_turns() -> None:
     assert rows[0]["chosen"][0]["content"].endswith("Assistant: B")
 
 
+def test_the_first_turn_rule_asks_nothing_of_the_second_prompt() -> None:
+    rows, dropped = prepare.canonical_rows(
+        raw(
+            {"chosen": "\n\nHuman: Hi\n\nAssistant: A", "rejected": "\n\nHuman: Ho\n\nAssistant: B"}
+        ),
+        settings("dialogues", {"chosen": "chosen", "rejected": "rejected"}, response="first"),
+    )
+    assert dropped == []
+    assert rows[0]["prompt"] == [{"role": "user", "content": "Hi"}]
+
+
 def test_equal_prompts_are_one_group_unless_a_column_says_otherwise() -> None:
     data = raw(
         {"prompt": "p", "chosen": "a", "rejected": "b", "topic": 1},

@@ -312,7 +312,7 @@ def test_a_step_allocates_what_is_counted(
         trainer = sft_trainer(trial, model, tokenizer, rows, None, tmp_path)
     else:
         dataset = dpo_dataset(rows, pair_logps(model, rows, 4, tokenizer.pad_token_id))
-        gate = StepZeroGate(model.dtype, "sigmoid", "merged")
+        gate = StepZeroGate(model.dtype, trial)
         trainer = dpo_trainer(trial, model, tokenizer, dataset, None, tmp_path, gate)
     allocated = Allocated(trainer.model)
     inner = trainer.training_step

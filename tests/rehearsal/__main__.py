@@ -54,15 +54,18 @@ def main() -> int:
         print(*wrong, sep="\n", file=sys.stderr)
         return 1
     trials = len(rehearsal.trials)
-    print(f"{trials} trials differ from config.yaml in base model and rows alone")
+    print(f"{trials} trials differ from config.yaml in base model, its precision and rows alone")
     real = real_hub()
     for name in repositories(rehearsal):
         print(f"{name}: {'real' if (real / name).is_dir() else 'stand-in'}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         stand_ins = Path(folder, "hub")
         write_stand_ins(stand_ins, real)
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         with serve(real, stand_ins, commits=commits(rehearsal)) as hub:
-            environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": f"{folder}/cache"}
+            # Rules call plain `python`: this one.
+            environment = {**os.environ, "PATH": programs, "HF_ENDPOINT": hub.url,
+                           "HF_HOME": f"{folder}/cache"}  # fmt: skip
             command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=2",
                        "--configfile", *map(str, FILES), *sys.argv[1:]]  # fmt: skip
             process = subprocess.Popen(command, cwd=ROOT, env=environment)

@@ -1,11 +1,12 @@
-"""What a rehearsal may change: base models and numbers of rows, and nothing else."""
+"""What a rehearsal may change: base models with their precision, and numbers of rows."""
 
+import re
 from typing import Any
 
 from scripts.common.plan import Plan
 
-MODEL = ("base", "revision", "precision", "quantization")
-ROWS = ("splits", "expect")
+MODEL = ("base", "revision", "precision")
+BOUNDS = re.compile(r"\[\d*:\d*\]")
 
 
 def differences(paper: Plan, rehearsal: Plan) -> list[str]:
@@ -14,12 +15,11 @@ def differences(paper: Plan, rehearsal: Plan) -> list[str]:
     Compared is all that makes jobs: trials and bases with their settings and evaluation, token
     splits, references, overlaps, baselines, and the datasets' settings.
     """
-    found = _unequal("datasets", _without(paper.datasets, ROWS), _without(rehearsal.datasets, ROWS))
-    for part in ("tokens", "references", "overlaps", "lookups", "bases"):
+    found = _unequal("datasets", _datasets(paper), _datasets(rehearsal))
+    for part in ("tokens", "examined", "references", "overlaps", "lookups", "bases"):
         found += _unequal(part, getattr(paper, part), getattr(rehearsal, part))
     found += _unequal("trials", _trials(paper), _trials(rehearsal))
-    found += _unequal("models", list(paper.models), list(rehearsal.models))
-    return found
+    return found + _unequal("models", _models(paper), _models(rehearsal))
 
 
 def _trials(plan: Plan) -> dict[str, Any]:
@@ -29,8 +29,23 @@ def _trials(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _without(parts: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {name: _only(part, keys) for name, part in parts.items()}
+def _models(plan: Plan) -> dict[str, Any]:
+    return {name: _only(model, ("source", "precision")) for name, model in plan.models.items()}
+
+
+def _datasets(plan: Plan) -> dict[str, Any]:
+    """Returns the datasets without what says how many rows a split has."""
+    return {
+        name: _only(dataset, ("expect",)) | {"splits": _unbounded(dataset["splits"])}
+        for name, dataset in plan.datasets.items()
+    }
+
+
+def _unbounded(splits: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: BOUNDS.sub("", value) if isinstance(value, str) else value
+        for key, value in splits.items()
+    }
 
 
 def _only(part: dict[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:

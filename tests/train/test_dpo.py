@@ -2,10 +2,12 @@
 
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, read_rows, sha256, write_rows
@@ -102,6 +104,34 @@ def test_another_models_reference_is_stopped_at_step_zero(
     with pytest.raises(BadInput, match="margin at step 0 is"):
         run(resolved("dpo"), tiny_model, tokens, logps, tmp_path / "dpo", start)
     assert not (tmp_path / "dpo" / "adapter").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "beta", "above", "stops"),
+    [
+        # Published losses of a notebook whose policy was not its reference at step 0.
+        (torch.float16, 0.1, 0.7141 - math.log(2), True),
+        (torch.float16, 0.1, 0.7100 - math.log(2), True),
+        (torch.bfloat16, 0.1, 0.03, True),
+        (torch.bfloat16, 0.1, 0.002, False),
+        (torch.float16, 0.1, 0.0005, False),
+        (torch.float32, 0.1, 0.0005, True),
+        # The smaller beta is, the less the same log-probs move the loss.
+        (torch.float16, 0.05, 0.003, True),
+        (torch.float16, 0.1, 0.003, False),
+    ],
+)
+def test_the_gate_allows_what_rounding_explains(
+    dtype: torch.dtype, beta: float, above: float, stops: bool
+) -> None:
+    from types import SimpleNamespace
+
+    from scripts.train.dpo_trainer import StepZeroGate
+
+    gate = StepZeroGate(dtype, resolved("dpo", beta=beta))
+    logs = {"loss": math.log(2) + above, "rewards/margins": 0.0}
+    with pytest.raises(BadInput, match="loss at step 0 is") if stops else nullcontext():
+        gate.on_log(None, SimpleNamespace(global_step=1), None, logs=logs)
 
 
 def test_margins_of_both_signs_are_stopped_by_the_loss(

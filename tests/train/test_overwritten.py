@@ -129,7 +129,7 @@ def test_the_same_trial_with_the_gate_closed_stops(
 ) -> None:
     from scripts.train.dpo_trainer import StepZeroGate
 
-    gate = StepZeroGate(torch.float32, "sigmoid", "merged")
+    gate = StepZeroGate(torch.float32, trial_of(TARGETS[0]) | {"start_as": "merged"})
     model = dpo.policy(BACKENDS["transformers"], trial_of(TARGETS[0]), tiny_model, start)
     options = commands(tiny_model, start, pairs, tmp_path)
     from scripts.common.files import read_rows

@@ -5,7 +5,6 @@ What is asserted here holds for the full run too, as far as it does not depend o
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +41,15 @@ def test_only_base_models_and_rows_differ() -> None:
         ({"experiments": {"tinyllama": {"max_length": 256}}}, "trials.trials/sft-1/seed-42"),
         ({"experiments": {"titles": {"seeds": [1]}}}, "trials.trials/titles-dpo/seed-42"),
         ({"experiments": {"titles-speed": {"enabled": False}}}, "bases.bases/titles-speed"),
+        ({"models": {"qwen-14b": {"quantization": "none"}}}, "models.qwen-14b.quantization"),
+        (
+            {"datasets": {"youtube-titles": {"splits": {"test": "train[90:99]"}}}},
+            "datasets.youtube-titles.splits.test",
+        ),
+        (
+            {"datasets": {"youtube-titles-by-idea": {"splits": {"seed": 7}}}},
+            "datasets.youtube-titles-by-idea.splits.seed",
+        ),
         ({"datasets": {"hh-rlhf": {"min_characters": 1}}}, "datasets.hh-rlhf.min_characters"),
         (
             {"experiments": {"tinyllama": {"generate": {"gsm8k": {"max_new_tokens": 8}}}}},
@@ -60,11 +68,10 @@ LEFT_OUT_PROTOCOLS = ("split by idea", "corrected protocol")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the results of a rehearsal in a folder of its own."""
     folder = tmp_path_factory.mktemp("rehearsal")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [sys.executable, "-m", "tests.rehearsal", "--directory", str(folder),
          "--config", f"experiments={json.dumps(LEFT_OUT['experiments'])}"],
-        cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True,
+        cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
     return folder / "results" / "rehearsal"
@@ -89,6 +96,20 @@ def test_the_backend_that_a_trial_names_trained_it(results: Path) -> None:
         run = read_json(results / folder / "train.json")
         assert run["backend"] == training["backend"]
         assert ("unsloth" in run["versions"]) == (training["backend"] == "unsloth")
+
+
+OPTIMIZERS = {
+    ("transformers", "adamw_torch"): "torch.optim.adamw.AdamW",
+    ("transformers", "paged_adamw_8bit"): "bitsandbytes.optim.adamw.AdamW",
+    # On a CPU, where there is nothing to page, Unsloth swaps it.
+    ("unsloth", "paged_adamw_8bit"): "torch.optim.adamw.AdamW (fused)",
+}
+
+
+def test_the_optimizer_that_a_trial_names_trained_it(results: Path) -> None:
+    for folder, training in runs():
+        wanted = OPTIMIZERS[training["backend"], training["trainer"]["optim"]]
+        assert read_json(results / folder / "train.json")["optimizer"] == wanted
 
 
 def test_dpo_starts_from_its_reference_unless_its_start_was_overwritten(results: Path) -> None:
