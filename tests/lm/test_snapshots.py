@@ -1,6 +1,7 @@
 """Loading: precision, and adapters merged or attached."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def test_precision_without_a_gpu() -> None:
     assert weights_dtype("bfloat16") == torch.bfloat16
     with pytest.raises(BadInput, match="float16 needs a GPU"):
         weights_dtype("float16")
+
+
+@pytest.mark.parametrize(("bfloat16", "auto"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_precision_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: bool, auto: torch.dtype
+) -> None:
+    """A T4 has no bfloat16; what torch offers there is an emulation."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a T4")
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: bfloat16 or including_emulation,
+    )
+    assert weights_dtype("auto") == auto
+    assert weights_dtype("float16") == torch.float16
+    with nullcontext() if bfloat16 else pytest.raises(BadInput, match="bfloat16: a T4 has it not"):
+        assert weights_dtype("bfloat16") == torch.bfloat16
 
 
 def test_merged_and_attached_adapters_are_the_same_model(tiny_model: Path, adapter: Path) -> None:
