@@ -20,15 +20,14 @@ figures:                       # each with the claims that it has, in the table'
 ```
 """
 
-from math import sqrt
 from pathlib import Path
-from statistics import NormalDist
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scripts.common.cli import BadInput
 from scripts.common.config_files import ConfigError, ConfigFile, Location, read_config
+from scripts.common.wilson import wilson
 
 BASE, LOOKUP_TRIAL = "base", "lookup"
 """What stands for an experiment's base model and its lookup where a trial is named."""
@@ -206,15 +205,3 @@ def _cross_check(claims: Claims) -> list[tuple[Location, str]]:
             used.update(figure.notes_of(claim))
     problems += [(("notes", it), "no claim names it") for it in claims.notes if it not in used]
     return problems
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Returns the 95 % score interval of a share of n independent items.
-
-    Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
-    """
-    z = NormalDist().inv_cdf(0.975)
-    share = successes / n
-    middle = share + z**2 / (2 * n)
-    half = z * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)

@@ -6,11 +6,10 @@ import math
 from pathlib import Path
 
 import pytest
-from statsmodels.stats.proportion import proportion_confint
 
 from scripts.common.cli import BadInput
 from scripts.report import comparison
-from scripts.report.claims import read_claims, wilson
+from scripts.report.claims import read_claims
 
 CLAIMS = Path(__file__).parents[2] / "paper" / "claims.yaml"
 FORMS = ("csv", "md", "tex")
@@ -271,12 +270,6 @@ def test_a_file_that_is_none_is_one_line(tmp_path, content):
         path.write_text(content)
     with pytest.raises(BadInput, match=r"claims\.yaml:[12]: "):
         read_claims(path)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(84, 114), (0, 10), (10, 10), (1, 3)])
-def test_wilson_is_that_of_statsmodels(successes, n):
-    expected = proportion_confint(successes, n, method="wilson")
-    assert wilson(successes, n) == pytest.approx(expected, abs=1e-12)
 
 
 # ------------------------------------------------------------------------------ the paper's claims
