@@ -308,15 +308,17 @@ def answering_notes(found: list[tuple[str, Subject]]) -> list[str]:
 
 
 def _answering(subject: Subject, name: str) -> str:
-    settings, left_out = subject.answering(name), subject.left_out(name)
+    settings, left_out = subject.answering(name), count(subject.left_out(name))
+    compared = settings["overlap"] and settings["scored"]
     first = f", the first {count(settings['limit'])}" if settings["limit"] else ""
-    mark = settings["answer_after"]
+    before, after = settings["answer_before"], settings["answer_after"]
     parts = [
         f"{settings['split']} split of {settings['dataset']}{first}",
         _decoding(settings),
         f"at most {count(settings['max_new_tokens'])} new tokens",
-        f"the answer after the last {mark.strip()!r}" if mark else "",
-        f"{count(left_out)} items not scored that stand in the SFT rows" if left_out else "",
+        f"the answer before the first {before.strip()!r}" if before else "",
+        f"the answer after the last {after.strip()!r}" if after else "",
+        f"{left_out} items left out that stand in the SFT rows" if compared else "",
     ]
     return ", ".join(filter(None, parts))
 

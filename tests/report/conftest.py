@@ -145,7 +145,9 @@ SETTINGS = {
     "seed": 0,
     "batch_size": 16,
     "answer_after": None,
+    "answer_before": None,
     "overlap": None,
+    "scored": True,
 }
 
 
