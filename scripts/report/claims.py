@@ -16,7 +16,13 @@ figures:                       # each with the claims that it has, in the table'
     sets: {}                   # and with its set of prompts, where it has another
     notes: [leak]
     claims:                    # trial: a trial's name, or base; in `beside` also lookup
-      - {trial: titles-dpo, claimed: ~74 %, value: 0.74, successes: 84, n: 114, notebook: none}
+      - trial: titles-dpo
+        claimed: ~74 %
+        value: 0.74
+        successes: 84          # with n: the claim's own interval
+        n: 114
+        notebook: null         # what the authors' notebook shows; none: nothing; null: not known
+        other_notebooks: "Qwen3-14B: 75.0 %"   # other people's, where there are any
 ```
 """
 
@@ -76,6 +82,9 @@ class Claim(Closed):
     )
     notebook: str | None = Field(
         description="what the authors' notebook shows, none where it shows nothing; null if unknown"
+    )
+    other_notebooks: str | None = Field(
+        None, description="what notebooks of other people show, and of which model"
     )
     notes: list[str] = Field(default_factory=list)
 
