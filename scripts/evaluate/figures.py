@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scripts.common.files import Row
-from scripts.evaluate.intervals import group_bootstrap, wilson
+from scripts.common.wilson import wilson
+from scripts.evaluate.intervals import group_bootstrap
 
 
 @dataclass(frozen=True)

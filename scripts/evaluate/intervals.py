@@ -1,23 +1,13 @@
-"""95 % intervals: Wilson's for a share, and a resampling of groups for anything that has items."""
+"""95 % intervals of anything that has items, by resampling its groups."""
 
 from collections import defaultdict
 
-LEVEL = 0.95
+from scripts.common.wilson import LEVEL
+
 RESAMPLES = 2000
 SEED = 0
 
 Interval = tuple[float, float]
-
-
-def wilson(successes: float, n: int) -> Interval:
-    """Returns the score interval of a share of n independent items; a tie is half a success.
-
-    Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
-    """
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(successes, n, alpha=1 - LEVEL, method="wilson")
-    return float(low), float(high)
 
 
 def group_bootstrap(

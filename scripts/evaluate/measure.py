@@ -107,21 +107,11 @@ def _softplus(x: float) -> float:
 # ----------------------------------------------------------------------------------- generations
 
 
-def decoding(settings: Row) -> str:
-    """Returns how answers were generated, in words."""
-    sampled = [f"{key} {settings[key]}" for key in ("temperature", "top_p") if settings[key]]
-    way = ", ".join(["sampled", *sampled]) if settings["do_sample"] else "greedy"
-    if settings["own_settings"]:
-        way = "the model's own generation settings"
-    after, before = settings["answer_after"], settings["answer_before"]
-    place = f", the answer after the last {after!r}" if after else ""
-    place += f", the answer before the first {before!r}" if before else ""
-    return f"{way}, at most {settings['max_new_tokens']} new tokens{place}"
-
-
 def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Row]:
-    """Returns the answers with only what precedes the first mark `before`, and of that what
-    follows the last mark `after`; all of it where there is no such mark."""
+    """Returns the answers, each cut at the first `before`, then to what follows the last `after`.
+
+    A mark that is absent cuts nothing.
+    """
 
     def part(text: str) -> str:
         text = text.partition(before)[0] if before else text
@@ -131,7 +121,7 @@ def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Ro
 
 
 def generation_figures(
-    rows: list[Row], groups: dict[str, str], answers: dict[str, str], how: str
+    rows: list[Row], groups: dict[str, str], answers: dict[str, str]
 ) -> list[Figure]:
     """Returns the figures of answers; exact match over those whose known answer has a number."""
     if not rows:
@@ -142,14 +132,14 @@ def generation_figures(
         figure(
             "stop_rate",
             "share",
-            f"answers that end by themselves ({how})",
+            "answers that end by themselves",
             lambda row: row["stop"] == "eos",
             share=True,
         ),
         figure(
             "generated_tokens",
             "tokens",
-            f"mean new tokens of an answer ({how})",
+            "mean new tokens of an answer",
             lambda row: row["tokens"],
         ),
     ]
@@ -162,7 +152,7 @@ def generation_figures(
                 groups,
                 "exact_match",
                 "share",
-                f"answers whose final number equals the known answer's ({how})",
+                "answers whose final number equals the known answer's",
                 lambda row: final_number(row["text"]) == numbers[row["id"]],
                 share=True,
             )
@@ -170,7 +160,7 @@ def generation_figures(
     return figures
 
 
-def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str], how: str) -> Row:
+def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str]) -> Row:
     """Returns corpus BLEU against the known answers; it is no mean over items."""
     from scripts.evaluate.bleu import DESCRIPTION, bleu, bleu_interval
 
@@ -183,7 +173,7 @@ def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str
         "groups": len({groups[row["id"]] for row in rows}),
         "unit": "0 to 1",
         "intervals": {"group bootstrap": interval} if interval else {},
-        "definition": f"{DESCRIPTION} ({how}; sacrebleu {score['signature']})",
+        "definition": f"{DESCRIPTION} (sacrebleu {score['signature']})",
     }
 
 
@@ -204,19 +194,14 @@ class Answers:
 
     def figures(self) -> list[Figure]:
         """Returns the figures that are means over items."""
-        return generation_figures(self.rows, self.groups, self.known, self.how)
+        return generation_figures(self.rows, self.groups, self.known)
 
     def summary(self) -> Row:
         """Returns the set's settings, how many items were left out, and all figures."""
         figures = {figure.name: figure.summary() for figure in self.figures()}
         if self.rows and self.known:
-            figures["bleu"] = bleu_summary(self.rows, self.groups, self.known, self.how)
+            figures["bleu"] = bleu_summary(self.rows, self.groups, self.known)
         return {"settings": self.settings, "left_out": self.left_out, "figures": figures}
-
-    @property
-    def how(self) -> str:
-        left_out = f"; {self.left_out} items left out that stand in the SFT rows"
-        return decoding(self.settings) + (left_out if self.left_out else "")
 
 
 def answers_to(

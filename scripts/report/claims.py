@@ -16,19 +16,24 @@ figures:                       # each with the claims that it has, in the table'
     sets: {}                   # and with its set of prompts, where it has another
     notes: [leak]
     claims:                    # trial: a trial's name, or base; in `beside` also lookup
-      - {trial: titles-dpo, claimed: ~74 %, value: 0.74, successes: 84, n: 114, notebook: none}
+      - trial: titles-dpo
+        claimed: ~74 %
+        value: 0.74
+        successes: 84          # with n: the claim's own interval
+        n: 114
+        notebook: null         # what the authors' notebook shows; none: nothing; null: not known
+        other_notebooks: "Qwen3-14B: 75.0 %"   # other people's, where there are any
 ```
 """
 
-from math import sqrt
 from pathlib import Path
-from statistics import NormalDist
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scripts.common.cli import BadInput
 from scripts.common.config_files import ConfigError, ConfigFile, Location, read_config
+from scripts.common.wilson import wilson
 
 BASE, LOOKUP_TRIAL = "base", "lookup"
 """What stands for an experiment's base model and its lookup where a trial is named."""
@@ -77,6 +82,9 @@ class Claim(Closed):
     )
     notebook: str | None = Field(
         description="what the authors' notebook shows, none where it shows nothing; null if unknown"
+    )
+    other_notebooks: str | None = Field(
+        None, description="what notebooks of other people show, and of which model"
     )
     notes: list[str] = Field(default_factory=list)
 
@@ -206,15 +214,3 @@ def _cross_check(claims: Claims) -> list[tuple[Location, str]]:
             used.update(figure.notes_of(claim))
     problems += [(("notes", it), "no claim names it") for it in claims.notes if it not in used]
     return problems
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Returns the 95 % score interval of a share of n independent items.
-
-    Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
-    """
-    z = NormalDist().inv_cdf(0.975)
-    share = successes / n
-    middle = share + z**2 / (2 * n)
-    half = z * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)

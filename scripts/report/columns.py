@@ -273,8 +273,8 @@ def figure_notes(subjects: Iterable[Subject], keys: Iterable[str]) -> list[str]:
     notes = []
     for key in keys:
         found = [(place, it) for place, it in _found(subjects, key) if it.value is not None]
-        definitions = _where([(place, it.definition.rstrip(".")) for place, it in found])
-        sizes = _where([(place, _size(it)) for place, it in found])
+        definitions = said_once([(place, it.definition.rstrip(".")) for place, it in found])
+        sizes = said_once([(place, _size(it)) for place, it in found])
         if found:
             notes.append(f"{LABELS[key]}: {'; '.join(filter(None, (definitions, sizes)))}.")
     return notes
@@ -304,19 +304,21 @@ def answering_notes(found: list[tuple[str, Subject]]) -> list[str]:
     texts: dict[str, list[tuple[str, str]]] = {}
     for name, subject in found:
         texts.setdefault(name, []).append((subject.experiment, _answering(subject, name)))
-    return [f"Prompts {name}: {_where(where)}." for name, where in texts.items()]
+    return [f"Prompts {name}: {said_once(where)}." for name, where in texts.items()]
 
 
 def _answering(subject: Subject, name: str) -> str:
-    settings, left_out = subject.answering(name), subject.left_out(name)
+    settings, left_out = subject.answering(name), count(subject.left_out(name))
+    compared = settings["overlap"] and settings["scored"]
     first = f", the first {count(settings['limit'])}" if settings["limit"] else ""
-    mark = settings["answer_after"]
+    before, after = settings["answer_before"], settings["answer_after"]
     parts = [
         f"{settings['split']} split of {settings['dataset']}{first}",
         _decoding(settings),
         f"at most {count(settings['max_new_tokens'])} new tokens",
-        f"the answer after the last {mark.strip()!r}" if mark else "",
-        f"{count(left_out)} items not scored that stand in the SFT rows" if left_out else "",
+        f"the answer before the first {before.strip()!r}" if before else "",
+        f"the answer after the last {after.strip()!r}" if after else "",
+        f"{left_out} items left out that stand in the SFT rows" if compared else "",
     ]
     return ", ".join(filter(None, parts))
 
@@ -335,7 +337,7 @@ def lookup_notes(subjects: Iterable[Subject]) -> list[str]:
         return []
     found = [(it.experiment, it.figure("preference_accuracy").definition) for it in lookups]
     known = [(it.experiment, known_pairs(it)) for it in lookups]
-    return [f"{LOOKUP[0].upper()}{LOOKUP[1:]}: {_where(found).rstrip('.')}; {_where(known)}."]
+    return [f"{LOOKUP[0].upper()}{LOOKUP[1:]}: {said_once(found).rstrip('.')}; {said_once(known)}."]
 
 
 def known_pairs(lookup: Subject) -> str:
@@ -345,15 +347,15 @@ def known_pairs(lookup: Subject) -> str:
     return f"both completions of {known} of {shown(found.n, count)} test pairs are judged in train"
 
 
-def _where(texts: list[tuple[str, str]]) -> str:
-    """Says each text once; where there are several, with the experiments that it holds for."""
+def said_once(texts: list[tuple[str, str]]) -> str:
+    """Returns each text once; where there are several, with the places that it holds for."""
     places: dict[str, list[str]] = {}
     for place, text in texts:
         places.setdefault(text, []).append(place)
     if len(places) == 1:
         return next(iter(places))
     return "; ".join(
-        f"{text} ({', '.join(dict.fromkeys(experiments))})" for text, experiments in places.items()
+        f"{text} ({', '.join(dict.fromkeys(names))})" for text, names in places.items()
     )
 
 

@@ -30,6 +30,7 @@ from scripts.report.render import (
     shown,
     shown_interval,
 )
+from scripts.report.speedup import Speedup
 
 Bounds = tuple[float | None, float | None]
 
@@ -49,6 +50,8 @@ class Line:
     heading: str
     notes: dict[str, int]
     """The numbers of all notes."""
+    speedup: Speedup | None
+    """What our figure comes from where it is one."""
 
     @property
     def published(self) -> bool:
@@ -106,18 +109,19 @@ class Planned:
             When a planned trial's files lack the figure.
         """
         if figure.ours.speedup is not None:
-            return [(None, self._speedup(figure.ours))]
+            runs = self.speedup(figure.ours)
+            return [(None, Figure(value=runs and runs.factor))]
         subjects = self.named(figure.experiment, trial)
         ours = figure.ours_under(protocol)
         found = [(subject.seed, measured(subject, ours)) for subject in subjects]
         return found or [(None, Figure())]
 
-    def _speedup(self, ours: Ours) -> Figure:
-        """Returns how many times as fast a trial's steps are, the mean over its seeds."""
+    def speedup(self, ours: Ours) -> Speedup | None:
+        """Returns the runs that a figure sets against each other, if it is such and planned."""
+        if ours.speedup is None:
+            return None
         fast, slow = (self.named("", trial) for trial in (ours.speedup, ours.over))
-        if not fast or not slow:
-            return Figure()
-        return Figure(value=_seconds_a_step(slow) / _seconds_a_step(fast))
+        return Speedup(fast, slow) if fast and slow else None
 
 
 def measured(subject: Subject, ours: Ours) -> Figure:
@@ -135,10 +139,6 @@ def measured(subject: Subject, ours: Ours) -> Figure:
         prompts = f" on the prompts {ours.set}" if ours.set else ""
         raise BadInput(f"{place}: has no {name}{prompts}, which a claim is compared with")
     return found
-
-
-def _seconds_a_step(trials: list[Subject]) -> float:
-    return sum(it.outcome("seconds") / it.outcome("steps") for it in trials) / len(trials)
 
 
 # ----------------------------------------------------------------------------------------- columns
@@ -179,6 +179,11 @@ def _claim_bounds(claim: Claim) -> Bounds:
     return claim.interval or (None, None)
 
 
+def _notebook(line: Line) -> str:
+    text, others = shown(line.claim.notebook, str), line.claim.other_notebooks
+    return text if others is None else f"{text} (other notebooks, {others})"
+
+
 def _inside(line: Line) -> str:
     return shown(line.inside, lambda inside: "yes" if inside else "no")
 
@@ -198,7 +203,12 @@ def _our_trial(line: Line) -> str:
 
 
 def _protocol(line: Line) -> str:
-    return f"{line.protocol}, seed {line.seed}" if line.several else line.protocol
+    unlike = line.speedup.unlike if line.speedup else []
+    return ", ".join([line.protocol, *(f"another {key}" for key in unlike)])
+
+
+def _protocol_and_seed(line: Line) -> str:
+    return f"{_protocol(line)}, seed {line.seed}" if line.several else _protocol(line)
 
 
 COLUMNS = (
@@ -235,16 +245,16 @@ COLUMNS = (
     ),
     Column(
         "In the authors'\nnotebook",
-        text=lambda line: shown(line.claim.notebook, str),
-        names=("notebook",),
-        values=lambda line: (line.claim.notebook,),
+        text=_notebook,
+        names=("notebook", "other_notebooks"),
+        values=lambda line: (line.claim.notebook, line.claim.other_notebooks),
         once=True,
     ),
     Column(
         "Our protocol",
-        text=_protocol,
+        text=_protocol_and_seed,
         names=("protocol", "our_trial", "seed"),
-        values=lambda line: (line.protocol, _our_trial(line), line.seed),
+        values=lambda line: (_protocol(line), _our_trial(line), line.seed),
         align="l",
     ),
     Column(
@@ -284,12 +294,13 @@ def _lines(claims: Claims, planned: Planned) -> list[Line]:
     lines = []
     for figure in claims.figures:
         heading = claims.experiments[figure.experiment]
+        speedup = planned.speedup(figure.ours)
         for claim in figure.claims:
             for protocol, trial in figure.protocols(claim).items():
                 found = planned.figures(figure, protocol, trial)
                 several = len(found) > 1
                 lines += [
-                    Line(figure, claim, protocol, trial, seed, several, it, heading, notes)
+                    Line(figure, claim, protocol, trial, seed, several, it, heading, notes, speedup)
                     for seed, it in found
                 ]
     return lines
@@ -297,16 +308,18 @@ def _lines(claims: Claims, planned: Planned) -> list[Line]:
 
 def make(claims: Claims, subjects: list[Subject]) -> Table:
     """Returns the table: a line for each claim and protocol."""
+    lines = _lines(claims, Planned(subjects))
+    speedups = {line.figure.figure: line.speedup for line in lines if line.speedup}
     return Table(
         name="comparison",
         title="Published figures and ours",
         columns=COLUMNS,
-        rows=_lines(claims, Planned(subjects)),
+        rows=lines,
         subject=lambda line: (line.figure.experiment, line.figure.figure, line.claim.trial),
         stub=2,
         notes=[
             "In the authors' notebook: none where it shows no such figure, – where that is not "
-            "known.",
+            "known. In brackets what notebooks of other people show.",
             "Ours is – where the trial is not planned.",
             "95 % interval: by group where the figure has one, else Wilson's. A bracket behind a "
             "claim is Wilson's interval of the successes behind it.",
@@ -314,6 +327,7 @@ def make(claims: Claims, subjects: list[Subject]) -> Table:
             "or the items are not the same.",
             METHOD_NOTES[WILSON],
             METHOD_NOTES[BY_GROUP],
+            *(f"{name}: {speedup.note}." for name, speedup in speedups.items()),
             *(f"{number}: {text}" for number, text in enumerate(claims.notes.values(), start=1)),
         ],
     )

@@ -1,28 +1,10 @@
-"""Intervals against independent sources."""
+"""Intervals by resampling."""
 
 import random
 
 import pytest
-from scipy.stats import binomtest
 
-from scripts.evaluate.intervals import group_bootstrap, wilson
-
-
-def test_wilson_of_the_published_accuracy() -> None:
-    """84 of 114 pairs: 64.9 to 80.9 %."""
-    assert wilson(84, 114) == pytest.approx((0.649, 0.809), abs=5e-4)
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (3, 10), (84, 114)])
-def test_wilson_against_scipy(k: int, n: int) -> None:
-    other = binomtest(k, n).proportion_ci(method="wilson")
-    assert wilson(k, n) == pytest.approx((other.low, other.high), abs=1e-9)
-
-
-def test_a_tie_counts_half() -> None:
-    low, high = wilson(2.5, 5)
-    assert low < 0.5 < high
-    assert low + high == pytest.approx(1)
+from scripts.evaluate.intervals import group_bootstrap
 
 
 def test_resampling_groups_is_wider_than_resampling_items_that_repeat() -> None:

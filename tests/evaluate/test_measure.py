@@ -72,7 +72,7 @@ def generation(name: str, text: str, stop: str = "eos") -> dict[str, Any]:
 def test_generations() -> None:
     rows = [generation("a", "1 + 1 = 2"), generation("b", "3 or 4"), generation("c", "x", "length")]
     answers = {"a": "#### 2", "b": "#### 3", "c": "#### 5"}
-    found = values(generation_figures(rows, GROUPS, answers, "greedy"))
+    found = values(generation_figures(rows, GROUPS, answers))
     assert found["exact_match"] == pytest.approx(1 / 3)
     assert found["stop_rate"] == pytest.approx(2 / 3)
     assert found["generated_tokens"] == pytest.approx((9 + 6 + 1) / 3)
@@ -82,14 +82,14 @@ def test_exact_match_is_over_the_items_whose_answer_has_a_number() -> None:
     rows = [generation("a", "2"), generation("c", "2")]
     (figure,) = [
         figure
-        for figure in generation_figures(rows, GROUPS, {"a": "#### 2", "c": "none"}, "greedy")
+        for figure in generation_figures(rows, GROUPS, {"a": "#### 2", "c": "none"})
         if figure.name == "exact_match"
     ]
     assert (figure.summary()["value"], figure.summary()["n"]) == (1, 1)
 
 
 def test_without_numbers_there_is_no_exact_match() -> None:
-    found = values(generation_figures([generation("a", "x")], GROUPS, {"a": "a title"}, "greedy"))
+    found = values(generation_figures([generation("a", "x")], GROUPS, {"a": "a title"}))
     assert "exact_match" not in found
 
 
@@ -105,6 +105,11 @@ def test_the_answer_ends_before_the_first_mark() -> None:
     assert [row["text"] for row in extracted(rows, None, "### Instruction:")] == ["4", "7"]
 
 
+def test_an_answer_is_cut_at_its_end_before_its_beginning_is_sought() -> None:
+    rows = [generation("a", "A: 4 Q: 5 A: 6"), generation("b", "Q: 5 A: 6")]
+    assert [row["text"] for row in extracted(rows, "A:", "Q:")] == ["4", ""]
+
+
 def test_items_that_overlap_are_counted_and_left_out() -> None:
     rows = [generation("a", "2"), generation("b", "2"), generation("c", "2")]
     prompts = [{"id": name, "group": GROUPS[name], "completion": [{"content": "#### 2"}]}
@@ -115,7 +120,6 @@ def test_items_that_overlap_are_counted_and_left_out() -> None:
     summary = answers.summary()
     assert summary["left_out"] == 1
     assert summary["figures"]["exact_match"]["n"] == 2
-    assert "1 items left out" in summary["figures"]["exact_match"]["definition"]
     read = answers_to("s", SETTINGS | {"scored": False}, rows, prompts, set()).summary()
     assert (read["left_out"], read["figures"]) == (0, {})
     everything = answers_to("s", SETTINGS, rows, prompts, {"a", "b", "c"})
@@ -149,7 +153,8 @@ def test_command_line(tmp_path: Path) -> None:
     assert found["name"] == "t"
     answers = found["sets"]["s"]
     assert answers["figures"]["bleu"]["value"] == pytest.approx(1)
-    assert "greedy, at most 9 new tokens" in answers["figures"]["exact_match"]["definition"]
+    # How a set was answered stands in its settings, once, and in no definition.
+    assert not any("greedy" in figure["definition"] for figure in answers["figures"].values())
     assert answers["settings"] == SETTINGS
     assert found["figures"]["preference_accuracy"]["intervals"].keys() == {"wilson"}
     # Every figure that is a mean can be had again from its items.

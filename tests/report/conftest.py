@@ -145,7 +145,9 @@ SETTINGS = {
     "seed": 0,
     "batch_size": 16,
     "answer_after": None,
+    "answer_before": None,
     "overlap": None,
+    "scored": True,
 }
 
 
@@ -185,6 +187,9 @@ TRAINED = {
     "train_loss": 0.71414,
     "steps": 150,
     "seconds": 12.34,
+    "step_seconds": 0.08,
+    "optimizer": "torch.optim.adamw.AdamW",
+    "device": "cuda:0",
     "peak_memory_mb": 9876.5,
     "trainable_parameters": 1914880,
     "total_parameters": 38297600,

@@ -6,11 +6,10 @@ import math
 from pathlib import Path
 
 import pytest
-from statsmodels.stats.proportion import proportion_confint
 
 from scripts.common.cli import BadInput
 from scripts.report import comparison
-from scripts.report.claims import read_claims, wilson
+from scripts.report.claims import read_claims
 
 CLAIMS = Path(__file__).parents[2] / "paper" / "claims.yaml"
 FORMS = ("csv", "md", "tex")
@@ -156,18 +155,80 @@ def test_a_ratio_of_two_keys(compared):
     assert "+3.4 points" in texts["md"]
 
 
-def test_a_speedup_is_the_ratio_of_seconds_a_step(results, compared):
-    for name, seconds, steps in (("fast", 10.0, 20), ("slow", 30.0, 15)):
-        results.trial(name, "dpo", {}, outcome={"seconds": seconds, "steps": steps})
-    claim = "trial: titles-1, claimed: 2x, value: 2, notebook: none"
-    text = figure_of("speedup: fast, over: slow", claim, "titles", "show: factor")
-    (row,), texts = compared(entries(text))
+SPEEDUP = figure_of(
+    "speedup: fast, over: slow", "trial: titles-1, claimed: 2x, value: 2, notebook: none", "titles",
+    "protocol: 20 steps each\n    show: factor",
+)  # fmt: skip
+
+
+def race(results, **slow) -> None:
+    """Adds two trials whose steps are compared; `slow` changes what the second one's run says."""
+    fast = {"seconds": 50.0, "steps": 20, "step_seconds": 0.5}
+    results.trial("fast", "dpo", {}, outcome=fast)
+    results.trial("slow", "dpo", {}, outcome=fast | {"step_seconds": 2.0} | slow)
+
+
+def test_a_speedup_is_that_of_steps_after_the_first_two(results, compared):
+    race(results)
+    (row,), texts = compared(entries(SPEEDUP))
     assert float(row["ours"]) == 4.0
-    assert row["our_trial"] == "fast / slow"
+    assert (row["our_trial"], row["protocol"]) == ("fast / slow", "20 steps each")
     assert "4.0×" in texts["md"]
+    assert (
+        "of speedup: fast, over: slow: median seconds of a step after the first two. Optimizer: "
+        "torch.optim.adamw.AdamW. Device: cuda:0.\n"
+    ) in texts["md"]
+    assert "differ" not in texts["md"]
     results.plan[0]["dpo"].remove("slow/seed-0")
-    (row,), _ = compared(entries(text))
+    (row,), texts = compared(entries(SPEEDUP))
     assert row["ours"] == ""
+    assert "median" not in texts["md"]
+
+
+def test_a_speedup_of_short_runs_is_that_of_whole_runs(results, compared):
+    """Seconds of both are taken alike: (30 / 2) / (50 / 20)."""
+    race(results, step_seconds=None, seconds=30.0, steps=2)
+    (row,), texts = compared(entries(SPEEDUP))
+    assert float(row["ours"]) == 6.0
+    assert "seconds of the whole run by its steps" in texts["md"]
+
+
+def test_a_speedup_is_the_mean_over_seeds(results, compared):
+    race(results)
+    results.trial("slow", "dpo", {}, seed=1, outcome={"step_seconds": 3.0})
+    (row,), _ = compared(entries(SPEEDUP))
+    assert float(row["ours"]) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("slow", "protocol", "said"),
+    [
+        (
+            {"optimizer": "a.B"},
+            "20 steps each, another optimizer",
+            "Optimizer: torch.optim.adamw.AdamW (fast); a.B (slow). Device: cuda:0. The runs "
+            "differ in optimizer, so that this is no factor of the backend alone.\n",
+        ),
+        (
+            {"optimizer": "a.B", "device": "cpu"},
+            "20 steps each, another optimizer, another device",
+            "Device: cuda:0 (fast); cpu (slow). The runs differ in optimizer and device, so",
+        ),
+    ],
+)
+def test_a_speedup_of_unlike_runs_is_marked(results, compared, slow, protocol, said):
+    race(results, **slow)
+    (row,), texts = compared(entries(SPEEDUP))
+    assert (row["ours"], row["protocol"]) == ("4.0", protocol)
+    assert f"| {protocol} " in texts["md"]
+    assert said in texts["md"]
+
+
+def test_what_others_show_is_not_taken_for_the_authors(compared):
+    claim = 'trial: sft_1, claimed: x, notebook: null, other_notebooks: "Qwen3-14B: 387"'
+    (row,), texts = compared(entries(figure_of("training: steps", claim)))
+    assert (row["notebook"], row["other_notebooks"]) == ("", "Qwen3-14B: 387")
+    assert "| – (other notebooks, Qwen3-14B: 387) |" in texts["md"]
 
 
 def test_a_count_that_is_met_differs_by_nothing(compared):
@@ -273,12 +334,6 @@ def test_a_file_that_is_none_is_one_line(tmp_path, content):
         read_claims(path)
 
 
-@pytest.mark.parametrize(("successes", "n"), [(84, 114), (0, 10), (10, 10), (1, 3)])
-def test_wilson_is_that_of_statsmodels(successes, n):
-    expected = proportion_confint(successes, n, method="wilson")
-    assert wilson(successes, n) == pytest.approx(expected, abs=1e-12)
-
-
 # ------------------------------------------------------------------------------ the paper's claims
 
 TINYLLAMA = {"q": (2048, 2048), "v": (2048, 256), "gate": (2048, 5632), "down": (5632, 2048)}
@@ -360,3 +415,11 @@ def test_every_claim_prints_the_value_that_it_is_compared_as():
                 number = claim.claimed.lstrip("~").split(" ")[0].replace(",", "").rstrip("x")
                 scale = 100 if figure.show == "percent" else 1
                 assert float(number) == pytest.approx(scale * claim.value), claim
+
+
+def test_no_figure_of_others_stands_as_the_authors():
+    """All that is known of notebooks of experiment A is other people's."""
+    titles = [it for it in read_claims(CLAIMS).figures if it.experiment == "titles"]
+    claims = [claim for figure in titles for claim in figure.claims]
+    assert {claim.notebook for claim in claims} == {None}
+    assert sum(claim.other_notebooks is not None for claim in claims) == 6

@@ -236,6 +236,7 @@ def test_a_note_says_how_a_set_was_answered(empty_results, figures, tmp_path):
     path = empty_results.root / "bases/two/metrics.json"
     metrics = json.loads(path.read_text())
     metrics["sets"]["problems"]["left_out"] = 1234
+    metrics["sets"]["problems"]["settings"]["overlap"] = "word-problems.test"
     metrics["sets"]["titles"]["settings"] |= {
         "do_sample": True, "temperature": 0.7, "limit": 3, "answer_after": "### Response:\n",
     }  # fmt: skip
@@ -243,12 +244,39 @@ def test_a_note_says_how_a_set_was_answered(empty_results, figures, tmp_path):
     text = written(summary, empty_results, tmp_path)["md"]
     assert (
         "- Prompts problems: test split of word-problems, greedy, at most 100 new tokens, 1,234 "
-        "items not scored that stand in the SFT rows.\n"
+        "items left out that stand in the SFT rows.\n"
     ) in text
     assert (
         "- Prompts titles: test split of word-problems, the first 3, sampled, temperature 0.7, at "
         "most 100 new tokens, the answer after the last '### Response:'.\n"
     ) in text
+
+
+def test_experiments_that_cut_answers_differently_are_told_apart(results, figures, tmp_path):
+    other = {"experiment": "other", "title": "Other"}
+    results.trial("sft-9", "sft", figures["generated"](1.0, 0.1, 0.5), **other)
+    same = "test split of word-problems, greedy, at most 100 new tokens"
+    assert f"- Prompts problems: {same}.\n" in written(sft, results, tmp_path)["md"]
+    path = results.root / "trials/sft-9/seed-0/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["sets"]["problems"]["settings"] |= {"answer_before": "Question:\n"}
+    path.write_text(json.dumps(metrics))
+    cut = f"{same}, the answer before the first 'Question:'"
+    assert (
+        f"- Prompts problems: {same} (tutor); {cut} (other).\n"
+        in (written(sft, results, tmp_path)["md"])
+    )
+
+
+@pytest.mark.parametrize(("scored", "said"), [(True, True), (False, False)])
+def test_that_nothing_was_left_out_is_said_of_a_scored_set(results, tmp_path, scored, said):
+    for path in results.root.glob("*/*/**/metrics.json"):
+        metrics = json.loads(path.read_text())
+        for answered in metrics.get("sets", {}).values():
+            answered["settings"] |= {"overlap": "word-problems.test", "scored": scored}
+        path.write_text(json.dumps(metrics))
+    text = written(summary, results, tmp_path)["md"]
+    assert (", 0 items left out that stand in the SFT rows.\n" in text) == said
 
 
 def test_an_experiment_without_prompts_has_one_line_a_model(empty_results, figures, tmp_path):
