@@ -8,7 +8,6 @@ merged adapter takes as long from there as from the base, so none is asked for.
 import argparse
 import copy
 import json
-import platform
 import random
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
 from scripts.common.pace import pace_of
+from scripts.lm.devices import device_name
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -126,18 +126,6 @@ def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
         "versions": result["versions"],
         "for": pace_of(trial),
     }
-
-
-def device_name() -> str:
-    """Returns the name of the GPU, or of the CPU where there is none."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0)
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main(argv: list[str] | None = None) -> int:
