@@ -297,7 +297,7 @@ def totals(trials: list[Part], models: dict[str, Model], tokens: Iterable[Path])
     }
 
 
-def make_plan(
+def make_estimate(
     trials: list[Part], models: dict[str, Path], tokens: dict[str, Path], probes: list[Part],
     gpu: Gpu,
 ) -> Part:  # fmt: skip
@@ -401,7 +401,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     gpu = find_gpu(arguments.gpu_gb)
-    plan = make_plan(
+    plan = make_estimate(
         read_trials(arguments.trials), dict(arguments.models), dict(arguments.tokens),
         read_probes(arguments.probes, gpu), gpu,
     )  # fmt: skip
