@@ -2,7 +2,9 @@
 
 The trial is trained through its own trainer in a temporary folder, on rows drawn from its split.
 Reference log-probs are computed for those rows only, and of the base: a trial that starts from a
-merged adapter takes as long from there as from the base, so none is asked for.
+merged adapter takes as long from there as from the base, so none is asked for. A start that is
+overwritten is not asked for either: the trial is run as if it were merged, without the modules that
+only the start has, and the probe says that it is of that pace.
 """
 
 import argparse
@@ -124,7 +126,7 @@ def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
         "peak_memory_mb": result["peak_memory_mb"],
         "precision": result["precision"],
         "versions": result["versions"],
-        "for": pace_of(trial),
+        "for": pace_of(cut),
     }
 
 
