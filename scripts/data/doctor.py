@@ -321,10 +321,22 @@ def odd_starts(split: Split, tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
 
 
 def other_prompts(split: Split, generation: Encoder) -> Row:
-    """Returns the finding on prompts that generation writes in other ids than training saw."""
+    """Returns the finding on prompts that generation writes in other ids than training saw.
+
+    Where prompts were cut, the longest are as long as they may be and have their end alone, which
+    is compared: that they were cut is another finding.
+    """
     ids = {row["id"]: row["prompt_ids"] for row in split.tokens}
     asked = {row["id"]: _asked(row, generation) for row in split.rows}
-    others = [name for name in ids if ids[name] != asked[name]]
+    longest = max(map(len, ids.values()), default=0) if split.report["prompt_truncated"] else None
+
+    def same(name: str) -> bool:
+        seen, meant = ids[name], asked[name]
+        if meant is not None and len(seen) == longest:
+            meant = meant[-longest:]
+        return seen == meant
+
+    others = [name for name in ids if not same(name)]
     text = (
         "prompts whose ids under the template of generation (or their text, where it refuses "
         "them) are not those of training: the model is asked what it was not trained on"

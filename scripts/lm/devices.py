@@ -1,5 +1,8 @@
 """The machine's device."""
 
+import platform
+from pathlib import Path
+
 
 def pin_threads() -> None:
     """Pins one thread on a CPU, because one and two threads give different bytes."""
@@ -10,7 +13,12 @@ def pin_threads() -> None:
 
 
 def device_name() -> str:
-    """Returns what torch computes on here: the GPU's name, or cpu."""
+    """Returns the name of the GPU that torch computes on, or of the CPU where there is none."""
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

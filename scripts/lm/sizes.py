@@ -50,6 +50,11 @@ class Layout:
         """The adapter's weights."""
         return sum(map(prod, self.adapter))
 
+    @property
+    def modules(self) -> set[str]:
+        """The names of the linear layers that have an adapter."""
+        return {path.rpartition(".")[2] for path, _, _ in self.targets}
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -112,6 +117,34 @@ def layout(model: "PreTrainedConfig", lora: dict[str, Any]) -> Layout:
             if isinstance(module, LoraLayer)
         ),
     )
+
+
+def overwriting_lora(
+    lora: dict[str, Any], start: dict[str, Any], modules: set[str]
+) -> dict[str, Any]:
+    """Returns the one adapter that is left, all of it trained, where a trial overwrites its start.
+
+    It is that of scripts.lm.adapters.overwriting_config, without the start's files.
+
+    Parameters
+    ----------
+    lora
+        The trial's own adapter, its target modules named one by one.
+    start
+        The adapter of the trial that it starts from.
+    modules
+        The modules that the start stands on; where the trial's own adapter is not, it stays.
+    """
+    kept = sorted(modules - set(lora["target_modules"]))
+    if not kept:
+        return lora
+    return lora | {
+        "target_modules": [*lora["target_modules"], *kept],
+        "rank_pattern": dict.fromkeys(kept, start["r"]),
+        "alpha_pattern": dict.fromkeys(kept, start["lora_alpha"]),
+        # Memory is counted as if all modules had dropout where some have.
+        "lora_dropout": max(lora["lora_dropout"], start["lora_dropout"]),
+    }
 
 
 def trainable_parameters(model: "PreTrainedConfig", lora: dict[str, Any]) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, write_json
-from scripts.common.pace import pace_of
+from scripts.common.pace import probed_pace
 from scripts.lm.sizes import (
     FLOAT32,
     Batch,
@@ -32,6 +32,7 @@ from scripts.lm.sizes import (
     logit_bytes,
     optimizer_bytes,
     optimizer_steps,
+    overwriting_lora,
     weight_bytes,
 )
 
@@ -58,6 +59,10 @@ NOTES = (
     "Hours are those of optimizer steps alone: loading, losses on the validation split, reference "
     "log-probs and evaluation come on top.",
 )
+OVERWRITTEN_NOTE = (
+    "A trial that overwrites its start trains its own modules and those that only the start has: "
+    "all are counted. Its hours are those of a probe that leaves the latter out, so at least these."
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Gpu:
 def read_model(manifest: Path) -> Model:
     """Returns a model from the manifest of its snapshot, or of its config and tokenizer alone.
 
-    The latter has `snapshot_bytes`, what the hub says that the whole snapshot takes.
+    The latter has `snapshot_bytes`, what the whole snapshot takes. They are to be downloaded where
+    they are on the hub and the snapshot's own manifest, one folder up, does not have them.
     """
     from transformers import AutoConfig
 
@@ -94,8 +100,16 @@ def read_model(manifest: Path) -> Model:
         snapshot_folder(manifest), local_files_only=True, trust_remote_code=False
     )
     check_architecture(config)
-    snapshot = content.get("snapshot_bytes")
-    return Model(config, here, 0) if snapshot is None else Model(config, snapshot, snapshot)
+    size = content.get("snapshot_bytes", here)
+    elsewhere = "snapshot_bytes" in content and content["source"] == "hub"
+    download = elsewhere and not _is_fetched(manifest.parent.parent / "manifest.json", content)
+    return Model(config, size, size if download else 0)
+
+
+def _is_fetched(snapshot: Path, tokenizer: Part) -> bool:
+    """Says whether the manifest of a whole snapshot is there, and is of the tokenizer's commit."""
+    whole = read_json(snapshot) if snapshot.is_file() else {}
+    return all(whole.get(key) == tokenizer[key] for key in ("repository", "commit"))
 
 
 def read_lengths(path: Path, method: str) -> list[tuple[int, ...]]:
@@ -152,7 +166,7 @@ def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longes
     Parameters
     ----------
     trial
-        As it is trained.
+        As it is trained; its adapter with what is left of a start that it overwrites.
     model
         The base's configuration.
     weights
@@ -195,7 +209,7 @@ def find_gpu(gigabytes: float | None) -> Gpu:
 
 def hours_of(trial: Part, padded: int, probes: list[Part]) -> float | None:
     """Returns a trial's hours at the pace of the last probe that ran alike, or None."""
-    pace = pace_of(trial)
+    pace = probed_pace(trial)
     alike = [probe for probe in probes if probe["for"] == pace]
     return padded / alike[-1]["padded_tokens_per_second"] / 3600 if alike else None
 
@@ -203,9 +217,13 @@ def hours_of(trial: Part, padded: int, probes: list[Part]) -> float | None:
 class Estimator:
     """Estimates trials; what many of them share is read and counted once."""
 
-    def __init__(self, models: dict[str, Path], tokens: dict[str, Path], probes: list[Part]):
+    def __init__(
+        self, models: dict[str, Path], tokens: dict[str, Path], probes: list[Part],
+        trials: list[Part],
+    ):  # fmt: skip
         self.models = {name: read_model(path) for name, path in models.items()}
         self.tokens, self.probes = tokens, probes
+        self.trials = {f"trials/{trial['name']}/seed-{trial['seed']}": trial for trial in trials}
         self.lengths = cache(read_lengths)
         self._layout = cache(lambda name, lora: layout(self.model(name).config, json.loads(lora)))
         self._count = cache(
@@ -218,13 +236,32 @@ class Estimator:
         """Returns a model. Raises BadInput where it was not given."""
         return _given(self.models, "--models", name)
 
+    def lora(self, trial: Part) -> Part:
+        """Returns the adapter that a trial trains: its own, and what it leaves of its start's.
+
+        Raises
+        ------
+        BadInput
+            When the trial whose adapter it overwrites is not among the trials.
+        """
+        if not overwrites(trial):
+            return trial["lora"]
+        if trial["start"] not in self.trials:
+            raise BadInput(
+                f"--trials: has no {trial['start']}, whose adapter {trial['name']} overwrites"
+            )
+        start = self.trials[trial["start"]]
+        modules = self._layout(start["model"], json.dumps(start["lora"])).modules
+        return overwriting_lora(trial["lora"], start["lora"], modules)
+
     def estimate(self, trial: Part) -> Part:
         """Returns the estimate of one trial and seed.
 
         Raises
         ------
         BadInput
-            When its model or tokens were not given, or its split has no rows.
+            When its model, its tokens or the trial that it overwrites were not given, or its split
+            has no rows.
         """
         model = self.model(trial["model"])
         path = _given(self.tokens, "--tokens", trial["tokens"]) / f"{trial['train']}.parquet"
@@ -233,7 +270,8 @@ class Estimator:
         rows = self.lengths(path, trial["method"])
         if not rows:
             raise BadInput(f"{path}: has no rows; {trial['name']} trains on it")
-        weights = self._layout(trial["model"], json.dumps(trial["lora"]))
+        lora = self.lora(trial)
+        weights = self._layout(trial["model"], json.dumps(lora))
         # What tells batches apart, so that trials that differ in the learning rate share a count.
         keys = ("max_steps", "num_train_epochs", "per_device_train_batch_size",
                 "gradient_accumulation_steps", "dataloader_drop_last")  # fmt: skip
@@ -256,7 +294,7 @@ class Estimator:
             "padded_tokens": padded,
             "trainable_parameters": weights.trainable,
             "trainable_share": weights.trainable / (weights.parameters + weights.trainable),
-            "memory": memory_parts(trial, model.config, weights, longest),
+            "memory": memory_parts(trial | {"lora": lora}, model.config, weights, longest),
             "disk": {
                 "adapter": adapter,
                 "checkpoints": CHECKPOINTS
@@ -264,6 +302,11 @@ class Estimator:
             },
             "hours": hours_of(trial, padded, self.probes),
         }
+
+
+def overwrites(trial: Part) -> bool:
+    """Says whether a trial lays its adapter over its start's."""
+    return trial.get("start_as") == "overwritten"
 
 
 def _given(found: Part, option: str, name: str) -> Any:
@@ -297,7 +340,7 @@ def totals(trials: list[Part], models: dict[str, Model], tokens: Iterable[Path])
     }
 
 
-def make_plan(
+def make_estimate(
     trials: list[Part], models: dict[str, Path], tokens: dict[str, Path], probes: list[Part],
     gpu: Gpu,
 ) -> Part:  # fmt: skip
@@ -306,9 +349,9 @@ def make_plan(
     Raises
     ------
     BadInput
-        When a model, tokens or a module that a trial needs are not there.
+        When a model, tokens, a module or a start that a trial needs are not there.
     """
-    estimator = Estimator(models, tokens, probes)
+    estimator = Estimator(models, tokens, probes, trials)
     estimates = [estimator.estimate(trial) for trial in trials]
     for estimate in estimates:
         estimate["fits"] = estimate["memory"]["total"] <= gpu.memory
@@ -322,7 +365,7 @@ def make_plan(
             for e in estimates
             if not e["fits"]
         ],
-        "notes": list(NOTES),
+        "notes": [*NOTES, *([OVERWRITTEN_NOTE] if any(map(overwrites, trials)) else [])],
     }
 
 
@@ -401,7 +444,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     gpu = find_gpu(arguments.gpu_gb)
-    plan = make_plan(
+    plan = make_estimate(
         read_trials(arguments.trials), dict(arguments.models), dict(arguments.tokens),
         read_probes(arguments.probes, gpu), gpu,
     )  # fmt: skip

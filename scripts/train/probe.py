@@ -2,13 +2,14 @@
 
 The trial is trained through its own trainer in a temporary folder, on rows drawn from its split.
 Reference log-probs are computed for those rows only, and of the base: a trial that starts from a
-merged adapter takes as long from there as from the base, so none is asked for.
+merged adapter takes as long from there as from the base, so none is asked for. A start that is
+overwritten is not asked for either: the trial is run as if it were merged, without the modules that
+only the start has, and the probe says that it is of that pace.
 """
 
 import argparse
 import copy
 import json
-import platform
 import random
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
 from scripts.common.pace import pace_of
+from scripts.lm.devices import device_name
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -124,20 +126,8 @@ def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
         "peak_memory_mb": result["peak_memory_mb"],
         "precision": result["precision"],
         "versions": result["versions"],
-        "for": pace_of(trial),
+        "for": pace_of(cut),
     }
-
-
-def device_name() -> str:
-    """Returns the name of the GPU, or of the CPU where there is none."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0)
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main(argv: list[str] | None = None) -> int:

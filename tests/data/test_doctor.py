@@ -186,11 +186,13 @@ def tokens_of(
     template: str | None,
     *rows: Row,
     max_length: int = 512,
+    max_prompt_length: int | None = None,
     generation: str | None = None,
 ) -> list[Row]:
     """Returns the findings on rows tokenized with a template."""
     completions = ("chosen", "rejected") if "chosen" in rows[0] else ("completion",)
-    kept, report = tokenize_rows(list(rows), Encoder(tokenizer, template), completions, max_length)
+    lengths = max_length, max_prompt_length
+    kept, report = tokenize_rows(list(rows), Encoder(tokenizer, template), completions, *lengths)
     encoder = Encoder(tokenizer, generation or template)
     examined = Split("train", list(rows), kept, report)
     return examine([examined], [], tokenizer, {tokenizer.eos_token_id}, encoder)
@@ -248,6 +250,29 @@ def test_no_bos_where_the_tokenizer_adds_one(tokenizer: Tokenizer) -> None:
 def test_another_template_in_generation(tokenizer: Tokenizer) -> None:
     found = tokens_of(tokenizer, None, *GOOD, generation=TURNS)
     assert short(only(found, "other_prompts"))[:3] == ("error", 10, 10)
+
+
+def test_a_cut_prompt_is_no_other_prompt(tokenizer: Tokenizer) -> None:
+    rows = [*GOOD, demonstration("short", "How many?", "Seven pens now.")]
+    found = tokens_of(tokenizer, None, *rows, max_prompt_length=40)
+    assert short(only(found, "cut_prompts"))[:3] == ("warning", 10, 11)
+    assert short(only(found, "other_prompts")) == ("ok", 0, 11, [])
+    # The end that is left is that of another prompt.
+    behind = "{{- 'Well: ' if add_generation_prompt -}}"
+    other = tokenizer.chat_template + behind
+    found = tokens_of(tokenizer, None, *rows, max_prompt_length=40, generation=other)
+    assert short(only(found, "other_prompts"))[:3] == ("error", 11, 11)
+
+
+@pytest.mark.parametrize(("limit", "count"), [(None, 11), (40, 1)])
+def test_a_prompt_that_was_not_cut_has_its_beginning_compared(
+    tokenizer: Tokenizer, limit: int | None, count: int
+) -> None:
+    """Generation writes something before the prompt: what was cut cannot show that."""
+    rows = [*GOOD, demonstration("short", "How many?", "Seven pens now.")]
+    ahead = "{{- 'Well: ' -}}" + tokenizer.chat_template
+    found = tokens_of(tokenizer, None, *rows, max_prompt_length=limit, generation=ahead)
+    assert short(only(found, "other_prompts"))[:3] == ("error", count, 11)
 
 
 def test_a_template_of_generation_that_refuses_some_prompts(tokenizer: Tokenizer) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -34,6 +35,7 @@ from scripts.lm.sizes import (
     logit_bytes,
     optimizer_bytes,
     optimizer_steps,
+    overwriting_lora,
     trainable_parameters,
     weight_bytes,
 )
@@ -83,8 +85,8 @@ def test_published_steps_and_trainable_parameters(name: str) -> None:
     assert (steps, trainable_parameters(MODELS[trial["model"]], trial["lora"])) == PUBLISHED[name]
 
 
-def test_a_published_trial_and_its_variants_have_the_same_size() -> None:
-    """As coded and corrected, a trial is as large and as long as the published one."""
+def test_a_published_trial_and_its_variants_are_set_up_alike() -> None:
+    """As coded and corrected, a trial has the published adapter, and takes as many steps."""
     variants = [f"{name}-{kind}" for name in PUBLISHED for kind in ("as-coded", "corrected")]
     found = [name for name in variants if name in TRIALS]
     assert len(found) == 15
@@ -94,6 +96,65 @@ def test_a_published_trial_and_its_variants_have_the_same_size() -> None:
         assert variant["lora"] == published["lora"]
         steps = [optimizer_steps(5000, trial["trainer"]) for trial in (variant, published)]
         assert steps[0] == steps[1]
+
+
+# q v at r 4, and gate down of the start at r 4, in 22 layers: 4 * (4096 + 2304 + 7680 + 7680)
+# weights each. dpo-4 has all four modules itself, at r 8, and leaves nothing of the start.
+AS_CODED = {
+    "dpo-1-as-coded": 1_914_880,
+    "dpo-2-as-coded": 1_914_880,
+    "dpo-3-as-coded": 1_914_880,
+    "dpo-4-as-coded": 3_829_760,
+    "dpo-5-as-coded": 1_914_880,
+}
+
+
+def test_as_coded_the_start_stays_where_the_new_adapter_is_not() -> None:
+    coded = {name for name, trial in TRIALS.items() if trial.get("start_as") == "overwritten"}
+    assert coded == AS_CODED.keys()
+    model, start = MODELS["tinyllama"], TRIALS["sft-1"]["lora"]
+    modules = layout(model, start).modules
+    assert modules == {"q_proj", "v_proj", "gate_proj", "down_proj"}
+    for name, count in AS_CODED.items():
+        lora = overwriting_lora(TRIALS[name]["lora"], start, modules)
+        assert trainable_parameters(model, lora) == count
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["q_proj", "v_proj", "down_proj"], ["q_proj"]),
+        (["q_proj", "v_proj"], ["q_proj", "v_proj"]),
+        (["q_proj"], ["o_proj", "up_proj"]),
+        ("all-linear", ["q_proj", "down_proj"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Already found")
+def test_an_overwritten_start_is_laid_out_as_peft_leaves_it(
+    old: list[str] | str, new: list[str], tmp_path: Path
+) -> None:
+    """PEFT itself wraps a wrapped model again; the ranks and scales of the two adapters differ."""
+    config = SMALL["llama"]
+    older = lora(FEW) | {"r": 4, "lora_alpha": 40, "target_modules": old}
+    newer = lora(new)
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(config)
+    get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **older)).save_pretrained(tmp_path)
+    once = PeftModel.from_pretrained(AutoModelForCausalLM.from_config(config), tmp_path)
+    with pytest.warns(UserWarning, match="modify a model with PEFT for a second time"):
+        twice = get_peft_model(once, LoraConfig(task_type="CAUSAL_LM", **newer))
+    found = overwriting_lora(newer, older, layout(config, older).modules)
+    assert layout(config, found).trainable == twice.get_nb_trainable_parameters()[0]
+    left = adapted(config, torch.float32, found)
+    assert ranks_and_scales(left) == ranks_and_scales(twice)
+
+
+def ranks_and_scales(model: PeftModel) -> dict[str, tuple[int, float]]:
+    return {
+        name.replace("base_model.model.", ""): (module.r["default"], module.scaling["default"])
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer)
+    }
 
 
 def test_a_module_that_the_model_lacks_is_named() -> None:

@@ -10,7 +10,9 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_json, write_rows
 from scripts.common.pace import pace_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
-from scripts.train import estimate, sft
+from scripts.models import fetch
+from scripts.models.manifest import snapshot_files, write_manifest
+from scripts.train import dpo, estimate, reference, sft
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]
@@ -125,16 +127,126 @@ def test_totals(folder: Path, tiny_model: Path) -> None:
     assert totals["hours"] is None
 
 
-def test_a_model_of_which_only_the_config_is_here_is_downloaded(
-    folder: Path, tiny_model: Path
+@pytest.fixture
+def snapshot(tiny_model: Path) -> Path:
+    """Returns the folder of the tiny model's files."""
+    return tiny_model.parent / read_json(tiny_model)["folder"]
+
+
+def hub_manifest(manifest: Path, snapshot: Path, commit: str, weights: bool) -> Path:
+    """Writes the manifest of a hub's model, or of its config and tokenizer alone."""
+    names = snapshot_files(snapshot)
+    origin = {"source": "hub", "repository": "some/model", "commit": commit}
+    if not weights:
+        names = [name for name in names if not name.endswith(".safetensors")]
+        origin["snapshot_bytes"] = 12_345
+    write_manifest(manifest, snapshot, origin, names, needed=())
+    return manifest
+
+
+def test_a_model_on_the_hub_is_downloaded_once(folder: Path, snapshot: Path) -> None:
+    model = folder / "models" / "tiny"
+    tokenizer = hub_manifest(model / "tokenizer" / "manifest.json", snapshot, "1", weights=False)
+
+    def totals() -> dict[str, Any]:
+        return planned(folder, tokenizer, [sft_trial()])["totals"]
+
+    assert totals()["download"] == totals()["disk"]["snapshots"] == 12_345
+    hub_manifest(model / "manifest.json", snapshot, "1", weights=True)
+    assert (totals()["download"], totals()["disk"]["snapshots"]) == (0, 12_345)
+    # The configuration names another commit than the one that was fetched.
+    hub_manifest(tokenizer, snapshot, "2", weights=False)
+    assert totals()["download"] == 12_345
+
+
+def test_a_model_in_a_folder_is_no_download(folder: Path, snapshot: Path) -> None:
+    manifest = folder / "models" / "tiny" / "tokenizer" / "manifest.json"
+    fetch.fetch_tokenizer({"folder": str(snapshot)}, manifest)
+    assert "snapshot_bytes" in read_json(manifest)
+    totals = planned(folder, manifest, [sft_trial()])["totals"]
+    assert totals["download"] == 0
+    size = sum((snapshot / name).stat().st_size for name in snapshot_files(snapshot))
+    assert totals["disk"]["snapshots"] == size
+
+
+def test_the_demos_model_is_no_download(folder: Path, snapshot: Path) -> None:
+    """Its manifests are written as rule train_demo_model writes them."""
+    model = folder / "models" / "tiny"
+    write_manifest(model / "manifest.json", snapshot, {"source": "demo"})
+    tokenizer = model / "tokenizer" / "manifest.json"
+    source = json.dumps({"folder": str(snapshot)})
+    assert fetch.main(["--source", source, "--tokenizer", "--manifest", str(tokenizer)]) == 0
+    assert planned(folder, tokenizer, [sft_trial()])["totals"]["download"] == 0
+
+
+# ---------------------------------------------------------------------- a start that is overwritten
+
+OLD = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "init_lora_weights": "gaussian",
+       "target_modules": ["q_proj", "v_proj", "gate_proj", "down_proj"]}  # fmt: skip
+NEW = OLD | {"r": 8, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0.0}
+
+
+def over(start_as: str, name: str = "over", **trainer: Any) -> dict[str, Any]:
+    changed = {"name": name, "start": "trials/s/seed-0", "start_as": start_as, "lora": NEW}
+    return dpo_trial(**trainer) | changed
+
+
+START = sft_trial() | {"name": "s", "lora": OLD}
+
+
+def test_a_start_that_is_overwritten_counts_as_it_is_trained(
+    folder: Path, tiny_model: Path, pairs: Rows, tmp_path: Path
 ) -> None:
-    content = read_json(tiny_model)
-    kept = [file for file in content["files"] if not file["name"].endswith(".safetensors")]
-    part = {**content, "files": kept, "snapshot_bytes": 12_345,
-            "folder": str(tiny_model.parent / content["folder"])}  # fmt: skip
-    write_json(folder / "manifest.json", part)
-    totals = planned(folder, folder / "manifest.json", [sft_trial()])["totals"]
-    assert totals["download"] == totals["disk"]["snapshots"] == 12_345
+    trial = over("overwritten", max_steps=1)
+    plan = planned(folder, tiny_model, [START, over("merged", "other", max_steps=1), trial])
+    _, merged, found = plan["trials"]
+    tokens = str(folder / "p" / "train.parquet")
+    options = ["--model", str(tiny_model), "--tokens"]
+    sft_tokens = str(folder / "d" / "train.parquet")
+    start, logps = tmp_path / "start", tmp_path / "r.parquet"
+    command = ["--trial", json.dumps(START | {"trainer": START["trainer"] | {"max_steps": 1}})]
+    assert sft.main([*command, *options, sft_tokens, "--out", str(start)]) == 0
+    options += [tokens, "--start", str(start / "adapter")]
+    scoring = ["--precision", "auto", "--quantization", "none", "--batch-size", "4"]
+    assert reference.main([*options, *scoring, "--out", str(logps)]) == 0
+    command = ["--trial", json.dumps(trial), *options, "--reference", str(logps)]
+    assert dpo.main([*command, "--out", str(tmp_path / "out")]) == 0
+    run = read_json(tmp_path / "out" / "train.json")
+    assert found["trainable_parameters"] == run["trainable_parameters"]
+    share = run["trainable_parameters"] / run["total_parameters"]
+    assert found["trainable_share"] == pytest.approx(share)
+    saved = (tmp_path / "out" / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert saved == pytest.approx(found["disk"]["adapter"], rel=0.2)
+    for part in ("adapter", "gradients", "optimizer", "activations", "total"):
+        assert found["memory"][part] > merged["memory"][part]
+    assert found["disk"]["checkpoints"] > merged["disk"]["checkpoints"]
+
+
+def test_dropout_of_the_start_alone_is_counted(folder: Path, tiny_model: Path) -> None:
+    silent, heard = planned(
+        folder,
+        tiny_model,
+        [START, over("overwritten"), over("overwritten", "heard", disable_dropout=False)],
+    )["trials"][1:]
+    assert heard["memory"]["activations"] > silent["memory"]["activations"]
+
+
+def test_hours_of_an_overwritten_start_are_a_merged_probes(folder: Path, tiny_model: Path) -> None:
+    trial = over("overwritten")
+    assert pace_of(trial) != pace_of(over("merged"))
+    probe = {"device": "some GPU", "padded_tokens_per_second": 0.5, "for": pace_of(over("merged"))}
+    write_json(folder / "probe.json", probe)
+    plan = planned(folder, tiny_model, [START, trial], "--probes", str(folder / "probe.json"))
+    found = plan["trials"][1]
+    assert found["hours"] == found["padded_tokens"] / 0.5 / 3600
+    assert plan["notes"][-1] == estimate.OVERWRITTEN_NOTE
+    notes = planned(folder, tiny_model, [START, over("merged")])["notes"]
+    assert estimate.OVERWRITTEN_NOTE not in notes
+
+
+def test_a_start_that_is_not_among_the_trials_is_named(folder: Path, tiny_model: Path) -> None:
+    with pytest.raises(BadInput, match="--trials: has no trials/s/seed-0, whose adapter over"):
+        planned(folder, tiny_model, [over("overwritten")])
 
 
 def test_what_does_not_fit_is_listed(folder: Path, tiny_model: Path) -> None:

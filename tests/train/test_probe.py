@@ -10,6 +10,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_rows
 from scripts.common.pace import pace_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
+from scripts.lm.devices import device_name
 from scripts.train import probe
 from tests.train.conftest import resolved
 
@@ -43,7 +44,7 @@ def test_a_supervised_probe(tiny_model: Path, tokens: Path) -> None:
     assert 0 < found["step_seconds"] < 10
     assert 0 < found["real_tokens_per_second"] <= found["padded_tokens_per_second"]
     assert found["for"] == pace_of(trial)
-    assert found["device"]
+    assert found["device"] == device_name() != "cpu"
     assert found["peak_memory_mb"] > 0
     assert "torch" in found["versions"]
     assert not [path for path in tokens.parent.iterdir() if path.is_dir()]
@@ -54,6 +55,14 @@ def test_a_preference_probe_needs_no_start_and_no_reference(
 ) -> None:
     trial = resolved("dpo", max_steps=-1) | {"start": "trials/elsewhere/seed-0"}
     assert probed(trial, tiny_model, pair_tokens)["padded_tokens_per_second"] > 0
+
+
+def test_a_probe_of_an_overwritten_start_says_that_it_ran_merged(
+    tiny_model: Path, pair_tokens: Path
+) -> None:
+    merged = resolved("dpo", max_steps=-1) | {"start": "trials/elsewhere/seed-0"}
+    found = probed(merged | {"start_as": "overwritten"}, tiny_model, pair_tokens)
+    assert found["for"] == pace_of(merged)
 
 
 def test_tokens_are_those_that_the_trainer_counts(
@@ -91,6 +100,7 @@ def test_trials_that_run_alike_have_one_pace() -> None:
     assert pace_of(one) == pace_of(other)
     assert pace_of(one) != pace_of(resolved("dpo", gradient_checkpointing=True))
     assert pace_of(one) != pace_of(one | {"backend": "unsloth"})
+    assert pace_of(one) != pace_of(one | {"start_as": "overwritten"})
     assert pace_of(one) == pace_of(one | {"backend": "transformers"})
 
 
