@@ -312,7 +312,7 @@ def machine() -> Part:
 
     import torch
 
-    from scripts.train.probe import device_name
+    from scripts.lm.devices import device_name
 
     packages = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "triton",
                 "unsloth", "unsloth_zoo")  # fmt: skip

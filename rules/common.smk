@@ -15,7 +15,7 @@ from scripts.common.config import load
 from scripts.common.config_files import ConfigError
 from scripts.common.digests import code_digest, env_digest
 from scripts.common.files import shortest, write_json
-from scripts.common.pace import pace_of
+from scripts.common.pace import probed_pace
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
 
@@ -55,7 +55,7 @@ def probed(plan):
     """Returns by name the first trial of each pace, as it is trained."""
     first = {}
     for trial in plan.trials.values():
-        first.setdefault(as_json(pace_of(trial["training"])), trial["training"])
+        first.setdefault(as_json(probed_pace(trial["training"])), trial["training"])
     return {trial["name"]: trial for trial in first.values()}
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 Part = dict[str, Any]
 
+WARM_UP = 2
+"""Steps that are not timed: kernels are chosen and memory is claimed in them."""
 KEYS = ("method", "model", "tokens", "precision", "quantization", "backend")
 
 

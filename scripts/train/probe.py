@@ -18,16 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
-from scripts.common.pace import pace_of
+from scripts.common.pace import WARM_UP, pace_of
 from scripts.lm.devices import device_name
 
 if TYPE_CHECKING:
     from transformers import Trainer
 
 Part = dict[str, Any]
-
-WARM_UP = 2
-"""Steps that are not timed: kernels are chosen and memory is claimed in them."""
 
 
 def probe_trial(trial: Part, steps: int) -> Part:

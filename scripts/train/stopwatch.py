@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from scripts.common.pace import WARM_UP
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
-
-WARM_UP = 2
-"""Steps that do not count: kernels are chosen and memory is claimed in them."""
 
 
 class Stopwatch(TrainerCallback):

@@ -100,6 +100,7 @@ def train(trainer: "Trainer", trial: Part) -> Part:
     from transformers import PrinterCallback
 
     from scripts.lm.backends import versions
+    from scripts.lm.devices import device_name
     from scripts.train.progress import ProgressLines
     from scripts.train.stopwatch import Stopwatch
 
@@ -128,7 +129,7 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "peak_memory_mb": round(_peak_memory_mb(), 1),
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "device": str(trainer.args.device),
+        "device": device_name(),
         "precision": str(trainer.model.dtype).removeprefix("torch."),
         "autocast": trainer.accelerator.mixed_precision,
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),

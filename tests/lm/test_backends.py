@@ -11,6 +11,7 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
 from scripts.lm.backends import BACKENDS, start_backend
+from scripts.lm.devices import device_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +46,7 @@ def test_versions_and_device_of_what_runs_here(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     found = read_json(tmp_path / "backends.json")
     assert list(found) == ["transformers"]
-    assert found["transformers"]["device"] == "cpu"
+    assert found["transformers"]["device"] == device_name()
     assert found["transformers"]["versions"]["trl"] == version("trl")
     assert "unsloth" not in found["transformers"]["versions"]
 

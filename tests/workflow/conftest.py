@@ -107,9 +107,12 @@ def interrupt(project: Project, line: str) -> None:
         text=True,
         start_new_session=True,
     )
-    seen = any(line in text for text in process.stdout)
-    os.killpg(process.pid, signal.SIGINT)
-    process.stdout.read()
+    seen = False
+    for text in process.stdout:
+        # Sent again should a job begin all the same: it may have come between two of them.
+        if line in text or (seen and "rule " in text):
+            os.killpg(process.pid, signal.SIGINT)
+            seen = True
     assert process.wait() != 0
     assert seen, f"the run ended before {line!r}"
 
