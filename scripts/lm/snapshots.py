@@ -49,18 +49,24 @@ def weights_dtype(precision: str) -> "torch.dtype":
     import torch
 
     gpu = torch.cuda.is_available()
-    has_bfloat16 = not gpu or torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
         if not gpu:
             return torch.float32
-        return torch.bfloat16 if has_bfloat16 else torch.float16
-    if precision == "bfloat16" and not has_bfloat16:
+        return torch.bfloat16 if _has_bfloat16() else torch.float16
+    if precision == "bfloat16" and gpu and not _has_bfloat16():
         raise BadInput(
             f"precision bfloat16: {torch.cuda.get_device_name()} has it not; use auto or float16"
         )
     if precision == "float16" and not gpu:
         raise BadInput("precision float16 needs a GPU; on a CPU use auto, float32 or bfloat16")
     return getattr(torch, precision)
+
+
+def _has_bfloat16() -> bool:
+    """Tells whether the GPU itself computes in bfloat16; torch offers an emulation too."""
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTrainedModel":
