@@ -117,11 +117,16 @@ def test_a_snapshot_in_shards_is_whole(tmp_path: Path, monkeypatch: pytest.Monke
     assert float(model.lm_head.weight.std()) == pytest.approx(0.02, rel=0.1)
 
 
-def test_unknown_cases_and_missing_gpus_are_named(capsys: pytest.CaptureFixture) -> None:
+def test_unknown_cases_are_named(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(BadInput, match="--cases: found x; allowed: tiny/sft-1"):
         gpu_check.select(["tiny"], ["x"])
     assert gpu_check.main(["--list"]) == 0
     assert capsys.readouterr().out.splitlines() == GPU_CASES
+
+
+def test_without_a_gpu_its_cases_are_skipped_aloud(capsys: pytest.CaptureFixture) -> None:
+    assert gpu_check.main(["--shapes", "tinyllama"]) == 0
+    assert capsys.readouterr().out.startswith("skipped 10 cases, no GPU: ")
 
 
 def test_shapes_are_those_of_the_real_models(hub: Path) -> None:
