@@ -33,6 +33,17 @@ CHATML = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
+# Names the repository's configuration, as the real one does.
+GSM8K_CARD = """---
+configs:
+- config_name: main
+  data_files:
+  - split: train
+    path: main/train-*
+  - split: test
+    path: main/test-*
+---
+"""
 # How Qwen2.5's instruction models sample by themselves.
 QWEN_SAMPLING = {
     "do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05,
@@ -62,6 +73,7 @@ def _write_datasets(root: Path) -> None:
     problems = read_jsonl(CORPORA / "problems.jsonl")
     questions = [{"question": row["instruction"], "answer": row["response"]} for row in problems]
     _write_parquet(root / "openai/gsm8k/main", train=questions[:40], test=questions[40:60])
+    (root / "openai/gsm8k/README.md").write_text(GSM8K_CARD, encoding="utf-8")
     # One of the first test items stands in the rows to train on, so that it is left out.
     learned = [*problems[100:104], problems[41], *problems[104:160]]
     renamed = [
