@@ -1,6 +1,6 @@
 """Rehearses the paper: its whole DAG on a CPU, with tiny base models and few rows.
 
-    python -m tests.rehearsal [snakemake's options]
+    python -m tests.rehearsal [snakemake's targets and options]
 
 A hub on the loopback interface serves the repositories that config.yaml names: the real ones where
 a folder of them is at hand (PREFMAKE_HUB), and stand-ins of their shape for the others. Results go
@@ -66,8 +66,8 @@ def main() -> int:
             # Rules call plain `python`: this one.
             environment = {**os.environ, "PATH": programs, "HF_ENDPOINT": hub.url,
                            "HF_HOME": f"{folder}/cache"}  # fmt: skip
-            command = [sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=2",
-                       "--configfile", *map(str, FILES), *sys.argv[1:]]  # fmt: skip
+            command = [sys.executable, "-m", "snakemake", *sys.argv[1:], "--cores", "2",
+                       "--resources", "gpu=2", "--configfile", *map(str, FILES)]  # fmt: skip
             process = subprocess.Popen(command, cwd=ROOT, env=environment)
             try:
                 return process.wait()
