@@ -6,7 +6,7 @@ Part = dict[str, Any]
 
 WARM_UP = 2
 """Steps that are not timed: kernels are chosen and memory is claimed in them."""
-KEYS = ("method", "model", "tokens", "precision", "quantization", "backend")
+KEYS = ("method", "model", "tokens", "precision", "quantization", "backend", "layout")
 
 
 def pace_of(trial: Part) -> Part:

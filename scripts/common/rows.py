@@ -42,9 +42,16 @@ PREFERENCE_TOKENS = pa.schema(
     ]
 )
 
-# results/references/{reference}/{split}.parquet; log-probs in nats, summed over the completion
+# results/references/{reference}/{split}.parquet; log-probs in nats, summed over the completion; its
+# head is its first tokens, as many as the shorter of the two completions has
 REFERENCE = pa.schema(
-    [("id", pa.string()), ("chosen_logp", pa.float64()), ("rejected_logp", pa.float64())]
+    [
+        ("id", pa.string()),
+        ("chosen_logp", pa.float64()),
+        ("rejected_logp", pa.float64()),
+        ("chosen_head_logp", pa.float64()),
+        ("rejected_head_logp", pa.float64()),
+    ]
 )
 
 # What evaluation writes for each trial and each base

@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def score_completions(
-    model: "PreTrainedModel", rows: list[Row], batch_size: int, pad_token_id: int
-) -> list[Row]:
+def score_completions(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
     """Returns id, log-prob (nats) and number of tokens of each completion."""
     from scripts.lm.logprobs import completion_logps
 
     sequences = [(row["prompt_ids"], row["completion_ids"]) for row in rows]
-    logps = completion_logps(model, sequences, batch_size, pad_token_id)
+    logps = completion_logps(model, sequences)
     return [
-        {"id": row["id"], "logp": logp, "tokens": len(row["completion_ids"])}
+        {"id": row["id"], "logp": sum(logp), "tokens": len(row["completion_ids"])}
         for row, logp in zip(rows, logps, strict=True)
     ]
 
@@ -46,7 +44,9 @@ def join_reference(policy: list[Row], reference: list[Row], beta: float) -> list
         rejected = row["rejected_logp"] - other["rejected_logp"]
         rows.append(
             {
-                **row,
+                "id": row["id"],
+                "chosen_logp": row["chosen_logp"],
+                "rejected_logp": row["rejected_logp"],
                 "reference_chosen_logp": other["chosen_logp"],
                 "reference_rejected_logp": other["rejected_logp"],
                 "margin": beta * (chosen - rejected),
@@ -96,7 +96,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--adapters", type=Path, nargs="*", default=[], help="all but the last are merged"
     )
-    parser.add_argument("--batch-size", type=int, required=True, help="sequences a forward pass")
     parser.add_argument("--completions", type=Path, help="held-out token split of demonstrations")
     parser.add_argument("--pairs", type=Path, help="held-out token split of pairs")
     parser.add_argument("--reference", type=Path, help="the reference's log-probs of the pairs")
@@ -127,19 +126,14 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
         model = merge_adapters(model, arguments.adapters[:-1])
         model = attach_adapter(model, arguments.adapters[-1])
 
-    batching = (arguments.batch_size, tokenizer.pad_token_id)
     completions, pairs, generations = [], [], []
     if arguments.completions:
         rows = read_rows(arguments.completions)
-        completions = score_completions(model, rows, *batching)
+        completions = score_completions(model, rows)
     if arguments.pairs:
         reference = read_rows(arguments.reference)
         # A base is its own reference, whose log-probs are there already.
-        policy = (
-            pair_logps(model, read_rows(arguments.pairs), *batching)
-            if arguments.adapters
-            else reference
-        )
+        policy = pair_logps(model, read_rows(arguments.pairs)) if arguments.adapters else reference
         pairs = join_reference(policy, reference, arguments.beta)
     for (name, settings), path in zip(arguments.generate.items(), arguments.prompts, strict=True):
         answers = answer_prompts(model, tokenizer, read_rows(path), settings)

@@ -1,5 +1,6 @@
 """Log-probabilities of completions."""
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -7,61 +8,98 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from scripts.lm.prefix_tree import Rows
+
 Sequence = tuple[list[int], list[int]]
 """Prompt ids and completion ids."""
 
+PASS_TOKENS = 4096
+"""Tokens of a forward pass. One number for every model and trial: what stands in a pass moves the
+last digits of a log-prob, and those are to come from the model and the tokens alone."""
 
-def completion_logps(
-    model: "PreTrainedModel", sequences: list[Sequence], batch_size: int, pad_token_id: int
-) -> list[float]:
-    """Returns each completion's log-probability given its prompt, in nats, in the given order.
+CHUNK = 256
+"""Positions whose logits are float32 at a time."""
 
-    The sum over completion tokens of log p(token | all before it), computed in float32. Rows are
-    sorted by length so that a batch holds little padding.
+
+def completion_logps(model: "PreTrainedModel", sequences: list[Sequence]) -> list[list[float]]:
+    """Returns the log-probability of each token of each completion, in nats, in the given order.
+
+    log p(token | all before it), computed in float32. A prompt is computed once for all its
+    completions, and so is what these begin with alike, where the model honours the mask that this
+    takes. Where not, each sequence has a row of its own, and stderr says so.
     """
     import torch
 
-    logps = [0.0] * len(sequences)
+    from scripts.lm.prefix_tree import fewest_tokens, separate_rows, tree_rows
+    from scripts.lm.shared_forward import check_sharing
+
+    logps: list[list[float]] = [[] for _ in sequences]
+    if not sequences:
+        return logps
     with torch.inference_mode():
-        for indices in _batches_by_length(sequences, batch_size):
-            batch = [sequences[index] for index in indices]
-            for index, logp in zip(indices, _batch_logps(model, batch, pad_token_id), strict=True):
-                logps[index] = logp
+        check = check_sharing(model, [])
+        groups = _by_prompt(sequences)
+        if not check.passed:
+            print(f"scored row by row: {check.reason()}", file=sys.stderr)
+            groups = [[place] for place in range(len(sequences))]
+        # Nothing is predicted behind a last token.
+        whole = [prompt + completion for prompt, completion in sequences]
+        needed = [[whole[place][:-1] for place in group] for group in groups]
+        for held in _passes(list(map(fewest_tokens, needed))):
+            laid = [needed[group] for group in held]
+            rows = tree_rows(laid) if check.passed else separate_rows([s for (s,) in laid])
+            places = [place for group in held for place in groups[group]]
+            batch = [sequences[place] for place in places]
+            found = _pass_logps(model, rows, batch, check.passed)
+            for place, values in zip(places, found, strict=True):
+                logps[place] = values
     return logps
 
 
-def _batches_by_length(sequences: list[Sequence], batch_size: int) -> Iterator[list[int]]:
-    def length(index: int) -> int:
-        prompt, completion = sequences[index]
-        return len(prompt) + len(completion)
-
-    order = sorted(range(len(sequences)), key=length, reverse=True)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+def _by_prompt(sequences: list[Sequence]) -> list[list[int]]:
+    """Returns the places of the sequences of each prompt."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, (prompt, _) in enumerate(sequences):
+        groups.setdefault(tuple(prompt), []).append(place)
+    return list(groups.values())
 
 
-def _batch_logps(model: "PreTrainedModel", batch: list[Sequence], pad_token_id: int) -> list[float]:
+def _passes(sizes: list[int]) -> Iterator[list[int]]:
+    """Yields the places of what stands in each forward pass; the largest first, so that alike rows
+    stand together and a pass that does not fit into memory fails at once.
+    """
+    held: list[int] = []
+    for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
+        if held and sum(sizes[other] for other in held) + sizes[place] > PASS_TOKENS:
+            yield held
+            held = []
+        held.append(place)
+    yield held
+
+
+def _pass_logps(
+    model: "PreTrainedModel", rows: "Rows", batch: list[Sequence], masked: bool
+) -> list[list[float]]:
     import torch
 
-    width = max(len(prompt) + len(completion) for prompt, completion in batch)
-    ids = torch.full((len(batch), width), pad_token_id)
-    attention = torch.zeros_like(ids)
-    counted = torch.zeros_like(ids, dtype=torch.bool)
-    for row, (prompt, completion) in enumerate(batch):
-        length = len(prompt) + len(completion)
-        ids[row, :length] = torch.tensor(prompt + completion)
-        attention[row, :length] = 1
-        counted[row, len(prompt) : length] = True
-    ids, attention, counted = (t.to(model.device) for t in (ids, attention, counted))
-    logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits
-    return _selected(logits[:, :-1], ids[:, 1:], counted[:, 1:]).tolist()
+    from scripts.lm.shared_forward import logits_at
+
+    wanted: list[int] = []
+    tokens: list[int] = []
+    for places, (prompt, completion) in zip(rows.places, batch, strict=True):
+        # A token is predicted where the one before it stands; the very first is not.
+        wanted += places[max(len(prompt) - 1, 0) :]
+        tokens += completion if prompt else completion[1:]
+    logits = logits_at(model, rows, torch.tensor(wanted), masked)
+    chosen = torch.tensor(tokens, device=logits.device)
+    flat = torch.cat(
+        [_selected(*part) for part in zip(logits.split(CHUNK), chosen.split(CHUNK), strict=True)]
+    )
+    counts = [len(completion) - (not prompt) for prompt, completion in batch]
+    return [values.tolist() for values in flat.split(counts)]
 
 
-def _selected(
-    logits: "torch.Tensor", ids: "torch.Tensor", counted: "torch.Tensor"
-) -> "torch.Tensor":
-    """Returns each row's summed log-probability, shape (rows,), of the tokens that are counted."""
-    chosen = logits[counted].float()
-    logps = chosen.gather(-1, ids[counted].unsqueeze(-1)).squeeze(-1) - chosen.logsumexp(-1)
-    rows = counted.nonzero()[:, 0]
-    return logps.new_zeros(len(ids)).index_add_(0, rows, logps)
+def _selected(logits: "torch.Tensor", tokens: "torch.Tensor") -> "torch.Tensor":
+    """Returns the log-probability of each token, shape (tokens,), float32."""
+    logits = logits.float()
+    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)

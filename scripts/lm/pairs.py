@@ -9,16 +9,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def pair_logps(
-    model: "PreTrainedModel", rows: list[Row], batch_size: int, pad_token_id: int
-) -> list[Row]:
-    """Returns id, chosen_logp and rejected_logp (nats) of each token row."""
-    chosen = [(row["prompt_ids"], row["chosen_ids"]) for row in rows]
-    rejected = [(row["prompt_ids"], row["rejected_ids"]) for row in rows]
-    logps = completion_logps(model, chosen + rejected, batch_size, pad_token_id)
-    return [
-        {"id": row["id"], "chosen_logp": chosen_logp, "rejected_logp": rejected_logp}
-        for row, chosen_logp, rejected_logp in zip(
-            rows, logps[: len(rows)], logps[len(rows) :], strict=True
-        )
-    ]
+def pair_logps(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
+    """Returns the log-probs of each token row, in nats.
+
+    `chosen_logp` and `rejected_logp` are those of whole completions; `chosen_head_logp` and
+    `rejected_head_logp` those of their first tokens, as many as the shorter of the two has, which
+    LD-DPO tells from the rest (Liu et al. 2024, https://arxiv.org/abs/2409.06411, equation 8).
+    """
+    sequences = [(row["prompt_ids"], row[f"{name}_ids"]) for row in rows for name in NAMES]
+    logps = iter(completion_logps(model, sequences))
+    return [_pair(row, next(logps), next(logps)) for row in rows]
+
+
+NAMES = ("chosen", "rejected")
+
+
+def _pair(row: Row, chosen: list[float], rejected: list[float]) -> Row:
+    head = min(len(chosen), len(rejected))
+    return {
+        "id": row["id"],
+        "chosen_logp": sum(chosen),
+        "rejected_logp": sum(rejected),
+        "chosen_head_logp": sum(chosen[:head]),
+        "rejected_head_logp": sum(rejected[:head]),
+    }

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from scripts.train.dpo_trainer import StepZeroGate, TokenDPOTrainer
 
 
-def with_reference(rows: list[Row], reference: list[Row]) -> list[Row]:
+def with_reference(rows: list[Row], reference: list[Row], ld_alpha: float | None) -> list[Row]:
     """Returns token rows with the reference's log-probs in the columns that TRL reads.
+
+    With `ld_alpha`, tokens of a completion beyond the length of the other count by that much:
+    Liu et al. 2024, https://arxiv.org/abs/2409.06411, equation 9.
 
     Raises
     ------
@@ -36,23 +39,29 @@ def with_reference(rows: list[Row], reference: list[Row]) -> list[Row]:
     logps = {row["id"]: row for row in reference}
     if [row["id"] for row in rows] != list(logps):
         raise BadInput("the reference log-probs belong to other rows than the token split's")
+    alpha = 1.0 if ld_alpha is None else ld_alpha
+
+    def weighted(logp: Row, name: str) -> float:
+        head = logp[f"{name}_head_logp"]
+        return head + alpha * (logp[f"{name}_logp"] - head)
+
     return [
         {
             "prompt_ids": row["prompt_ids"],
             "chosen_ids": row["chosen_ids"],
             "rejected_ids": row["rejected_ids"],
-            "ref_chosen_logps": logps[row["id"]]["chosen_logp"],
-            "ref_rejected_logps": logps[row["id"]]["rejected_logp"],
+            "ref_chosen_logps": weighted(logps[row["id"]], "chosen"),
+            "ref_rejected_logps": weighted(logps[row["id"]], "rejected"),
         }
         for row in rows
     ]
 
 
-def dpo_dataset(rows: list[Row], reference: list[Row]) -> "Dataset":
+def dpo_dataset(rows: list[Row], reference: list[Row], ld_alpha: float | None = None) -> "Dataset":
     """Returns the dataset that the token trainer takes."""
     from datasets import Dataset
 
-    return Dataset.from_list(with_reference(rows, reference))
+    return Dataset.from_list(with_reference(rows, reference, ld_alpha))
 
 
 def policy(
@@ -93,6 +102,7 @@ def dpo_trainer(
     dtype = str(model.dtype).removeprefix("torch.")
     with adapter_unrounded(model):
         return TokenDPOTrainer(
+            layout=trial["layout"],
             model=model,
             args=DPOConfig(**common_arguments(trial, work, dtype)),
             train_dataset=dataset,
@@ -131,11 +141,12 @@ def main(argv: list[str] | None = None) -> int:
 
         make_reproducible(trial["seed"])
         model = policy(backend, trial, arguments.model, arguments.start)
-        dataset = dpo_dataset(read_rows(arguments.tokens), read_rows(arguments.reference))
+        alpha = trial["trainer"]["ld_alpha"]
+        dataset = dpo_dataset(read_rows(arguments.tokens), read_rows(arguments.reference), alpha)
         valid = None
         if arguments.valid_tokens:
             reference = read_rows(arguments.valid_reference)
-            valid = dpo_dataset(read_rows(arguments.valid_tokens), reference)
+            valid = dpo_dataset(read_rows(arguments.valid_tokens), reference, alpha)
         tokenizer = load_tokenizer(arguments.model)
         gate = StepZeroGate(model.dtype, trial)
         trainer = dpo_trainer(trial, model, tokenizer, dataset, valid, work, gate)

@@ -1,29 +1,37 @@
 """TRL's DPOTrainer, fed with tokens and reference log-probs that exist already."""
 
 import math
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerState
+from transformers.modeling_outputs import CausalLMOutput
 from trl import DPOTrainer
 
 from scripts.common.cli import BadInput
 from scripts.common.files import Row
+from scripts.lm.prefix_tree import Rows, Sequence, fewest_tokens, tree_rows
+from scripts.lm.shared_forward import logits_at
+from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
 
 NOISE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """How far, in nats, rounding alone takes the mean log-prob of a step's pairs in two passes of one
 model. Some ten times what a Llama of 12 layers and 512 wide gave on a CPU, one sequence at a time
 against sixteen, over 8 to 16 pairs: 1e-4, 0.04 and 0.007."""
 
-LOSS_AT_ZERO = {"sigmoid": math.log(2), "sigmoid_norm": math.log(2)}
-"""An objective's loss where every margin is 0, label smoothing or not, as -log sigmoid(0)."""
+LN_2_AT_ZERO = {"sigmoid", "sigmoid_norm"}
+"""Objectives whose loss is ln 2 = -log sigmoid(0) where every margin is 0."""
 
 
-class TokenDPOTrainer(DPOTrainer):
+class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
     """Takes prompt_ids, chosen_ids, rejected_ids, ref_chosen_logps and ref_rejected_logps.
 
-    The model is a PEFT model, whose adapter is trained.
+    The model is a PEFT model, whose adapter is trained. In the shared layout, the pairs of a pass
+    stand in prefix trees, and only what predicts completion tokens is projected on the vocabulary.
+    TRL's own loss and metrics are given those logits, one stock batch at a time.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,6 +43,100 @@ class TokenDPOTrainer(DPOTrainer):
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
+
+    def sequences_of(self, batch: Batch) -> list[Sequence]:
+        """Returns the sequences without their last tokens, behind which nothing is predicted."""
+        return [sequence[:-1] for sequence in super().sequences_of(batch)]
+
+    def fewest_tokens(self, sequences: list[Sequence]) -> int:
+        """Returns the size of the sequences' prefix tree."""
+        return fewest_tokens(sequences)
+
+    def rows_of(self, batches: list[list[Sequence]]) -> Rows:
+        """Returns the pairs' prefix trees; a batch holds all chosen, then all rejected ones."""
+        pairs = [list(pair) for batch in batches for pair in zip(*_halves(batch), strict=True)]
+        rows = tree_rows(pairs)
+        # From pair by pair back to batch by batch.
+        places = iter(zip(rows.places[::2], rows.places[1::2], strict=True))
+        ordered: list[list[int]] = []
+        for batch in batches:
+            chosen, rejected = zip(*islice(places, len(batch) // 2), strict=True)
+            ordered += [*chosen, *rejected]
+        return replace(rows, places=ordered)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Returns the sum of TRL's losses of the stock batches of a pass."""
+        stock_loss = super().compute_loss
+        if self.layout.ran == "stock":
+            return stock_loss(model, inputs, return_outputs, num_items_in_batch)
+        batches = inputs.get(BATCHES, [inputs])
+        rows, places = self.laid_out(batches)
+        compacted = [compact(*part) for part in zip(batches, places, strict=True)]
+        wanted = torch.cat([wanted.flatten() for _, wanted in compacted])
+        logits = logits_at(model, rows, wanted).split([w.numel() for _, w in compacted])
+        losses = [
+            stock_loss(_Given(part.unflatten(0, wanted.shape)), batch, return_outputs)
+            for part, (batch, wanted) in zip(logits, compacted, strict=True)
+        ]
+        return losses[0] if len(losses) == 1 else sum(losses)
+
+
+class _Given:
+    """Stands in for a model whose logits are there already."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        self.logits = logits
+
+    def __call__(self, **_: Any) -> CausalLMOutput:
+        return CausalLMOutput(logits=self.logits)
+
+
+def _halves(batch: list[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
+    return batch[: len(batch) // 2], batch[len(batch) // 2 :]
+
+
+def compact(batch: Batch, places: list[list[int]]) -> tuple[Batch, torch.Tensor]:
+    """Returns a batch cut down to what its loss needs, and where the logits for it are.
+
+    Each row keeps the token before its completion and the completion: `input_ids` and
+    `completion_mask` have shape (sequences, 1 + longest completion). The attention mask stays
+    whole, as it is only counted.
+
+    Parameters
+    ----------
+    places
+        For each sequence, the places of its tokens.
+
+    Returns
+    -------
+    The batch, and int64 places of the same shape, on the CPU. A place whose logits nothing reads
+    repeats the row's first, so that it costs nothing.
+    """
+    ids, mask = batch["input_ids"].cpu(), batch["completion_mask"].cpu()
+    counts = mask.sum(1, keepdim=True)
+    first = mask.argmax(1, keepdim=True)
+    start = (first - 1).clamp(min=0)
+    columns = start + torch.arange(1 + int(counts.max()))
+    inside = columns < first + counts
+    columns = torch.where(inside, columns, start)
+    standing = torch.zeros_like(ids)
+    for row, path in enumerate(places):
+        standing[row, : len(path)] = torch.tensor(path)
+    # What stands at a completion's last token predicts nothing.
+    predicts = columns < first + counts - 1
+    wanted = standing.gather(1, torch.where(predicts, columns, start))
+    device = batch["input_ids"].device
+    cut = {
+        "input_ids": ids.gather(1, columns).to(device),
+        "completion_mask": (inside & (columns >= first)).to(mask.dtype).to(device),
+    }
+    return batch | cut, wanted
 
 
 class StepZeroGate(TrainerCallback):
@@ -49,9 +151,12 @@ class StepZeroGate(TrainerCallback):
         trainer = trial["trainer"]
         self.closed = trial["start_as"] == "merged"
         self.margin_noise = NOISE[dtype] * trainer["beta"]
-        self.loss_at_zero = LOSS_AT_ZERO.get(trainer["loss_type"])
-        # How far from log 2 the loss is where every margin is as far from 0 as rounding takes it.
-        self.loss_noise = math.log1p(math.exp(self.margin_noise)) - math.log(2)
+        objectives = trainer["loss_type"]
+        known = LN_2_AT_ZERO.issuperset(objectives) and not trainer["use_weighting"]
+        weight = sum(trainer["loss_weights"] or [1.0] * len(objectives))
+        self.loss_at_zero = weight * math.log(2) if known else None
+        # How far from ln 2 the loss is where every margin is as far from 0 as rounding takes it.
+        self.loss_noise = weight * (math.log1p(math.exp(self.margin_noise)) - math.log(2))
         self.margin: float | None = None
         self.loss: float | None = None
 

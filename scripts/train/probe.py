@@ -75,8 +75,7 @@ def make_trainer(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "T
     tokenizer = load_tokenizer(manifest)
     dataset = None
     if trial["method"] == "dpo":
-        size = trainer["per_device_train_batch_size"]
-        dataset = dpo_dataset(rows, pair_logps(base, rows, size, tokenizer.pad_token_id))
+        dataset = dpo_dataset(rows, pair_logps(base, rows), trainer["ld_alpha"])
     adapter = lora_config(base, trial["lora"])
     model = backend.attach(base, adapter, trial["seed"], checkpointing)
     if dataset is None:

@@ -10,7 +10,7 @@ from scripts.common.rows import REFERENCE
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes one row a pair: id, chosen_logp, rejected_logp."""
+    """Writes one row a pair: its id and its log-probs."""
     parser = argparse.ArgumentParser(prog="python -m scripts.train.reference", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
     parser.add_argument("--backend", default="transformers", help="the trials' own, as it rounds")
@@ -18,23 +18,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quantization", required=True)
     parser.add_argument("--start", type=Path, help="adapter to merge: then that is the reference")
     parser.add_argument("--tokens", type=Path, required=True, help="token split of pairs")
-    parser.add_argument("--batch-size", type=int, required=True, help="sequences a forward pass")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     arguments = parser.parse_args(argv)
 
     from scripts.lm.backends import start_backend
     from scripts.lm.devices import pin_threads
     from scripts.lm.pairs import pair_logps
-    from scripts.lm.snapshots import load_tokenizer, merge_adapters
+    from scripts.lm.snapshots import merge_adapters
 
     with tempfile.TemporaryDirectory() as scratch:
         backend = start_backend(arguments.backend, Path(scratch))
         pin_threads()
         base = backend.load(arguments.model, arguments.precision, arguments.quantization)
         model = merge_adapters(base, [arguments.start] if arguments.start else [])
-        tokenizer = load_tokenizer(arguments.model)
-        rows = read_rows(arguments.tokens)
-        logps = pair_logps(model, rows, arguments.batch_size, tokenizer.pad_token_id)
+        logps = pair_logps(model, read_rows(arguments.tokens))
     write_rows(arguments.out, logps, REFERENCE)
     return 0
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
-    from trl import SFTTrainer
+
+    from scripts.train.sft_trainer import TokenSFTTrainer
 
 IGNORED = -100
 
@@ -42,18 +43,20 @@ def sft_trainer(
     rows: list[Row],
     valid_rows: list[Row] | None,
     work: Path,
-) -> "SFTTrainer":
+) -> "TokenSFTTrainer":
     """Returns a trainer of the adapter that the model has."""
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
     from scripts.lm.adapters import adapter_unrounded
+    from scripts.train.sft_trainer import TokenSFTTrainer
     from scripts.train.trials import common_arguments
 
     dtype = str(model.dtype).removeprefix("torch.")
     arguments = common_arguments(trial, work, dtype)
     completion_only = arguments.pop("completion_only_loss")
     with adapter_unrounded(model):
-        return SFTTrainer(
+        return TokenSFTTrainer(
+            layout=trial["layout"],
             model=model,
             args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
             train_dataset=sft_dataset(rows, completion_only),

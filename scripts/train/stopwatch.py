@@ -8,6 +8,7 @@ import torch
 from transformers import TrainerCallback
 
 from scripts.common.pace import WARM_UP
+from scripts.train.layouts import BATCHES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
@@ -29,10 +30,11 @@ class Stopwatch(TrainerCallback):
         def counted(
             model: "PreTrainedModel", inputs: dict[str, Any], *args: Any, **more: Any
         ) -> Any:
-            ids, attention = inputs["input_ids"], inputs.get("attention_mask")
-            # Summed up on the device and read later, because reading waits for the GPU.
-            real = ids.numel() if attention is None else attention.sum()
-            self._step.append((ids.numel(), real))
+            for batch in inputs.get(BATCHES, [inputs]):
+                ids, attention = batch["input_ids"], batch.get("attention_mask")
+                # Summed up on the device and read later, because reading waits for the GPU.
+                real = ids.numel() if attention is None else attention.sum()
+                self._step.append((ids.numel(), real))
             return inner(model, inputs, *args, **more)
 
         trainer.training_step = counted
@@ -53,7 +55,7 @@ class Stopwatch(TrainerCallback):
         return median(timed) if timed else None
 
     def steps(self) -> list[tuple[float, int, int]]:
-        """Returns each step's seconds, real tokens and padded tokens."""
+        """Returns each step's seconds, and the real and padded tokens of its stock batches."""
         seconds = [end - start for start, end in zip(self.ends, self.ends[1:], strict=False)]
         return [
             (took, sum(int(real) for _, real in step), sum(padded for padded, _ in step))

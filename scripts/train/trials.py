@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,7 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "autocast": trainer.accelerator.mixed_precision,
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
         "optimizer": _optimizer(trainer),
+        "layout": asdict(trainer.layout),
         "backend": trial["backend"],
         "versions": versions(trial["backend"]),
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lm import logprobs
 from scripts.lm.logprobs import completion_logps
 from scripts.lm.pairs import pair_logps
 from scripts.lm.snapshots import load_base
@@ -35,9 +36,12 @@ def one_by_one(model: object) -> list[float]:
     return sums
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_any_batching_gives_the_same_sums(model: object, batch_size: int) -> None:
-    logps = completion_logps(model, SEQUENCES, batch_size, pad_token_id=0)
+@pytest.mark.parametrize("tokens", [1, 20, 4096])
+def test_passes_of_any_size_give_the_same_sums(
+    model: object, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logprobs, "PASS_TOKENS", tokens)
+    logps = [sum(tokens) for tokens in completion_logps(model, SEQUENCES)]
     assert logps == pytest.approx(one_by_one(model), abs=1e-4)
 
 
@@ -47,7 +51,7 @@ def test_pairs_keep_their_rows(model: object) -> None:
          "rejected_ids": [44] * 9},
         {"id": "b", "prompt_ids": [1, 21], "chosen_ids": [41], "rejected_ids": [41]},
     ]  # fmt: skip
-    first, second = pair_logps(model, rows, 3, pad_token_id=0)
+    first, second = pair_logps(model, rows)
     expected = one_by_one(model)
     assert (first["chosen_logp"], first["rejected_logp"]) == pytest.approx(
         (expected[0], expected[3]), abs=1e-4
@@ -56,4 +60,4 @@ def test_pairs_keep_their_rows(model: object) -> None:
 
 
 def test_no_sequences_no_sums(model: object) -> None:
-    assert completion_logps(model, [], 4, pad_token_id=0) == []
+    assert completion_logps(model, []) == []

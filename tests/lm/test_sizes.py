@@ -360,7 +360,7 @@ def test_a_step_allocates_what_is_counted(
     """Logits decide the peak of the large vocabulary, activations or one block the small one's."""
     config = Qwen2Config(**SIZES, vocab_size=vocabulary)
     trial = resolved(method, max_steps=1, gradient_checkpointing=checkpointing)
-    trial["lora"] = lora(ALL)
+    trial |= {"lora": lora(ALL), "layout": "stock"}
     rows = [
         {"id": str(i), "prompt_ids": [5] * 40, "completion_ids": [6] * length,
          "chosen_ids": [7] * length, "rejected_ids": [8] * 50}
@@ -372,7 +372,7 @@ def test_a_step_allocates_what_is_counted(
     if method == "sft":
         trainer = sft_trainer(trial, model, tokenizer, rows, None, tmp_path)
     else:
-        dataset = dpo_dataset(rows, pair_logps(model, rows, 4, tokenizer.pad_token_id))
+        dataset = dpo_dataset(rows, pair_logps(model, rows))
         gate = StepZeroGate(model.dtype, trial)
         trainer = dpo_trainer(trial, model, tokenizer, dataset, None, tmp_path, gate)
     allocated = Allocated(trainer.model)

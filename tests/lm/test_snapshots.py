@@ -85,5 +85,5 @@ def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path)
         "girl little a was there, time a upon Once",
     ]
     sequences = [([1], tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
-    forwards, backwards = completion_logps(model, sequences, 2, 0)
-    assert forwards > backwards + 20
+    forwards, backwards = completion_logps(model, sequences)
+    assert sum(forwards) > sum(backwards) + 20

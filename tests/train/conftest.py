@@ -13,6 +13,7 @@ TRIAL = {
     "base": "tiny",
     "revision": None,
     "backend": "transformers",
+    "layout": "auto",
     "precision": "auto",
     "quantization": "none",
     "dataset": "d",
@@ -47,7 +48,9 @@ def resolved(method: str, **trainer: Any) -> dict[str, Any]:
     trial = copy.deepcopy(TRIAL) | {"method": method}
     own = {"completion_only_loss": True}
     if method == "dpo":
-        own = {"beta": 0.5, "loss_type": "sigmoid", "label_smoothing": 0.0,
+        own = {"beta": 0.5, "loss_type": ["sigmoid"], "loss_weights": None, "label_smoothing": 0.0,
+               "use_weighting": False, "ld_alpha": None, "f_divergence_type": "reverse_kl",
+               "f_alpha_divergence_coef": 0.5, "discopop_tau": 0.05,
                "disable_dropout": True}  # fmt: skip
         trial |= {"start": None, "start_as": "merged", "reference": "r"}
     trial["trainer"] |= own | trainer

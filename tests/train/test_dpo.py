@@ -38,7 +38,7 @@ def start(tiny_model: Path, demonstrations: Rows, tmp_path: Path) -> Path:
 
 def reference_of(model: Path, tokens: Path, out: Path, start: Path | None = None) -> Path:
     command = ["--model", str(model), "--precision", "auto", "--quantization", "none",
-               "--tokens", str(tokens), "--batch-size", "3", "--out", str(out)]  # fmt: skip
+               "--tokens", str(tokens), "--out", str(out)]  # fmt: skip
     assert reference.main(command + (["--start", str(start)] if start else [])) == 0
     return out
 
@@ -58,7 +58,7 @@ def test_the_reference_is_the_merged_start(
 ) -> None:
     logps = read_rows(reference_of(tiny_model, tokens, tmp_path / "r.parquet", start))
     model = merge_adapters(load_base(tiny_model, "auto", "none"), [start])
-    alone = [pair_logps(model, [row], 1, 0)[0] for row in pairs]
+    alone = [pair_logps(model, [row])[0] for row in pairs]
     for row, other in zip(logps, alone, strict=True):
         assert row["id"] == other["id"]
         assert row["chosen_logp"] == pytest.approx(other["chosen_logp"], abs=1e-4)
@@ -151,7 +151,7 @@ def test_margins_of_both_signs_are_stopped_by_the_loss(
     with pytest.raises(BadInput, match=r"loss at step 0 is 0\.72\d*, not 0\.693147"):
         run(resolved("dpo", **window), *given)
     # The hinge loss of these margins is at 1, as at 0: their mean alone is looked at.
-    run(resolved("dpo", loss_type="hinge", max_steps=1, **window), *given)
+    run(resolved("dpo", loss_type=["hinge"], max_steps=1, **window), *given)
 
 
 def test_a_reference_of_other_rows_is_refused(
@@ -217,7 +217,7 @@ def test_four_bit_weights_train(tiny_model: Path, tokens: Path, tmp_path: Path) 
     """NF4 on this machine's device: the step-0 gate passes and the loss falls."""
     trial = resolved("dpo") | {"quantization": "nf4"}
     command = ["--model", str(tiny_model), "--precision", "auto", "--quantization", "nf4"]
-    command += ["--tokens", str(tokens), "--batch-size", "2", "--out", str(tmp_path / "r.parquet")]
+    command += ["--tokens", str(tokens), "--out", str(tmp_path / "r.parquet")]
     assert reference.main(command) == 0
     out = run(trial, tiny_model, tokens, tmp_path / "r.parquet", tmp_path / "dpo")
     trained = read_json(out / "train.json")
@@ -231,7 +231,7 @@ def test_evaluating_four_bit_weights_changes_no_gradient(
 ) -> None:
     logps = tmp_path / "r.parquet"
     command = ["--model", str(tiny_model), "--precision", "auto", "--quantization", "nf4"]
-    command += ["--tokens", str(tokens), "--batch-size", "2", "--out", str(logps)]
+    command += ["--tokens", str(tokens), "--out", str(logps)]
     assert reference.main(command) == 0
     curves = []
     for strategy in ("no", "epoch"):
@@ -301,7 +301,7 @@ def test_every_objective_of_the_schema_trains(
     tiny_model: Path, tokens: Path, tmp_path: Path, loss_type: str
 ) -> None:
     smoothing = 0.1 if loss_type in ("exo_pair", "robust") else 0.0
-    trial = resolved("dpo", loss_type=loss_type, label_smoothing=smoothing, max_steps=2)
+    trial = resolved("dpo", loss_type=[loss_type], label_smoothing=smoothing, max_steps=2)
     logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
     out = run(trial, tiny_model, tokens, logps, tmp_path / "dpo")
     assert math.isfinite(read_json(out / "train.json")["train_loss"])

@@ -78,7 +78,7 @@ def test_it_is_what_peft_makes_of_a_model_wrapped_twice(
     assert layers(ours) == layers(theirs)
     assert all("lora_" in name for name, weight in ours.named_parameters() if weight.requires_grad)
     assert ours.get_nb_trainable_parameters() == theirs.get_nb_trainable_parameters()
-    for row, other in zip(*(pair_logps(m, pairs, 4, 0) for m in (ours, theirs)), strict=True):
+    for row, other in zip(*(pair_logps(m, pairs) for m in (ours, theirs)), strict=True):
         assert row == pytest.approx(other, abs=1e-5)
 
 
@@ -87,7 +87,7 @@ def test_a_new_adapter_on_all_old_modules_leaves_the_base(
 ) -> None:
     ours = dpo.policy(BACKENDS["transformers"], trial_of(TARGETS[1]), tiny_model, start).eval()
     base = load_base(tiny_model, "auto", "none")
-    for row, other in zip(*(pair_logps(m, pairs, 4, 0) for m in (ours, base)), strict=True):
+    for row, other in zip(*(pair_logps(m, pairs) for m in (ours, base)), strict=True):
         assert row == pytest.approx(other, abs=1e-6)
 
 
@@ -96,7 +96,7 @@ def commands(model: Path, start: Path, rows: list[dict[str, Any]], folder: Path)
     write_rows(folder / "pairs.parquet", rows, PREFERENCE_TOKENS)
     options = ["--model", str(model), "--start", str(start)]
     options += ["--tokens", str(folder / "pairs.parquet")]
-    logps = ["--precision", "auto", "--quantization", "none", "--batch-size", "4"]
+    logps = ["--precision", "auto", "--quantization", "none"]
     assert reference.main([*options, *logps, "--out", str(folder / "r.parquet")]) == 0
     return [*options, "--reference", str(folder / "r.parquet"), "--out", str(folder / "dpo")]
 
@@ -111,7 +111,7 @@ def test_a_trial_leaves_one_adapter_for_the_plain_base(
     out = tmp_path / "dpo"
     loaded = attach_adapter(load_base(tiny_model, "auto", "none"), out / "adapter")
     meant = dpo.policy(BACKENDS["transformers"], trial, tiny_model, start).eval()
-    for row, other in zip(*(pair_logps(m, pairs, 4, 0) for m in (loaded, meant)), strict=True):
+    for row, other in zip(*(pair_logps(m, pairs) for m in (loaded, meant)), strict=True):
         assert row == pytest.approx(other, abs=1e-5)
     found = read_json(out / "train.json")["step_zero"]
     assert found["gate"] is False

@@ -125,8 +125,8 @@ def test_evaluation_keeps_the_best(tiny_model: Path, demonstrations: Rows, tmp_p
     assert best < losses[-1]
     kept = attach_adapter(load_base(tiny_model, "auto", "none"), out / "adapter")
     sequences = [(row["prompt_ids"], row["completion_ids"]) for row in valid]
-    logps = completion_logps(kept, sequences, 4, 0)
-    assert math.isclose(-sum(logps) / (3 * len(valid)), best, rel_tol=1e-4)
+    logps = sum(sum(tokens) for tokens in completion_logps(kept, sequences))
+    assert math.isclose(-logps / (3 * len(valid)), best, rel_tol=1e-4)
 
 
 def test_a_failure_is_recorded_and_leaves_no_result(

@@ -72,7 +72,7 @@ def commands(backend: str, model: Path, folder: Path) -> list[tuple[str, list[st
         start = ["--start", str(folder / backend / f"{name}-sft" / "adapter")]
         pairs = [*start, "--tokens", str(folder / "dpo.parquet")]
         logps = str(folder / backend / f"{name}.parquet")
-        words = ["--backend", backend, *model_options, "--batch-size", "3", *pairs]
+        words = ["--backend", backend, *model_options, *pairs]
         words += [word for key, value in kind.items() for word in (f"--{key}", value)]
         commands.append(("reference", [*words, "--out", logps]))
         pairs += ["--reference", logps]
@@ -125,7 +125,9 @@ def test_the_losses_are_those_of_transformers(ran: Path, trial: str) -> None:
     assert ours[:same] == pytest.approx(theirs[:same], abs=1e-4)
     assert ours == pytest.approx(theirs, abs=2e-2)
     if trial.endswith("-dpo"):
-        assert ours[0] == pytest.approx(math.log(2), abs=1e-5)
+        # The reference's passes hold other rows than a step's, and round otherwise.
+        rounding = 1e-3 if trial.startswith("bfloat16") else 1e-5
+        assert ours[0] == pytest.approx(math.log(2), abs=rounding)
 
 
 def test_a_fresh_adapter_is_made_from_the_seed_as_peft_makes_it(ran: Path) -> None:
@@ -163,10 +165,10 @@ def test_its_adapter_loads_onto_transformers_model(ran: Path, tiny_model: Path, 
         start = [ran / backend / "float32-sft" / "adapter"] if trial == "float32-dpo" else []
         model = merge_adapters(load_base(tiny_model, "auto", "none"), start)
         policy = attach_adapter(model, ran / backend / trial / "adapter")
-        found.append([row["chosen_logp"] for row in pair_logps(policy, rows, 4, 0)])
+        found.append([row["chosen_logp"] for row in pair_logps(policy, rows)])
     assert found[0] == pytest.approx(found[1], abs=1e-2)
     base = load_base(tiny_model, "auto", "none")
-    before = [row["chosen_logp"] for row in pair_logps(base, rows, 4, 0)]
+    before = [row["chosen_logp"] for row in pair_logps(base, rows)]
     assert found[0] != pytest.approx(before, abs=0.1)
 
 

@@ -1,0 +1,203 @@
+"""How a trainer lays out its batches: as the stock trainer does, or with nothing computed twice.
+
+Rows, batches and steps are the stock trainer's either way: its sampler draws them, its collator
+pads them, its loss reads them, batch by batch, so that every row weighs what it weighs there. What
+changes is the forward pass. The batches of a step are taken as they come, as many in one pass as
+take no more tokens than the largest of them takes padded, and laid out again.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import Trainer, TrainerCallback
+
+from scripts.common.cli import BadInput
+from scripts.lm.prefix_tree import SLACK, Rows, Sequence
+from scripts.lm.shared_forward import check_sharing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+Batch = dict[str, torch.Tensor]
+
+BATCHES = "batches"
+"""The key of a pass's inputs: the stock batches that it computes."""
+
+
+@dataclass
+class Layout:
+    """What layout was asked for, what ran and why, and how many tokens its steps took."""
+
+    asked: str
+    ran: str = "stock"
+    reason: str | None = None
+    check: dict[str, float] | None = None
+    processed_tokens: int = 0
+    """Of all training passes, padding among them."""
+    fewest_tokens: int = 0
+    """What they would be if each step were one pass without padding."""
+    stock_tokens: int = 0
+    """What the stock layout takes, padding among them."""
+
+
+class LaidOutTrainer(Trainer):
+    """Chooses its layout when its model is ready to train; mixed into TRL's trainers.
+
+    A subclass says how sequences are laid out (`rows_of`) and how few tokens they take
+    (`fewest_tokens`).
+    """
+
+    def __init__(self, *args: Any, layout: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.layout = Layout(layout)
+        # Not a decision of this method's: the model is wrapped, and checkpoints set, in train().
+        self.add_callback(_OnTrainBegin(self.decide_layout))
+
+    def sequences_of(self, batch: Batch) -> list[Sequence]:
+        """Returns a padded batch's token sequences, as far as a pass has to compute them."""
+        lengths = batch["attention_mask"].sum(1).tolist()
+        ids = batch["input_ids"].tolist()
+        return [row[:length] for row, length in zip(ids, lengths, strict=True)]
+
+    def rows_of(self, batches: list[list[Sequence]]) -> Rows:
+        """Returns the sequences of some batches in rows, `places` in their order."""
+        raise NotImplementedError
+
+    def fewest_tokens(self, sequences: list[Sequence]) -> int:
+        """Returns how few tokens the sequences take in one row."""
+        raise NotImplementedError
+
+    def decide_layout(self) -> None:
+        """Settles which layout runs.
+
+        Raises
+        ------
+        BadInput
+            When `shared` is asked for and cannot be.
+        """
+        layout = self.layout
+        if layout.asked == "stock":
+            return
+        layout.reason = self._unfit() or self._unproven()
+        if layout.reason is None:
+            layout.ran = "shared"
+        elif layout.asked == "shared":
+            raise BadInput(f"layout: found shared, but {layout.reason}; auto or stock is allowed")
+        else:
+            print(f"layout: stock, because {layout.reason}", file=sys.stderr)
+
+    def _unfit(self) -> str | None:
+        """Returns why the shared layout would not give the stock layout's numbers, or None."""
+        if dropout := active_dropout(self.model):
+            return f"dropout is active ({dropout}), and would be drawn once for what is shared"
+        if self.args.world_size > 1:
+            return "several processes train, whose passes could differ in number"
+        if self.aux_loss_enabled:
+            return "the experts' balancing loss counts tokens as often as they are computed"
+        window = sliding_window(self.model.config.get_text_config())
+        if window and (longest := self._longest()) > window:
+            return f"attention slides over {window} tokens, and the longest row has {longest}"
+        return None
+
+    def _unproven(self) -> str | None:
+        """Returns how the model computes shared rows otherwise than separate ones, or None."""
+        model = self.model_wrapped
+        model.train()
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        with self.compute_loss_context_manager():
+            check = check_sharing(model, trained)
+        self.layout.check = check.asdict()
+        return None if check.passed else check.reason()
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | int | None]:
+        """Returns a step's inputs, as many as the stock trainer's, and its number of loss tokens.
+
+        In the shared layout they are passes, as the last of the inputs; those before are empty, so
+        that the trainer counts its batches as ever.
+        """
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        parts = [self.sequences_of(batch) for batch in batches]
+        padded = [batch["input_ids"].numel() for batch in batches]
+        self.layout.stock_tokens += sum(padded)
+        self.layout.fewest_tokens += self.fewest_tokens([s for part in parts for s in part])
+        if self.layout.ran == "stock":
+            self.layout.processed_tokens += sum(padded)
+            return batches, items
+        passes = [
+            {BATCHES: [batches[place] for place in places]}
+            for places in self._passes(parts, max(padded, default=0))
+        ]
+        return [{BATCHES: []}] * (len(batches) - len(passes)) + passes, items
+
+    def _passes(self, parts: list[list[Sequence]], most: int) -> Iterator[list[int]]:
+        """Yields the places of the batches of each pass of at most so many tokens."""
+        held: list[int] = []
+        for place in range(len(parts)):
+            union = [sequence for other in [*held, place] for sequence in parts[other]]
+            if held and (1 + SLACK) * self.fewest_tokens(union) > most:
+                yield held
+                held = []
+            held.append(place)
+        if held:
+            yield held
+
+    def training_step(
+        self,
+        model: "PreTrainedModel",
+        inputs: dict[str, Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Returns the loss of a pass, or nought where a step's batches stand in other passes."""
+        if inputs.get(BATCHES) == []:
+            return torch.zeros((), device=self.args.device)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def laid_out(self, batches: list[Batch]) -> tuple[Rows, list[list[list[int]]]]:
+        """Returns the rows of a pass, and for each batch the places of its sequences' tokens."""
+        parts = [self.sequences_of(batch) for batch in batches]
+        rows = self.rows_of(parts)
+        if self.model.training:
+            self.layout.processed_tokens += rows.tokens
+        places = iter(rows.places)
+        return rows, [[next(places) for _ in part] for part in parts]
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> float:
+        """Returns nought: the stock count walks all parameters each time, and is not read."""
+        return 0.0
+
+    def _longest(self) -> int:
+        """Returns the tokens of the longest sequence of all rows."""
+        rows = (
+            row for data in filter(None, (self.train_dataset, self.eval_dataset)) for row in data
+        )
+        return max(len(s) for row in rows for s in self.sequences_of(self.data_collator([row])))
+
+
+class _OnTrainBegin(TrainerCallback):
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.act()
+
+
+def active_dropout(model: torch.nn.Module) -> str | None:
+    """Returns the name of a module that drops something while the model trains, or None."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout) and module.p > 0:
+            return name
+        # Attention drops by a number, without a module.
+        if getattr(module, "attention_dropout", 0.0):
+            return f"{name}.attention_dropout"
+    return None
+
+
+def sliding_window(config: "PreTrainedConfig") -> int | None:
+    """Returns over how many tokens a model's attention slides, or None where it sees them all."""
+    slides = getattr(config, "use_sliding_window", True)
+    return getattr(config, "sliding_window", None) if slides else None
