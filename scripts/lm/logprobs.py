@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from scripts.lm.prefix_tree import Rows
-
 Sequence = tuple[list[int], list[int]]
 """Prompt ids and completion ids."""
 
@@ -25,35 +23,36 @@ def completion_logps(model: "PreTrainedModel", sequences: list[Sequence]) -> lis
     """Returns the log-probability of each token of each completion, in nats, in the given order.
 
     log p(token | all before it), computed in float32. A prompt is computed once for all its
-    completions, and so is what these begin with alike, where the model honours the mask that this
-    takes. Where not, each sequence has a row of its own, and stderr says so.
+    completions, and so is what these begin with alike, where the model attends to prefix trees as
+    it should. Where not, each sequence has a padded row of its own, and stderr says why.
     """
     import torch
 
-    from scripts.lm.prefix_tree import fewest_tokens, separate_rows, tree_rows
-    from scripts.lm.shared_forward import check_sharing
+    from scripts.lm.prefix_tree import fewest_tokens
+    from scripts.lm.tree_attention import why_no_trees
 
     logps: list[list[float]] = [[] for _ in sequences]
     if not sequences:
         return logps
     with torch.inference_mode():
-        check = check_sharing(model, [])
-        groups = _by_prompt(sequences)
-        if not check.passed:
-            print(f"scored row by row: {check.reason()}", file=sys.stderr)
-            groups = [[place] for place in range(len(sequences))]
-        # Nothing is predicted behind a last token.
-        whole = [prompt + completion for prompt, completion in sequences]
-        needed = [[whole[place][:-1] for place in group] for group in groups]
-        for held in _passes(list(map(fewest_tokens, needed))):
-            laid = [needed[group] for group in held]
-            rows = tree_rows(laid) if check.passed else separate_rows([s for (s,) in laid])
+        reason, _ = why_no_trees(model, [])
+        if reason:
+            print(f"scored in separate rows: {reason}", file=sys.stderr)
+        groups = [[place] for place in range(len(sequences))] if reason else _by_prompt(sequences)
+        sizes = [fewest_tokens([_needed(sequences[place]) for place in g]) for g in groups]
+        for held in _passes(sizes):
+            batch = [[sequences[place] for place in groups[group]] for group in held]
+            logits = (_padded_logits if reason else _tree_logits)(model, batch)
             places = [place for group in held for place in groups[group]]
-            batch = [sequences[place] for place in places]
-            found = _pass_logps(model, rows, batch, check.passed)
-            for place, values in zip(places, found, strict=True):
-                logps[place] = values
+            for place, found in zip(places, _selected(logits, batch), strict=True):
+                logps[place] = found
     return logps
+
+
+def _needed(sequence: Sequence) -> list[int]:
+    """Returns the tokens that are computed: nothing is predicted behind a last token."""
+    prompt, completion = sequence
+    return (prompt + completion)[:-1]
 
 
 def _by_prompt(sequences: list[Sequence]) -> list[list[int]]:
@@ -65,41 +64,65 @@ def _by_prompt(sequences: list[Sequence]) -> list[list[int]]:
 
 
 def _passes(sizes: list[int]) -> Iterator[list[int]]:
-    """Yields the places of what stands in each forward pass; the largest first, so that alike rows
-    stand together and a pass that does not fit into memory fails at once.
+    """Yields the places of what stands in each forward pass.
+
+    The largest come first: what is alike stands together, and what does not fit into memory fails
+    at once.
     """
     held: list[int] = []
+    filled = 0
     for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
-        if held and sum(sizes[other] for other in held) + sizes[place] > PASS_TOKENS:
+        if held and filled + sizes[place] > PASS_TOKENS:
             yield held
-            held = []
+            held, filled = [], 0
         held.append(place)
+        filled += sizes[place]
     yield held
 
 
-def _pass_logps(
-    model: "PreTrainedModel", rows: "Rows", batch: list[Sequence], masked: bool
-) -> list[list[float]]:
+def _tree_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "torch.Tensor":
+    """Returns what predicts each completion token, shape (tokens, vocabulary)."""
     import torch
 
-    from scripts.lm.shared_forward import logits_at
+    from scripts.lm.prefix_tree import shared
+    from scripts.lm.tree_attention import logits_at
 
-    wanted: list[int] = []
-    tokens: list[int] = []
-    for places, (prompt, completion) in zip(rows.places, batch, strict=True):
-        # A token is predicted where the one before it stands; the very first is not.
-        wanted += places[max(len(prompt) - 1, 0) :]
-        tokens += completion if prompt else completion[1:]
-    logits = logits_at(model, rows, torch.tensor(wanted), masked)
-    chosen = torch.tensor(tokens, device=logits.device)
-    flat = torch.cat(
-        [_selected(*part) for part in zip(logits.split(CHUNK), chosen.split(CHUNK), strict=True)]
-    )
-    counts = [len(completion) - (not prompt) for prompt, completion in batch]
-    return [values.tolist() for values in flat.split(counts)]
+    tree = shared([[_needed(sequence) for sequence in group] for group in groups])
+    sequences = [sequence for group in groups for sequence in group]
+    wanted = [
+        place
+        for places, (prompt, _) in zip(tree.places, sequences, strict=True)
+        for place in places[len(prompt) - 1 :]
+    ]
+    return logits_at(model, tree, torch.tensor(wanted))
 
 
-def _selected(logits: "torch.Tensor", tokens: "torch.Tensor") -> "torch.Tensor":
-    """Returns the log-probability of each token, shape (tokens,), float32."""
-    logits = logits.float()
-    return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+def _padded_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "torch.Tensor":
+    """Returns the same of sequences in rows of their own."""
+    import torch
+
+    sequences = [sequence for group in groups for sequence in group]
+    rows = [_needed(sequence) for sequence in sequences]
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+    attention, predicts = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for place, (row, (prompt, _)) in enumerate(zip(rows, sequences, strict=True)):
+        ids[place, : len(row)] = torch.tensor(row)
+        attention[place, : len(row)] = 1
+        predicts[place, len(prompt) - 1 : len(row)] = True
+    ids, attention, predicts = (t.to(model.device) for t in (ids, attention, predicts))
+    return model(input_ids=ids, attention_mask=attention, use_cache=False).logits[predicts]
+
+
+def _selected(logits: "torch.Tensor", groups: list[list[Sequence]]) -> list[list[float]]:
+    """Returns each completion's log-probs, from what predicts their tokens, all in a row."""
+    import torch
+
+    completions = [completion for group in groups for _, completion in group]
+    tokens = torch.tensor([token for completion in completions for token in completion])
+    logps = []
+    parts = zip(logits.split(CHUNK), tokens.to(logits.device).split(CHUNK), strict=True)
+    for values, chosen in parts:
+        values = values.float()
+        logps.append(values.gather(-1, chosen[:, None])[:, 0] - values.logsumexp(-1))
+    counts = list(map(len, completions))
+    return [part.tolist() for part in torch.cat(logps).split(counts)]

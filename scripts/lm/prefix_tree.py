@@ -1,171 +1,132 @@
 """Prefix trees: token sequences laid out so that what they begin with alike is computed once.
 
-A causal model's state at a token depends on the tokens before it and on nothing else. Sequences
-that begin alike therefore share those states, and the sequences of a batch form a tree: every
-token is computed once, and attends to the tokens on its way from the root. A preference pair is the
-smallest such tree, a prompt and two completions; all the pairs of one prompt are a larger one.
+A causal model's state at a token comes of the tokens before it and of nothing else. Sequences that
+begin alike therefore share those states, and the sequences of a batch form a tree: every token is
+computed once, and attends to the tokens on its way from the root. A preference pair is the smallest
+such tree, a prompt and two completions; all the pairs of one prompt make a larger one.
 
-A tree is laid out depth first in one row, so that the tokens of a subtree stand side by side. A
-token then attends to exactly those before it whose subtree holds it: one number a token, the end of
-its subtree, says it all. Packed sequences are trees without branches.
+A tree stands in one row, without padding: all that a model does token by token, it does once. Only
+attention looks at several tokens. There the row is seen as branches, one a group of sequences, each
+with its own tokens as queries and all tokens on its sequences' ways as keys.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 
 Sequence = list[int]
 """Token ids."""
 
-SLACK = 0.03
-"""How many more tokens than in one row, as a share, narrower rows may take. Attention costs a token
-as much as its row is wide; but a row repeats the beginnings that it shares with another."""
 
-MOST_ROWS = 16
+class Branches(NamedTuple):
+    """How attention sees a row. Shorter branches are padded; all int64 but the mask."""
+
+    queries: torch.Tensor
+    """Shape (branches, queries): the places of the tokens that a branch is the first to have."""
+    keys: torch.Tensor
+    """Shape (branches, keys): the places of all its tokens."""
+    mask: torch.Tensor
+    """Shape (branches, 1, queries, keys), bool: whether the key is on the way to the query. A
+    query of padding attends to the first key, so that no softmax is over nothing."""
+    order: torch.Tensor
+    """Shape (tokens,): where in the flattened queries each place stands."""
+
+    def to(self, device: torch.device) -> "Branches":
+        """Returns the same on a device."""
+        return Branches(*(tensor.to(device) for tensor in self))
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Sequences in rows, ready for a model. All tensors are int64, on the CPU."""
+class Tree:
+    """Sequences in one row. All tensors are on the CPU, int64 but the mask."""
 
-    input_ids: torch.Tensor
-    """Shape (rows, width)."""
-    position_ids: torch.Tensor
-    """Shape (rows, width): a token's place in its sequences."""
-    ends: torch.Tensor
-    """Shape (rows, width): the column behind the last token of each token's subtree."""
+    ids: torch.Tensor
+    """Shape (tokens,)."""
+    positions: torch.Tensor
+    """Shape (tokens,): how many tokens come before each in its sequences."""
     places: list[list[int]]
-    """For each sequence, in the order given, where its tokens stand: row * width + column."""
+    """For each sequence, group by group, where in the row its tokens stand."""
+    branches: Branches
 
-    def real(self) -> torch.Tensor:
-        """Returns which tokens are no padding: bool, (rows, width)."""
-        real = torch.zeros(self.input_ids.numel(), dtype=torch.bool)
-        real[[place for path in self.places for place in path]] = True
-        return real.view(self.input_ids.shape)
-
-    @property
-    def tokens(self) -> int:
-        """Returns how many tokens a model computes, padding with them."""
-        return self.input_ids.numel()
-
-    def mask(self, device: torch.device | str = "cpu") -> torch.Tensor:
-        """Returns which token attends to which: bool, (rows, 1, width from, width to).
-
-        Padding attends to itself, so that no softmax is over nothing.
-        """
-        ends = self.ends.to(device)
-        columns = torch.arange(ends.shape[1], device=device)
-        earlier = columns[None, :] <= columns[:, None]
-        inside = columns[None, :, None] < ends[:, None, :]
-        return (earlier & inside)[:, None]
-
-
-def common_prefix(one: Sequence, other: Sequence) -> int:
-    """Returns with how many equal tokens two sequences begin."""
-    for place, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return place
-    return min(len(one), len(other))
+    def inputs(self, device: torch.device) -> dict[str, Any]:
+        """Returns what a model is called with; `branches` is for `tree_attention`."""
+        return {
+            "input_ids": self.ids[None].to(device),
+            "position_ids": self.positions[None].to(device),
+            "attention_mask": torch.ones(1, len(self.ids), dtype=torch.int64, device=device),
+            "branches": self.branches.to(device),
+        }
 
 
 def fewest_tokens(sequences: list[Sequence]) -> int:
     """Returns how many tokens the prefix tree of the sequences has."""
-    ordered = sorted(sequences)
-    repeated = sum(common_prefix(one, other) for one, other in pairwise(ordered))
-    return sum(map(len, ordered)) - repeated
+    nodes: dict[tuple[int, int], int] = {}
+    for sequence in sequences:
+        _grow(nodes, 0, sequence)
+    return len(nodes)
 
 
-def tree_rows(groups: list[list[Sequence]]) -> Rows:
-    """Returns the prefix trees of sequences, in rows as narrow as `SLACK` allows.
+def shared(groups: list[list[Sequence]]) -> Tree:
+    """Returns the prefix tree of sequences; those of a group stand in one branch."""
+    return _lay_out(groups, [0] * len(groups))
 
-    The sequences of a group stand in one row. `places` follows the order of the groups.
+
+def packed(sequences: list[Sequence]) -> Tree:
+    """Returns sequences one behind the other, nothing shared: each is a tree of its own."""
+    return _lay_out([[sequence] for sequence in sequences], list(range(0, -len(sequences), -1)))
+
+
+def _grow(nodes: dict[tuple[int, int], int], root: int, sequence: Sequence) -> list[int]:
+    """Returns the places of a sequence's tokens, and enters those that are new.
+
+    A node is known by its parent's place and its token. The first token's parent is a root, which
+    no place is: roots count down from 0, and places are entered as 1 and up.
     """
-    sequences = [sequence for group in groups for sequence in group]
-    sizes = [fewest_tokens(group) for group in groups]
-    most = (1 + SLACK) * fewest_tokens(sequences)
-    starts = [sum(map(len, groups[:index])) for index in range(len(groups))]
-    members = [
-        list(range(start, start + len(group))) for start, group in zip(starts, groups, strict=True)
-    ]
-    best = [[place for group in members for place in group]]
-    for count in range(2, min(len(groups), MOST_ROWS) + 1):
-        rows = [
-            [place for group in row for place in members[group]] for row in _spread(sizes, count)
-        ]
-        width = max(fewest_tokens([sequences[place] for place in row]) for row in rows)
-        if width * len(rows) <= most:
-            best = rows
-    return _lay_out(sequences, [_branching(sequences, row) for row in best])
+    path, parent = [], root
+    for token in sequence:
+        parent = nodes.setdefault((parent, token), len(nodes) + 1)
+        path.append(parent - 1)
+    return path
 
 
-def packed_rows(sequences: list[Sequence]) -> Rows:
-    """Returns sequences one behind the other, in rows as narrow as `SLACK` allows."""
-    sizes = list(map(len, sequences))
-    best = [list(range(len(sequences)))]
-    for count in range(2, min(len(sequences), MOST_ROWS) + 1):
-        rows = _spread(sizes, count)
-        width = max(sum(sizes[place] for place in row) for row in rows)
-        if width * count <= (1 + SLACK) * sum(sizes):
-            best = rows
-    return _lay_out(sequences, [[(place, 0) for place in row] for row in best])
+def _lay_out(groups: list[list[Sequence]], roots: list[int]) -> Tree:
+    nodes: dict[tuple[int, int], int] = {}
+    grown, starts = [], [0]
+    for group, root in zip(groups, roots, strict=True):
+        grown.append([_grow(nodes, root, sequence) for sequence in group])
+        starts.append(len(nodes))
+    ids = torch.tensor([token for _, token in nodes], dtype=torch.int64)
+    positions = torch.zeros_like(ids)
+    for path in (path for paths in grown for path in paths):
+        positions[path] = torch.arange(len(path))
+    places = [path for paths in grown for path in paths]
+    return Tree(ids, positions, places, _branches(grown, starts))
 
 
-def separate_rows(sequences: list[Sequence]) -> Rows:
-    """Returns each sequence in a row of its own, padded behind its end."""
-    return _lay_out(sequences, [[(place, 0)] for place in range(len(sequences))])
-
-
-def _spread(sizes: list[int], count: int) -> list[list[int]]:
-    """Returns which sizes stand in which of `count` rows: the longest first, into the shortest row.
-
-    R. L. Graham 1969, Bounds on multiprocessing timing anomalies, https://doi.org/10.1137/0117039.
-    """
-    rows: list[list[int]] = [[] for _ in range(count)]
-    filled = [0] * count
-    for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
-        shortest = filled.index(min(filled))
-        rows[shortest].append(place)
-        filled[shortest] += sizes[place]
-    return rows
-
-
-def _branching(sequences: list[Sequence], row: list[int]) -> list[tuple[int, int]]:
-    """Returns a row's sequences depth first, each with how many tokens it has of the one before."""
-    ordered = sorted(row, key=lambda place: sequences[place])
-    shared = [0] + [
-        common_prefix(sequences[one], sequences[other]) for one, other in pairwise(ordered)
-    ]
-    return list(zip(ordered, shared, strict=True))
-
-
-def _lay_out(sequences: list[Sequence], rows: list[list[tuple[int, int]]]) -> Rows:
-    laid = []
-    columns: list[tuple[int, list[int]]] = [(0, [])] * len(sequences)
-    for number, row in enumerate(rows):
-        ids: list[int] = []
-        positions: list[int] = []
-        ends: list[int] = []
-        path: list[int] = []
-        for place, shared in row:
-            for column in path[shared:]:
-                ends[column] = len(ids)
-            tail = sequences[place][shared:]
-            path = path[:shared] + list(range(len(ids), len(ids) + len(tail)))
-            ids += tail
-            positions += range(shared, shared + len(tail))
-            ends += [0] * len(tail)
-            columns[place] = (number, path)
-        for column in path:
-            ends[column] = len(ids)
-        laid.append((ids, positions, ends))
-    width = max(len(ids) for ids, _, _ in laid)
-    input_ids, position_ids = torch.zeros(2, len(rows), width, dtype=torch.int64)
-    # Padding is its own subtree.
-    subtrees = torch.arange(1, width + 1).repeat(len(rows), 1)
-    for number, (ids, positions, ends) in enumerate(laid):
-        input_ids[number, : len(ids)] = torch.tensor(ids)
-        position_ids[number, : len(ids)] = torch.tensor(positions)
-        subtrees[number, : len(ids)] = torch.tensor(ends)
-    places = [[number * width + column for column in path] for number, path in columns]
-    return Rows(input_ids, position_ids, subtrees, places)
+def _branches(grown: list[list[list[int]]], starts: list[int]) -> Branches:
+    """Returns the branches of groups, given the paths of each and its first new place."""
+    # In the order of their places, a branch's tokens come behind those that lead to them.
+    tokens = [sorted({place for path in paths for place in path}) for paths in grown]
+    counts = [after - before for before, after in pairwise(starts)]
+    shape = (len(grown), max(counts), max(map(len, tokens)))
+    queries = torch.zeros(shape[:2], dtype=torch.int64)
+    keys = torch.zeros(len(grown), shape[2], dtype=torch.int64)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    order = torch.zeros(starts[-1], dtype=torch.int64)
+    for branch, (paths, held, start, count) in enumerate(
+        zip(grown, tokens, starts, counts, strict=False)
+    ):
+        queries[branch, :count] = torch.arange(start, start + count)
+        order[start : start + count] = branch * shape[1] + torch.arange(count)
+        keys[branch, : len(held)] = torch.tensor(held)
+        column = {place: column for column, place in enumerate(held)}
+        for path in paths:
+            columns = torch.tensor([column[place] for place in path])
+            new = torch.tensor([place >= start for place in path])
+            own = torch.tensor(path)[new] - start
+            earlier = torch.ones(len(path), len(path), dtype=torch.bool).tril()[new]
+            mask[branch, own[:, None], columns[None]] = earlier
+        mask[branch, count:, 0] = True
+    return Branches(queries, keys, mask[:, None], order)

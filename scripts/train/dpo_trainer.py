@@ -13,8 +13,8 @@ from trl import DPOTrainer
 
 from scripts.common.cli import BadInput
 from scripts.common.files import Row
-from scripts.lm.prefix_tree import Rows, Sequence, fewest_tokens, tree_rows
-from scripts.lm.shared_forward import logits_at
+from scripts.lm.prefix_tree import Sequence, Tree, fewest_tokens, shared
+from scripts.lm.tree_attention import logits_at
 from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
 
 NOISE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
@@ -30,7 +30,7 @@ class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
     """Takes prompt_ids, chosen_ids, rejected_ids, ref_chosen_logps and ref_rejected_logps.
 
     The model is a PEFT model, whose adapter is trained. In the shared layout, the pairs of a pass
-    stand in prefix trees, and only what predicts completion tokens is projected on the vocabulary.
+    stand in a prefix tree, and only what predicts completion tokens is projected on the vocabulary.
     TRL's own loss and metrics are given those logits, one stock batch at a time.
     """
 
@@ -52,17 +52,17 @@ class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
         """Returns the size of the sequences' prefix tree."""
         return fewest_tokens(sequences)
 
-    def rows_of(self, batches: list[list[Sequence]]) -> Rows:
-        """Returns the pairs' prefix trees; a batch holds all chosen, then all rejected ones."""
+    def tree_of(self, batches: list[list[Sequence]]) -> Tree:
+        """Returns the pairs' prefix tree; a batch holds all chosen, then all rejected sequences."""
         pairs = [list(pair) for batch in batches for pair in zip(*_halves(batch), strict=True)]
-        rows = tree_rows(pairs)
+        tree = shared(pairs)
         # From pair by pair back to batch by batch.
-        places = iter(zip(rows.places[::2], rows.places[1::2], strict=True))
+        places = iter(zip(tree.places[::2], tree.places[1::2], strict=True))
         ordered: list[list[int]] = []
         for batch in batches:
             chosen, rejected = zip(*islice(places, len(batch) // 2), strict=True)
             ordered += [*chosen, *rejected]
-        return replace(rows, places=ordered)
+        return replace(tree, places=ordered)
 
     def compute_loss(
         self,
@@ -76,10 +76,10 @@ class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
         if self.layout.ran == "stock":
             return stock_loss(model, inputs, return_outputs, num_items_in_batch)
         batches = inputs.get(BATCHES, [inputs])
-        rows, places = self.laid_out(batches)
+        tree, places = self.laid_out(batches)
         compacted = [compact(*part) for part in zip(batches, places, strict=True)]
         wanted = torch.cat([wanted.flatten() for _, wanted in compacted])
-        logits = logits_at(model, rows, wanted).split([w.numel() for _, w in compacted])
+        logits = logits_at(model, tree, wanted).split([w.numel() for _, w in compacted])
         losses = [
             stock_loss(_Given(part.unflatten(0, wanted.shape)), batch, return_outputs)
             for part, (batch, wanted) in zip(logits, compacted, strict=True)

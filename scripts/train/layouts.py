@@ -15,8 +15,8 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from scripts.common.cli import BadInput
-from scripts.lm.prefix_tree import SLACK, Rows, Sequence
-from scripts.lm.shared_forward import check_sharing
+from scripts.lm.prefix_tree import Sequence, Tree
+from scripts.lm.tree_attention import why_no_trees
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -36,7 +36,7 @@ class Layout:
     reason: str | None = None
     check: dict[str, float] | None = None
     processed_tokens: int = 0
-    """Of all training passes, padding among them."""
+    """Of all training passes."""
     fewest_tokens: int = 0
     """What they would be if each step were one pass without padding."""
     stock_tokens: int = 0
@@ -46,7 +46,7 @@ class Layout:
 class LaidOutTrainer(Trainer):
     """Chooses its layout when its model is ready to train; mixed into TRL's trainers.
 
-    A subclass says how sequences are laid out (`rows_of`) and how few tokens they take
+    A subclass says how sequences are laid out (`tree_of`) and how few tokens they take
     (`fewest_tokens`).
     """
 
@@ -62,8 +62,8 @@ class LaidOutTrainer(Trainer):
         ids = batch["input_ids"].tolist()
         return [row[:length] for row, length in zip(ids, lengths, strict=True)]
 
-    def rows_of(self, batches: list[list[Sequence]]) -> Rows:
-        """Returns the sequences of some batches in rows, `places` in their order."""
+    def tree_of(self, batches: list[list[Sequence]]) -> Tree:
+        """Returns the sequences of some batches in one row, `places` in their order."""
         raise NotImplementedError
 
     def fewest_tokens(self, sequences: list[Sequence]) -> int:
@@ -103,14 +103,14 @@ class LaidOutTrainer(Trainer):
         return None
 
     def _unproven(self) -> str | None:
-        """Returns how the model computes shared rows otherwise than separate ones, or None."""
+        """Returns how the model computes trees otherwise than separate rows, or None."""
         model = self.model_wrapped
         model.train()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         with self.compute_loss_context_manager():
-            check = check_sharing(model, trained)
-        self.layout.check = check.asdict()
-        return None if check.passed else check.reason()
+            reason, check = why_no_trees(model, trained)
+        self.layout.check = check and check.asdict()
+        return reason
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
@@ -139,7 +139,7 @@ class LaidOutTrainer(Trainer):
         held: list[int] = []
         for place in range(len(parts)):
             union = [sequence for other in [*held, place] for sequence in parts[other]]
-            if held and (1 + SLACK) * self.fewest_tokens(union) > most:
+            if held and self.fewest_tokens(union) > most:
                 yield held
                 held = []
             held.append(place)
@@ -157,14 +157,14 @@ class LaidOutTrainer(Trainer):
             return torch.zeros((), device=self.args.device)
         return super().training_step(model, inputs, num_items_in_batch)
 
-    def laid_out(self, batches: list[Batch]) -> tuple[Rows, list[list[list[int]]]]:
-        """Returns the rows of a pass, and for each batch the places of its sequences' tokens."""
+    def laid_out(self, batches: list[Batch]) -> tuple[Tree, list[list[list[int]]]]:
+        """Returns the row of a pass, and for each batch the places of its sequences' tokens."""
         parts = [self.sequences_of(batch) for batch in batches]
-        rows = self.rows_of(parts)
+        tree = self.tree_of(parts)
         if self.model.training:
-            self.layout.processed_tokens += rows.tokens
-        places = iter(rows.places)
-        return rows, [[next(places) for _ in part] for part in parts]
+            self.layout.processed_tokens += len(tree.ids)
+        places = iter(tree.places)
+        return tree, [[next(places) for _ in part] for part in parts]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> float:
         """Returns nought: the stock count walks all parameters each time, and is not read."""
