@@ -228,7 +228,6 @@ def score_settings(wildcards):
     subject = PLAN.subject(wildcards.subject)
     model, evaluation = PLAN.models[subject["model"]], subject["evaluation"]
     words = ["--precision", model["precision"], "--quantization", model["quantization"]]
-    words += ["--batch-size", str(evaluation["batch_size"])]
     if evaluation["pairs"] and subject["adapters"]:
         words += ["--beta", str(subject["training"]["trainer"]["beta"])]
     if evaluation["prompts"]:

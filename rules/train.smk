@@ -101,15 +101,13 @@ rule reference:
         precision=lambda wildcards: model_of(wildcards)["precision"],
         quantization=lambda wildcards: model_of(wildcards)["quantization"],
         backend=lambda wildcards: PLAN.references[wildcards.reference]["backend"],
-        batch_size=lambda wildcards: PLAN.references[wildcards.reference]["batch_size"],
         files=lambda wildcards, input: options(input, "start", "tokens"),
         code=code_digest("scripts/train/reference.py"),
         env=env_digest("train"),
     shell:
         "python -m scripts.train.reference --model {input.model:q} {params.files}"
         " --backend {params.backend} --precision {params.precision}"
-        " --quantization {params.quantization}"
-        " --batch-size {params.batch_size} --out {output:q} 2> {log:q}"
+        " --quantization {params.quantization} --out {output:q} 2> {log:q}"
 
 
 rule train_sft:

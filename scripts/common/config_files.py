@@ -71,10 +71,11 @@ class ConfigFile:
         for index, part in enumerate(location):
             below = (*path, part)
             last = index == len(location) - 1
-            # A tag may be a key too, as in `source: {hub: …}`; but nothing lies below a scalar.
+            # A tag may be a key too, as in `source: {hub: …}`; but nothing lies below a scalar,
+            # except that it may stand for a list of one.
             scalar = self.get(below) is not None and not isinstance(self.get(below), (dict, list))
             known = below in self.origins or self._from_defaults(below) is not None
-            if known and (last or not scalar):
+            if known and (last or not scalar or isinstance(location[index + 1], int)):
                 path = below
         if path not in self.origins:
             defaults = self._from_defaults(path)

@@ -168,19 +168,12 @@ def _reference(
     # Kernels of another backend round differently: a trial is compared with its own backend's.
     parts = [origin, pairs["tokens"], *([] if backend == "transformers" else [backend])]
     name = ".".join(parts)
-    reference = {
+    plan.references[name] = {
         "model": experiment.model,
         "start": start,
         "tokens": pairs["tokens"],
-        "batch_size": experiment.scoring_batch_size,
         "backend": backend,
     }
-    if plan.references.setdefault(name, reference) != reference:
-        other = plan.references[name]["batch_size"]
-        raise ValueError(
-            f"experiments that share the reference {name} need one scoring_batch_size; "
-            f"found {other} and {experiment.scoring_batch_size}"
-        )
     return name
 
 
@@ -244,7 +237,6 @@ def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
             }
             for name, generate in experiment.generate.items()
         },
-        "batch_size": experiment.scoring_batch_size,
     }
 
 
@@ -277,7 +269,7 @@ def _training(
     """Returns a trial as it is trained: all that its training reads, and nothing else."""
     phase = experiment.sft if method == "sft" else experiment.dpo
     tokens = _tokens(config, plan, experiment, phase)
-    apart = {"name", "backend", "lora", "start", "start_as"}
+    apart = {"name", "backend", "layout", "lora", "start", "start_as"}
     trainer = trial.model_dump(mode="json", exclude=apart)
     trainer["max_steps"] = -1 if trial.max_steps is None else trial.max_steps
     model = plan.models[experiment.model]
@@ -291,6 +283,7 @@ def _training(
         "precision": model["precision"],
         "quantization": model["quantization"],
         "backend": trial.backend,
+        "layout": trial.layout,
         "dataset": phase.dataset,
         "tokens": tokens,
         "train": phase.train,

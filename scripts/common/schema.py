@@ -6,11 +6,12 @@ copied without a dictionary.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -283,6 +284,12 @@ class Trial(Closed):
     backend: Literal["transformers", "unsloth"] = Field(
         "transformers", description="what loads and trains; the files that it leaves are the same"
     )
+    layout: Literal["auto", "shared", "stock"] = Field(
+        "auto",
+        description="how a batch is computed; shared: each prompt once for all completions that "
+        "share it, and rows packed; stock: as TRL's trainers do; auto: shared where a check at "
+        "start-up shows that the model honours it, else stock; where it does not, shared stops",
+    )
     lora: Lora = Lora()
     learning_rate: float = Field(2e-4, gt=0)
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
@@ -333,11 +340,27 @@ LossType = Literal[
     "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
 ]  # fmt: skip
 
+BUT_SFT = tuple(objective for objective in get_args(LossType) if objective != "sft")
+DIVERGING = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop")
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
 
 class DpoTrial(Trial):
     """One preference trial (TRL's DPOTrainer). Its reference is the model that it starts from."""
 
-    SMOOTHED: ClassVar = ("exo_pair", "robust", "aot", "aot_unpaired")
+    EFFECTS: ClassVar = {
+        "beta": BUT_SFT,
+        "label_smoothing": ("exo_pair", "robust", "aot", "aot_unpaired"),
+        "ld_alpha": BUT_SFT,
+        "f_divergence_type": DIVERGING,
+        "discopop_tau": ("discopop",),
+    }
+    """The objectives whose loss depends on an option, as TRL computes them."""
+    OFF: ClassVar = {"label_smoothing": 0.0, "ld_alpha": None, "f_divergence_type": "reverse_kl"}
+    """The values that switch an option off, and so may stand beside every objective."""
 
     start: Name | None = Field(
         None, description="the SFT trial whose merged model is start and reference; else the base"
@@ -349,14 +372,36 @@ class DpoTrial(Trial):
         "reference differ from the first step on (a published notebook does this)",
     )
     beta: float = Field(0.1, gt=0)
-    loss_type: LossType = "sigmoid"
+    loss_type: Annotated[list[LossType], BeforeValidator(_listed)] = Field(
+        ["sigmoid"],
+        min_length=1,
+        description="one objective, or a list of them, whose weighted sum is the loss",
+    )
+    loss_weights: list[float] | None = Field(
+        None, description="one for each objective of a list; null: 1 for each"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    use_weighting: bool = Field(
+        False, description="WPO: a pair counts by how likely the policy finds its completions"
+    )
+    ld_alpha: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="LD-DPO: how much tokens count beyond the shorter completion's length; null, "
+        "as 1: as much as all others",
+    )
+    f_divergence_type: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = (
+        Field("reverse_kl", description="f-DPO: what keeps the policy near its reference")
+    )
+    f_alpha_divergence_coef: float = Field(0.5, description="of alpha_divergence; 1: reverse_kl")
+    discopop_tau: float = Field(0.05, gt=0)
     disable_dropout: bool = Field(
         True, description="TRL's default; it silences lora_dropout too, so say false to have it"
     )
 
     @model_validator(mode="after")
-    def objective_uses_its_options(self) -> "DpoTrial":
+    def start_is_fit(self) -> "DpoTrial":
         if self.start_as == "overwritten" and self.start is None:
             raise ValueError("start_as: overwritten needs a start whose adapter is overwritten")
         if self.start_as == "overwritten" and (
@@ -366,15 +411,65 @@ class DpoTrial(Trial):
             raise ValueError(
                 "start_as: overwritten takes named target_modules, and no pissa or olora"
             )
-        if self.label_smoothing and self.loss_type not in self.SMOOTHED:
-            raise ValueError(
-                f"label_smoothing has no effect on {self.loss_type}; it has on "
-                + ", ".join(self.SMOOTHED)
-            )
-        if self.loss_type == "exo_pair" and not self.label_smoothing:
+        return self
+
+    @model_validator(mode="after")
+    def objectives_are_weighed(self) -> "DpoTrial":
+        twice = next((name for name in self.loss_type if self.loss_type.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"loss_type names {twice} twice")
+        if self.loss_weights is None:
+            return self
+        found, needed = len(self.loss_weights), len(self.loss_type)
+        if needed == 1:
+            raise ValueError("loss_weights goes with several objectives, and only with them")
+        if found != needed:
+            raise ValueError(f"loss_weights holds {found} for {needed} objectives; each needs one")
+        if 0 in self.loss_weights:
+            name = self.loss_type[self.loss_weights.index(0)]
+            raise ValueError(f"loss_weights leaves {name} without effect, as its weight is 0")
+        return self
+
+    @model_validator(mode="after")
+    def objectives_have_their_options(self) -> "DpoTrial":
+        """What TRL's DPOTrainer refuses, and one thing at which it breaks off."""
+        if "exo_pair" in self.loss_type and not self.label_smoothing:
             raise ValueError("exo_pair needs a label_smoothing above 0 (its paper: 1e-3)")
-        if self.loss_type == "sft" and "beta" in self.model_fields_set:
-            raise ValueError("beta has no effect on the sft loss")
+        allowed = {*DIVERGING, "sft"}
+        other = next((name for name in self.loss_type if name not in allowed), None)
+        if self.f_divergence_type != "reverse_kl" and other is not None:
+            raise ValueError(
+                f"f_divergence_type: {self.f_divergence_type} is not defined for {other}; "
+                f"it is for {', '.join(DIVERGING)}"
+            )
+        for name in ("aot", "aot_unpaired"):
+            if self.use_weighting and name in self.loss_type:
+                raise ValueError(f"use_weighting is not defined for {name}, which sorts the pairs")
+        if self.use_weighting and "sft" in self.loss_type and self.per_device_train_batch_size > 1:
+            raise ValueError(
+                "use_weighting with sft needs per_device_train_batch_size: 1, since TRL weighs the "
+                "sft loss of no larger batch"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def options_have_effect(self) -> "DpoTrial":
+        for option, objectives in self.EFFECTS.items():
+            off = option in self.OFF and getattr(self, option) == self.OFF[option]
+            said = option in self.model_fields_set and not off
+            if said and not set(objectives) & set(self.loss_type):
+                raise ValueError(
+                    f"{option} has no effect on {', '.join(self.loss_type)}; it has on "
+                    + ", ".join(objectives)
+                )
+        if (
+            "f_alpha_divergence_coef" in self.model_fields_set
+            and self.f_divergence_type != "alpha_divergence"
+        ):
+            raise ValueError(
+                "f_alpha_divergence_coef has no effect on "
+                f"f_divergence_type: {self.f_divergence_type}; it has on alpha_divergence"
+            )
         if self.lora.lora_dropout and "disable_dropout" not in self.model_fields_set:
             raise ValueError(
                 "lora_dropout above 0 needs disable_dropout said: true silences it, false has it"
@@ -465,7 +560,6 @@ class Experiment(Closed):
     )
     max_length: int = Field(1024, ge=8, description="tokens of prompt and completion together")
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
-    scoring_batch_size: int = Field(16, ge=1, description="rows a forward pass when scoring")
     sft: SftPhase | None = None
     dpo: DpoPhase | None = None
     generate: dict[Name, Generate] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
 from scripts.report.figure_command import write_figure
+from scripts.report.objectives import starts_at_ln_2
 from scripts.report.read import METHODS, Subject, by_experiment
 from scripts.report.style import DOTTED, FAINT, Look, canvas, empty, looks
 
@@ -25,8 +26,6 @@ HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.1, "markersize": 5.5, 
 """Markers that can be seen where several lie on one another."""
 
 LOSSES = {"sft": "Loss (nats per token)", "dpo": "Loss (mean over pairs)"}
-LN_2 = ("sigmoid", "sigmoid_norm", "robust")
-"""The objectives whose loss is ln 2 while the policy is still its reference."""
 
 
 def draw(subjects: list[Subject]) -> "Canvas":
@@ -61,7 +60,7 @@ def _draw_panel(axes: "Axes", trials: list[Subject]) -> None:
     for trial in trials:
         _draw_training(axes, trial, styles[trial.name])
         _draw_evaluations(axes, trial, styles[trial.name])
-    if any(_starts_at_ln_2(trial) for trial in trials):
+    if any(map(starts_at_ln_2, trials)):
         _draw_unmoved(axes)
     first = trials[0]
     axes.set_title(f"{first.title}: {METHODS[first.method]}")
@@ -84,10 +83,6 @@ def _draw_evaluations(axes: "Axes", trial: Subject, look: Look) -> None:
 
 def _coordinates(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
-
-
-def _starts_at_ln_2(trial: Subject) -> bool:
-    return trial.method == "dpo" and trial.setting("trainer", "loss_type") in LN_2
 
 
 def _draw_unmoved(axes: "Axes") -> None:

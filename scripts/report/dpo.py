@@ -28,8 +28,9 @@ from scripts.report.columns import (
     setting,
 )
 from scripts.report.command import write_table
+from scripts.report.objectives import objective_column
 from scripts.report.read import BY_GROUP, WILSON, Subject
-from scripts.report.render import FELL, Column, Table, change, decimals, short, shown
+from scripts.report.render import FELL, Column, Table, change, decimals, shown
 
 OVERWRITTEN = "overwritten"
 
@@ -71,13 +72,7 @@ def _step_zero(subject: Subject, key: str) -> float | None:
     return subject.outcome("step_zero", key)
 
 
-def _objective(subject: Subject) -> str:
-    smoothing = subject.setting("trainer", "label_smoothing")
-    name = shown(subject.setting("trainer", "loss_type"), str)
-    return f"{name}, smoothed {short(smoothing)}" if smoothing else name
-
-
-COLUMNS = (
+BEFORE = (
     EXPERIMENT,
     TRIAL,
     SEED,
@@ -93,16 +88,8 @@ COLUMNS = (
     MODULES,
     LEARNING_RATE,
     setting("β", "trainer", "beta"),
-    Column(
-        "Objective",
-        text=_objective,
-        names=("loss_type", "label_smoothing"),
-        values=lambda subject: (
-            subject.setting("trainer", "loss_type"),
-            subject.setting("trainer", "label_smoothing"),
-        ),
-        align="l",
-    ),
+)
+AFTER = (
     STEPS,
     Column(
         "Loss at\nstep 0",
@@ -145,7 +132,7 @@ def make(subjects: list[Subject]) -> Table:
     return Table(
         name="dpo",
         title="Preference tuning",
-        columns=COLUMNS,
+        columns=(*BEFORE, objective_column(rows), *AFTER),
         rows=rows,
         notes=[
             seed_note(rows),

@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -10,7 +11,8 @@ import yaml
 from scripts.common.config import load, main
 from scripts.common.config_fields import describe_fields
 from scripts.common.config_files import ConfigError
-from scripts.common.schema import Config
+from scripts.common.plan import make_plan
+from scripts.common.schema import Config, LossType
 from tests.conftest import ROOT
 
 SMALL = {
@@ -117,10 +119,6 @@ MISTAKES = [
      f"{E1}.sft.trials[0]: max_steps and num_train_epochs exclude each other"),
     ((f"{E1}.sft.trials.0", {"name": "s", "lr_scheduler_type": "constant", "warmup_steps": 3}),
      f"{E1}.sft.trials[0]: warmup_steps has no effect on a constant schedule"),
-    ((f"{E1}.dpo.trials.0.label_smoothing", 0.1),
-     f"{E1}.dpo.trials[0]: label_smoothing has no effect on sigmoid"),
-    ((f"{E1}.dpo.trials.0.loss_type", "exo_pair"),
-     f"{E1}.dpo.trials[0]: exo_pair needs a label_smoothing above 0"),
     ((f"{E1}.dpo.trials.0.lora", {"lora_dropout": 0.1}),
      f"{E1}.dpo.trials[0]: lora_dropout above 0 needs disable_dropout said"),
     ((f"{E1}.dpo.trials.0", {"name": "d", "start_as": "overwritten"}),
@@ -143,6 +141,9 @@ MISTAKES = [
      "datasets.problems.splits: names no split"),
     (("claims", "none.yaml"), "claims: found "),
     ((f"{E1}.seeds", [1, 1]), f"{E1}: seeds holds one seed twice"),
+    ((f"{E1}.scoring_batch_size", 16), f"{E1}.scoring_batch_size: unknown key; allowed: title"),
+    ((f"{E1}.sft.trials.0.layout", "packed"),
+     f'{E1}.sft.trials[0].layout: found "packed": input should be '),
 ]  # fmt: skip
 
 
@@ -151,6 +152,85 @@ def test_a_mistake_is_one_line(folder: Path, change: tuple[str, object], line: s
     found = problems(written(folder, change))
     assert len(found) == 1
     assert found[0].startswith(line)
+
+
+DIVERGING = "sigmoid, sigmoid_norm, hinge, ipo, exo_pair, robust, discopop"
+BUT_SFT = "; it has on sigmoid, hinge, ipo, exo_pair, nca_pair, robust, bco_pair, sppo_hard, aot, "
+BUT_SFT += "aot_unpaired, apo_zero, apo_down, discopop, sigmoid_norm"
+REFUSED = [
+    ({"loss_type": "dpo"}, '.loss_type: found "dpo": input should be '),
+    ({"loss_type": ["sigmoid", "dpo"]}, '.loss_type[1]: found "dpo": input should be '),
+    ({"loss_type": []}, ".loss_type: is empty; at least one is needed"),
+    ({"loss_type": None}, ".loss_type: found null: input should be a valid list"),
+    ({"loss_type": ["ipo", "sft", "ipo"]}, ": loss_type names ipo twice"),
+    ({"loss_weights": [1.0]}, ": loss_weights goes with several objectives, and only with them"),
+    ({"loss_type": ["ipo", "sft"], "loss_weights": [1.0]},
+     ": loss_weights holds 1 for 2 objectives; each needs one"),
+    ({"loss_type": ["ipo", "sft"], "loss_weights": [1.0, 0.0]},
+     ": loss_weights leaves sft without effect, as its weight is 0"),
+    ({"loss_type": "exo_pair"}, ": exo_pair needs a label_smoothing above 0 (its paper: 1e-3)"),
+    ({"loss_type": ["sft", "exo_pair"]}, ": exo_pair needs a label_smoothing above 0"),
+    ({"label_smoothing": 0.1}, ": label_smoothing has no effect on sigmoid; it has on exo_pair, "
+     "robust, aot, aot_unpaired"),
+    ({"loss_type": ["ipo", "sft"], "label_smoothing": 0.1},
+     ": label_smoothing has no effect on ipo, sft; it has on exo_pair"),
+    ({"loss_type": "sft", "beta": 0.2}, ": beta has no effect on sft" + BUT_SFT),
+    ({"loss_type": "sft", "ld_alpha": 0.5}, ": ld_alpha has no effect on sft" + BUT_SFT),
+    ({"ld_alpha": 1.5}, ".ld_alpha: found 1.5: input should be less than or equal to 1"),
+    ({"loss_type": "sft", "f_divergence_type": "forward_kl"},
+     f": f_divergence_type has no effect on sft; it has on {DIVERGING}"),
+    *(({"loss_type": ["sigmoid", name], "f_divergence_type": "js_divergence"},
+       f": f_divergence_type: js_divergence is not defined for {name}; it is for {DIVERGING}")
+      for name in ("nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero",
+                   "apo_down")),
+    ({"f_divergence_type": "hellinger"}, '.f_divergence_type: found "hellinger": input should be '),
+    ({"f_alpha_divergence_coef": 0.7}, ": f_alpha_divergence_coef has no effect on "
+     "f_divergence_type: reverse_kl; it has on alpha_divergence"),
+    ({"discopop_tau": 0.1}, ": discopop_tau has no effect on sigmoid; it has on discopop"),
+    ({"loss_type": ["ipo", "aot"], "use_weighting": True},
+     ": use_weighting is not defined for aot, which sorts the pairs"),
+    ({"loss_type": "aot_unpaired", "use_weighting": True},
+     ": use_weighting is not defined for aot_unpaired, which sorts the pairs"),
+    ({"loss_type": ["ipo", "sft"], "use_weighting": True},
+     ": use_weighting with sft needs per_device_train_batch_size: 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "line"), REFUSED, ids=[str(options) for options, _ in REFUSED])
+def test_an_objective_that_cannot_be_is_one_line(
+    folder: Path, options: dict[str, object], line: str
+) -> None:
+    found = problems(written(folder, (f"{E1}.dpo.trials.0", {"name": "d"} | options)))
+    assert len(found) == 1
+    assert found[0].startswith(f"{E1}.dpo.trials[0]{line}")
+
+
+ACCEPTED = [
+    *({"loss_type": name} | ({"label_smoothing": 1e-3} if name == "exo_pair" else {})
+      for name in get_args(LossType)),
+    {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
+    {"loss_type": ["sft", "aot"], "label_smoothing": 0.1},
+    {"loss_type": list(get_args(LossType)), "label_smoothing": 0.1, "discopop_tau": 0.1},
+    {"use_weighting": True},
+    {"loss_type": ["ipo", "sft"], "use_weighting": True, "per_device_train_batch_size": 1},
+    {"ld_alpha": 0.0},
+    {"ld_alpha": 1.0},
+    *({"loss_type": [*DIVERGING.split(", "), "sft"], "label_smoothing": 0.1,
+       "f_divergence_type": name}
+      for name in ("forward_kl", "js_divergence", "alpha_divergence")),
+    {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.7},
+    {"loss_type": "nca_pair", "f_divergence_type": "reverse_kl"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", ACCEPTED, ids=str)
+def test_every_objective_of_trl_can_be_had(folder: Path, options: dict[str, object]) -> None:
+    config = load([written(folder, (f"{E1}.dpo.trials.0", {"name": "d"} | options))])
+    trainer = make_plan(config).trials["trials/d/seed-0"]["training"]["trainer"]
+    asked = options.get("loss_type", "sigmoid")
+    assert trainer["loss_type"] == ([asked] if isinstance(asked, str) else asked)
+    assert trainer["loss_weights"] == options.get("loss_weights")
+    assert (options | {"loss_type": None}).items() <= (trainer | {"loss_type": None}).items()
 
 
 def test_every_mistake_is_told_at_once(folder: Path) -> None:

@@ -1,9 +1,13 @@
 """The plan: names, and what each trial and base is resolved to."""
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from scripts.common.config import load
 from scripts.common.plan import make_plan
+from scripts.common.schema import Config
 from tests.conftest import ROOT
 
 PLAN = make_plan(load([ROOT / "config.yaml"]))
@@ -33,6 +37,70 @@ def test_trials_that_start_alike_share_one_reference() -> None:
     folders = [f"trials/dpo-{i}{kind}/seed-42" for i in range(1, 6) for kind in kinds]
     references = {PLAN.trials[folder]["training"]["reference"] for folder in folders}
     assert references == {"sft-1.seed-42.hh-rlhf.tinyllama.instruction-pairs.512.256"}
+
+
+def reference(trial: dict[str, Any], **experiment: Any) -> dict[str, Any]:
+    """Returns the plan's entry for the reference of one trial, with its name."""
+    sft = {"dataset": "s", "trials": [{"name": "sft-1"}]}
+    values = {
+        "models": {name: {"source": {"hub": "a/b", "revision": "main"}} for name in ("m", "n")},
+        "datasets": {
+            name: {"format": kind, "source": {"hub": "a/c", "revision": "main"},
+                   "splits": {"by": "source", "train": "train", "test": "test"}}
+            for name, kind in (("d", "pairs"), ("s", "instruction"))
+        },
+        "experiments": {
+            "e": {"model": "m", "sft": sft}
+            | experiment
+            | {"dpo": {"dataset": "d", "trials": [{"name": "t"} | trial]}}
+        },
+    }  # fmt: skip
+    plan = make_plan(Config.model_validate(values))
+    run = next(run for run in plan.trials.values() if run["name"] == "t")
+    name = run["training"]["reference"]
+    return {"name": name, **plan.references[name]}
+
+
+@pytest.mark.parametrize(
+    ("trial", "experiment"),
+    [
+        ({"beta": 0.3}, {}),
+        ({"loss_type": ["ipo", "sft"], "loss_weights": [1, 2], "ld_alpha": 0.5}, {}),
+        ({"loss_type": "hinge", "f_divergence_type": "forward_kl", "use_weighting": True}, {}),
+        ({"learning_rate": 1e-6}, {}),
+        ({}, {"seeds": [7]}),
+        ({"layout": "stock"}, {}),
+        ({"layout": "shared"}, {}),
+        ({"per_device_train_batch_size": 1}, {}),
+        ({"lora": {"r": 4}}, {}),
+    ],
+    ids=str,
+)
+def test_what_the_reference_does_not_read_makes_no_other(
+    trial: dict[str, Any], experiment: dict[str, Any]
+) -> None:
+    shared = reference({})
+    assert shared.keys() == {"name", "model", "start", "tokens", "backend"}
+    assert reference(trial, **experiment) == shared
+
+
+@pytest.mark.parametrize(
+    ("key", "trial", "experiment"),
+    [
+        ("model", {}, {"model": "n"}),
+        ("start", {"start": "sft-1"}, {}),
+        ("tokens", {}, {"max_length": 512}),
+        ("tokens", {}, {"template": "instruction"}),
+        ("backend", {"backend": "unsloth"}, {}),
+    ],
+    ids=str,
+)
+def test_what_the_reference_reads_makes_another(
+    key: str, trial: dict[str, Any], experiment: dict[str, Any]
+) -> None:
+    one, other = reference({}), reference(trial, **experiment)
+    assert one["name"] != other["name"]
+    assert one[key] != other[key]
 
 
 def test_a_backend_trains_against_its_own_reference_and_all_are_scored_by_one() -> None:
@@ -95,6 +163,8 @@ def test_training_holds_nothing_of_evaluation_or_titles() -> None:
     training = PLAN.trials["trials/sft-1/seed-42"]["training"]
     assert not {"experiment", "title", "evaluation"} & training.keys()
     assert training["trainer"]["max_steps"] == -1
+    assert training["layout"] == "auto"
+    assert "layout" not in training["trainer"]
     assert training["lora"]["init_lora_weights"] == "gaussian"
 
 

@@ -174,11 +174,22 @@ TRAINER = {
     "gradient_accumulation_steps": 4,
 }
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "target_modules": ["q_proj", "v_proj"]}
+OBJECTIVE = {
+    "beta": 0.1,
+    "loss_type": ["sigmoid"],
+    "loss_weights": None,
+    "label_smoothing": 0.0,
+    "use_weighting": False,
+    "ld_alpha": None,
+    "f_divergence_type": "reverse_kl",
+    "f_alpha_divergence_coef": 0.5,
+    "discopop_tau": 0.05,
+}
 TRIALS = {
     "sft": {"lora": LORA, "trainer": TRAINER},
     "dpo": {
         "lora": LORA,
-        "trainer": TRAINER | {"beta": 0.1, "loss_type": "sigmoid", "label_smoothing": 0.0},
+        "trainer": TRAINER | OBJECTIVE,
         "start": "trials/sft_1/seed-0",
         "start_as": "merged",
     },

@@ -4,13 +4,17 @@ import json
 import math
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
 from scripts.common.cli import BadInput
+from scripts.common.schema import LossType
 from scripts.report import accuracy, before_after, curves, figure_command
 from scripts.report.read import parse_plan, subjects_of
 from scripts.report.style import METHOD_LOOKS, looks, use_style
+from tests.common.trl_loss import trl_loss
+from tests.report.conftest import OBJECTIVE
 
 FIGURES = [accuracy, before_after, curves]
 by_name = pytest.mark.parametrize("module", FIGURES, ids=lambda module: module.__name__)
@@ -96,11 +100,33 @@ def levels(panel) -> list[float]:
 
 
 def test_curves_mark_ln_2_for_the_objectives_that_start_there(results, figures):
-    ipo = {"trainer": {"loss_type": "ipo"}}
+    ipo = {"trainer": OBJECTIVE | {"loss_type": ["ipo"]}}
     results.trial("ipo", "dpo", {}, experiment="third", title="Third", setting=ipo)
     supervised, sigmoid, _, other = drawn(curves, results).axes
     assert levels(sigmoid) == [math.log(2)]
     assert levels(supervised) == levels(other) == []
+
+
+OPTIONS = [
+    *({"loss_type": [objective]} for objective in get_args(LossType)),
+    {"loss_type": ["sigmoid", "aot"]},
+    {"loss_type": ["sigmoid", "aot"], "loss_weights": [0.75, 0.25]},
+    {"loss_type": ["sigmoid", "sft"], "loss_weights": [0.75, 0.25]},
+    {"loss_type": ["robust"], "label_smoothing": 0.25},
+    {"use_weighting": True},
+    {"ld_alpha": 0.5},
+    {"f_divergence_type": "js_divergence"},
+    {"f_divergence_type": "alpha_divergence"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_curves_start_at_ln_2_where_trl_does(empty_results, options):
+    trainer = OBJECTIVE | {"label_smoothing": 0.1} | options
+    empty_results.trial("one", "dpo", {}, setting={"trainer": trainer})
+    (panel,) = drawn(curves, empty_results).axes
+    starts_there = trl_loss(trainer, moved=0.0) == pytest.approx(math.log(2), abs=1e-6)
+    assert levels(panel) == [math.log(2)] * starts_there
 
 
 def test_accuracy_draws_both_intervals_and_the_value(results):

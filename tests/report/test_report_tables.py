@@ -27,6 +27,7 @@ from scripts.report.render import (
     power,
     shown,
 )
+from tests.report.conftest import OBJECTIVE, TRAINER
 
 TABLES = [dpo, long_form, sft, summary]
 FORMS = ("csv", "md", "tex")
@@ -102,12 +103,47 @@ def test_dpo_holds_intervals_and_what_moved(results, tmp_path):
 
 def test_dpo_names_a_smoothed_objective(empty_results, figures, tmp_path):
     trainer = {"learning_rate": 1e-4, "max_steps": 5, "beta": 0.3}
-    robust = {"trainer": trainer | {"loss_type": "robust", "label_smoothing": 0.1}}
+    robust = {"trainer": OBJECTIVE | trainer | {"loss_type": ["robust"], "label_smoothing": 0.1}}
     empty_results.trial("dpo-1", "dpo", figures["preferred"](), setting=robust)
     texts = written(dpo, empty_results, tmp_path)
     assert "robust, smoothed 0.1" in texts["md"]
     (row,) = records(texts["csv"])
     assert (row["loss_type"], row["label_smoothing"], row["beta"]) == ("robust", "0.1", "0.3")
+    assert "loss_weights" not in row
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "cells"),
+    [
+        ({"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}, "sigmoid + 0.5 sft",
+         {"loss_type": "sigmoid sft", "loss_weights": "1.0 0.5"}),
+        ({"loss_type": ["sigmoid", "bco_pair"]}, "sigmoid + bco_pair",
+         {"loss_type": "sigmoid bco_pair", "label_smoothing": "0.0"}),
+        ({"use_weighting": True, "ld_alpha": 0.25}, "sigmoid, WPO, LD-DPO α 0.25",
+         {"use_weighting": "true", "ld_alpha": "0.25"}),
+        ({"ld_alpha": 0.0}, "sigmoid, LD-DPO α 0", {"ld_alpha": "0.0"}),
+        ({"loss_type": ["ipo"], "f_divergence_type": "forward_kl"}, "ipo, forward_kl",
+         {"f_divergence_type": "forward_kl"}),
+        ({"f_divergence_type": "alpha_divergence"}, "sigmoid, alpha_divergence 0.5",
+         {"f_alpha_divergence_coef": "0.5"}),
+        ({"loss_type": ["discopop"], "discopop_tau": 0.1}, "discopop, τ 0.1",
+         {"discopop_tau": "0.1"}),
+        ({"loss_type": ["exo_pair"], "label_smoothing": 0.001, "use_weighting": True},
+         "exo_pair, smoothed 0.001, WPO", {}),
+    ],
+)  # fmt: skip
+def test_dpo_shows_what_of_an_objective_is_no_default(
+    empty_results, figures, tmp_path, options, text, cells
+):
+    trainer = TRAINER | OBJECTIVE | options
+    empty_results.trial("dpo-1", "dpo", figures["preferred"](), setting={"trainer": trainer})
+    empty_results.lookup("tutor", "Word problems & dialogues", figures["looked_up"]())
+    texts = written(dpo, empty_results, tmp_path)
+    escaped = text.replace("_", r"\_")
+    assert f"| {escaped} |" in re.sub(" +", " ", texts["md"])
+    row, lookup = records(texts["csv"])
+    assert cells.items() <= row.items()
+    assert {lookup[name] for name in (*cells, "loss_type")} == {""}
 
 
 def test_summary_goes_from_base_to_sft_to_dpo_in_every_experiment(results, tmp_path):
