@@ -91,6 +91,8 @@ def why_no_trees(
         reason = None if check.passed else check.reason()
     if reason:
         model.set_attn_implementation(before)
+    for parameter in parameters:
+        parameter.grad = None
     return reason, check
 
 
@@ -169,7 +171,7 @@ def check_sharing(model: "PreTrainedModel", parameters: list[torch.nn.Parameter]
     Parameters
     ----------
     parameters
-        Those whose gradients are compared; their gradients are cleared. With none, only log-probs
+        Those whose gradients are compared, and left behind. With none, only log-probs
         are compared, and no graph is built.
     """
     prompts, sequences = _two_pairs(model.get_input_embeddings().weight.shape[0])
@@ -240,11 +242,10 @@ def _gradient(logps: torch.Tensor, parameters: list[torch.nn.Parameter]) -> torc
     """Returns the gradient of a weighted sum of log-probs, flat; the weights tell tokens apart."""
     if not parameters:
         return logps.new_zeros(1)
-    weights = torch.linspace(-1, 1, len(logps), device=logps.device)
-    (logps * weights).sum().backward()
-    gradient = torch.cat(
-        [(torch.zeros_like(p) if p.grad is None else p.grad).float().flatten() for p in parameters]
-    )
     for parameter in parameters:
         parameter.grad = None
-    return gradient
+    weights = torch.linspace(-1, 1, len(logps), device=logps.device)
+    (logps * weights).sum().backward()
+    return torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).float().flatten() for p in parameters]
+    )

@@ -22,7 +22,7 @@ NOISE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 model. Some ten times what a Llama of 12 layers and 512 wide gave on a CPU, one sequence at a time
 against sixteen, over 8 to 16 pairs: 1e-4, 0.04 and 0.007."""
 
-LN_2_AT_ZERO = {"sigmoid", "sigmoid_norm"}
+LN_2_AT_ZERO = {"sigmoid", "sigmoid_norm", "robust", "aot", "aot_unpaired"}
 """Objectives whose loss is ln 2 = -log sigmoid(0) where every margin is 0."""
 
 

@@ -95,6 +95,51 @@ def test_editing_the_start_reruns_what_starts_from_it(rerun: Project) -> None:
     assert not any("sft-r4" in subject or "headlines" in subject for _, subject in stale(rerun))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "beta: 0.3",
+        "loss_type: ipo",
+        "loss_type: [sigmoid, sft], loss_weights: [1, 0.5]",
+        "ld_alpha: 0.5",
+        "layout: stock",
+        "per_device_train_batch_size: 2",
+    ],
+)
+def test_a_reference_knows_nothing_of_the_trials_that_it_serves(
+    rerun: Project, settings: str
+) -> None:
+    trial = "lora: {r: 8, lora_alpha: 16}, learning_rate: 5e-4"
+    rerun.edit("cut-down.yaml", trial, f"lora: {{r: 4}}, learning_rate: 1e-4, {settings}")
+    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"}
+
+
+def test_trials_of_another_objective_find_their_reference_there(rerun: Project) -> None:
+    trial = "- {name: dpo-r8, lora: {r: 8, lora_alpha: 16}, learning_rate: 5e-4}"
+    added = trial.replace("dpo-r8", "dpo-hinge").replace("5e-4", "5e-4, loss_type: hinge")
+    rerun.edit("cut-down.yaml", trial, f"{trial}\n        {added}")
+    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("demo/config.yaml", "precision: float32", "precision: bfloat16"),
+        ("demo/config.yaml", "precision: float32", "quantization: nf4"),
+        ("demo/config.yaml", "max_length: 128", "max_length: 120"),
+        ("cut-down.yaml", "learning_rate: 5e-4", "learning_rate: 5e-4, backend: unsloth"),
+        ("scripts/lm/prefix_tree.py", "path.append(parent - 1)", "path += [parent - 1]"),
+        ("scripts/lm/tree_attention.py", "1e-3, 0.1", "1e-3, 0.2"),
+        ("envs/train.post-deploy.sh", "#!/", "#! /"),
+    ],
+)
+def test_a_reference_is_made_anew_with_what_it_is_made_of(
+    rerun: Project, file: str, old: str, new: str
+) -> None:
+    rerun.edit(file, old, new)
+    assert "reference" in {rule for rule, _ in stale(rerun)}
+
+
 def test_editing_how_answers_are_generated_retrains_nothing(rerun: Project) -> None:
     rerun.edit("cut-down.yaml", "problems: {limit: 4, ", "problems: {limit: 5, ")
     rules = {rule for rule, _ in stale(rerun)}
@@ -136,8 +181,8 @@ def test_a_comment_or_a_reformatted_rule_reruns_nothing(rerun: Project) -> None:
         ),
         (
             "scripts/lm/pairs.py",
-            '"id": row["id"], "chosen_logp"',
-            '"id": str(row["id"]), "chosen_logp"',
+            '"chosen_logp": sum(chosen)',
+            '"chosen_logp": sum(list(chosen))',
             {"reference", "train_dpo", "score", "measure"},
         ),
         (

@@ -47,6 +47,15 @@ def test_preference_trials_begin_at_their_reference(finished: Project) -> None:
         assert abs(first["rewards/margins"]) < 1e-5
 
 
+def test_every_trial_computes_what_is_shared_once(finished: Project) -> None:
+    for trial in ("sft-r16", "dpo-r8", "titles-r16"):
+        folder = finished.folder / "results" / "demo" / "trials" / trial / "seed-0"
+        layout = read_json(folder / "train.json")["layout"]
+        assert (layout["asked"], layout["ran"], layout["reason"]) == ("auto", "shared", None)
+        assert layout["processed_tokens"] <= 1.1 * layout["fewest_tokens"]
+        assert layout["processed_tokens"] < layout["stock_tokens"]
+
+
 def test_the_reference_of_the_pairs_is_the_references_file(finished: Project) -> None:
     results = finished.folder / "results" / "demo"
     trial = read_json(results / "trials" / "dpo-r8" / "seed-0" / "trial.json")
