@@ -35,7 +35,8 @@ def completion_logps(model: "PreTrainedModel", sequences: list[Sequence]) -> lis
     if not sequences:
         return logps
     with torch.inference_mode():
-        reason, _ = why_no_trees(model, [])
+        lengths = (len(prompt) + len(completion) for prompt, completion in sequences)
+        reason, _ = why_no_trees(model, [], lengths)
         if reason:
             print(f"scored in separate rows: {reason}", file=sys.stderr)
         groups = [[place] for place in range(len(sequences))] if reason else _by_prompt(sequences)

@@ -6,7 +6,7 @@ they do not know, in training only or always, and say nothing. So none is truste
 compares, on the model at hand, pairs laid out as a tree with the same pairs in rows of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from scripts.lm.prefix_tree import Branches, Sequence, Tree, shared
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 NAME = "prefix_tree"
 
@@ -71,16 +71,27 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def why_no_trees(
-    model: "PreTrainedModel", parameters: list[torch.nn.Parameter]
+    model: "PreTrainedModel", parameters: list[torch.nn.Parameter], lengths: Iterable[int]
 ) -> tuple[str | None, "Check | None"]:
     """Has a model attend by `tree_attention` from now on, if it then computes trees rightly.
 
     Other rows it computes as ever. A model that fails is left as it was.
 
+    Parameters
+    ----------
+    parameters
+        Those whose gradients are compared.
+    lengths
+        Of all sequences; looked at only where attention slides over a window.
+
     Returns
     -------
     Why it does not, or None; and what was compared, if it came to that.
     """
+    window = _window(model.config.get_text_config())
+    # The mask of a branch takes the window's place.
+    if window and (longest := max(lengths)) > window:
+        return f"attention slides over {window} tokens, and the longest row has {longest}", None
     before = model.config._attn_implementation
     try:
         model.set_attn_implementation(NAME)
@@ -94,6 +105,12 @@ def why_no_trees(
     for parameter in parameters:
         parameter.grad = None
     return reason, check
+
+
+def _window(config: "PreTrainedConfig") -> int | None:
+    """Returns over how many tokens a model's attention slides, or None where it sees them all."""
+    slides = getattr(config, "use_sliding_window", True)
+    return getattr(config, "sliding_window", None) if slides else None
 
 
 def logits_at(model: "PreTrainedModel", tree: Tree, wanted: torch.Tensor) -> torch.Tensor:
@@ -167,6 +184,7 @@ def check_sharing(model: "PreTrainedModel", parameters: list[torch.nn.Parameter]
     """Returns how a model, in the mode that it is in, computes two pairs laid out as a tree.
 
     The pairs share a beginning, and each pair a prompt, the second a part of its completions too.
+    Whatever the model draws at random, the random state stays as it was.
 
     Parameters
     ----------
@@ -177,14 +195,15 @@ def check_sharing(model: "PreTrainedModel", parameters: list[torch.nn.Parameter]
     prompts, sequences = _two_pairs(model.get_input_embeddings().weight.shape[0])
     tree = shared([sequences[:2], sequences[2:]])
     found = {}
-    for name, logits in (
-        ("separate", lambda: _separate(model, sequences)),
-        ("shared", lambda: _along(model, tree, tree.inputs(model.device))),
-        ("unbranched", lambda: _along(model, tree, _unbranched(tree, model.device))),
-    ):
-        with torch.set_grad_enabled(bool(parameters)):
+    gpus = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(gpus), torch.set_grad_enabled(bool(parameters)):
+        for name, logits in (
+            ("separate", lambda: _separate(model, sequences)),
+            ("shared", lambda: _along(model, tree, tree.inputs(model.device))),
+            ("unbranched", lambda: _along(model, tree, _unbranched(tree, model.device))),
+        ):
             logps = _logps(logits(), sequences, prompts)
-        found[name] = (logps.detach(), _gradient(logps, parameters))
+            found[name] = (logps.detach(), _gradient(logps, parameters))
     logps = {name: logps for name, (logps, _) in found.items()}
     gradients = {name: gradient for name, (_, gradient) in found.items()}
     allowed = ALLOWED_FLOAT32 if model.dtype == torch.float32 else ALLOWED_16_BIT

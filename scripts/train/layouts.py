@@ -97,9 +97,6 @@ class LaidOutTrainer(Trainer):
             return "several processes train, whose passes could differ in number"
         if self.aux_loss_enabled:
             return "the experts' balancing loss counts tokens as often as they are computed"
-        window = sliding_window(self.model.config.get_text_config())
-        if window and (longest := self._longest()) > window:
-            return f"attention slides over {window} tokens, and the longest row has {longest}"
         return None
 
     def _unproven(self) -> str | None:
@@ -108,7 +105,7 @@ class LaidOutTrainer(Trainer):
         model.train()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         with self.compute_loss_context_manager():
-            reason, check = why_no_trees(model, trained)
+            reason, check = why_no_trees(model, trained, self._lengths())
         self.layout.check = check and check.asdict()
         return reason
 
@@ -170,12 +167,11 @@ class LaidOutTrainer(Trainer):
         """Returns nought: the stock count walks all parameters each time, and is not read."""
         return 0.0
 
-    def _longest(self) -> int:
-        """Returns the tokens of the longest sequence of all rows."""
-        rows = (
-            row for data in filter(None, (self.train_dataset, self.eval_dataset)) for row in data
-        )
-        return max(len(s) for row in rows for s in self.sequences_of(self.data_collator([row])))
+    def _lengths(self) -> Iterator[int]:
+        """Yields the tokens of each sequence of all rows."""
+        for data in filter(None, (self.train_dataset, self.eval_dataset)):
+            for row in data:
+                yield from map(len, self.sequences_of(self.data_collator([row])))
 
 
 class _OnTrainBegin(TrainerCallback):
@@ -195,9 +191,3 @@ def active_dropout(model: torch.nn.Module) -> str | None:
         if getattr(module, "attention_dropout", 0.0):
             return f"{name}.attention_dropout"
     return None
-
-
-def sliding_window(config: "PreTrainedConfig") -> int | None:
-    """Returns over how many tokens a model's attention slides, or None where it sees them all."""
-    slides = getattr(config, "use_sliding_window", True)
-    return getattr(config, "sliding_window", None) if slides else None
