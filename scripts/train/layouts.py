@@ -19,7 +19,7 @@ from scripts.lm.prefix_tree import Sequence, Tree
 from scripts.lm.tree_attention import why_no_trees
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 Batch = dict[str, torch.Tensor]
 
