@@ -126,14 +126,6 @@ def trial_of(case: Case, contestant: str) -> Part:
         "optim": "adamw_torch", "weight_decay": 0.0, "gradient_checkpointing": False,
         "logging_steps": 1,
     }  # fmt: skip
-    # TEMPORARY
-    if case.method != "sft":
-        trial["trainer"] |= {
-            "loss_type": ["sigmoid"],
-            "loss_weights": None,
-            "use_weighting": False,
-            "ld_alpha": None,
-        }
     if case.method == "sft":
         trial["trainer"]["completion_only_loss"] = case.completion_only
     return trial | {

@@ -48,7 +48,7 @@ METHOD = (
     "**Tokens ÷ fewest**: positions that went through the policy, padding included, over the "
     "distinct prefixes of each optimizer step's sequences, last tokens left out, behind which "
     "nothing is predicted: the fewest possible. In brackets over the fewest where only the two "
-    "completions of a pair share.",
+    "completions of a pair share, and supervised rows nothing.",
     "**Of peak**: floating-point operations that the fewest tokens need (2 a weight and token "
     "forward; as many back through frozen weights, twice as many for adapters; attention; the "
     "vocabulary at predicted positions alone; one forward pass of the reference) a CPU second, "
@@ -178,9 +178,8 @@ def _training(case: Case, turns: Turns) -> str:
     ]
     layout = turns[own(case)][0].get("layout")
     if layout:
-        lines.append(
-            f"{OWN}'s layout: asked {layout['asked']}, ran {layout['ran']} ({layout['reason']})."
-        )
+        why = f" ({layout['reason']})" if layout["reason"] else ""
+        lines.append(f"{OWN}'s layout: {layout['asked']} was asked, {layout['ran']} ran{why}.")
     return "\n\n".join(lines)
 
 
@@ -274,6 +273,7 @@ def _sweep(case: Case, turns: Turns) -> str:
 def _agreement(case: Case, turns: Turns, what: str) -> str:
     apart = summary.loss_difference(case, turns)
     verdict = "the same" if apart <= TOLERANCE else "**not the same**"
+    verdict = "to rounding" if case.gpu else verdict
     return f"Same {what}: {verdict}, at most {apart:.1e} apart over max(1, |value|)."
 
 
