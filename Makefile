@@ -4,6 +4,7 @@
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
 # make gpu-check  one step and one resume of each backend and precision on this GPU
+# make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md (hours; goes on)
 # make test       checks and tests
 # make lock       envs/ from its .in files
 
@@ -13,7 +14,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse plan doctor gpu-check test check lock docs corpora
+.PHONY: setup demo rehearse plan doctor gpu-check bench test check lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -43,6 +44,9 @@ doctor: setup
 
 gpu-check: setup
 	python -m benchmarks.gpu_check
+
+bench: setup
+	python -m benchmarks.fast_path
 
 test: check
 	pytest

@@ -1,0 +1,80 @@
+"""What is measured, case by case."""
+
+from dataclasses import dataclass
+
+DPO = ("TRL", "TRL, precomputed", "prefmake")
+SFT = ("TRL, padded to 512", "TRL, dynamic padding", "TRL, padding-free", "TRL, packed", "prefmake")
+SCORING = ("TRL's reference pass", "prefmake's reference pass")
+SWEEP = ("TRL's command line", "prefmake")
+STEPS = 5
+"""Optimizer steps of a run, of which the first is a warm-up."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: contestants that train, or score, the same rows on the same model."""
+
+    letter: str
+    name: str
+    method: str
+    """dpo, sft, score or sweep."""
+    contestants: tuple[str, ...]
+    shape: str = "llama"
+    corpus: str = "titles"
+    batch: int = 4
+    accumulation: int = 4
+    steps: int = STEPS
+    rank: int = 32
+    completion_only: bool = True
+    ideas: int = 20
+    """Of scoring: how many ideas' pairs."""
+    precision: str = "float32"
+    quantization: str = "none"
+    once: bool = False
+    """One measurement of each is enough, as for what is only counted."""
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it is one of a GPU: a processor's are in float32."""
+        return self.precision != "float32"
+
+    @property
+    def rows(self) -> int:
+        """Rows of a run: each is seen once."""
+        return self.steps * self.batch * self.accumulation
+
+
+def _dpo(letter: str, shape: str, corpus: str, batch: int, accumulation: int) -> Case:
+    name = f"{corpus}, {shape}, {batch} x {accumulation}"
+    return Case(letter, name, "dpo", DPO, shape, corpus, batch, accumulation)
+
+
+def _sft(batch: int, accumulation: int, completion_only: bool) -> Case:
+    loss = "completions" if completion_only else "whole sequences"
+    name = f"problems, llama, {batch} x {accumulation}, loss on {loss}"
+    return Case("c", name, "sft", SFT, "llama", "problems", batch, accumulation,
+                completion_only=completion_only)  # fmt: skip
+
+
+CASES = [
+    _dpo("a", "qwen2", "titles", 4, 4),
+    _dpo("a", "llama", "titles", 4, 4),
+    _dpo("a", "llama", "titles", 1, 16),
+    _dpo("b", "qwen2", "dialogues", 1, 8),
+    _dpo("b", "llama", "dialogues", 1, 8),
+    *(_sft(batch, 8 // batch, only) for batch in (8, 2) for only in (True, False)),
+    Case("d", "titles, qwen2, 4 x 4, five trials", "sweep", SWEEP, "qwen2"),
+    Case("e", "titles, qwen2, 20 ideas", "score", SCORING, "qwen2"),
+    Case("e", "titles, all ideas, tokens counted", "score", SCORING, "tiny-qwen2", ideas=1000,
+         once=True),
+]  # fmt: skip
+
+GPU_CASES = [
+    Case("a", "titles, qwen-14b, 4 x 4", "dpo", ("TRL", "Unsloth", "prefmake"), "qwen-14b",
+         precision="bfloat16", quantization="nf4"),
+    Case("b", "dialogues, tinyllama, 1 x 8", "dpo", ("TRL", "Unsloth", "prefmake"), "tinyllama",
+         "dialogues", 1, 8, precision="bfloat16"),
+    Case("c", "problems, tinyllama, 8 x 1", "sft",
+         ("TRL, padded to 512", "TRL, dynamic padding", "Unsloth, dynamic padding", "prefmake"),
+         "tinyllama", "problems", 8, 1, precision="bfloat16"),
+]  # fmt: skip

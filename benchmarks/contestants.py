@@ -1,0 +1,357 @@
+"""Who is measured: TRL's trainers as a user runs them, and this project's. One a process.
+
+Each contestant gets the same token rows, base model, seed and settings. TRL's trainers are given
+token columns, which DPOTrainer does not take, by leaving its preparation out.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.cases import Case
+from benchmarks.corpora import dialogues, problems
+from scripts.common.files import Row, read_json, read_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+    from trl import DPOTrainer
+
+    from benchmarks.meter import Meter
+
+Part = dict[str, Any]
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = {"titles": "trials/titles-dpo/seed-42", "dialogues": "trials/dpo-1/seed-42",
+             "problems": "trials/sft-1/seed-42"}  # fmt: skip
+PUBLISHED_LENGTH = 512
+
+
+def measure(case: Case, contestant: str, folder: Path) -> Part:
+    """Returns what a contestant took for a case; to be called in a process of its own.
+
+    Parameters
+    ----------
+    folder
+        Holds models/{shape} and titles/, as `prepare` wrote them.
+    """
+    from scripts.lm.backends import start_backend
+
+    trial = trial_of(case, contestant)
+    with tempfile.TemporaryDirectory() as work:
+        backend = start_backend(trial["backend"], Path(work))
+
+        from benchmarks.meter import Meter, matmul_flops
+        from scripts.lm.snapshots import load_tokenizer
+        from scripts.train.trials import make_reproducible
+
+        make_reproducible(trial["seed"])
+        manifest = folder / "models" / case.shape / "manifest.json"
+        base = backend.load(manifest, trial["precision"], trial["quantization"])
+        race = Race(case, trial, backend, base, load_tokenizer(manifest), Meter(base), Path(work))
+        run: dict[str, Callable[[Race, list[Row]], Part]] = {
+            "TRL": stock_dpo, "TRL, precomputed": precomputed_dpo, "Unsloth": unsloth_dpo,
+            "TRL, padded to 512": padded_sft, "TRL, dynamic padding": dynamic_sft,
+            "TRL, padding-free": flattened_sft, "TRL, packed": packed_sft,
+            "Unsloth, dynamic padding": unsloth_sft,
+            "prefmake": own_dpo if case.method == "dpo" else own_sft,
+            "TRL's reference pass": stock_scores, "prefmake's reference pass": own_scores,
+        }  # fmt: skip
+        figures = run[contestant](race, rows_of(case, folder))
+        figures["process_seconds"] = {"cpu": time.process_time()}
+    return figures | {"matmul_flops": matmul_flops()}
+
+
+class Race:
+    """What a contestant is given."""
+
+    def __init__(
+        self, case: Case, trial: Part, backend: Any, base: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase", meter: "Meter", work: Path,
+    ) -> None:  # fmt: skip
+        self.case, self.trial, self.backend, self.base = case, trial, backend, base
+        self.tokenizer, self.meter, self.work = tokenizer, meter, work
+
+    def adapter(self) -> Any:
+        """Returns the configuration of the adapter."""
+        from scripts.lm.adapters import lora_config
+
+        return lora_config(self.base, self.trial["lora"])
+
+    def attached(self) -> Any:
+        """Returns the model with its adapter, as the backend makes it."""
+        return self.backend.attach(self.base, self.adapter(), self.trial["seed"], False)
+
+    def arguments(self) -> Part:
+        """Returns the arguments of TRL's configs."""
+        from scripts.train.trials import common_arguments
+
+        dtype = str(self.base.dtype).removeprefix("torch.")
+        return common_arguments(self.trial, self.work, dtype)
+
+
+def rows_of(case: Case, folder: Path) -> list[Row]:
+    """Returns the token rows of a case: titles drawn from all, or those of the first ideas."""
+    import random
+
+    if case.corpus == "titles":
+        rows = read_rows(folder / "titles" / "tokens.parquet")
+        if case.method == "score":
+            prompts = list(dict.fromkeys(tuple(row["prompt_ids"]) for row in rows))
+            kept = set(prompts[: case.ideas])
+            return [row for row in rows if tuple(row["prompt_ids"]) in kept]
+        return random.Random(0).sample(rows, case.rows)
+    return {"dialogues": dialogues, "problems": problems}[case.corpus](case.rows)
+
+
+def trial_of(case: Case, contestant: str) -> Part:
+    """Returns the published trial, cut down to a case's few steps and settings."""
+    from scripts.common.config import load
+    from scripts.common.plan import make_plan
+    from scripts.train.probe import probe_trial
+
+    trials = make_plan(load([ROOT / "config.yaml"])).trials
+    trial = probe_trial(trials[PUBLISHED[case.corpus]]["training"], case.steps)
+    trial["lora"] = {
+        "r": case.rank, "lora_alpha": 2 * case.rank, "lora_dropout": 0.0,
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+                           "down_proj"],
+        "init_lora_weights": True,
+    }  # fmt: skip
+    trial["trainer"] |= {
+        "learning_rate": 2e-4, "lr_scheduler_type": "constant", "warmup_steps": 0,
+        "per_device_train_batch_size": case.batch,
+        "gradient_accumulation_steps": case.accumulation,
+        "optim": "adamw_torch", "weight_decay": 0.0, "gradient_checkpointing": False,
+        "logging_steps": 1,
+    }  # fmt: skip
+    if case.method == "sft":
+        trial["trainer"]["completion_only_loss"] = case.completion_only
+    return trial | {
+        "backend": "unsloth" if contestant.startswith("Unsloth") else "transformers",
+        "precision": case.precision,
+        "quantization": case.quantization,
+        "base": case.shape,
+        "revision": None,
+        "layout": "auto",
+    }
+
+
+# ------------------------------------------------------------------------------------------- DPO
+
+
+def stock_trainer(race: Race, rows: list[Row], **settings: Any) -> "DPOTrainer":
+    """Returns TRL's DPOTrainer with an adapter of its own making; its reference is the base."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    class Stock(DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+        def _precompute_ref_logps(self, *args: Any) -> Any:
+            with race.meter.reference():
+                return super()._precompute_ref_logps(*args)
+
+    own = settings.pop("model", None)
+    return Stock(
+        model=own or race.base,
+        peft_config=None if own else race.adapter(),
+        args=DPOConfig(**race.arguments(), **settings),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=race.tokenizer,
+    )
+
+
+def stock_dpo(race: Race, rows: list[Row]) -> Part:
+    """Trains as a user does: the reference is run beside the policy, in every step."""
+    return _stock(race, stock_trainer(race, rows))
+
+
+def precomputed_dpo(race: Race, rows: list[Row]) -> Part:
+    """Trains with TRL's own reference pass before it."""
+    return _stock(race, stock_trainer(race, rows, precompute_ref_log_probs=True))
+
+
+def unsloth_dpo(race: Race, rows: list[Row]) -> Part:
+    """Trains the model that Unsloth made, through TRL's DPOTrainer as Unsloth patched it."""
+    return _stock(race, stock_trainer(race, rows, model=race.attached()))
+
+
+def _stock(race: Race, trainer: "Trainer", kind: str = "paired") -> Part:
+    from benchmarks import meter
+
+    race.meter.watch(trainer, getattr(meter, kind))
+    trainer.train()
+    return race.meter.figures() | {"losses": _losses(trainer)}
+
+
+def own_dpo(race: Race, rows: list[Row]) -> Part:
+    """Trains as this project does, its reference log-probs computed first."""
+    from scripts.train.dpo import dpo_dataset, dpo_trainer
+    from scripts.train.dpo_trainer import StepZeroGate
+
+    with race.meter.reference():
+        reference = _reference(race, rows)
+    model = race.attached()
+    gate = StepZeroGate(model.dtype, race.trial)
+    dataset = dpo_dataset(rows, reference)
+    return _own(
+        race, dpo_trainer(race.trial, model, race.tokenizer, dataset, None, race.work, gate)
+    )
+
+
+def _own(race: Race, trainer: "Trainer") -> Part:
+    from scripts.train.trials import train
+
+    race.meter.watch(trainer)
+    result = train(trainer, race.trial)
+    return race.meter.figures() | {"losses": _losses(trainer), "layout": result.get("layout")}
+
+
+def _reference(race: Race, rows: list[Row]) -> list[Row]:
+    from scripts.lm.pairs import pair_logps
+
+    return pair_logps(race.base, rows)
+
+
+def _losses(trainer: "Trainer") -> list[float]:
+    return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+
+
+# ------------------------------------------------------------------------------------------- SFT
+
+
+def sft_stock_trainer(race: Race, rows: list[Row], **settings: Any) -> "Trainer":
+    """Returns TRL's SFTTrainer on tokens and labels, with an adapter of its own making."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    arguments = race.arguments()
+    only = arguments.pop("completion_only_loss")
+    own = settings.pop("model", None)
+    packs = settings.get("packing", False)
+    options = {} if packs else {"dataset_kwargs": {"skip_prepare_dataset": True}}
+    return SFTTrainer(
+        model=own or race.base,
+        peft_config=None if own else race.adapter(),
+        args=SFTConfig(**(arguments | options | settings)),
+        train_dataset=Dataset.from_list([labelled(row, only) for row in rows]),
+        processing_class=race.tokenizer,
+    )
+
+
+def labelled(row: Row, completion_only: bool) -> Row:
+    """Returns a token row as input ids and labels."""
+    prompt, completion = row["prompt_ids"], row["completion_ids"]
+    head = [-100] * len(prompt) if completion_only else prompt
+    return {"input_ids": prompt + completion, "labels": head + completion}
+
+
+def padded_sft(race: Race, rows: list[Row]) -> Part:
+    """Trains with every row padded to 512 tokens, as published."""
+    trainer = sft_stock_trainer(race, rows, pad_to_multiple_of=PUBLISHED_LENGTH)
+    return _stock(race, trainer, "single")
+
+
+def dynamic_sft(race: Race, rows: list[Row]) -> Part:
+    """Trains with every batch padded to its longest row, TRL's default."""
+    return _stock(race, sft_stock_trainer(race, rows), "single")
+
+
+def flattened_sft(race: Race, rows: list[Row]) -> Part:
+    """Trains with every batch flattened into one row, TRL's padding_free."""
+    return _stock(race, sft_stock_trainer(race, rows, padding_free=True), "packed")
+
+
+def packed_sft(race: Race, rows: list[Row]) -> Part:
+    """Trains on TRL's packs of 512 tokens, about as many rows a step as the other contestants.
+
+    Which rows make a step is another matter then, and so is the loss.
+    """
+    from statistics import mean
+
+    a_pack = PUBLISHED_LENGTH / mean(len(r["prompt_ids"] + r["completion_ids"]) for r in rows)
+    race.trial["trainer"] |= {
+        "per_device_train_batch_size": max(1, round(race.case.batch / a_pack)),
+        "max_steps": -1,
+        "num_train_epochs": 1,
+    }
+    settings = {"packing": True, "max_length": PUBLISHED_LENGTH}
+    return _stock(race, sft_stock_trainer(race, rows, **settings), "packed")
+
+
+def unsloth_sft(race: Race, rows: list[Row]) -> Part:
+    """Trains the model that Unsloth made, through TRL's SFTTrainer as Unsloth patched it."""
+    return _stock(race, sft_stock_trainer(race, rows, model=race.attached()), "single")
+
+
+def own_sft(race: Race, rows: list[Row]) -> Part:
+    """Trains as this project does."""
+    from scripts.train.sft import sft_trainer
+
+    trainer = sft_trainer(race.trial, race.attached(), race.tokenizer, rows, None, race.work)
+    return _own(race, trainer)
+
+
+# --------------------------------------------------------------------------------------- scoring
+
+
+def stock_scores(race: Race, rows: list[Row]) -> Part:
+    """Scores pairs as TRL precomputes its reference log-probs."""
+    trainer = stock_trainer(race, rows, precompute_ref_log_probs=True)
+    columns = zip(
+        trainer.train_dataset["ref_chosen_logps"], trainer.train_dataset["ref_rejected_logps"],
+        strict=True,
+    )  # fmt: skip
+    return _scored(race, rows, [logp for pair in columns for logp in pair])
+
+
+def own_scores(race: Race, rows: list[Row]) -> Part:
+    """Scores pairs as this project's reference rule does."""
+    with race.meter.reference():
+        found = _reference(race, rows)
+    return _scored(race, rows, [row[f"{name}_logp"] for row in found
+                                for name in ("chosen", "rejected")])  # fmt: skip
+
+
+def _scored(race: Race, rows: list[Row], logps: list[float]) -> Part:
+    from benchmarks.meter import needed_by
+
+    groups = [[r["prompt_ids"] + r[f"{n}_ids"] for n in ("chosen", "rejected")] for r in rows]
+    predicted = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows)
+    return {
+        "reference_seconds": race.meter.reference_seconds,
+        "reference_tokens": race.meter.reference_tokens,
+        "needed": [needed_by([(groups, predicted)])],
+        "losses": [float(logp) for logp in logps],
+        **race.meter.memory(),
+    }
+
+
+# ------------------------------------------------------------------------------------ beforehand
+
+
+def prepare(shapes: list[str], folder: Path, hub: Path) -> Part:
+    """Writes the titles and the models that are not there yet; returns which titles they are."""
+    import shutil
+
+    from benchmarks.corpora import write_titles
+    from benchmarks.gpu_check import SHAPES, write_snapshot
+    from benchmarks.shapes import write_small
+
+    titles = folder / "titles"
+    if not (titles / "source.json").is_file():
+        shutil.rmtree(titles, ignore_errors=True)
+        write_titles(titles, hub)
+    for shape in shapes:
+        model = folder / "models" / shape
+        if (model / "manifest.json").is_file():
+            continue
+        shutil.rmtree(model, ignore_errors=True)
+        if shape in SHAPES:
+            write_snapshot(shape, model)
+        else:
+            write_small(shape, titles / "tokenizer", model)
+    return read_json(titles / "source.json")

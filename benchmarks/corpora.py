@@ -1,0 +1,222 @@
+"""Rows to measure on, of the lengths that published data has.
+
+Titles are the real ones where a folder of hub repositories is at hand (PREFMAKE_HUB), in tokens of
+Qwen2.5's tokenizer cut down to the tokens that they use; else made-up words, one token each.
+Dialogues and word problems are random tokens of the published lengths.
+"""
+
+import json
+import math
+import os
+import random
+import shutil
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from benchmarks.shapes import random_ids
+from scripts.common.files import Row, write_json, write_jsonl, write_rows
+from scripts.common.rows import PREFERENCE_TOKENS
+
+Part = dict[str, Any]
+
+QWEN = "models/Qwen/Qwen2.5-14B-Instruct"
+TITLES = "datasets/EliasHossain/youtube-titles-dpo/data/train-00000-of-00001.parquet"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def hub_folder() -> Path:
+    """Returns the folder in which real repositories lie, if it exists."""
+    return Path(os.environ.get("PREFMAKE_HUB", ROOT.parent / "shared" / "hub"))
+
+
+# --------------------------------------------------------------------------------------- titles
+
+
+def write_titles(folder: Path, hub: Path) -> None:
+    """Writes rows of messages, their tokens, a tokenizer, and which titles they are."""
+    from transformers import AutoTokenizer
+
+    from scripts.data.tokenize import Encoder
+
+    real = (hub / QWEN / TOKENIZER[0]).is_file() and (hub / TITLES).is_file()
+    rows = _real_titles(hub) if real else made_up_titles()
+    if real:
+        used = _used_ids(hub / QWEN, rows)
+        cut_tokenizer(hub / QWEN, used, folder / "tokenizer")
+    else:
+        write_word_tokenizer(rows, folder / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    write_rows(folder / "tokens.parquet", pair_tokens(rows, Encoder(tokenizer)), PREFERENCE_TOKENS)
+    write_jsonl(folder / "train.jsonl", rows)
+    write_json(folder / "source.json", {"titles": "real" if real else "made up"})
+
+
+def _real_titles(hub: Path) -> list[Row]:
+    from scripts.common.files import read_rows
+
+    columns = ("prompt", "chosen", "rejected")
+    return [{name: row[name] for name in columns} for row in read_rows(hub / TITLES)]
+
+
+def pair_tokens(rows: list[Row], encoder: Any) -> list[Row]:
+    """Returns token rows of pairs of messages."""
+    found = []
+    for number, row in enumerate(rows):
+        prompt, chosen, _ = encoder.split(row["prompt"], row["chosen"])
+        _, rejected, _ = encoder.split(row["prompt"], row["rejected"])
+        found.append({"id": f"train-{number}", "prompt_ids": prompt, "chosen_ids": chosen,
+                      "rejected_ids": rejected})  # fmt: skip
+    return found
+
+
+def _used_ids(tokenizer: Path, rows: list[Row]) -> set[int]:
+    from transformers import AutoTokenizer
+
+    from scripts.data.tokenize import Encoder
+
+    encoder = Encoder(AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
+    tokens = pair_tokens(rows, encoder)
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return {token for row in tokens for name in columns for token in row[name]}
+
+
+def cut_tokenizer(source: Path, used: set[int], folder: Path) -> None:
+    """Writes a byte-level BPE tokenizer with the tokens that a text uses, under dense ids.
+
+    Every merge on the way to one of them stays, in its place, and no other was applied to that
+    text: so it is encoded as before, token for token.
+    """
+    folder.mkdir(parents=True)
+    for name in TOKENIZER[1:]:
+        shutil.copy(source / name, folder / name)
+    tokenizer = json.loads((source / TOKENIZER[0]).read_text(encoding="utf-8"))
+    model = tokenizer["model"]
+    kept = {token for token, place in model["vocab"].items() if place in used or len(token) == 1}
+    merges = []
+    # A merge's parts come from merges before it.
+    for left, right in reversed(model["merges"]):
+        if left + right in kept:
+            kept |= {left, right}
+            merges.append([left, right])
+    model["merges"] = merges[::-1]
+    order = sorted(kept, key=model["vocab"].__getitem__)
+    model["vocab"] = {token: place for place, token in enumerate(order)}
+    for place, token in enumerate(tokenizer["added_tokens"], start=len(order)):
+        token["id"] = place
+    write_json(folder / TOKENIZER[0], tokenizer)
+
+
+IDEAS, TITLES_AN_IDEA, KEPT_ROWS = 114, 5, 1026
+COMMON_WORDS, GUIDANCE_WORDS = 37, 34
+"""Less one token each for the marks of the turns."""
+
+
+def made_up_titles() -> list[Row]:
+    """Returns pairs of made-up titles: ten an idea, from its five titles, nine in ten of them.
+
+    Tokens as in the real ones: the first 38 of a prompt are the same for all, 2 to 22 name the
+    idea, 35 follow that are the same again; a completion takes 7 to 20 with its end.
+    """
+    chosen = random.Random(0)
+    common, guidance = _words(chosen, COMMON_WORDS), _words(chosen, GUIDANCE_WORDS)
+    rows = []
+    for _ in range(IDEAS):
+        idea = _words(chosen, round(min(22, max(2, chosen.gauss(6.6, 3.5)))))
+        titles = [
+            _words(chosen, round(min(19, max(6, chosen.gauss(11.2, 2.2)))))
+            for _ in range(TITLES_AN_IDEA)
+        ]
+        prompt = [{"role": "user", "content": f"{common} {idea} {guidance}"}]
+        for pair in combinations(titles, 2):
+            one, other = chosen.sample(pair, 2)
+            rows.append({"prompt": prompt, "chosen": [_answer(one)], "rejected": [_answer(other)]})
+    return chosen.sample(rows, KEPT_ROWS)
+
+
+def _words(chosen: random.Random, count: int) -> str:
+    return " ".join(f"w{number}" for number in random_ids(chosen, count))
+
+
+def _answer(text: str) -> Part:
+    return {"role": "assistant", "content": text}
+
+
+MARKS = {"user": "<|user|>", "assistant": "<|assistant|>"}
+END = "<|end|>"
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message.role + '|> ' + message.content + ' ' }}"
+    "{% if message.role == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|> ' }}{% endif %}"
+)
+
+
+def write_word_tokenizer(rows: list[Row], folder: Path) -> None:
+    """Writes a tokenizer whose tokens are the words of the rows, and a chat template for it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    columns = ("prompt", "chosen", "rejected")
+    texts = [message["content"] for row in rows for name in columns for message in row[name]]
+    words = sorted({word for text in texts for word in text.split()})
+    vocabulary = {word: place for place, word in enumerate([END, *MARKS.values(), *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=END, chat_template=TEMPLATE
+    ).save_pretrained(folder)
+
+
+# --------------------------------------------------------------------- dialogues, word problems
+
+INSTRUCTION, RESPONSE = [11, 12, 13, 14, 15], [16, 17, 18, 19, 20]
+"""Token ids that stand for the template's `### Instruction:` and `### Response:`."""
+
+
+def dialogues(count: int) -> list[Row]:
+    """Returns pairs in the shape of hh-rlhf's under experiment B's rule, random tokens.
+
+    A prompt of about 43 tokens; two completions of about 150, which are one dialogue until its last
+    turn, for about 110 tokens, and then part.
+    """
+    chosen = random.Random(1)
+    rows = []
+    for number in range(count):
+        turn = random_ids(chosen, round(min(90, max(4, chosen.gauss(33, 12)))))
+        shared = random_ids(chosen, round(min(220, max(8, chosen.gauss(110, 40)))))
+        ends = [random_ids(chosen, round(max(6, chosen.gauss(40, 14)))) for _ in range(2)]
+        rows.append(
+            {
+                "id": f"train-{number}",
+                "prompt_ids": INSTRUCTION + turn + RESPONSE,
+                "chosen_ids": shared + ends[0],
+                "rejected_ids": shared + ends[1],
+            }
+        )
+    return rows
+
+
+LONGEST = 512
+MEDIAN, SPREAD = 161, 0.354
+"""Of the logarithm of grade-school-math's lengths: the published median, and the deviation that its
+first 5000 rows have in tokens of Qwen2.5's tokenizer."""
+PROMPT_SHARE = 0.45
+
+
+def problems(count: int) -> list[Row]:
+    """Returns word problems with answers of grade-school-math's lengths, random tokens."""
+    chosen = random.Random(2)
+    rows = []
+    for number in range(count):
+        length = round(min(LONGEST, max(50, MEDIAN * math.exp(chosen.gauss(0, SPREAD)))))
+        prompt = round(length * min(0.7, max(0.2, chosen.gauss(PROMPT_SHARE, 0.08))))
+        frame = len(INSTRUCTION) + len(RESPONSE)
+        rows.append(
+            {
+                "id": f"train-{number}",
+                "prompt_ids": INSTRUCTION + random_ids(chosen, prompt - frame) + RESPONSE,
+                "completion_ids": random_ids(chosen, length - prompt),
+            }
+        )
+    return rows

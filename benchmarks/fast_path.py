@@ -1,0 +1,147 @@
+"""Measures what trials take: TRL's trainers and this project's, in turn, on a CPU and on a GPU.
+
+    python -m benchmarks.fast_path [--only a,b] [--pairs 5] [--out docs/benchmarks.md]
+
+Each measurement is kept in results/benchmarks/ as soon as it is made, with what it was measured
+under: a run that is stopped goes on where it was, and what holds under other conditions is measured
+anew.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import gpu, rendering, summary
+from benchmarks.cases import CASES, GPU_CASES, Case
+from benchmarks.contestants import measure, prepare
+from benchmarks.corpora import hub_folder
+from benchmarks.gpu_check import run_apart
+from benchmarks.ledger import Ledger, conditions
+from benchmarks.summary import Turns
+from benchmarks.sweep import measure_sweep
+from scripts.common.cli import BadInput, run
+from scripts.common.files import write_text
+
+Part = dict[str, Any]
+
+Done = tuple[Case, Turns]
+
+RESULTS, PAGE = Path("results/benchmarks"), Path("docs/benchmarks.md")
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1",
+}  # fmt: skip
+
+
+def chosen(only: str | None) -> list[Case]:
+    """Returns the cases of these letters, or all.
+
+    Raises
+    ------
+    BadInput
+        When a letter names none.
+    """
+    known = sorted({case.letter for case in CASES})
+    letters = only.split(",") if only else known
+    if unknown := [letter for letter in letters if letter not in known]:
+        raise BadInput(f"--only: found {', '.join(unknown)}; allowed: {', '.join(known)}")
+    return [case for case in CASES if case.letter in letters]
+
+
+def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> list[Done]:
+    """Returns each case with its figures; what the ledger has is not measured again."""
+    found = []
+    for case in cases:
+        turns: Turns = {name: [] for name in case.contestants}
+        for turn in range(1 if case.once else pairs):
+            for contestant in case.contestants:
+                figures = ledger.find(case, contestant, turn)
+                if figures is None:
+                    figures = _measured(case, contestant, turn, folder)
+                    ledger.keep(case, contestant, turn, figures)
+                turns[contestant].append(figures)
+        found.append((case, turns))
+    return found
+
+
+def _measured(case: Case, contestant: str, turn: int, folder: Path) -> Part:
+    start = time.monotonic()
+    if case.method == "sweep":
+        # Its commands are processes of their own.
+        figures = measure_sweep(case, contestant, folder)
+    else:
+        figures = apart(folder, measure, case, contestant, folder, gpu=case.gpu)
+    took = f"{time.monotonic() - start:.0f} s"
+    print(f"{case.letter}. {case.name}: {contestant}, turn {turn + 1}, {took}", file=sys.stderr)
+    return figures
+
+
+def apart(folder: Path, function: Callable[..., Any], *arguments: Any, gpu: bool = False) -> Any:
+    """Returns what a function returns in a process of its own, whose output goes into a file."""
+    return run_apart(_quietly, folder / "last.log", gpu, function, *arguments)
+
+
+def _quietly(log: Path, gpu: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    with open(log, "wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if not gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    return function(*arguments)
+
+
+def measure_cpu(cases: list[Case], pairs: int, folder: Path) -> tuple[Ledger, list[Done]]:
+    """Returns the ledger and the figures of the cases of a processor."""
+    shapes = list(dict.fromkeys(case.shape for case in cases))
+    source = apart(folder, prepare, shapes, folder, hub_folder())
+    ledger = Ledger(folder / "fast_path.json", apart(folder, conditions, source["titles"]))
+    return ledger, measure_all(cases, pairs, folder, ledger)
+
+
+def measure_gpu(pairs: int, folder: Path) -> list[str]:
+    """Returns the paragraphs on a GPU; where there is none, that there is none."""
+    if not apart(folder, gpu.available, gpu=True):
+        return [gpu.NOT_RUN]
+    shapes = [case.shape for case in GPU_CASES]
+    source = apart(folder, prepare, shapes, folder, hub_folder(), gpu=True)
+    under = apart(folder, gpu.conditions_of, source["titles"], gpu=True)
+    done = measure_all(GPU_CASES, pairs, folder, Ledger(folder / "gpu.json", under))
+    table = apart(folder, gpu.attention_table, gpu=True)
+    return [rendering.gpu_head(under["gpu"]), *rendering.sections(done), table]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the page; returns 1 where two contestants' losses are not the same."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fast_path", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("--only", metavar="LETTERS", help="these cases alone, such as a,d")
+    parser.add_argument("--pairs", type=int, default=5, help="turns of each case (default 5)")
+    parser.add_argument("--gpu", action="store_true", help="measure on a GPU too")
+    parser.add_argument("--out", type=Path, default=PAGE, help="page to write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of measurements")
+    arguments = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    cases = chosen(arguments.only)
+    os.environ |= ONE_THREAD
+    folder = arguments.results.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    ledger, done = measure_cpu(cases, arguments.pairs, folder)
+    on_gpu = measure_gpu(arguments.pairs, folder) if arguments.gpu else [gpu.NOT_RUN]
+    command = shlex.join(["python", "-m", "benchmarks.fast_path", *words])
+    page = rendering.page(command, ledger.dates(cases), ledger.under, done, on_gpu)
+    write_text(arguments.out, page)
+    differing = [case.name for case, turns in done if not summary.same_losses(case, turns)]
+    for name in differing:
+        print(f"{name}: the contestants' losses are not the same", file=sys.stderr)
+    return int(bool(differing))
+
+
+if __name__ == "__main__":
+    run(main)

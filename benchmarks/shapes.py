@@ -1,0 +1,82 @@
+"""Models to measure on: of the published architectures, small, random weights, float32."""
+
+import random
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.needed import Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Part = dict[str, Any]
+
+VOCABULARY = 8192
+SMALL: dict[str, Part] = {
+    "qwen2": {
+        "model_type": "qwen2", "hidden_size": 768, "intermediate_size": 2048,
+        "num_hidden_layers": 4, "num_attention_heads": 12, "num_key_value_heads": 4,
+    },
+    "llama": {
+        "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2816,
+        "num_hidden_layers": 2, "num_attention_heads": 16, "num_key_value_heads": 2,
+    },
+    "tiny-qwen2": {
+        "model_type": "qwen2", "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+    },
+    "tiny-llama": {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+    },
+}  # fmt: skip
+"""Wide enough for matrix products to take most of the time, as they do in real models. The tiny
+ones are for tests, and for counting tokens, which do not depend on the size."""
+
+
+def write_small(shape: str, tokenizer: Path, folder: Path) -> Path:
+    """Writes a small model with a tokenizer's files, and returns its manifest."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from scripts.models.manifest import write_manifest
+
+    snapshot = folder / "snapshot"
+    shutil.copytree(tokenizer, snapshot)
+    loaded = AutoTokenizer.from_pretrained(snapshot, local_files_only=True)
+    config = AutoConfig.for_model(
+        **SMALL[shape],
+        vocab_size=VOCABULARY,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        dtype="float32",
+        eos_token_id=loaded.eos_token_id,
+        pad_token_id=loaded.pad_token_id,
+        bos_token_id=loaded.bos_token_id,
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(snapshot)
+    write_manifest(folder / "manifest.json", snapshot, {"source": "random"})
+    return folder / "manifest.json"
+
+
+def weights_of(config: "PreTrainedConfig", rank: int) -> Weights:
+    """Returns what a token is multiplied with, adapters of `rank` on every projection."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    width = hidden // config.num_attention_heads
+    keys = config.num_key_value_heads * width
+    layers = config.num_hidden_layers
+    matrices = [(hidden, hidden), (hidden, keys), (hidden, keys), (hidden, hidden)]
+    matrices += [(hidden, inner), (hidden, inner), (inner, hidden)]
+    return Weights(
+        frozen=layers * sum(a * b for a, b in matrices),
+        adapter=layers * rank * sum(a + b for a, b in matrices),
+        head=config.vocab_size * hidden,
+        attention=layers * hidden,
+    )
+
+
+def random_ids(generator: random.Random, count: int) -> list[int]:
+    """Returns so many token ids, none of them a special token's."""
+    return [generator.randrange(300, VOCABULARY - 100) for _ in range(count)]
