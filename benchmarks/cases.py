@@ -44,9 +44,7 @@ class Case:
         return self.steps * self.batch * self.accumulation
 
 
-def _dpo(
-    letter: str, shape: str, corpus: str, batch: int, accumulation: int, *others: str
-) -> Case:
+def _dpo(letter: str, shape: str, corpus: str, batch: int, accumulation: int, *others: str) -> Case:
     name = f"{corpus}, {shape}, {batch} x {accumulation}"
     return Case(letter, name, "dpo", (*others, *DPO), shape, corpus, batch, accumulation)
 
