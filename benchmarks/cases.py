@@ -31,7 +31,7 @@ class Case:
     precision: str = "float32"
     quantization: str = "none"
     once: bool = False
-    """One measurement of each is enough, as for what is only counted."""
+    """One measurement of each is enough: of what is only counted, or is five runs by itself."""
 
     @property
     def gpu(self) -> bool:
@@ -64,7 +64,8 @@ CASES = [
     _dpo("b", "llama", "dialogues", 1, 8),
     _sft(8, 1, True),
     _sft(2, 4, False),
-    Case("d", "titles, qwen2, 4 x 4, five trials", "sweep", SWEEP, "qwen2"),
+    # Long enough for start-up not to decide it, as it does not in a sweep of epochs.
+    Case("d", "titles, llama, 4 x 4, five trials", "sweep", SWEEP, steps=40, once=True),
     Case("e", "titles, qwen2, 20 ideas", "score", SCORING, "qwen2"),
     Case("e", "titles, all ideas, tokens counted", "score", SCORING, "tiny-qwen2", ideas=1000,
          once=True),
