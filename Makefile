@@ -5,7 +5,8 @@
 # make doctor     what is wrong with the paper's data
 # make gpu-check  one step and one resume of each backend and precision on this GPU
 # make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md (hours; goes on)
-# make test       checks and tests
+# make test       checks and tests; of the equality tests a cut of four minutes
+# make test-all   checks and all tests
 # make lock       envs/ from its .in files
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse plan doctor gpu-check bench test check lock docs corpora
+.PHONY: setup demo rehearse plan doctor gpu-check bench test test-all check lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -49,7 +50,11 @@ bench: setup
 	python -m benchmarks.fast_path
 
 test: check
+	@echo "Tests marked all are left out: they take long, and make test-all runs them too."
 	pytest
+
+test-all: check
+	pytest -m ""
 
 check: setup
 	ruff check .

@@ -56,6 +56,11 @@ def _needed(sequence: Sequence) -> list[int]:
     return (prompt + completion)[:-1]
 
 
+def _first(prompt: list[int]) -> int:
+    """Returns where the first prediction is made; nothing predicts a row's very first token."""
+    return max(len(prompt) - 1, 0)
+
+
 def _by_prompt(sequences: list[Sequence]) -> list[list[int]]:
     """Returns the places of the sequences of each prompt."""
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -93,7 +98,7 @@ def _tree_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "tor
     wanted = [
         place
         for places, (prompt, _) in zip(tree.places, sequences, strict=True)
-        for place in places[len(prompt) - 1 :]
+        for place in places[_first(prompt) :]
     ]
     return logits_at(model, tree, torch.tensor(wanted))
 
@@ -109,7 +114,7 @@ def _padded_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "t
     for place, (row, (prompt, _)) in enumerate(zip(rows, sequences, strict=True)):
         ids[place, : len(row)] = torch.tensor(row)
         attention[place, : len(row)] = 1
-        predicts[place, len(prompt) - 1 : len(row)] = True
+        predicts[place, _first(prompt) : len(row)] = True
     ids, attention, predicts = (t.to(model.device) for t in (ids, attention, predicts))
     return model(input_ids=ids, attention_mask=attention, use_cache=False).logits[predicts]
 
@@ -118,7 +123,9 @@ def _selected(logits: "torch.Tensor", groups: list[list[Sequence]]) -> list[list
     """Returns each completion's log-probs, from what predicts their tokens, all in a row."""
     import torch
 
-    completions = [completion for group in groups for _, completion in group]
+    completions = [
+        completion if prompt else completion[1:] for group in groups for prompt, completion in group
+    ]
     tokens = torch.tensor([token for completion in completions for token in completion])
     logps = []
     parts = zip(logits.split(CHUNK), tokens.to(logits.device).split(CHUNK), strict=True)

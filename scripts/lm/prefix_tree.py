@@ -123,9 +123,9 @@ def _branches(grown: list[list[list[int]]], starts: list[int]) -> Branches:
         keys[branch, : len(held)] = torch.tensor(held)
         column = {place: column for column, place in enumerate(held)}
         for path in paths:
-            columns = torch.tensor([column[place] for place in path])
-            new = torch.tensor([place >= start for place in path])
-            own = torch.tensor(path)[new] - start
+            columns = torch.tensor([column[place] for place in path], dtype=torch.int64)
+            new = torch.tensor([place >= start for place in path], dtype=torch.bool)
+            own = torch.tensor(path, dtype=torch.int64)[new] - start
             earlier = torch.ones(len(path), len(path), dtype=torch.bool).tril()[new]
             mask[branch, own[:, None], columns[None]] = earlier
         mask[branch, count:, 0] = True

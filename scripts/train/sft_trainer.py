@@ -32,11 +32,17 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Returns TRL's loss of a pass."""
+        """Returns TRL's loss of a pass.
+
+        TRL's metrics are means over a pass's tokens; stock's are means of its batches' means.
+        """
         if self.layout.ran == "stock":
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         batches = inputs.get(BATCHES, [inputs])
         tree, places = self.laid_out(batches)
+        if len(batches) == 1 and len(tree.ids) == batches[0]["input_ids"].numel():
+            # Without padding nothing is saved, and attention needs no mask.
+            return super().compute_loss(model, batches[0], return_outputs, num_items_in_batch)
         device = batches[0]["input_ids"].device
         row = tree.inputs(device) | {"labels": packed_labels(batches, places).to(device)}
         # What TRL notes of an evaluation.

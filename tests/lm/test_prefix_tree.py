@@ -17,6 +17,7 @@ ODD = {
     "pairs of one prompt": [PAIR, [[5, 6, 7, 9], [5, 6, 9]]],
     "pairs that share nothing": [PAIR, [[6, 6], [6, 7]]],
     "a pair that is there already": [PAIR, [[6, 6], [6, 7]], PAIR],
+    "nothing to compute": [[[5, 6], []], [[5], [5]]],
     "repeated tokens": [[[5, 5, 5, 5], [5, 5]], [[5, 5, 5], [5, 5, 5, 5, 5]]],
 }
 

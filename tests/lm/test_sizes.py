@@ -1,6 +1,5 @@
 """What configurations alone say: published steps and weights, and memory beside real tensors."""
 
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -45,6 +42,7 @@ from scripts.train.dpo import dpo_dataset, dpo_trainer
 from scripts.train.dpo_trainer import StepZeroGate
 from scripts.train.sft import sft_trainer
 from tests.conftest import ROOT
+from tests.memory import Allocated
 from tests.train.conftest import resolved
 
 TRIALS = {
@@ -311,37 +309,6 @@ def test_activations_are_what_autograd_keeps(
     batch = Batch(rows, longest, dtype.itemsize, False, checkpointing, dropout > 0, 4)
     counted = activation_bytes(config, layout(config, lora(targets, dropout)), batch)
     assert counted == pytest.approx(kept_by_autograd(model, forward), rel=0.1)
-
-
-class Allocated(TorchDispatchMode):
-    """Follows the bytes of the tensors that live, weights aside, and their peak."""
-
-    def __init__(self, model: PreTrainedModel):
-        super().__init__()
-        self.own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-        self.alive: set[int] = set()
-        self.bytes = self.peak = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
-        output = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, torch.Tensor):
-                self.follow(tensor.untyped_storage())
-        self.peak = max(self.peak, self.bytes)
-        return output
-
-    def follow(self, storage: torch.UntypedStorage) -> None:
-        """Counts a storage until it is freed."""
-        key = storage._cdata
-        if key not in self.alive and storage.data_ptr() not in self.own:
-            self.alive.add(key)
-            self.bytes += storage.nbytes()
-            weakref.finalize(storage, self.drop, key, storage.nbytes())
-
-    def drop(self, key: int, count: int) -> None:
-        """Takes a freed storage off."""
-        self.alive.discard(key)
-        self.bytes -= count
 
 
 @pytest.mark.parametrize("vocabulary", [300, 6000])

@@ -1,0 +1,280 @@
+"""TRL's stock trainers beside this project's: one model, one seed, the same rows."""
+
+import copy
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Qwen2Config,
+    Trainer,
+    TrainerCallback,
+)
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from scripts.common.files import Row
+from scripts.lm.adapters import lora_config
+from scripts.lm.pairs import pair_logps
+from scripts.models.demo import train_tokenizer
+from scripts.train.dpo import dpo_dataset, dpo_trainer
+from scripts.train.dpo_trainer import StepZeroGate
+from scripts.train.layouts import BATCHES, Layout
+from scripts.train.sft import sft_trainer
+from scripts.train.trials import common_arguments, make_reproducible
+from tests.conftest import TEXTS
+from tests.train.conftest import resolved
+
+Settings = dict[str, Any]
+
+VOCABULARY = 300
+SIZES = {
+    "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 256, "vocab_size": VOCABULARY,
+    # Wide enough that log-probs depend on what stands before a token.
+    "initializer_range": 0.08,
+}  # fmt: skip
+SHAPES = {
+    "llama": LlamaConfig(**SIZES, tie_word_embeddings=False),
+    "qwen2": Qwen2Config(**SIZES, tie_word_embeddings=True),
+}
+STEPS = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run gave."""
+
+    log: list[dict[str, float]]
+    """Of each step, and of each evaluation."""
+    adapter: dict[str, torch.Tensor]
+    steps: list[list[tuple[int, ...]]]
+    """The token sequences that passed through each step, in the order of their batches."""
+    layout: Layout | None
+    """Of this project's trainers."""
+
+    @property
+    def losses(self) -> list[float]:
+        """Returns the loss of each step."""
+        return [entry["loss"] for entry in self.log if "loss" in entry]
+
+
+def sequence(seed: int, length: int) -> list[int]:
+    """Returns random tokens; a shorter sequence of the same seed is a prefix of a longer one."""
+    generator = random.Random(seed)
+    return [generator.randrange(5, VOCABULARY) for _ in range(length)]
+
+
+@cache
+def pairs() -> list[Row]:
+    """Returns pairs of unequal lengths whose number is no multiple of a window or a micro-batch.
+
+    Each prompt is shared by several. The first five pairs are odd ones: a completion of one token,
+    completions that are the same, one that is a prefix of the other, and two that part late.
+    """
+    prompts = [sequence(prompt, 6 + 3 * prompt) for prompt in range(6)]
+    rows = [
+        (prompts[0], sequence(90, 5), [7]),
+        (prompts[1], sequence(91, 6), sequence(91, 6)),
+        (prompts[2], sequence(92, 4), sequence(92, 9)),
+        (prompts[3], sequence(93, 9), sequence(93, 2)),
+        (prompts[4], [*sequence(94, 6), 8, 9], [*sequence(94, 6), 10]),
+    ]
+    for place in range(18):
+        chosen, rejected = 1 + (7 * place) % 12, 1 + (5 * place) % 11
+        completions = sequence(200 + place, chosen), sequence(300 + place, rejected)
+        rows.append((prompts[place % 6], *completions))
+    return [
+        {"id": f"train-{place}", "prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": other}
+        for place, (prompt, chosen, other) in enumerate(rows)
+    ]
+
+
+@cache
+def demonstrations() -> list[Row]:
+    """Returns prompts and completions of unequal lengths, some of them many times longer."""
+    rows = [(row["prompt_ids"], row["chosen_ids"]) for row in pairs()]
+    for place in (3, 11, 12):
+        rows[place] = sequence(400 + place, 30), sequence(500 + place, 40)
+    return [
+        {"id": f"train-{place}", "prompt_ids": prompt, "completion_ids": completion}
+        for place, (prompt, completion) in enumerate(rows)
+    ]
+
+
+@cache
+def tokenizer() -> PreTrainedTokenizerBase:
+    """Returns the tokenizer that trainers ask for; they pad with it."""
+    return train_tokenizer(TEXTS, VOCABULARY)
+
+
+@cache
+def _base(shape: str, started: bool) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(SHAPES[shape], attn_implementation="sdpa").eval()
+    if not started:
+        return model
+    # What a supervised trial leaves: an adapter that is no longer nought, merged.
+    model = get_peft_model(model, lora_config(model, resolved("sft")["lora"]))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    return model.merge_and_unload()
+
+
+def base(shape: str, started: bool = False) -> PreTrainedModel:
+    """Returns a random model of a shape, or one with a supervised adapter merged, to train."""
+    return copy.deepcopy(_base(shape, started))
+
+
+def adapted(model: PreTrainedModel, settings: Settings) -> PeftModel:
+    """Returns a model with the fresh adapter of a trial."""
+    config = lora_config(model, settings["lora"])
+    make_reproducible(settings["seed"])
+    return get_peft_model(model, config)
+
+
+def trial(method: str, window: str, **trainer: Any) -> Settings:
+    """Returns a resolved trial in the shared layout that logs each of its steps.
+
+    Parameters
+    ----------
+    window
+        Rows of a micro-batch times micro-batches of a step, such as 4x4.
+    """
+    rows, batches = map(int, window.split("x"))
+    settings = {"max_steps": STEPS, "logging_steps": 1, "learning_rate": 1e-3}
+    # Adam's first step is the learning rate for every weight whose gradient is more than 1e-8, and
+    # a gradient that is nought but for rounding may be.
+    settings |= {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 4}
+    settings |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": batches}
+    return resolved(method, **settings | trainer) | {"layout": "shared"}
+
+
+class StockDPOTrainer(DPOTrainer):
+    """TRL's, on tokens; the reference is the model without its adapter, anew in every step."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+def stock_dpo(settings: Settings, model: PreTrainedModel, work: Path) -> DPOTrainer:
+    """Returns TRL's DPOTrainer, which wraps the model itself."""
+    arguments = common_arguments(settings, work, "float32")
+    adapter = lora_config(model, settings["lora"])
+    make_reproducible(settings["seed"])
+    return StockDPOTrainer(
+        model=model,
+        peft_config=adapter,
+        args=DPOConfig(**arguments),
+        train_dataset=Dataset.from_list(pairs()),
+        eval_dataset=Dataset.from_list(pairs()),
+        processing_class=tokenizer(),
+    )
+
+
+def our_dpo(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
+    """Returns this project's trainer, given the reference's log-probs."""
+    logps = pair_logps(model, pairs())
+    dataset = dpo_dataset(pairs(), logps, settings["trainer"]["ld_alpha"])
+    gate = StepZeroGate(torch.float32, settings)
+    model = adapted(model, settings)
+    return dpo_trainer(settings, model, tokenizer(), dataset, dataset, work, gate)
+
+
+def stock_sft(settings: Settings, model: PreTrainedModel, work: Path) -> SFTTrainer:
+    """Returns TRL's SFTTrainer, which wraps the model and makes the labels itself."""
+    dataset = Dataset.from_list(
+        [
+            {
+                "input_ids": row["prompt_ids"] + row["completion_ids"],
+                "completion_mask": [0] * len(row["prompt_ids"]) + [1] * len(row["completion_ids"]),
+            }
+            for row in demonstrations()
+        ]
+    )
+    arguments = common_arguments(settings, work, "float32")
+    adapter = lora_config(model, settings["lora"])
+    make_reproducible(settings["seed"])
+    return SFTTrainer(
+        model=model,
+        peft_config=adapter,
+        args=SFTConfig(**arguments),
+        train_dataset=dataset,
+        eval_dataset=dataset,
+        processing_class=tokenizer(),
+    )
+
+
+def our_sft(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
+    """Returns this project's trainer."""
+    rows = demonstrations()
+    return sft_trainer(settings, adapted(model, settings), tokenizer(), rows, rows, work)
+
+
+OURS = {"dpo": our_dpo, "sft": our_sft}
+STOCK = {"dpo": stock_dpo, "sft": stock_sft}
+
+
+def our_run(settings: Settings, shape: str, started: bool = False) -> Run:
+    """Returns a run of this project's trainer."""
+    return _run(OURS[settings["method"]], settings, shape, started)
+
+
+def stock_run(settings: Settings, shape: str, started: bool = False) -> Run:
+    """Returns a run of TRL's own trainer, kept for the next test that compares with it."""
+    return _stock_run(json.dumps(settings), shape, started)
+
+
+@cache
+def _stock_run(settings: str, shape: str, started: bool) -> Run:
+    trial = json.loads(settings)
+    return _run(STOCK[trial["method"]], trial, shape, started)
+
+
+def _run(make: Callable[..., Trainer], settings: Settings, shape: str, started: bool) -> Run:
+    with tempfile.TemporaryDirectory() as work:
+        trainer = make(settings, base(shape, started), Path(work))
+        recorder = _Recorder(trainer)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    adapter = {
+        name: weight.detach()
+        for name, weight in trainer.model.named_parameters()
+        if weight.requires_grad
+    }
+    return Run(trainer.state.log_history, adapter, recorder.steps, getattr(trainer, "layout", None))
+
+
+class _Recorder(TrainerCallback):
+    """Keeps the token sequences of the batches that a trainer trains on, step by step."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.steps: list[list[tuple[int, ...]]] = []
+        self.step: list[tuple[int, ...]] = []
+        self.inner = trainer.training_step
+        trainer.training_step = self.training_step
+        trainer.add_callback(self)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        for batch in inputs.get(BATCHES, [inputs]):
+            lengths = batch["attention_mask"].sum(1).tolist()
+            ids = batch["input_ids"].tolist()
+            self.step += [tuple(row[:length]) for row, length in zip(ids, lengths, strict=True)]
+        return self.inner(model, inputs, *rest, **more)
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.steps.append(self.step)
+        self.step = []

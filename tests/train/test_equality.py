@@ -1,0 +1,283 @@
+"""The shared layout beside TRL's stock trainers: the same losses, adapters, metrics and rows."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+from scripts.lm.prefix_tree import Tree
+from scripts.train.layouts import LaidOutTrainer
+from tests.train.stock import (
+    SHAPES,
+    STEPS,
+    Run,
+    demonstrations,
+    our_run,
+    pairs,
+    stock_run,
+    trial,
+)
+
+LOSS, ADAPTER = 1e-5, 1e-4
+"""How far a loss may be from stock's, in units of max(1, |loss|), and an adapter's tensor, in its
+norm."""
+
+METRIC = 1e-4
+"""How far a logged metric may be, in units of max(1, |metric|). The largest are log-probs of whole
+completions, near 70, of which float32 keeps six digits; the gradient's norm and the rewards come of
+them."""
+
+OBJECTIVES = {
+    name: {"loss_type": [name]}
+    for name in (
+        "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
+        "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+    )
+}  # fmt: skip
+OBJECTIVES["exo_pair"]["label_smoothing"] = 0.1
+OBJECTIVES["robust"]["label_smoothing"] = 0.1
+# Its loss divides margins by 0.05: at the other objectives' beta, rounding alone takes the stock
+# trainer, padded to another length, 1e-4 away from itself.
+OBJECTIVES["discopop"]["beta"] = 0.1
+VARIANTS = OBJECTIVES | {
+    "sigmoid+sft": {"loss_type": ["sigmoid", "sft"], "loss_weights": [0.8, 0.2]},
+    "aot+ipo": {"loss_type": ["aot", "ipo"], "loss_weights": [0.7, 0.3]},
+    "wpo": {"use_weighting": True},
+    "ld-dpo": {"ld_alpha": 0.5},
+    "forward_kl": {"f_divergence_type": "forward_kl"},
+    "js_divergence": {"f_divergence_type": "js_divergence"},
+    "alpha_divergence": {"f_divergence_type": "alpha_divergence"},
+}
+# Rows of a micro-batch times micro-batches of a step; no number of rows is a multiple of them.
+DPO_WINDOWS, SFT_WINDOWS = ["1x16", "4x4", "16x1"], ["1x8", "2x4", "8x1"]
+SFT_CUT = [
+    ("llama", "1x8", True, False),
+    ("qwen2", "1x8", False, True),
+    ("llama", "2x4", False, True),
+    ("qwen2", "2x4", True, False),
+    ("llama", "8x1", False, False),
+]
+
+
+def cases() -> list[Any]:
+    """Returns variant, shape, window, checkpointing and whether it starts from an adapter.
+
+    The cut has two of each objective, which differ in shape, window and checkpointing, and one of
+    what an objective is combined with; the next variant has them the other way round.
+    """
+    found = []
+    for number, variant in enumerate(VARIANTS):
+        windows = ("1x16", "4x4") if number % 2 else ("4x4", "1x16")
+        checkpointing = number % 4 < 2
+        cut = [("llama", windows[0], checkpointing), ("qwen2", windows[1], not checkpointing)]
+        if variant not in OBJECTIVES:
+            cut = cut[number % 4 // 2 :][:1]
+        for case in product(SHAPES, DPO_WINDOWS, (False, True)):
+            started = case[2] == (number % 8 < 4)
+            marks = [] if case in cut else pytest.mark.all
+            found.append(pytest.param(variant, *case, started, marks=marks))
+    return found
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far two runs are apart."""
+
+    loss: float
+    adapter: float
+
+    @property
+    def equal(self) -> bool:
+        """Tells whether losses and adapters are the same but for rounding."""
+        return self.loss <= LOSS and self.adapter <= ADAPTER
+
+
+def distance(run: Run, stock: Run) -> Distance:
+    """Returns how far a run is from a stock run, at its worst step and its worst tensor."""
+    losses = zip(run.losses, stock.losses, strict=True)
+    assert run.adapter.keys() == stock.adapter.keys()
+    return Distance(
+        loss=max(abs(ours - theirs) / max(1, abs(theirs)) for ours, theirs in losses),
+        adapter=max(
+            float((run.adapter[name] - weight).norm() / weight.norm())
+            for name, weight in stock.adapter.items()
+        ),
+    )
+
+
+TIMES = ("runtime", "per_second")
+NOT_COUNTED = "total_flos"
+
+
+def worst_metrics(run: Run, stock: Run) -> dict[str, float]:
+    """Returns how far each logged metric is from the stock run's, at its worst step.
+
+    Before the first update no margin has a sign: there, which completion has the higher reward is
+    rounding. The warm-up's first step is of no length, so that is so in two steps.
+    """
+    worst: dict[str, float] = {}
+    for ours, theirs in zip(run.log, stock.log, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            unsigned = name.endswith("rewards/accuracies") and theirs["step"] <= 2
+            if name != NOT_COUNTED and not unsigned and not any(word in name for word in TIMES):
+                far = abs(ours[name] - value) / max(1, abs(value))
+                worst[name] = max(worst.get(name, 0), far)
+    return worst
+
+
+def assert_equal(run: Run, stock: Run) -> None:
+    """Checks losses, adapters, rows and that there was something to compare."""
+    assert run.layout.ran == "shared"
+    # Of every epoch's last step, too: it has fewer rows.
+    assert len({len(step) for step in stock.steps}) > 1
+    assert run.steps == stock.steps
+    losses = stock.losses
+    assert abs(losses[-1] - losses[0]) > 0.05
+    found = distance(run, stock)
+    assert found.equal, found
+
+
+@pytest.mark.parametrize(("variant", "shape", "window", "checkpointing", "started"), cases())
+def test_every_objective_is_the_stock_trainers(
+    variant: str, shape: str, window: str, checkpointing: bool, started: bool,
+) -> None:  # fmt: skip
+    settings = trial("dpo", window, gradient_checkpointing=checkpointing, **VARIANTS[variant])
+    run, stock = our_run(settings, shape, started), stock_run(settings, shape, started)
+    assert len(run.losses) == STEPS
+    assert_equal(run, stock)
+    worst = worst_metrics(run, stock)
+    assert {"rewards/margins", "logps/chosen", "logits/rejected", "entropy"} < worst.keys()
+    assert {name: far for name, far in worst.items() if far > METRIC} == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "completion_only", "checkpointing"),
+    [
+        pytest.param(*case, marks=[] if case in SFT_CUT else pytest.mark.all)
+        for case in product(SHAPES, SFT_WINDOWS, (True, False), (False, True))
+    ],
+)
+def test_packed_supervised_training_is_the_stock_trainers(
+    shape: str, window: str, completion_only: bool, checkpointing: bool
+) -> None:
+    settings = trial(
+        "sft", window, completion_only_loss=completion_only, gradient_checkpointing=checkpointing,
+        eval_strategy="steps", eval_steps=6, learning_rate=5e-3,
+    )  # fmt: skip
+    run, stock = our_run(settings, shape), stock_run(settings, shape)
+    assert_equal(run, stock)
+    worst = worst_metrics(run, stock)
+    assert {"eval_loss", "eval_entropy", "entropy", "num_tokens", "grad_norm"} < worst.keys()
+    if window != "8x1":
+        # Micro-batches that stand in one pass are averaged over its tokens, and not one by one.
+        assert worst.pop("entropy") < 0.05
+        assert worst.pop("mean_token_accuracy") < 0.05
+    assert {name: far for name, far in worst.items() if far > METRIC} == {}
+
+
+@pytest.mark.parametrize("window", [pytest.param("1x16", marks=pytest.mark.all), "4x4"])
+def test_evaluation_while_training_is_the_stock_trainers(window: str) -> None:
+    settings = trial("dpo", window, eval_strategy="steps", eval_steps=6)
+    run, stock = our_run(settings, "llama"), stock_run(settings, "llama")
+    assert_equal(run, stock)
+    worst = worst_metrics(run, stock)
+    assert {"eval_loss", "eval_rewards/margins", "eval_logits/chosen"} < worst.keys()
+    assert {name: far for name, far in worst.items() if far > METRIC} == {}
+
+
+# --------------------------------------------------------------------- the comparison itself fails
+
+
+def test_dropped_branches_fail_the_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unbranched(tree: Tree, device: torch.device) -> dict[str, Any]:
+        return {name: value for name, value in inputs(tree, device).items() if name != "branches"}
+
+    inputs = Tree.inputs
+    settings = trial("dpo", "4x4")
+    right = our_run(settings, "llama")
+    monkeypatch.setattr(LaidOutTrainer, "_unproven", lambda self: None)
+    monkeypatch.setattr(Tree, "inputs", unbranched)
+    # The step-0 gate would stop it first.
+    monkeypatch.setattr("scripts.train.dpo_trainer.StepZeroGate.on_log", lambda *_, **__: None)
+    wrong = our_run(settings, "llama")
+    assert distance(right, stock_run(settings, "llama")).equal
+    found = distance(wrong, stock_run(settings, "llama"))
+    assert found.loss > 100 * LOSS
+    assert found.adapter > 100 * ADAPTER
+
+
+@pytest.mark.parametrize(("method", "window"), [("dpo", "4x4"), ("sft", "2x4")])
+def test_a_last_window_that_weighs_otherwise_fails_the_comparison(
+    method: str, window: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = trial(method, window)
+    stock = stock_run(settings, "llama")
+    assert distance(our_run(settings, "llama"), stock).equal
+    inner = LaidOutTrainer.training_step
+
+    def as_if_full(self: Any, model: Any, inputs: Any, items: Any = None) -> torch.Tensor:
+        self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
+        return inner(self, model, inputs, None if items is None else items * 2)
+
+    monkeypatch.setattr(LaidOutTrainer, "training_step", as_if_full)
+    found = distance(our_run(settings, "llama"), stock)
+    assert found.loss > 100 * LOSS
+    assert found.adapter > 10 * ADAPTER
+
+
+@pytest.mark.parametrize("variant", ["aot", "aot_unpaired", "sft"])
+def test_micro_batches_matter_where_an_objective_compares_rows(variant: str) -> None:
+    """So a layout that moved rows between micro-batches would fail the comparison."""
+    four, sixteen = (
+        stock_run(trial("dpo", window, **VARIANTS[variant]), "llama") for window in ("4x4", "16x1")
+    )
+    assert not distance(four, sixteen).equal
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+def row_cases() -> list[Any]:
+    """Returns method, window, whether incomplete micro-batches are dropped, and seed."""
+    windows = [("dpo", window) for window in DPO_WINDOWS] + [
+        ("sft", window) for window in SFT_WINDOWS
+    ]
+    return [
+        pytest.param(*window, drop_last, seed, marks=[] if seed == drop_last else pytest.mark.all)
+        for window, drop_last, seed in product(windows, (False, True), range(3))
+    ]
+
+
+@pytest.mark.parametrize(("method", "window", "drop_last", "seed"), row_cases())
+def test_every_step_holds_the_stock_trainers_rows(
+    method: str, window: str, drop_last: bool, seed: int
+) -> None:
+    epochs = {"max_steps": -1, "num_train_epochs": 2.0, "dataloader_drop_last": drop_last}
+    settings = trial(method, window, **epochs) | {"seed": seed}
+    steps = our_run(settings, "llama").steps
+    assert steps == stock_run(settings, "llama").steps
+    assert steps == our_run(settings | {"layout": "stock"}, "llama").steps
+    if not drop_last:
+        # Every row once an epoch, whatever its order.
+        drawn = sorted(row for step in steps for row in step)
+        assert drawn == sorted(2 * everything(method))
+
+
+@pytest.mark.parametrize("method", ["dpo", "sft"])
+def test_another_seed_draws_other_rows(method: str) -> None:
+    settings = trial(method, "2x4", max_steps=3)
+    zero, one = (our_run(settings | {"seed": seed}, "llama").steps for seed in (0, 1))
+    assert zero != one
+
+
+def everything(method: str) -> list[tuple[int, ...]]:
+    if method == "sft":
+        return [tuple(row["prompt_ids"] + row["completion_ids"]) for row in demonstrations()]
+    return [
+        tuple(row["prompt_ids"] + row[f"{name}_ids"])
+        for row in pairs()
+        for name in ("chosen", "rejected")
+    ]

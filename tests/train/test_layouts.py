@@ -1,0 +1,323 @@
+"""Which layout runs and why, what it leaves behind, and what it takes: tokens and memory."""
+
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Trainer,
+)
+
+from scripts.common.cli import BadInput
+from scripts.common.files import Row, read_json, write_rows
+from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
+from scripts.lm.tree_attention import why_no_trees
+from scripts.train import dpo, reference, sft
+from scripts.train.dpo import dpo_dataset, dpo_trainer
+from scripts.train.dpo_trainer import StepZeroGate, compact
+from scripts.train.layouts import BATCHES
+from scripts.train.sft import sft_trainer
+from tests.memory import Allocated
+from tests.train.stock import SIZES, Settings, adapted, tokenizer, trial
+
+METHODS = ["dpo", "sft"]
+
+
+def titles(count: int, seed: int = 0) -> list[Row]:
+    """Returns pairs as long as those of titles, each with a prompt of its own.
+
+    All prompts begin and end alike, and are about 75 tokens long; completions are about 12.
+    """
+    generator = random.Random(seed)
+
+    def tokens(count: int) -> list[int]:
+        return [generator.randrange(5, SIZES["vocab_size"]) for _ in range(count)]
+
+    head, tail = tokens(30), tokens(25)
+    rows = []
+    for place in range(count):
+        prompt = head + tokens(generator.randrange(8, 32)) + tail
+        one, other = (tokens(generator.randrange(8, 21)) for _ in range(2))
+        rows.append({"id": f"train-{place}", "prompt_ids": prompt, "completion_ids": one,
+                     "chosen_ids": one, "rejected_ids": other})  # fmt: skip
+    return rows
+
+
+def build(config: PreTrainedConfig, attention: str = "sdpa") -> PreTrainedModel:
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
+def llama(**settings: Any) -> LlamaConfig:
+    return LlamaConfig(**SIZES | settings)
+
+
+def made(settings: Settings, model: PreTrainedModel, rows: list[Row], work: Path) -> Trainer:
+    """Returns a trainer of a method; the reference's log-probs are of no matter here."""
+    if settings["method"] == "sft":
+        return sft_trainer(settings, adapted(model, settings), tokenizer(), rows, None, work)
+    names = ("chosen_logp", "rejected_logp", "chosen_head_logp", "rejected_head_logp")
+    logps = [{"id": row["id"]} | dict.fromkeys(names, -60.0) for row in rows]
+    gate = StepZeroGate(torch.float32, settings)
+    gate.closed = False
+    data = dpo_dataset(rows, logps)
+    return dpo_trainer(settings, adapted(model, settings), tokenizer(), data, None, work, gate)
+
+
+# --------------------------------------------------------------------------- where it is not shared
+
+
+def dropout(settings: Settings) -> PreTrainedModel:
+    settings["lora"]["lora_dropout"] = 0.5
+    settings["trainer"]["disable_dropout"] = False
+    if settings["method"] == "sft":
+        del settings["trainer"]["disable_dropout"]
+    return build(llama())
+
+
+def attention_dropout(_: Settings) -> PreTrainedModel:
+    return build(llama(attention_dropout=0.1))
+
+
+def mistral(_: Settings) -> PreTrainedModel:
+    return build(MistralConfig(**SIZES, sliding_window=32))
+
+
+def sliding_qwen2(_: Settings) -> PreTrainedModel:
+    sliding = {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 0}
+    return build(Qwen2Config(**SIZES, **sliding))
+
+
+def changed(change: Callable[[PreTrainedModel, dict[str, Any]], dict[str, Any]]) -> PreTrainedModel:
+    """Returns a model whose forward pass is given other arguments."""
+    model = build(llama())
+    inner = model.forward
+
+    def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        return inner(*args, **change(self, kwargs))
+
+    # A method like any other, because TRL looks for it where it patches what computes the loss.
+    model.forward = MethodType(forward, model)
+    return model
+
+
+def deaf_in_training(_: Settings) -> PreTrainedModel:
+    """Returns a model that drops branches while it trains, and keeps them in evaluation."""
+    return changed(lambda model, kwargs: kwargs | ({"branches": None} if model.training else {}))
+
+
+def dropout_without_a_module(_: Settings) -> PreTrainedModel:
+    model = build(llama())
+    model.model.norm.register_forward_hook(
+        lambda module, _, out: torch.nn.functional.dropout(out, 0.1, module.training)
+    )
+    return model
+
+
+UNFIT = {
+    dropout: r"dropout is active \(.*lora_dropout.*\), and would be drawn once",
+    attention_dropout: r"dropout is active \(.*attention_dropout\), and would be drawn once",
+    mistral: "attention slides over 32 tokens, and the longest row has 1..?",
+    sliding_qwen2: "attention slides over 32 tokens, and the longest row has 1..?",
+    deaf_in_training: "the model does not attend to prefix trees as it should",
+    dropout_without_a_module: "the model does not attend to prefix trees as it should",
+}
+ROWS = [*titles(7), titles(1, seed=1)[0] | {"id": "long", "completion_ids": [9] * 40,
+                                            "chosen_ids": [9] * 40}]  # fmt: skip
+
+
+@pytest.fixture(params=UNFIT, ids=lambda unfit: unfit.__name__)
+def unfit(request: pytest.FixtureRequest) -> Callable[[Settings], PreTrainedModel]:
+    return request.param
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_auto_runs_the_stock_layout_and_says_why(
+    unfit: Callable[[Settings], PreTrainedModel], method: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """It trains as if the stock layout had been asked for, to the last bit."""
+    adapters = []
+    for asked in ("auto", "stock"):
+        settings = trial(method, "4x1", max_steps=2, learning_rate=0.1, warmup_steps=0)
+        settings["layout"] = asked
+        trainer = made(settings, unfit(settings), ROWS, tmp_path)
+        trainer.train()
+        layout, said = trainer.layout, capsys.readouterr().err
+        assert layout.ran == "stock"
+        assert layout.processed_tokens == layout.stock_tokens > layout.fewest_tokens > 0
+        if asked == "auto":
+            assert f"layout: stock, because {layout.reason}" in said
+            assert re.match(UNFIT[unfit], layout.reason)
+        else:
+            assert (layout.reason, layout.check) == (None, None)
+            assert "layout" not in said
+        adapters.append([w for w in trainer.model.parameters() if w.requires_grad])
+    assert all(torch.equal(one, other) for one, other in zip(*adapters, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shared_stops_and_says_why(
+    unfit: Callable[[Settings], PreTrainedModel], method: str, tmp_path: Path
+) -> None:
+    settings = trial(method, "4x1", max_steps=2)
+    trainer = made(settings, unfit(settings), ROWS, tmp_path)
+    with pytest.raises(BadInput, match=f"layout: found shared, but {UNFIT[unfit]}.*; auto or"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_backend_drops_in_evaluation_shows_in_training_only(
+    method: str, tmp_path: Path
+) -> None:
+    """So the proof is taken in the mode that trains."""
+    settings = trial(method, "4x1")
+    model = made(settings, deaf_in_training(settings), ROWS, tmp_path).model
+    assert why_no_trees(model.eval(), [], [])[0] is None
+    assert why_no_trees(model.train(), [], [])[0] is not None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_attention_that_slides_over_more_than_all_rows_is_shared(
+    method: str, tmp_path: Path
+) -> None:
+    model = build(MistralConfig(**SIZES, sliding_window=200))
+    trainer = made(trial(method, "4x1", max_steps=1), model, ROWS, tmp_path)
+    trainer.train()
+    assert (trainer.layout.ran, trainer.layout.reason) == ("shared", None)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_decision_leaves_no_gradient_and_no_draw(method: str, tmp_path: Path) -> None:
+    trainer = made(trial(method, "4x1"), build(llama()), ROWS, tmp_path)
+    weights = [weight.clone() for weight in trainer.model.parameters()]
+    states = torch.get_rng_state(), random.getstate()
+    trainer.decide_layout()
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert trainer.layout.ran == "shared"
+    assert trainer.layout.check["logps"] < 1e-4 < trainer.layout.check["logps_unbranched"]
+    for weight, before in zip(trainer.model.parameters(), weights, strict=True):
+        assert weight.grad is None
+        assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("asked", ["auto", "stock"])
+def test_train_json_says_what_ran_and_why(
+    tiny_model: Path, tmp_path: Path, asked: str, method: str,
+    pairs: list[Row], demonstrations: list[Row], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    settings = trial(method, "2x2", max_steps=2) | {"layout": asked}
+    settings["lora"]["lora_dropout"] = 0.5
+    command = ["--model", str(tiny_model), "--tokens", str(tmp_path / "rows.parquet")]
+    ours = ["--trial", json.dumps(settings), "--out", str(tmp_path / "trial")]
+    if method == "sft":
+        write_rows(tmp_path / "rows.parquet", demonstrations, COMPLETION_TOKENS)
+        sft.main([*command, *ours])
+    else:
+        settings["trainer"]["disable_dropout"] = False
+        ours[1] = json.dumps(settings)
+        write_rows(tmp_path / "rows.parquet", pairs, PREFERENCE_TOKENS)
+        logps = str(tmp_path / "logps.parquet")
+        kind = ["--precision", "auto", "--quantization", "none"]
+        reference.main([*command, *kind, "--out", logps])
+        dpo.main([*command, *ours, "--reference", logps])
+    layout = read_json(tmp_path / "trial" / "train.json")["layout"]
+    assert (layout["asked"], layout["ran"]) == (asked, "stock")
+    said = capsys.readouterr().err
+    if asked == "auto":
+        assert layout["reason"].startswith("dropout is active (")
+        assert f"layout: stock, because {layout['reason']}\n" in said
+    else:
+        assert layout["reason"] is None
+        assert "layout:" not in said
+
+
+# ----------------------------------------------------------------------------------- what it takes
+
+
+def test_a_batch_is_cut_down_to_what_predicts_its_completions() -> None:
+    """Two rows, by hand: prompts of 2 and 1 tokens, completions of 2 and 1; 0 is padding."""
+    batch = {
+        "input_ids": torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]]),
+        "completion_mask": torch.tensor([[0, 0, 1, 1], [0, 1, 0, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
+    }
+    # Last tokens are not computed: nothing is predicted behind them.
+    cut, wanted = compact(batch, [[10, 11, 12], [20]])
+    assert cut["input_ids"].tolist() == [[2, 3, 4], [5, 6, 5]]
+    assert cut["completion_mask"].tolist() == [[0, 1, 1], [0, 1, 0]]
+    assert cut["attention_mask"] is batch["attention_mask"]
+    assert wanted.tolist() == [[11, 12, 11], [20, 20, 20]]
+
+
+@pytest.mark.parametrize("window", ["1x16", "4x4", "16x1"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_takes_hardly_more_tokens_than_its_tree(
+    method: str, window: str, tmp_path: Path
+) -> None:
+    trainer = made(trial(method, window, max_steps=4), build(llama()), titles(64), tmp_path)
+    passes: list[int] = []
+    inner = trainer.training_step
+
+    def counted(model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
+        passes.append(len(inputs[BATCHES]))
+        return inner(model, inputs, *rest)
+
+    trainer.training_step = counted
+    trainer.train()
+    layout = trainer.layout
+    assert layout.ran == "shared"
+    # As many inputs as batches, some of them empty: the trainer counts them.
+    assert sum(passes) == len(passes) == 4 * int(window.split("x")[1])
+    assert layout.fewest_tokens <= layout.processed_tokens <= layout.stock_tokens
+    if window == "4x4":
+        assert layout.processed_tokens <= 1.10 * layout.fewest_tokens
+        assert method == "sft" or layout.stock_tokens > 1.5 * layout.processed_tokens
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("window", ["1x16", "4x4", pytest.param("16x1", marks=pytest.mark.all)])
+@pytest.mark.parametrize("vocabulary", [300, 6000])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_takes_no_more_memory_than_the_stock_layout(
+    method: str, vocabulary: int, window: str, checkpointing: bool, tmp_path: Path
+) -> None:
+    peaks = {}
+    for layout in ("stock", "shared"):
+        settings = trial(method, window, max_steps=1, gradient_checkpointing=checkpointing)
+        settings["layout"] = layout
+        config = Qwen2Config(
+            hidden_size=128, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, vocab_size=vocabulary,
+        )  # fmt: skip
+        trainer = made(settings, build(config), titles(16), tmp_path)
+        allocated = Allocated(trainer.model)
+        inner = trainer.training_step
+
+        def step(*args: Any, allocated: Any = allocated, inner: Any = inner, **named: Any) -> Any:
+            with allocated:
+                return inner(*args, **named)
+
+        trainer.training_step = step
+        trainer.train()
+        assert trainer.layout.ran == layout
+        peaks[layout] = allocated.peak
+    # Both layouts' inputs are there at once, a few numbers of 8 bytes a token.
+    assert 0 < peaks["shared"] <= peaks["stock"] + 4 * 8 * trainer.layout.stock_tokens
+    if method == "dpo":
+        assert peaks["shared"] < 0.97 * peaks["stock"]
