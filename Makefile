@@ -4,7 +4,7 @@
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
 # make gpu-check  one step and one resume of each backend and precision on this GPU
-# make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md (hours; goes on)
+# make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md
 # make test       checks and tests
 # make lock       envs/ from its .in files
 
