@@ -24,11 +24,7 @@ ABOUT = {
     "completions of 7 to 20. Ten pairs an idea, from its five titles.",
     "b": "Made-up rows of hh-rlhf's lengths: a prompt of about 43 tokens, completions of about "
     "150, of which a pair shares about the first 110.",
-    "c": "Made-up rows of grade-school-math's lengths, median 161 tokens, at most 512; no dropout. "
-    "TRL's packs hold other rows a step than the others' batches, so its seconds are scaled to as "
-    "many tokens a step, and its loss is not compared. Without flash attention TRL warns that "
-    "packed rows may attend to each other; with sdpa, transformers keeps them apart where "
-    "positions begin anew, as the losses of its padding-free batches show.",
+    "c": "Made-up rows of grade-school-math's lengths, median 161 tokens, at most 512; no dropout.",
     "d": "Five trials on the same pairs that differ in learning rate or beta. TRL: `trl dpo` five "
     "times on the texts, which starts `accelerate launch`. prefmake: one `snakemake` for the five "
     "adapters, from the same texts to tokens, one reference, five trainings. CPU seconds are those "
@@ -36,9 +32,16 @@ ABOUT = {
     "e": "TRL's pass is the one of `precompute_ref_log_probs`. Order is free, so the fewest tokens "
     "are those of one prefix tree of all pairs.",
 }
+PACKS = (
+    "TRL's packs hold other rows a step than the others' batches, so its seconds are scaled to as "
+    "many tokens a step, and its loss is not compared. Without flash attention TRL warns that "
+    "packed rows may attend to each other; with sdpa, transformers keeps them apart where "
+    "positions begin anew, as the losses of its padding-free batches show."
+)
 METHOD = (
     "Each measurement is a process of its own with one thread. The contestants of a case run in "
-    "turn; ratios are taken within a turn, and given as median (least to most).",
+    "turn; ratios are taken within a turn, and given as median (least to most); one that stands "
+    "alone was measured once.",
     "**CPU s a step**: user and system time of an optimizer step in the training loop, mean of "
     "the steps behind the first. **Reference**: the pass over a step's rows before training, where "
     "there is one; TRL's default runs the reference inside every step, of every epoch and trial. "
@@ -176,6 +179,8 @@ def _training(case: Case, turns: Turns) -> str:
         _table(rows),
         _agreement(case, turns, "losses"),
     ]
+    if not all(map(summary.compared, case.contestants)):
+        lines.append(PACKS)
     layout = turns[own(case)][0].get("layout")
     if layout:
         why = f" ({layout['reason']})" if layout["reason"] else ""
@@ -261,7 +266,7 @@ def _sweep(case: Case, turns: Turns) -> str:
     return "\n\n".join(
         [
             f"{case.rows} pairs, {turns[own(case)][0]['steps'][0]} steps a trial. TRL's runs took "
-            f"{runs} CPU s each in the first turn.",
+            f"{runs} CPU s each.",
             _table(rows),
             f"{OWN}'s jobs in CPU s, as Snakemake saw them: {own_jobs}.",
             "Both draw the adapter's first weights from the seed, but not as the same numbers, so "
@@ -285,7 +290,8 @@ def _value(found: Spread) -> str:
 def _ratio(found: Spread, name: str) -> str:
     if name.startswith(OWN):
         return "1"
-    return f"**{found.median:.2f}** ({found.low:.2f} to {found.high:.2f})"
+    most = f" ({found.low:.2f} to {found.high:.2f})" if found.count > 1 else ""
+    return f"**{found.median:.2f}**{most}"
 
 
 def _table(rows: list[Part]) -> str:
