@@ -44,25 +44,25 @@ class Case:
         return self.steps * self.batch * self.accumulation
 
 
-def _dpo(letter: str, shape: str, corpus: str, batch: int, accumulation: int) -> Case:
+def _dpo(letter: str, shape: str, corpus: str, batch: int, accumulation: int, *others: str) -> Case:
     name = f"{corpus}, {shape}, {batch} x {accumulation}"
-    return Case(letter, name, "dpo", DPO, shape, corpus, batch, accumulation)
+    return Case(letter, name, "dpo", (*others, *DPO), shape, corpus, batch, accumulation)
 
 
-def _sft(batch: int, accumulation: int, completion_only: bool) -> Case:
+def _sft(batch: int, accumulation: int, completion_only: bool, *others: str) -> Case:
     loss = "completions" if completion_only else "whole sequences"
     name = f"problems, llama, {batch} x {accumulation}, loss on {loss}"
-    return Case("c", name, "sft", SFT, "llama", "problems", batch, accumulation,
+    return Case("c", name, "sft", (*others, *SFT), "llama", "problems", batch, accumulation,
                 completion_only=completion_only)  # fmt: skip
 
 
 CASES = [
-    _dpo("a", "qwen2", "titles", 4, 4),
+    _dpo("a", "qwen2", "titles", 4, 4, "TRL, precomputed"),
     _dpo("a", "llama", "titles", 4, 4),
     _dpo("a", "llama", "titles", 1, 16),
     _dpo("b", "qwen2", "dialogues", 1, 8),
     _dpo("b", "llama", "dialogues", 1, 8),
-    _sft(8, 1, True),
+    _sft(8, 1, True, "TRL, padding-free", "TRL, packed"),
     _sft(2, 4, False),
     # Long enough for start-up not to decide it, as it does not in a sweep of epochs.
     Case("d", "titles, llama, 4 x 4, five trials", "sweep", SWEEP, steps=40, once=True),
