@@ -15,8 +15,8 @@ Part = dict[str, Any]
 VOCABULARY = 8192
 SMALL: dict[str, Part] = {
     "qwen2": {
-        "model_type": "qwen2", "hidden_size": 768, "intermediate_size": 2048,
-        "num_hidden_layers": 4, "num_attention_heads": 12, "num_key_value_heads": 4,
+        "model_type": "qwen2", "hidden_size": 1024, "intermediate_size": 2816,
+        "num_hidden_layers": 3, "num_attention_heads": 16, "num_key_value_heads": 4,
     },
     "llama": {
         "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2816,
