@@ -170,8 +170,11 @@ class StockDPOTrainer(DPOTrainer):
         return dataset
 
 
-def stock_dpo(settings: Settings, model: PreTrainedModel, work: Path) -> DPOTrainer:
-    """Returns TRL's DPOTrainer, which wraps the model itself."""
+def stock_dpo(
+    settings: Settings, model: PreTrainedModel, work: Path, rows: list[Row] | None = None
+) -> DPOTrainer:
+    """Returns TRL's DPOTrainer, which wraps the model itself; without rows, on `pairs`."""
+    dataset = Dataset.from_list(rows or pairs())
     arguments = common_arguments(settings, work, "float32")
     adapter = lora_config(model, settings["lora"])
     make_reproducible(settings["seed"])
@@ -179,8 +182,8 @@ def stock_dpo(settings: Settings, model: PreTrainedModel, work: Path) -> DPOTrai
         model=model,
         peft_config=adapter,
         args=DPOConfig(**arguments),
-        train_dataset=Dataset.from_list(pairs()),
-        eval_dataset=Dataset.from_list(pairs()),
+        train_dataset=dataset,
+        eval_dataset=dataset,
         processing_class=tokenizer(),
     )
 

@@ -1,4 +1,4 @@
-"""Supervised trials: labels, learning, files, and the stock trainer's own numbers."""
+"""Supervised trials: labels, learning, files, and losses by hand."""
 
 import json
 import math
