@@ -29,14 +29,14 @@ def completion_logps(model: "PreTrainedModel", sequences: list[Sequence]) -> lis
     import torch
 
     from scripts.lm.prefix_tree import fewest_tokens
-    from scripts.lm.tree_attention import why_no_trees
+    from scripts.lm.tree_attention import attend_trees
 
     logps: list[list[float]] = [[] for _ in sequences]
     if not sequences:
         return logps
     with torch.inference_mode():
         lengths = (len(prompt) + len(completion) for prompt, completion in sequences)
-        reason, _ = why_no_trees(model, [], lengths)
+        reason, _ = attend_trees(model, [], lengths)
         if reason:
             print(f"scored in separate rows: {reason}", file=sys.stderr)
         groups = [[place] for place in range(len(sequences))] if reason else _by_prompt(sequences)

@@ -70,12 +70,12 @@ AttentionInterface.register(NAME, tree_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def why_no_trees(
+def attend_trees(
     model: "PreTrainedModel", parameters: list[torch.nn.Parameter], lengths: Iterable[int]
 ) -> tuple[str | None, "Check | None"]:
-    """Has a model attend by `tree_attention` from now on, if it then computes trees rightly.
+    """Has a model attend by `tree_attention` from now on, if it then computes trees as it should.
 
-    Other rows it computes as ever. A model that fails is left as it was.
+    Other rows it computes as ever. A model that does not is left as it was.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def why_no_trees(
 
     Returns
     -------
-    Why it does not, or None; and what was compared, if it came to that.
+    Why it does not, or None if it does; and what was compared, if it came to that.
     """
     window = _window(model.config.get_text_config())
     # The mask of a branch takes the window's place.

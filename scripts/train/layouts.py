@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback
 
 from scripts.common.cli import BadInput
 from scripts.lm.prefix_tree import Sequence, Tree
-from scripts.lm.tree_attention import why_no_trees
+from scripts.lm.tree_attention import attend_trees
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -105,7 +105,7 @@ class LaidOutTrainer(Trainer):
         model.train()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         with self.compute_loss_context_manager():
-            reason, check = why_no_trees(model, trained, self._lengths())
+            reason, check = attend_trees(model, trained, self._lengths())
         self.layout.check = check and check.asdict()
         return reason
 

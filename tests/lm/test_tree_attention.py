@@ -16,7 +16,7 @@ from transformers import (
 
 from scripts.lm.devices import pin_threads
 from scripts.lm.prefix_tree import packed, shared
-from scripts.lm.tree_attention import NAME, check_sharing, logits_at, why_no_trees
+from scripts.lm.tree_attention import NAME, attend_trees, check_sharing, logits_at
 
 SIZES = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -78,7 +78,7 @@ def test_other_rows_are_computed_as_ever() -> None:
     before = model(**given).logits
     greedy = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     answers = model.generate(**given, **greedy)
-    assert why_no_trees(model, [], [])[0] is None
+    assert attend_trees(model, [], [])[0] is None
     assert model.config._attn_implementation == NAME
     torch.testing.assert_close(model(**given).logits[0], before[0])
     torch.testing.assert_close(model(**given).logits[1, :2], before[1, :2])
@@ -96,7 +96,7 @@ def test_a_model_that_honours_branches_passes_and_is_left_as_it_was(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     weights = [weight for n, weight in model.named_parameters() if "proj" in n]
     state = torch.get_rng_state()
-    reason, check = why_no_trees(model, weights, [])
+    reason, check = attend_trees(model, weights, [])
     assert reason is None
     assert check.passed
     assert check.logps_unbranched > 0.1
@@ -126,10 +126,10 @@ def test_a_model_that_drops_branches_is_refused(only_in_training: bool) -> None:
     Forgetful(model, only_in_training)
     weights = list(model.parameters())
     with torch.inference_mode():
-        evaluated, _ = why_no_trees(model.eval(), [], [])
+        evaluated, _ = attend_trees(model.eval(), [], [])
     assert (evaluated is None) == only_in_training
     before = model.config._attn_implementation
-    reason, check = why_no_trees(model.train(), weights, [])
+    reason, check = attend_trees(model.train(), weights, [])
     assert "does not attend to prefix trees" in reason
     assert check.logps == pytest.approx(check.logps_unbranched)
     assert model.config._attn_implementation == before
@@ -163,7 +163,7 @@ def test_a_model_without_the_argument_is_refused_with_its_reason() -> None:
     model.forward = lambda input_ids, attention_mask, position_ids=None, use_cache=None: inner(
         input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids
     )
-    reason, check = why_no_trees(model, [], [])
+    reason, check = attend_trees(model, [], [])
     assert reason.startswith("the model takes no prefix trees (TypeError:")
     assert check is None
     assert model.config._attn_implementation == "sdpa"
@@ -172,8 +172,8 @@ def test_a_model_without_the_argument_is_refused_with_its_reason() -> None:
 def test_attention_that_slides_over_less_than_a_row_is_refused() -> None:
     config = MistralConfig(**SIZES, num_key_value_heads=2, sliding_window=32)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    assert why_no_trees(model, [], [8, 32])[0] is None
-    reason, _ = why_no_trees(model, [], [8, 33])
+    assert attend_trees(model, [], [8, 32])[0] is None
+    reason, _ = attend_trees(model, [], [8, 33])
     assert reason == "attention slides over 32 tokens, and the longest row has 33"
 
 
@@ -181,5 +181,5 @@ def test_not_a_number_is_no_pass() -> None:
     model = model_of("llama")
     with torch.no_grad():
         model.lm_head.weight[3] = float("nan")
-    reason, _ = why_no_trees(model, [], [])
+    reason, _ = attend_trees(model, [], [])
     assert "nan" in reason

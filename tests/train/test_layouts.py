@@ -23,7 +23,7 @@ from transformers import (
 from scripts.common.cli import BadInput
 from scripts.common.files import Row, read_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
-from scripts.lm.tree_attention import why_no_trees
+from scripts.lm.tree_attention import attend_trees
 from scripts.train import dpo, reference, sft
 from scripts.train.dpo import dpo_dataset, dpo_trainer
 from scripts.train.dpo_trainer import StepZeroGate, compact
@@ -186,8 +186,8 @@ def test_what_a_backend_drops_in_evaluation_shows_in_training_only(
     """So the proof is taken in the mode that trains."""
     settings = trial(method, "4x1")
     model = made(settings, deaf_in_training(settings), ROWS, tmp_path).model
-    assert why_no_trees(model.eval(), [], [])[0] is None
-    assert why_no_trees(model.train(), [], [])[0] is not None
+    assert attend_trees(model.eval(), [], [])[0] is None
+    assert attend_trees(model.train(), [], [])[0] is not None
 
 
 @pytest.mark.parametrize("method", METHODS)
