@@ -15,7 +15,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse plan doctor gpu-check bench test test-all check lock docs corpora
+.PHONY: setup demo rehearse plan doctor gpu-check bench test test-all check browser lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -49,12 +49,24 @@ gpu-check: setup
 bench: setup
 	python -m benchmarks.fast_path
 
-test: check
-	@echo "Tests marked all are left out: they take long, and make test-all runs them too."
-	pytest
+# Workflows run behind the rest: they take both cores for themselves, and one is held to a time.
+PYTEST_BESIDE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/workflow
 
-test-all: check
-	pytest -m ""
+test: check browser
+	@echo "Tests marked all are left out: they take long, and make test-all runs them too."
+	$(PYTEST_BESIDE)
+	pytest tests/workflow
+
+test-all: check browser
+	$(PYTEST_BESIDE) -m ""
+	pytest tests/workflow -m ""
+
+# Tests open the project's pages in it. Without it, and where it cannot be installed, they are skipped.
+browser:
+	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
+	  apt-get install -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	fi || echo "chromium could not be installed"
 
 check: setup
 	ruff check .

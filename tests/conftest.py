@@ -13,6 +13,8 @@ from tests.hub.server import Hub, serve
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The numbers are those of float32 on a CPU, also on a machine with a GPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Tests run beside each other: more threads would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = [
