@@ -64,6 +64,8 @@ PAIRS = pa.schema(
         ("reference_chosen_logp", pa.float64()),
         ("reference_rejected_logp", pa.float64()),
         ("margin", pa.float64()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
     ]
 )
 GENERATIONS = pa.schema(

@@ -507,6 +507,11 @@ class Generate(Closed):
     leave_out_overlap: bool = Field(
         False, description="items that stand in the SFT phase's training rows are not scored"
     )
+    rules: Literal["titles"] | None = Field(
+        None,
+        description="what answers are held against without a model; titles: 30 to 75 characters, a "
+        "title and nothing else; how it is framed",
+    )
     show: list[Name] = Field(
         default_factory=list,
         description="trials whose answers stand beside the base's in the table of examples; such a "
@@ -514,7 +519,7 @@ class Generate(Closed):
     )
 
     @model_validator(mode="after")
-    def sampling_has_effect(self) -> "Generate":
+    def has_effect(self) -> "Generate":
         sampling = {"do_sample", "temperature", "top_p"} & self.model_fields_set
         if self.own_settings and sampling:
             raise ValueError(f"{', '.join(sorted(sampling))} has no effect with own_settings: true")
@@ -522,6 +527,8 @@ class Generate(Closed):
             raise ValueError("seed has no effect without sampling")
         if not self.do_sample and (self.temperature is not None or self.top_p is not None):
             raise ValueError("temperature and top_p have no effect without do_sample: true")
+        if self.rules and self.show:
+            raise ValueError("rules has no effect with show: such a set is read, and not scored")
         return self
 
 

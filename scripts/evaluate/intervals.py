@@ -1,11 +1,18 @@
 """95 % intervals of anything that has items, by resampling its groups."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from math import sqrt
+from typing import TYPE_CHECKING
 
 from scripts.common.wilson import LEVEL
 
+if TYPE_CHECKING:
+    from numpy import ndarray
+
 RESAMPLES = 2000
 SEED = 0
+BOOTSTRAP, JACKKNIFE = "group bootstrap", "group jackknife"
 
 Interval = tuple[float, float]
 
@@ -41,3 +48,55 @@ def group_bootstrap(
     )
     interval = result.confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def corpus_bootstrap(
+    statistics: "Sequence[Sequence[float]] | ndarray",
+    groups: list[str],
+    score: "Callable[[ndarray], float]",
+) -> Interval | None:
+    """Returns the percentile interval of a score of sums over items, when groups are resampled.
+
+    So corpus BLEU is resampled from its sentences' counts (Koehn 2004,
+    https://aclanthology.org/W04-3250), here with whole groups drawn as in `group_bootstrap`. None
+    where there are fewer than two groups.
+
+    Parameters
+    ----------
+    statistics
+        What each item adds to the sums, of shape (items, statistics).
+    score
+        Makes the figure from sums, of shape (statistics,).
+    """
+    from numpy import add, array, asarray, quantile, zeros
+    from numpy.random import default_rng
+
+    names = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+    if len(names) < 2:
+        return None
+    statistics = asarray(statistics)
+    sums = zeros((len(names), statistics.shape[1]), dtype=statistics.dtype)
+    add.at(sums, [names[group] for group in groups], statistics)
+    draws = default_rng(SEED).integers(len(names), size=(RESAMPLES, len(names)))
+    scores = array([score(sums[draw].sum(0)) for draw in draws])
+    low, high = quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def group_jackknife(value: float, without: list[float]) -> Interval | None:
+    """Returns the interval of a value from what it is without each group in turn.
+
+    For counts of what is different: a resample repeats groups and so holds fewer different things
+    than the data, and its percentiles lie below the value. Student's t with the jackknife's
+    standard error, which is on the wide side (Efron & Stein 1981,
+    https://doi.org/10.1214/aos/1176345462). None where there are fewer than two groups.
+    """
+    from scipy.stats import t
+
+    n = len(without)
+    if n < 2:
+        return None
+    mean = sum(without) / n
+    error = sqrt((n - 1) / n * sum((one - mean) ** 2 for one in without))
+    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    return value - half, value + half

@@ -30,16 +30,19 @@ def score_completions(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
     ]
 
 
-def join_reference(policy: list[Row], reference: list[Row], beta: float) -> list[Row]:
-    """Returns each pair's four log-probs and its implicit reward margin.
+def join_reference(
+    tokens: list[Row], policy: list[Row], reference: list[Row], beta: float
+) -> list[Row]:
+    """Returns each pair's four log-probs, its implicit reward margin and both lengths in tokens.
 
     margin = beta * ((chosen - reference chosen) - (rejected - reference rejected)), in nats:
     Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, section 4.
     """
     references = {row["id"]: row for row in reference}
+    policies = {row["id"]: row for row in policy}
     rows = []
-    for row in policy:
-        other = references[row["id"]]
+    for pair in tokens:
+        row, other = policies[pair["id"]], references[pair["id"]]
         chosen = row["chosen_logp"] - other["chosen_logp"]
         rejected = row["rejected_logp"] - other["rejected_logp"]
         rows.append(
@@ -50,6 +53,8 @@ def join_reference(policy: list[Row], reference: list[Row], beta: float) -> list
                 "reference_chosen_logp": other["chosen_logp"],
                 "reference_rejected_logp": other["rejected_logp"],
                 "margin": beta * (chosen - rejected),
+                "chosen_tokens": len(pair["chosen_ids"]),
+                "rejected_tokens": len(pair["rejected_ids"]),
             }
         )
     return rows
@@ -133,8 +138,9 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
     if arguments.pairs:
         reference = read_rows(arguments.reference)
         # A base is its own reference, whose log-probs are there already.
-        policy = pair_logps(model, read_rows(arguments.pairs)) if arguments.adapters else reference
-        pairs = join_reference(policy, reference, arguments.beta)
+        tokens = read_rows(arguments.pairs)
+        policy = pair_logps(model, tokens) if arguments.adapters else reference
+        pairs = join_reference(tokens, policy, reference, arguments.beta)
     for (name, settings), path in zip(arguments.generate.items(), arguments.prompts, strict=True):
         answers = answer_prompts(model, tokenizer, read_rows(path), settings)
         generations += [{"set": name, **answer} for answer in answers]

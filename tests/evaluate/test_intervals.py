@@ -2,9 +2,11 @@
 
 import random
 
+import numpy as np
 import pytest
+from statsmodels.stats.weightstats import DescrStatsW
 
-from scripts.evaluate.intervals import group_bootstrap
+from scripts.evaluate.intervals import corpus_bootstrap, group_bootstrap, group_jackknife
 
 
 def test_resampling_groups_is_wider_than_resampling_items_that_repeat() -> None:
@@ -37,3 +39,28 @@ def test_the_resampled_interval_covers_the_truth_about_as_often_as_it_says() -> 
         low, high = group_bootstrap(scores, [1.0] * len(scores), groups)
         covered += low <= 0.5 <= high
     assert 51 <= covered <= 60
+
+
+def test_a_score_of_sums_is_resampled_as_scipy_resamples_a_mean() -> None:
+    draw = random.Random(1)
+    scores = [draw.random() for _ in range(60)]
+    weights = [draw.randint(1, 9) for _ in range(60)]
+    groups = [str(draw.randint(0, 14)) for _ in range(60)]
+    found = corpus_bootstrap(
+        list(zip(scores, weights, strict=True)), groups, lambda sums: sums[0] / sums[1]
+    )
+    assert found == pytest.approx(group_bootstrap(scores, weights, groups))
+    assert corpus_bootstrap([[1.0], [2.0]], ["g", "g"], lambda sums: sums[0]) is None
+
+
+def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+    values = np.random.default_rng(0).exponential(size=12)
+    without = [np.delete(values, place).mean() for place in range(12)]
+    expected = DescrStatsW(values).tconfint_mean()
+    assert group_jackknife(values.mean(), without) == pytest.approx(expected)
+
+
+def test_the_jackknife_by_hand() -> None:
+    """Two groups: the error is half the distance, and Student's t of one degree 12.706."""
+    assert group_jackknife(5.0, [4.0, 6.0]) == pytest.approx((5 - 12.70620, 5 + 12.70620))
+    assert group_jackknife(5.0, [5.0]) is None

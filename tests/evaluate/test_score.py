@@ -14,9 +14,11 @@ from scripts.evaluate.score import distinct_prompts, join_reference
 def test_the_margin_is_beta_times_the_change_of_the_difference() -> None:
     policy = [{"id": "a", "chosen_logp": -8.0, "rejected_logp": -12.0}]
     reference = [{"id": "a", "chosen_logp": -9.0, "rejected_logp": -10.0}]
-    (row,) = join_reference(policy, reference, beta=0.1)
+    tokens = [{"id": "a", "chosen_ids": [1, 2, 3], "rejected_ids": [4]}]
+    (row,) = join_reference(tokens, policy, reference, beta=0.1)
     assert row["margin"] == pytest.approx(0.1 * ((-8 + 9) - (-12 + 10)))
     assert row["reference_rejected_logp"] == -10
+    assert (row["chosen_tokens"], row["rejected_tokens"]) == (3, 1)
 
 
 def test_each_prompt_is_answered_once() -> None:
@@ -57,6 +59,7 @@ def test_a_base_is_its_own_reference(
                 "--generate", json.dumps(settings))  # fmt: skip
     assert found["pairs"][0]["chosen_logp"] == found["pairs"][0]["reference_chosen_logp"] == -1
     assert found["pairs"][0]["margin"] == 0
+    assert (found["pairs"][0]["chosen_tokens"], found["pairs"][0]["rejected_tokens"]) == (1, 2)
     assert found["completions"][0]["tokens"] == 2
     assert found["completions"][0]["logp"] < 0
     short, long = found["generations"]
