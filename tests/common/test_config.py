@@ -131,6 +131,8 @@ MISTAKES = [
      f"{E1}.generate.a: do_sample has no effect with own_settings: true"),
     ((f"{E1}.generate.a", {"dataset": "problems", "seed": 1}),
      f"{E1}.generate.a: seed has no effect without sampling"),
+    ((f"{E1}.generate.a", {"dataset": "problems", "rules": "titles", "show": ["s"]}),
+     f"{E1}.generate.a: rules has no effect with show: such a set is read, and not scored"),
     ((f"{E1}.generate.a", {"dataset": "none"}), f'{E1}.generate.a.dataset: found "none"'),
     ((f"{E1}.generate.a", {"dataset": "problems", "show": ["x"]}),
      f'{E1}.generate.a.show[0]: found "x": no trial of the experiment; allowed: '),
