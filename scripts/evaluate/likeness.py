@@ -67,7 +67,7 @@ def corpus_figure(
         groups,
         lambda sums: metric._compute_score_from_stats(sums.tolist()).score * scale,
     )
-    value = metric.corpus_score(texts, [answers]).score * scale
+    value = metric._aggregate_and_compute(statistics).score * scale
     signature = str(metric.get_signature())
     return WholeFigure(name, unit, definition, value, groups, BOOTSTRAP, interval, signature)
 
