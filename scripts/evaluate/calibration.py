@@ -31,7 +31,7 @@ def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeFigure:
         "calibration_error",
         "0 to 1",
         DEFINITION,
-        _error(statistics.sum(0)),
+        float(_error(statistics.sum(0))),
         belongs,
         BOOTSTRAP,
         corpus_bootstrap(statistics, belongs, _error),
@@ -52,5 +52,5 @@ def _statistics(margins: list[float]) -> "ndarray":
     return array([*gaps.T, ones(len(margins))]).T
 
 
-def _error(sums: "ndarray") -> float:
-    return float(abs(sums[:-1]).sum() / sums[-1])
+def _error(sums: "ndarray") -> "ndarray":
+    return abs(sums[..., :-1]).sum(-1) / sums[..., -1]

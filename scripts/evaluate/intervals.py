@@ -1,6 +1,5 @@
 """95 % intervals of anything that has items, by resampling its groups."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -22,64 +21,45 @@ def group_bootstrap(
 ) -> Interval | None:
     """Returns the percentile interval of sum(scores) / sum(weights) when groups are resampled.
 
-    Items of one group (answers to one prompt, say) are not independent: whole groups are drawn
-    with replacement, 2000 times with a fixed seed (the cluster bootstrap, Davison & Hinkley 1997,
-    section 3.8). None where there are fewer than two groups.
+    None where there are fewer than two groups.
     """
-    from numpy import array
-    from scipy.stats import bootstrap
-
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for score, weight, group in zip(scores, weights, groups, strict=True):
-        sums[group][0] += score
-        sums[group][1] += weight
-    if len(sums) < 2:
-        return None
-    numerators, denominators = array(list(sums.values())).T
-    result = bootstrap(
-        (numerators, denominators),
-        lambda top, bottom, axis: top.sum(axis) / bottom.sum(axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=SEED,
-    )
-    interval = result.confidence_interval
-    return float(interval.low), float(interval.high)
+    statistics = list(zip(scores, weights, strict=True))
+    return corpus_bootstrap(statistics, groups, lambda sums: sums[:, 0] / sums[:, 1])
 
 
 def corpus_bootstrap(
     statistics: "Sequence[Sequence[float]] | ndarray",
     groups: list[str],
-    score: "Callable[[ndarray], float]",
+    score: "Callable[[ndarray], ndarray | list[float]]",
 ) -> Interval | None:
     """Returns the percentile interval of a score of sums over items, when groups are resampled.
 
-    So corpus BLEU is resampled from its sentences' counts (Koehn 2004,
-    https://aclanthology.org/W04-3250), here with whole groups drawn as in `group_bootstrap`. None
-    where there are fewer than two groups.
+    Items of one group (answers to one prompt, say) are not independent: whole groups are drawn
+    with replacement, 2000 times with a fixed seed (the cluster bootstrap, Davison & Hinkley 1997,
+    section 3.8). Corpus BLEU, say, is resampled from its sentences' counts (Koehn 2004,
+    https://aclanthology.org/W04-3250). None where there are fewer than two groups.
+
+    What `scipy.stats.bootstrap` would return, without the half second that importing it takes.
 
     Parameters
     ----------
     statistics
         What each item adds to the sums, of shape (items, statistics).
     score
-        Makes the figure from sums, of shape (statistics,).
+        Makes figures, of shape (resamples), from sums, of shape (resamples, statistics).
     """
-    from numpy import add, array, asarray, quantile, zeros
+    from numpy import add, asarray, quantile, stack, zeros
     from numpy.random import default_rng
 
     names = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     if len(names) < 2:
         return None
     statistics = asarray(statistics)
-    sums = zeros((len(names), statistics.shape[1]), dtype=statistics.dtype)
-    add.at(sums, [names[group] for group in groups], statistics)
+    of_groups = zeros((len(names), statistics.shape[1]), dtype=statistics.dtype)
+    add.at(of_groups, [names[group] for group in groups], statistics)
     draws = default_rng(SEED).integers(len(names), size=(RESAMPLES, len(names)))
-    scores = array([score(sums[draw].sum(0)) for draw in draws])
-    low, high = quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    sums = stack([column[draws].sum(1) for column in of_groups.T.copy()], axis=1)
+    low, high = quantile(asarray(score(sums)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -91,12 +71,12 @@ def group_jackknife(value: float, without: list[float]) -> Interval | None:
     standard error, which is on the wide side (Efron & Stein 1981,
     https://doi.org/10.1214/aos/1176345462). None where there are fewer than two groups.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     n = len(without)
     if n < 2:
         return None
     mean = sum(without) / n
     error = sqrt((n - 1) / n * sum((one - mean) ** 2 for one in without))
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * error
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * error
     return value - half, value + half

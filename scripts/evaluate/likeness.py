@@ -65,7 +65,7 @@ def corpus_figure(
     interval = corpus_bootstrap(
         statistics,
         groups,
-        lambda sums: metric._compute_score_from_stats(sums.tolist()).score * scale,
+        lambda sums: [metric._compute_score_from_stats(one).score * scale for one in sums.tolist()],
     )
     value = metric._aggregate_and_compute(statistics).score * scale
     signature = str(metric.get_signature())

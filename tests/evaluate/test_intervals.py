@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 from statsmodels.stats.weightstats import DescrStatsW
 
 from scripts.evaluate.intervals import corpus_bootstrap, group_bootstrap, group_jackknife
@@ -41,16 +42,26 @@ def test_the_resampled_interval_covers_the_truth_about_as_often_as_it_says() -> 
     assert 51 <= covered <= 60
 
 
-def test_a_score_of_sums_is_resampled_as_scipy_resamples_a_mean() -> None:
-    draw = random.Random(1)
-    scores = [draw.random() for _ in range(60)]
-    weights = [draw.randint(1, 9) for _ in range(60)]
-    groups = [str(draw.randint(0, 14)) for _ in range(60)]
-    found = corpus_bootstrap(
-        list(zip(scores, weights, strict=True)), groups, lambda sums: sums[0] / sums[1]
-    )
-    assert found == pytest.approx(group_bootstrap(scores, weights, groups))
-    assert corpus_bootstrap([[1.0], [2.0]], ["g", "g"], lambda sums: sums[0]) is None
+def test_against_scipys_bootstrap() -> None:
+    draw = np.random.default_rng(1)
+    scores, weights = draw.random(60), draw.integers(1, 9, 60).astype(float)
+    groups = draw.integers(0, 15, 60)
+    tops, bottoms = (np.bincount(groups, part) for part in (scores, weights))
+    order = list(dict.fromkeys(groups.tolist()))
+    expected = bootstrap(
+        (tops[order], bottoms[order]),
+        lambda top, bottom, axis: top.sum(axis) / bottom.sum(axis),
+        paired=True, n_resamples=2000, method="percentile", rng=0,
+    ).confidence_interval  # fmt: skip
+    found = group_bootstrap(scores.tolist(), weights.tolist(), groups.astype(str).tolist())
+    assert found == pytest.approx((expected.low, expected.high), rel=1e-12)
+
+
+def test_a_score_of_sums_by_hand() -> None:
+    """Two groups: the larger of the two sums is that of the first twice, the second, or both."""
+    found = corpus_bootstrap([[1, 0], [1, 0], [0, 3]], ["g", "g", "h"], lambda sums: sums.max(1))
+    assert found == (3, 6)
+    assert corpus_bootstrap([[1.0], [2.0]], ["g", "g"], lambda sums: sums[:, 0]) is None
 
 
 def test_the_jackknife_of_a_mean_is_students_interval() -> None:
