@@ -2,8 +2,11 @@
 
 import math
 import random
+import subprocess
+import sys
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,3 +197,14 @@ def test_signatures_say_what_they_are() -> None:
     assert "tok:13a|smooth:none" in found["bleu"]
     assert "tok:13a|smooth:exp" in found["sacrebleu"]
     assert "nc:6|nw:0|space:no" in found["chrf"]
+
+
+def test_rouge_does_not_wait_for_scipys_statistics() -> None:
+    """Which can be imported afterwards all the same."""
+    code = (
+        "import sys; from scripts.evaluate.likeness import rouge_figure;"
+        "rouge_figure([{'id': 'a', 'text': 'x'}], {'a': 'g'}, {'a': 'x'});"
+        "assert 'nltk' in sys.modules and 'scipy.stats' not in sys.modules;"
+        "from scipy.stats import bootstrap"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
