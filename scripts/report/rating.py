@@ -95,6 +95,7 @@ class Candidate:
     set: str
     id: str
     group: str
+    """Of whatever set: sets may ask one dataset."""
     prompt: list[Row]
     answers: dict[str, str]
     """By the model's folder."""
@@ -154,7 +155,8 @@ def candidates(
                 continue
             row = rows[identity]
             answers = {trial.folder: one[identity], against.folder: other[identity]}
-            found.append(Candidate(name, identity, row["group"], row["prompt"], answers))
+            group = f"{trial.answering(name)['dataset']}/{row['group']}"
+            found.append(Candidate(name, identity, group, row["prompt"], answers))
     return found, identical
 
 
@@ -169,10 +171,10 @@ def drawn(
 
     def place(it: Candidate) -> tuple[int, str]:
         text = json.dumps([seed, it.set, it.id])
-        return used[experiment, it.set, it.id], hashlib.sha256(text.encode()).hexdigest()
+        return used[experiment, it.group], hashlib.sha256(text.encode()).hexdigest()
 
     kept = sorted(found, key=place)[:most]
-    used.update((experiment, it.set, it.id) for it in kept)
+    used.update((experiment, it.group) for it in kept)
     return kept
 
 

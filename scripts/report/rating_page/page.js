@@ -14,7 +14,9 @@ const byId = (id) => document.getElementById(id);
 
 // ------------------------------------------------------------------------------------ what is kept
 
-const empty = () => ({ rater: null, sheets: {} });
+/** Returns sheets by rater; a rater may have any name, `constructor` too. */
+const sheetsOf = (entries) => Object.assign(Object.create(null), Object.fromEntries(entries));
+const empty = () => ({ rater: null, sheets: sheetsOf([]) });
 
 /** Returns the choices that belong to this page, each item's first. */
 function sheetOf(list) {
@@ -30,7 +32,7 @@ function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(PLACE)) ?? empty();
     const sheets = Object.entries(kept.sheets).map(([rater, list]) => [rater, sheetOf(list)]);
-    return { rater: kept.rater, sheets: Object.fromEntries(sheets) };
+    return { rater: kept.rater, sheets: sheetsOf(sheets) };
   } catch {
     return empty();
   }
@@ -164,6 +166,7 @@ function show(done = "") {
   byId("bar").hidden = !begun;
   byId("rate").hidden = byId("choices").hidden = id === undefined;
   byId("end").hidden = !begun || id !== undefined;
+  byId("save").hidden = id === undefined;
   if (!begun) return;
   showProgress(id);
   if (id === undefined) showEnd();
@@ -181,7 +184,7 @@ function showProgress(id) {
 
 function other() {
   const button = Object.assign(document.createElement("button"), {
-    type: "button", className: "link", textContent: "someone else?",
+    type: "button", className: "link", textContent: "change", ariaLabel: "Rate as someone else",
   });
   button.addEventListener("click", () => {
     book.rater = null;
@@ -205,9 +208,10 @@ function showEnd() {
   const count = (choice) => sheet().filter((made) => made.choice === choice).length;
   const [skipped, tied] = [count("skip"), count("tie")];
   byId("summary").textContent =
-    `You rated ${items.size - skipped} of ${items.size} comparisons, ${tied} of them as ties.`;
+    `You rated ${items.size - skipped} of ${items.size} comparisons (${tied} ${tied === 1 ? "tie" : "ties"}).`;
   byId("again").hidden = skipped === 0;
-  byId("again").textContent = `Rate the ${skipped} that you skipped`;
+  byId("again").textContent = `Rate what you skipped (${skipped})`;
+  byId("save-end").focus();
 }
 
 // ----------------------------------------------------------------------------------------- events
