@@ -57,7 +57,8 @@ rating: setup
 ratings: setup
 	@python -m scripts.report.ratings --root $(RESULTS) --key $(RATING)/key.json \
 	  --out $(RATING)/ratings.json --csv $(RESULTS)/tables/ratings.csv \
-	  --md $(RESULTS)/tables/ratings.md --tex $(RESULTS)/tables/ratings.tex $(FILES)
+	  --md $(RESULTS)/tables/ratings.md --tex $(RESULTS)/tables/ratings.tex \
+	  $(if $(STALE_OK),--stale-ok) $(FILES)
 
 gpu-check: setup
 	python -m benchmarks.gpu_check

@@ -133,12 +133,12 @@ def agreement(ratings: Sequence[Rating]) -> Agreement:
         items=len(shared),
         raters=len({rater for values in shared for rater in values}),
         raw=sum(pairs) / len(pairs) if pairs else None,
-        nominal=_alpha(shared, "nominal"),
-        ordinal=_alpha(shared, "ordinal"),
+        nominal=krippendorff_alpha(shared, "nominal"),
+        ordinal=krippendorff_alpha(shared, "ordinal"),
     )
 
 
-def _alpha(items: list[dict[str, int]], level: str) -> float | None:
+def krippendorff_alpha(items: list[dict[str, int]], level: str) -> float | None:
     """Returns Krippendorff's alpha.
 
     Krippendorff 2011, https://repository.upenn.edu/asc_papers/43.

@@ -370,12 +370,12 @@ def check_fresh(root: Path, key: Key) -> None:
     for folder, model in key.models.items():
         path = root / folder / "generations.parquet"
         if not path.is_file():
-            raise BadInput(f"{path}: no such file; the page shows answers of it (--stale-ok)")
-        if sha256(path) != model.generations:
-            raise BadInput(
-                f"{path}: changed since the page was made, so that raters saw other answers; make "
-                "another page, or allow it with --stale-ok"
-            )
+            found = "no such file, and raters saw answers of it"
+        elif sha256(path) != model.generations:
+            found = "changed since the page was made, and raters saw other answers"
+        else:
+            continue
+        raise BadInput(f"{path}: {found}; allowed with --stale-ok (make: STALE_OK=yes)")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -82,6 +82,7 @@ function current() {
 // ---------------------------------------------------------------------------------- what is done
 
 function begin(rater) {
+  byId("problem").hidden = true;
   book.rater = rater;
   book.sheets[rater] ??= [];
   keep();
@@ -114,7 +115,8 @@ function save() {
   const text = `${JSON.stringify(content, null, 2)}\n`;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-  link.download = `rating-${book.rater.replace(/[^\p{L}\p{N}]+/gu, "-")}.json`;
+  const words = book.rater.match(/[\p{L}\p{N}]+/gu) ?? ["anonymous"];
+  link.download = `rating-${words.join("-")}.json`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   say(`Saved as ${link.download}`);
