@@ -342,6 +342,7 @@ def _notes(key: Key, found: dict[str, dict[str, Chosen]], results: list[Result])
     yield f"By group: 95 % bootstrap interval; whole groups of prompts are drawn{crossed}."
     if raters == 1:
         yield "Wilson: 95 % score interval of a share, items taken as independent."
+        yield "One rater: both intervals say what this rater prefers, not what people do."
     yield "Bradley–Terry: log odds that the trial wins, fitted to all ratings of the experiment."
     yield _agreement_note(agreement(ratings))
     yield (
