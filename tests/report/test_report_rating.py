@@ -556,6 +556,32 @@ def test_what_can_be_pressed_has_a_name_and_a_visible_focus(running, ten):
         assert {outline for _, outline in names} == {"solid"}
 
 
+def test_two_tabs_are_one_sheet(running, ten, tmp_path):
+    with opened(running, ten / "rating.html") as found:
+        page = found.page
+        begin(page)
+        page.keyboard.press("ArrowLeft")
+        other = page.context.new_page()
+        other.goto(page.url)
+        assert progress(other) == "2 of 10"
+        other.keyboard.press("ArrowRight")
+        page.get_by_text("3 of 10").first.wait_for()
+        page.keyboard.press("=")
+        made = json.loads(saved(page, tmp_path).read_text())["ratings"]
+        assert [it["choice"] for it in made] == ["left", "right", "tie"]
+
+
+@pytest.mark.parametrize("kept", ["{", "7", '{"rater": "A", "sheets": {}}', '{"sheets": {"A": 1}}'])
+def test_what_is_kept_and_cannot_be_read_is_begun_anew(running, ten, kept):
+    with opened(running, ten / "rating.html") as found:
+        page = found.page
+        page.evaluate("text => localStorage.setItem(PLACE, text)", kept)
+        page.reload()
+        begin(page)
+        assert progress(page) == "1 of 10"
+        assert found.errors == []
+
+
 def test_a_browser_that_keeps_nothing_says_so(running, ten, tmp_path):
     with opened(running, ten / "rating.html") as found:
         page = found.page

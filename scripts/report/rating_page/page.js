@@ -31,8 +31,9 @@ function sheetOf(list) {
 function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(PLACE)) ?? empty();
-    const sheets = Object.entries(kept.sheets).map(([rater, list]) => [rater, sheetOf(list)]);
-    return { rater: kept.rater, sheets: sheetsOf(sheets) };
+    const read = Object.entries(kept.sheets).map(([rater, list]) => [rater, sheetOf(list)]);
+    const sheets = sheetsOf(read);
+    return { rater: kept.rater in sheets ? kept.rater : null, sheets };
   } catch {
     return empty();
   }
@@ -88,6 +89,14 @@ function begin(rater) {
   keep();
   show();
   byId("progress").focus();
+}
+
+function leave() {
+  book.rater = null;
+  keep();
+  show();
+  byId("name").value = "";
+  byId("name").focus();
 }
 
 function choose(choice) {
@@ -179,23 +188,9 @@ function show(done = "") {
 function showProgress(id) {
   const made = sheet().length;
   byId("progress").textContent = id === undefined ? `All ${items.size} done` : `${made + 1} of ${items.size}`;
-  byId("rater").replaceChildren(`${book.rater} · `, other());
+  byId("who").textContent = book.rater;
   Object.assign(byId("meter"), { max: items.size, value: made });
   byId("undo").disabled = made === 0;
-}
-
-function other() {
-  const button = Object.assign(document.createElement("button"), {
-    type: "button", className: "link", textContent: "change", ariaLabel: "Rate as someone else",
-  });
-  button.addEventListener("click", () => {
-    book.rater = null;
-    keep();
-    show();
-    byId("name").value = "";
-    byId("name").focus();
-  });
-  return button;
 }
 
 function showItem(item) {
@@ -231,6 +226,7 @@ byId("file").addEventListener("change", (event) => {
 for (const button of document.querySelectorAll("[data-choice]")) {
   button.addEventListener("click", () => choose(button.dataset.choice));
 }
+byId("change").addEventListener("click", leave);
 byId("undo").addEventListener("click", undo);
 byId("back").addEventListener("click", undo);
 byId("again").addEventListener("click", rateSkipped);
