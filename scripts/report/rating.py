@@ -363,6 +363,21 @@ def _known(option: str, name: str, allowed: Iterable[str]) -> None:
         raise BadInput(f"{option}: found {name!r}; allowed: {', '.join(allowed)}")
 
 
+def said(key: Key, page: Row) -> Iterator[str]:
+    """Yields what the researcher is told: what is compared, and what could give a model away."""
+    for contest in key.contests:
+        trial, against = key.models[contest.trial], key.models[contest.against]
+        yield (
+            f"{trial.experiment}: {trial.name} against {against.name}: {len(contest.items)} "
+            f"comparisons of {contest.prompts} prompts, {contest.identical} of them answered alike"
+        )
+    names = sorted({model.name.lower() for model in key.models.values()})
+    answers = [item[side].lower() for item in page["items"] for side in ("left", "right")]
+    telling = sum(any(name in answer for name in names) for answer in answers)
+    if telling:
+        yield f"{telling} of {len(answers)} answers hold the name of a model: raters may know whose"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Writes rating.html and key.json; returns 0.
 
@@ -389,12 +404,8 @@ def main(argv: list[str] | None = None) -> int:
     html = page_html(page)
     write_json(place, key.model_dump())
     write_text(arguments.out / "rating.html", html)
-    for contest in key.contests:
-        names = [f"{name.split('/', 1)[1]}" for name in (contest.trial, contest.against)]
-        print(
-            f"{' against '.join(names)}: {len(contest.items)} comparisons of {contest.prompts} "
-            f"prompts, {contest.identical} of them answered alike"
-        )
+    for line in said(key, page):
+        print(line)
     print(f"for raters: {arguments.out / 'rating.html'}")
     print(f"for nobody else: {place}")
     return 0

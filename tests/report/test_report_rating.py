@@ -303,6 +303,18 @@ def test_a_key_that_ratings_need_is_not_overwritten(study, tmp_path, change):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_the_researcher_is_told_what_is_compared_and_which_answers_tell(study, tmp_path, capsys):
+    study.answer(FOLDERS[FIRST], ["I am Wombat-R16.", *["new"] * 23])
+    study.page(tmp_path / "out", "--trials", FIRST)
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"{EXPERIMENT}: {FIRST} against {BASE}: 24 comparisons of 24 prompts, "
+        "0 of them answered alike",
+        "1 of 48 answers hold the name of a model: raters may know whose",
+    ]
+    study.page(tmp_path / "other", "--trials", SECOND)
+    assert "hold the name" not in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------------------ the page in use
 
 
