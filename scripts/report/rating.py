@@ -19,7 +19,7 @@ from typing import Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_json, read_rows, sha256, write_json, write_text
 from scripts.common.texts import cut
-from scripts.report.rating_key import Contest, Item, Key, Model, keyed, read_checked
+from scripts.report.rating_key import Contest, Item, Key, Model, keyed, read_key
 from scripts.report.read import Subject, base_of, trial_of
 
 BASE = "base"
@@ -27,28 +27,37 @@ BASE = "base"
 MOST = 50
 QUESTION = "Which answer is better?"
 PARTS = Path(__file__).parent / "rating_page"
-MADE = "a key that scripts.report.rating wrote"
+IDENTITY = ("name", "experiment", "seed", "method")
 
 # ---------------------------------------------------------------------------------- what there is
 
 
 def subjects_in(root: Path) -> dict[str, list[Subject]]:
-    """Returns by experiment its base and its trials, each trial with its lowest seed first."""
+    """Returns by experiment its base and its trials, those of one name by their seeds.
+
+    Raises BadInput where a metrics.json does not say whose it is.
+    """
     found: dict[str, list[Subject]] = {}
     for pattern in ("bases/*/metrics.json", "trials/*/seed-*/metrics.json"):
         for path in sorted(root.glob(pattern)):
-            metrics = read_json(path)
-            name, experiment, seed = (metrics[key] for key in ("name", "experiment", "seed"))
-            part = {"experiment": experiment, "title": experiment, "base": name}
-            is_base = metrics["method"] == BASE
-            found.setdefault(experiment, []).extend(
-                base_of(root, part)
-                if is_base
-                else [trial_of(root, part, f"{name}/seed-{seed}", metrics["method"])]
-            )
+            subject = _subject(root, path)
+            found.setdefault(subject.experiment, []).append(subject)
     for subjects in found.values():
         subjects.sort(key=lambda it: (it.seed is not None, it.name, it.seed or 0))
     return found
+
+
+def _subject(root: Path, path: Path) -> Subject:
+    """Returns the base or trial whose metrics.json it is."""
+    try:
+        metrics = read_json(path)
+        name, experiment, seed, method = (metrics[key] for key in IDENTITY)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not a metrics.json of a base or trial: {error}") from None
+    part = {"experiment": experiment, "title": experiment, "base": name}
+    if method == BASE:
+        return base_of(root, part)[0]
+    return trial_of(root, part, f"{name}/seed-{seed}", method)
 
 
 def _named(subjects: list[Subject], name: str) -> Subject | None:
@@ -363,7 +372,7 @@ def _known(option: str, name: str, allowed: Iterable[str]) -> None:
         raise BadInput(f"{option}: found {name!r}; allowed: {', '.join(allowed)}")
 
 
-def said(key: Key, page: Row) -> Iterator[str]:
+def told(key: Key, page: Row) -> Iterator[str]:
     """Yields what the researcher is told: what is compared, and what could give a model away."""
     for contest in key.contests:
         trial, against = key.models[contest.trial], key.models[contest.against]
@@ -387,7 +396,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     experiments = checked(subjects_in(arguments.root), arguments)
     place = arguments.out / "key.json"
-    before = read_checked(place, Key, MADE) if place.exists() else None
+    before = read_key(place) if place.exists() else None
     key, page = make(
         opponents(experiments, arguments.trials, arguments.against),
         arguments.sets,
@@ -404,7 +413,7 @@ def main(argv: list[str] | None = None) -> int:
     html = page_html(page)
     write_json(place, key.model_dump())
     write_text(arguments.out / "rating.html", html)
-    for line in said(key, page):
+    for line in told(key, page):
         print(line)
     print(f"for raters: {arguments.out / 'rating.html'}")
     print(f"for nobody else: {place}")

@@ -71,6 +71,11 @@ def keyed(secret: str, *parts: Any) -> str:
     return hmac.new(bytes.fromhex(secret), message, hashlib.sha256).hexdigest()
 
 
+def read_key(path: Path) -> Key:
+    """Returns the key of a page. Raises BadInput where the file is none."""
+    return read_checked(path, Key, "a key that scripts.report.rating wrote")
+
+
 def read_checked(path: Path, kind: type[Closed], what: str) -> Any:
     """Returns a JSON file as a checked `kind`. Raises BadInput with the first thing wrong in it."""
     try:

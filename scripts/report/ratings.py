@@ -24,7 +24,17 @@ from scripts.report.rating_figures import (
     left_share,
     win_rate,
 )
-from scripts.report.rating_key import SKIP, TIE, Closed, Contest, Item, Key, Model, read_checked
+from scripts.report.rating_key import (
+    SKIP,
+    TIE,
+    Closed,
+    Contest,
+    Item,
+    Key,
+    Model,
+    read_checked,
+    read_key,
+)
 from scripts.report.read import BY_GROUP, WILSON, Figure
 from scripts.report.render import (
     Column,
@@ -40,7 +50,6 @@ from scripts.report.render import (
 # ------------------------------------------------------------------------------------ rating files
 
 SAVED = "a file that the rating page saved"
-MADE = "a key that scripts.report.rating wrote"
 
 
 class Choice(Closed):
@@ -70,7 +79,7 @@ def read_sheet(path: Path, key: Key) -> Sheet:
     """Returns a rating file. Raises BadInput where it is not one of the key's page."""
     sheet = read_checked(path, Sheet, SAVED)
     if sheet.page != key.page:
-        raise BadInput(f"{path}: page: found {sheet.page}; allowed: {key.page}, the key's")
+        raise BadInput(f"{path}: page: found {sheet.page!r}; allowed: {key.page!r}, the key's")
     items, seen = key.items(), set()
     for made in sheet.ratings:
         if made.item not in items:
@@ -96,7 +105,7 @@ def choices(paths: list[Path], key: Key) -> dict[str, dict[str, Chosen]]:
                 mine[made.item] = Chosen(made.choice, path)
             elif made.choice not in (before.choice, SKIP):
                 raise BadInput(
-                    f"{path}: item {made.item}: {sheet.rater} chose {made.choice}, and "
+                    f"{path}: item {made.item}: {sheet.rater!r} chose {made.choice}, and "
                     f"{before.choice} in {before.file}; allowed: files of one rater that agree"
                 )
     return dict(sorted(found.items()))
@@ -406,7 +415,7 @@ def main(argv: list[str] | None = None) -> int:
     if answers have changed.
     """
     arguments = parse(argv)
-    key = read_checked(arguments.key, Key, MADE)
+    key = read_key(arguments.key)
     if not arguments.stale_ok:
         check_fresh(arguments.root, key)
     found = choices(arguments.files, key)

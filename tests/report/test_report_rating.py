@@ -207,6 +207,13 @@ def test_an_empty_folder_is_one_line(tmp_path):
         rating.main(["--root", str(tmp_path), "--out", str(tmp_path / "out")])
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": "a"}'])
+def test_a_spoiled_metrics_file_is_one_line(study, tmp_path, text):
+    (study.root / FOLDERS[FIRST] / "metrics.json").write_text(text)
+    with pytest.raises(BadInput, match=rf"{FIRST}/seed-3/metrics\.json: not a metrics\.json"):
+        study.page(tmp_path / "out")
+
+
 # --------------------------------------------------------------------------- what the page tells
 
 
@@ -722,7 +729,7 @@ def broken(handed: Handed, **change: Any) -> Row:
 BAD = {
     "not JSON": (lambda it: "{", "Invalid JSON"),
     "no object": (lambda it: [1], r"found \[1\]"),
-    "another page": (lambda it: broken(it, page="beef"), "page: found beef; allowed: "),
+    "another page": (lambda it: broken(it, page="beef"), "page: found 'beef'; allowed: "),
     "no name": (lambda it: broken(it, rater="  "), "rater, .*found '  '"),
     "name missing": (lambda it: {"page": it.key["page"], "ratings": []}, "rater, Field required"),
     "name a number": (lambda it: broken(it, rater=7), "rater, .*found 7"),
