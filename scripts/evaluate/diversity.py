@@ -45,8 +45,8 @@ def diversity_figures(rows: list[Row], groups: dict[str, str]) -> list[AnyFigure
 def distinct(rows: list[Row], groups: dict[str, str], order: int, what: str) -> WholeFigure:
     """Returns the number of different n-grams by that of words, 0 where no answer has a word.
 
-    Li et al. 2016, https://aclanthology.org/N16-1014, section 5.2: distinct-2, too, is scaled by
-    the number of words.
+    Li et al. 2016, https://aclanthology.org/N16-1014: distinct-2, too, is scaled by the number of
+    words.
     """
     words: Counter[str] = Counter()
     owners: dict[Gram, set[str]] = defaultdict(set)

@@ -72,6 +72,8 @@ def corpus_figure(
     )
     value = metric._aggregate_and_compute(statistics).score * scale
     signature = str(metric.get_signature())
+    # Below a table stands the definition, so it says the signature too.
+    definition = f"{definition}; sacrebleu {signature}"
     return WholeFigure(name, unit, definition, value, groups, BOOTSTRAP, interval, signature)
 
 

@@ -37,12 +37,12 @@ def test_gaps_cancel_within_a_bin_and_not_between_bins() -> None:
     assert figure([-logit(0.6), -logit(0.6), logit(0.8)])["value"] == pytest.approx(1.4 / 3)
 
 
-def test_an_edge_belongs_to_the_bin_below() -> None:
-    """Guo et al. close each bin above: 0.55 is with 0.52, and apart from 0.58."""
-    edge = float(np.linspace(0.5, 1, 11)[1])
-    margin = next(m for m in [logit(edge)] if 1 / (1 + np.exp(-m)) <= edge)
-    together = figure([margin, -logit(0.52)])["value"]
-    assert together == pytest.approx(abs((1 - 0.55) - 0.52) / 2)
+def test_a_bin_ends_at_its_edge() -> None:
+    """0.549 stands with 0.52 below the edge of 0.55, and 0.551 apart from it."""
+    together = figure([logit(0.549), -logit(0.52)])["value"]
+    apart = figure([logit(0.551), -logit(0.52)])["value"]
+    assert together == pytest.approx(abs((1 - 0.549) - 0.52) / 2)
+    assert apart == pytest.approx(((1 - 0.551) + 0.52) / 2)
 
 
 @pytest.mark.parametrize("seed", range(5))
