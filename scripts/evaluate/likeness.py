@@ -1,24 +1,16 @@
-"""How like the known answers a model's answers are: BLEU, chrF and ROUGE-L, with no network.
+"""How like the known answers a model's answers are: BLEU, chrF and ROUGE-L, with no network."""
 
-`evaluate.load("bleu")` and its like would fetch code from the hub; the libraries below are what
-that code calls, or agree with it.
-"""
-
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scripts.common.files import Row
 from scripts.evaluate.figures import AnyFigure, Figure, WholeFigure, item_figure
+from scripts.evaluate.imports import not_importable
 from scripts.evaluate.intervals import BOOTSTRAP, corpus_bootstrap
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
 
-BLEU_DEFINITION = (
-    "corpus BLEU with 13a tokenizer, order 4, no smoothing, brevity penalty (Papineni et al. 2002)"
-)
 SACREBLEU_DEFINITION = (
     "corpus BLEU as sacrebleu has it unless told otherwise (Post 2018): an order without a match "
     "is smoothed"
@@ -39,11 +31,14 @@ def likeness_figures(
     """Returns BLEU as published and as sacrebleu's default, chrF and ROUGE-L of the answers."""
     from sacrebleu.metrics import BLEU, CHRF
 
+    from scripts.evaluate import bleu
+
     texts = [row["text"] for row in rows], [known[row["id"]] for row in rows]
     belongs = [groups[row["id"]] for row in rows]
-    published = BLEU(tokenize="13a", smooth_method="none", force=True)
+    published = corpus_figure(bleu.METRIC, 0.01, "bleu", "0 to 1", bleu.DEFINITION, *texts, belongs)
     return [
-        corpus_figure(published, 0.01, "bleu", "0 to 1", BLEU_DEFINITION, *texts, belongs),
+        # The interval is of sacrebleu's counts; the value, that library's own.
+        replace(published, value=bleu.bleu(*texts)),
         corpus_figure(
             BLEU(force=True), 1, "sacrebleu", "0 to 100", SACREBLEU_DEFINITION, *texts, belongs
         ),
@@ -90,16 +85,3 @@ def rouge_figure(rows: list[Row], groups: dict[str, str], known: dict[str, str])
         return scorer.score(known[row["id"]], row["text"])["rougeL"].fmeasure
 
     return item_figure(rows, groups, "rouge_l", "0 to 1", ROUGE_DEFINITION, score)
-
-
-@contextmanager
-def not_importable(module: str) -> Iterator[None]:
-    """Makes imports of a module fail in the block, unless it is loaded already."""
-    absent = module not in sys.modules
-    if absent:
-        sys.modules[module] = None
-    try:
-        yield
-    finally:
-        if absent:
-            del sys.modules[module]
