@@ -184,7 +184,14 @@ def score_inputs(wildcards):
     ]
     if evaluation["pairs"]:
         files["reference"] = reference_split(evaluation["reference"], evaluation["pairs"]["split"])
+    if overwrites(subject) and any(asked["kl"] for asked in evaluation["prompts"].values()):
+        files["start"] = adapter_files(subject["training"]["start"])
     return files
+
+
+def overwrites(subject):
+    """Tells whether a trial's adapter lies over its start's, which is then in no merged model."""
+    return subject.get("training", {}).get("start_as") == "overwritten"
 
 
 def measure_inputs(wildcards):
@@ -220,7 +227,7 @@ def model_of(wildcards):
 
 
 GENERATION = ["limit", "max_new_tokens", "do_sample", "temperature", "top_p", "own_settings"]
-GENERATION += ["seed", "batch_size"]
+GENERATION += ["seed", "batch_size", "kl"]
 
 
 def score_settings(wildcards):
@@ -234,6 +241,8 @@ def score_settings(wildcards):
         # How an answer is cut out of what was written, and what is scored, is for measuring.
         sets = {
             name: {key: asked[key] for key in GENERATION}
+            # A base is its own reference.
+            | ({} if subject["adapters"] else {"kl": False})
             for name, asked in evaluation["prompts"].items()
         }
         words += ["--generate", as_json(sets)]

@@ -29,7 +29,7 @@ rule score:
     params:
         settings=lambda wildcards: score_settings(wildcards),
         files=lambda wildcards, input: options(
-            input, "adapters", "completions", "pairs", "reference", "prompts"
+            input, "adapters", "start", "completions", "pairs", "reference", "prompts"
         ),
         out=subpath(output.pairs, parent=True),
         code=code_digest("scripts/evaluate/score.py"),

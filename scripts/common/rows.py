@@ -74,6 +74,9 @@ GENERATIONS = pa.schema(
         ("text", pa.string()),
         ("tokens", pa.int32()),
         ("stop", pa.string()),
+        # Of a set that asks for the KL: of all new tokens, the one that ended the answer included
+        ("logp", pa.float64()),
+        ("reference_logp", pa.float64()),
     ]
 )
 # What measuring writes: every item of every figure that is sum(score) / sum(weight) over items;

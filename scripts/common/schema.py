@@ -507,6 +507,11 @@ class Generate(Closed):
     leave_out_overlap: bool = Field(
         False, description="items that stand in the SFT phase's training rows are not scored"
     )
+    kl: bool = Field(
+        False,
+        description="measure each trial's KL divergence from its reference on these answers, which "
+        "must be sampled untruncated at temperature 1",
+    )
     show: list[Name] = Field(
         default_factory=list,
         description="trials whose answers stand beside the base's in the table of examples; such a "
@@ -522,6 +527,30 @@ class Generate(Closed):
             raise ValueError("seed has no effect without sampling")
         if not self.do_sample and (self.temperature is not None or self.top_p is not None):
             raise ValueError("temperature and top_p have no effect without do_sample: true")
+        return self
+
+    @model_validator(mode="after")
+    def kl_is_of_the_policy(self) -> "Generate":
+        """Answers drawn otherwise come from another distribution, and so would the estimate."""
+        if not self.kl:
+            return self
+        found = [
+            text
+            for text, wrong in {
+                "own_settings: true": self.own_settings,
+                "do_sample: false": not (self.do_sample or self.own_settings),
+                f"temperature: {self.temperature}": self.temperature not in (None, 1),
+                f"top_p: {self.top_p}": self.top_p not in (None, 1),
+            }.items()
+            if wrong
+        ]
+        if found:
+            raise ValueError(
+                f"kl: true with {', '.join(found)} would be of another distribution than the "
+                "model's; it needs do_sample: true, and temperature and top_p null or 1"
+            )
+        if self.show:
+            raise ValueError("kl has no effect on a set with show, which is not scored")
         return self
 
 

@@ -14,6 +14,7 @@ from scripts.common.cli import run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.evaluate.answers import final_number
+from scripts.evaluate.divergence import divergence_figures
 from scripts.evaluate.figures import Figure, groups_of, item_figure
 
 # ----------------------------------------------------------------------------------- completions
@@ -194,7 +195,10 @@ class Answers:
 
     def figures(self) -> list[Figure]:
         """Returns the figures that are means over items."""
-        return generation_figures(self.rows, self.groups, self.known)
+        return [
+            *generation_figures(self.rows, self.groups, self.known),
+            *divergence_figures(self.rows, self.groups),
+        ]
 
     def summary(self) -> Row:
         """Returns the set's settings, how many items were left out, and all figures."""
