@@ -2,8 +2,8 @@
 
 For answers y that the policy p itself sampled, untruncated and at temperature 1, the mean of
 log p(y) - log q(y) is an unbiased estimate of KL(p || q), q the reference (Schulman 2020,
-http://joschu.net/blog/kl-approx.html, where it is called k1). An answer is all that was written: the
-end token is part of it, and one that was cut at `max_new_tokens` counts as far as it goes.
+http://joschu.net/blog/kl-approx.html, where it is called k1). An answer is all that was written:
+the end token is part of it, and one that was cut at `max_new_tokens` counts as far as it goes.
 """
 
 from scripts.common.files import Row

@@ -49,7 +49,8 @@ def test_a_base_is_its_own_reference(
     tiny_model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
     greedy = {"limit": None, "max_new_tokens": 3, "do_sample": False, "temperature": None,
-              "top_p": None, "own_settings": False, "seed": 0, "batch_size": 2, "kl": False}  # fmt: skip
+              "top_p": None, "own_settings": False, "seed": 0, "batch_size": 2,
+              "kl": False}  # fmt: skip
     settings = {"short": greedy, "long": greedy | {"max_new_tokens": 6}}
     found = run(tiny_model, tmp_path / "out", "--completions", files["completions"],
                 "--pairs", files["pairs"], "--reference", files["reference"],
