@@ -194,6 +194,30 @@ def overwrites(subject):
     return subject.get("training", {}).get("start_as") == "overwritten"
 
 
+def judged_sets(folder):
+    """Returns the sets of prompts on which a judge compares a trial with its base."""
+    subject = PLAN.subject(folder)
+    prompts = subject["evaluation"]["prompts"] if subject["adapters"] else {}
+    return {name: asked for name, asked in prompts.items() if asked["judge"]}
+
+
+def judged_trials():
+    """Returns the folders of the trials that a judge compares with their base."""
+    return [folder for folder in PLAN.trials if judged_sets(folder)]
+
+
+def judge_inputs(wildcards):
+    base = PLAN.subject(wildcards.subject)["experiment"]
+    sets = judged_sets(wildcards.subject).values()
+    return {
+        "tuned": f"<results>/{wildcards.subject}/generations.parquet",
+        "base": f"<results>/bases/{base}/generations.parquet",
+        "sets_rows": [data_split(asked["dataset"], asked["split"]) for asked in sets],
+        "models": [manifest(asked["judge"]["model"]) for asked in sets],
+        "templates": [asked["judge"]["template"] for asked in sets],
+    }
+
+
 def measure_inputs(wildcards):
     evaluation = PLAN.subject(wildcards.subject)["evaluation"]
     kinds = ("completions", "pairs", "generations")
@@ -207,6 +231,8 @@ def measure_inputs(wildcards):
     files["overlaps"] = [
         f"<results>/overlaps/{asked['overlap']}.parquet" for asked in prompts if asked["overlap"]
     ]
+    if judged_sets(wildcards.subject):
+        files["verdicts"] = f"<results>/{wildcards.subject}/verdicts.parquet"
     return files
 
 
@@ -247,6 +273,13 @@ def score_settings(wildcards):
         }
         words += ["--generate", as_json(sets)]
     return shlex.join(words)
+
+
+def duels(wildcards):
+    """Returns by set the judge, and how an answer is cut out of what was written."""
+    keys = ("judge", "answer_after", "answer_before")
+    sets = judged_sets(wildcards.subject)
+    return {name: {key: asked[key] for key in keys} for name, asked in sets.items()}
 
 
 def prompt_sets(wildcards):

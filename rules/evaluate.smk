@@ -39,6 +39,32 @@ rule score:
         " {params.files} --out {params.out:q} 2> {log:q}"
 
 
+rule judge:
+    """A judge compares a trial's answers with its base's, each pair in both orders."""
+    input:
+        unpack(judge_inputs),
+    output:
+        "<results>/{subject}/verdicts.parquet",
+    log:
+        "<logs>/{subject}/judge.log",
+    benchmark:
+        "<benchmarks>/{subject}/judge.tsv"
+    wildcard_constraints:
+        subject=only(judged_trials()),
+    conda:
+        "../envs/evaluate.yaml"
+    resources:
+        gpu=1,
+    params:
+        sets=lambda wildcards: as_json(duels(wildcards)),
+        files=lambda wildcards, input: options(input, "tuned", "base", "sets_rows", "models"),
+        code=code_digest("scripts/evaluate/judge.py"),
+        env=env_digest("evaluate"),
+    shell:
+        "python -m scripts.evaluate.judge --sets {params.sets:q} {params.files}"
+        " --out {output:q} 2> {log:q}"
+
+
 rule measure:
     """Every figure of one model with its intervals, from the rows alone."""
     input:
@@ -62,6 +88,7 @@ rule measure:
             "pairs",
             "pairs_rows",
             "generations",
+            "verdicts",
             "sets_rows",
             "overlaps",
         ),

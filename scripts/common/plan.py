@@ -19,7 +19,7 @@ from scripts.common.schema import (
     SftPhase,
     SftTrial,
 )
-from scripts.common.templates import template_name, template_path
+from scripts.common.templates import JUDGE, template_name, template_path
 
 Part = dict[str, Any]
 
@@ -230,14 +230,25 @@ def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
         "pairs": held_out(experiment.dpo),
         "prompts": {
             name: {
-                **generate.model_dump(mode="json", exclude={"show", "leave_out_overlap"}),
+                **generate.model_dump(mode="json", exclude={"show", "leave_out_overlap", "judge"}),
                 "tokens": _tokens(config, plan, experiment, generate),
                 "overlap": _overlap(plan, experiment, generate),
                 "scored": not generate.show,
+                "judge": _judge(plan, generate),
             }
             for name, generate in experiment.generate.items()
         },
     }
+
+
+def _judge(plan: Plan, generate: Generate) -> Part | None:
+    """Returns all that a set's judge is, or None where it has none."""
+    if generate.judge is None:
+        return None
+    judge = generate.judge.model_dump(mode="json")
+    model = plan.models[judge["model"]]
+    judge["template"] = shortest(generate.judge.template or JUDGE)
+    return judge | {key: model[key] for key in ("precision", "quantization")}
 
 
 def _trial_evaluation(plan: Plan, experiment: Experiment, training: Part, evaluation: Part) -> Part:

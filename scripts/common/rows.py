@@ -79,6 +79,20 @@ GENERATIONS = pa.schema(
         ("reference_logp", pa.float64()),
     ]
 )
+# What a judge says of a trial's answers and its base's: 1 where the trial's is better, 0 where the
+# base's is, 0.5 for a tie; the margins are above 0 where it prefers the trial's, shown as A and as B,
+# and null where both answers are the same
+VERDICTS = pa.schema(
+    [
+        ("set", pa.string()),
+        ("id", pa.string()),
+        ("verdict", pa.float64()),
+        ("margin_as_a", pa.float64()),
+        ("margin_as_b", pa.float64()),
+        ("tuned_tokens", pa.int32()),
+        ("base_tokens", pa.int32()),
+    ]
+)
 # What measuring writes: every item of every figure that is sum(score) / sum(weight) over items;
 # `set` is that of the prompts that were answered, null for figures of completions and pairs
 ITEMS = pa.schema(

@@ -480,6 +480,20 @@ class DpoTrial(Trial):
 # ----------------------------------------------------------------------------------- experiments
 
 
+class Judge(Closed):
+    """Who says which of two answers is better: a trial's, or its base model's."""
+
+    kind: Literal["logprob"] = Field(
+        "logprob", description="logprob: a local model, by the log-probs of its verdicts"
+    )
+    model: Name = Field(description="one of `models`")
+    template: Path | None = Field(
+        None,
+        description="a .jinja file, the question, with prompt, a and b; else "
+        "scripts/evaluate/judge.jinja",
+    )
+
+
 class Generate(Closed):
     """A set of prompts that every model of the experiment answers, and how."""
 
@@ -511,6 +525,9 @@ class Generate(Closed):
         False,
         description="measure each trial's KL divergence from its reference on these answers, which "
         "must be sampled untruncated at temperature 1",
+    )
+    judge: Judge | None = Field(
+        None, description="who compares each trial's answers with the base's: docs/judge.md"
     )
     show: list[Name] = Field(
         default_factory=list,
@@ -549,8 +566,15 @@ class Generate(Closed):
                 f"kl: true with {', '.join(found)} would be of another distribution than the "
                 "model's; it needs do_sample: true, and temperature and top_p null or 1"
             )
-        if self.show:
-            raise ValueError("kl has no effect on a set with show, which is not scored")
+        return self
+
+    @model_validator(mode="after")
+    def what_is_read_is_not_scored(self) -> "Generate":
+        scored = [key for key in ("kl", "judge") if getattr(self, key)]
+        if self.show and scored:
+            raise ValueError(
+                f"{', '.join(scored)} has no effect on a set with show, which is not scored"
+            )
         return self
 
 

@@ -15,7 +15,9 @@ from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.evaluate.answers import final_number
 from scripts.evaluate.divergence import divergence_figures
+from scripts.evaluate.extraction import extracted
 from scripts.evaluate.figures import Figure, groups_of, item_figure
+from scripts.evaluate.win_rate import length_controlled, win_figures, with_verdicts
 
 # ----------------------------------------------------------------------------------- completions
 
@@ -108,19 +110,6 @@ def _softplus(x: float) -> float:
 # ----------------------------------------------------------------------------------- generations
 
 
-def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Row]:
-    """Returns the answers, each cut at the first `before`, then to what follows the last `after`.
-
-    A mark that is absent cuts nothing.
-    """
-
-    def part(text: str) -> str:
-        text = text.partition(before)[0] if before else text
-        return (text.rpartition(after)[2] if after else text).strip()
-
-    return [row | {"text": part(row["text"])} for row in rows]
-
-
 def generation_figures(
     rows: list[Row], groups: dict[str, str], answers: dict[str, str]
 ) -> list[Figure]:
@@ -198,6 +187,7 @@ class Answers:
         return [
             *generation_figures(self.rows, self.groups, self.known),
             *divergence_figures(self.rows, self.groups),
+            *win_figures(self.rows, self.groups),
         ]
 
     def summary(self) -> Row:
@@ -205,6 +195,7 @@ class Answers:
         figures = {figure.name: figure.summary() for figure in self.figures()}
         if self.rows and self.known:
             figures["bleu"] = bleu_summary(self.rows, self.groups, self.known)
+        figures |= length_controlled(self.rows, self.groups)
         return {"settings": self.settings, "left_out": self.left_out, "figures": figures}
 
 
@@ -233,6 +224,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
         parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
     parser.add_argument("--generations", type=Path, required=True, help="generations.parquet")
+    parser.add_argument("--verdicts", type=Path, help="a judge's verdicts.parquet")
     parser.add_argument(
         "--sets", type=json.loads, default={}, help="settings of each set of prompts, by name"
     )
@@ -250,7 +242,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def read_sets(arguments: argparse.Namespace) -> list[Answers]:
     """Returns the answers of every set."""
-    generations = read_rows(arguments.generations)
+    verdicts = read_rows(arguments.verdicts) if arguments.verdicts else []
+    generations = with_verdicts(read_rows(arguments.generations), verdicts)
     overlaps = iter(arguments.overlaps)
     return [
         answers_to(
