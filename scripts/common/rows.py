@@ -80,8 +80,8 @@ GENERATIONS = pa.schema(
     ]
 )
 # What a judge says of a trial's answers and its base's: 1 where the trial's is better, 0 where the
-# base's is, 0.5 for a tie; the margins are above 0 where it prefers the trial's, shown as A and as B,
-# and null where both answers are the same
+# base's is, 0.5 for a tie; the margins are above 0 where it prefers the trial's, shown as A and as
+# B, and null where both answers are the same
 VERDICTS = pa.schema(
     [
         ("set", pa.string()),

@@ -62,8 +62,8 @@ def length_controlled(rows: list[Row], groups: dict[str, str]) -> dict[str, Row]
     2024, https://arxiv.org/abs/2404.04475, section 3): a logistic regression of the verdict on
     tanh(d / s), d the trial's tokens less the base's and s their standard deviation, evaluated at
     d = 0. Their third term, how hard a prompt is, needs many models on each prompt. There is no
-    maximum of the likelihood, and so no figure, where lengths part wins from losses, or all
-    verdicts or all differences are the same.
+    maximum of the likelihood, and so no figure, where lengths part wins from losses or all are the
+    same; and nothing to regress where all verdicts are the same.
 
     The interval is the percentile one of 2000 resamples of whole groups; s stays that of all.
     """
@@ -72,7 +72,7 @@ def length_controlled(rows: list[Row], groups: dict[str, str]) -> dict[str, Row]
     judged = _judged(rows)
     verdicts = array([row["verdict"] for row in judged], dtype=float)
     longer = array([row["tuned_tokens"] - row["base_tokens"] for row in judged], dtype=float)
-    if len(judged) < 2 or not longer.std():
+    if len(set(verdicts)) < 2 or not longer.std():
         return {}
     lengths = tanh(longer / longer.std())
     if _separated(lengths, verdicts):
@@ -101,8 +101,6 @@ def _separated(x: Any, verdicts: Any) -> bool:
     Albert & Anderson 1984, https://doi.org/10.1093/biomet/71.1.1; a tie is on both sides.
     """
     won, lost = x[verdicts > 0], x[verdicts < 1]
-    if not len(won) or not len(lost):
-        return True
     return bool(lost.max() <= won.min() or won.max() <= lost.min())
 
 
