@@ -277,9 +277,19 @@ def score_settings(wildcards):
 
 def duels(wildcards):
     """Returns by set the judge, and how an answer is cut out of what was written."""
-    keys = ("judge", "answer_after", "answer_before")
-    sets = judged_sets(wildcards.subject)
-    return {name: {key: asked[key] for key in keys} for name, asked in sets.items()}
+    return {
+        name: {
+            "judge": asked["judge"] | held(PLAN.models[asked["judge"]["model"]]),
+            "answer_after": asked["answer_after"],
+            "answer_before": asked["answer_before"],
+        }
+        for name, asked in judged_sets(wildcards.subject).items()
+    }
+
+
+def held(model):
+    """Returns how a model's weights are held in memory."""
+    return {key: model[key] for key in ("precision", "quantization")}
 
 
 def prompt_sets(wildcards):

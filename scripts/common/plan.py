@@ -234,21 +234,19 @@ def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
                 "tokens": _tokens(config, plan, experiment, generate),
                 "overlap": _overlap(plan, experiment, generate),
                 "scored": not generate.show,
-                "judge": _judge(plan, generate),
+                "judge": _judge(generate),
             }
             for name, generate in experiment.generate.items()
         },
     }
 
 
-def _judge(plan: Plan, generate: Generate) -> Part | None:
-    """Returns all that a set's judge is, or None where it has none."""
+def _judge(generate: Generate) -> Part | None:
+    """Returns a set's judge with its template, or None where it has none."""
     if generate.judge is None:
         return None
-    judge = generate.judge.model_dump(mode="json")
-    model = plan.models[judge["model"]]
-    judge["template"] = shortest(generate.judge.template or JUDGE)
-    return judge | {key: model[key] for key in ("precision", "quantization")}
+    template = shortest(generate.judge.template or JUDGE)
+    return generate.judge.model_dump(mode="json") | {"template": template}
 
 
 def _trial_evaluation(plan: Plan, experiment: Experiment, training: Part, evaluation: Part) -> Part:
