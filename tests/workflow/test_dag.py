@@ -177,9 +177,9 @@ def test_the_kl_to_an_overwritten_start_reads_that_start(project: Project) -> No
     project.edit("config.yaml", "problems-100: {", "problems-100: {do_sample: true, kl: true, ")
     folders = [f"results/trials/{trial}/seed-42" for trial in ("dpo-1", "dpo-1-as-coded")]
     done = project.run(*(f"{folder}/pairs.parquet" for folder in folders), "-n", "-p", *LITERAL)
+    scored = [line for line in done.stdout.splitlines() if "scripts.evaluate.score" in line]
     merged, overwritten = (
-        next(line for line in done.stdout.splitlines() if f"--out {folder} " in line)
-        for folder in folders
+        next(line for line in scored if f"--out {folder} " in line) for folder in folders
     )
     start = "results/trials/sft-1/seed-42/adapter"
     assert f"--adapters {start} {folders[0]}/adapter" in merged
