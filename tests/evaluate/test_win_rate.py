@@ -1,12 +1,17 @@
 """Win rates: by hand, and at equal lengths against another way to the same maximum."""
 
+import json
 from math import exp, sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from scripts.common.files import read_json, read_rows, write_rows
+from scripts.common.rows import COMPLETIONS, DEMONSTRATIONS, GENERATIONS, PAIRS, VERDICTS
+from scripts.evaluate import measure
 from scripts.evaluate.win_rate import length_controlled, win_figures, with_verdicts
 
 
@@ -125,3 +130,34 @@ def test_the_interval_resamples_groups_by_hand() -> None:
 def test_no_number_where_there_is_no_fit(pairs: list[tuple[float, int]]) -> None:
     rows = [judged(i, verdict, longer) for i, (verdict, longer) in enumerate(pairs)]
     assert length_controlled(rows, each_its_own(rows)) == {}
+
+
+def test_measuring_joins_verdicts_and_divergence(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "q"}]
+    settings = {"answer_after": None, "answer_before": None, "overlap": None, "scored": True}
+    answer = {"set": "s", "prompt": "q", "text": "x", "tokens": 1, "stop": "eos"}
+    verdicts = [judged(i, v, d) for i, (v, d) in enumerate([(1.0, 1), (0.0, 2), (1.0, 3)])]
+    rows = {
+        "completions": ([], COMPLETIONS),
+        "pairs": ([], PAIRS),
+        "generations": ([answer | {"id": row["id"], "logp": -1.0, "reference_logp": -3.0}
+                         for row in verdicts], GENERATIONS),
+        "verdicts": ([row | {"set": "s"} for row in verdicts], VERDICTS),
+        "sets-rows": ([{"id": row["id"], "group": row["id"], "prompt": asked, "completion": asked}
+                       for row in verdicts], DEMONSTRATIONS),
+    }  # fmt: skip
+    subject = {"name": "t", "experiment": "e", "method": "dpo", "seed": 0}
+    command = ["--subject", json.dumps(subject), "--sets", json.dumps({"s": settings})]
+    for name, (content, schema) in rows.items():
+        write_rows(tmp_path / f"{name}.parquet", content, schema)
+        command += [f"--{name}", str(tmp_path / f"{name}.parquet")]
+    metrics, items = tmp_path / "metrics.json", tmp_path / "items.parquet"
+    assert measure.main([*command, "--metrics", str(metrics), "--items", str(items)]) == 0
+    figures = read_json(metrics)["sets"]["s"]["figures"]
+    assert (figures["kl"]["value"], figures["kl_per_token"]["value"]) == (2, 1)
+    assert figures["win_rate"]["value"] == pytest.approx(2 / 3)
+    assert (figures["win_rate"]["wins"], figures["win_rate"]["losses"]) == (2, 1)
+    assert figures["win_rate_length_controlled"]["n"] == 3
+    scored = {(row["figure"], row["id"]): row["score"] for row in read_rows(items)}
+    assert [scored["win_rate", row["id"]] for row in verdicts] == [1, 0, 1]
+    assert scored["kl", "0"] == 2
