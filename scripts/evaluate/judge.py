@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_rows
 from scripts.common.rows import VERDICTS
-from scripts.evaluate.extraction import extracted
+from scripts.common.texts import cut
 from scripts.evaluate.logprob_judge import by_logprob
 from scripts.evaluate.questions import Judge, Question
 
@@ -58,9 +58,8 @@ def duels_of(
     """
 
     def answers(rows: list[Row]) -> dict[str, str]:
-        mine = [row for row in rows if row["set"] == name]
-        cut = extracted(mine, settings["answer_after"], settings["answer_before"])
-        return {row["id"]: row["text"] for row in cut}
+        marks = settings["answer_after"], settings["answer_before"]
+        return {row["id"]: cut(row["text"], *marks) for row in rows if row["set"] == name}
 
     shown = {row["id"]: as_text(row["prompt"]) for row in prompts}
     ours, theirs = answers(tuned), answers(base)

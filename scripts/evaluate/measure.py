@@ -13,9 +13,9 @@ from pathlib import Path
 from scripts.common.cli import run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
+from scripts.common.texts import cut
 from scripts.evaluate.answers import final_number
 from scripts.evaluate.divergence import divergence_figures
-from scripts.evaluate.extraction import extracted
 from scripts.evaluate.figures import Figure, groups_of, item_figure
 from scripts.evaluate.win_rate import length_controlled, win_figures, with_verdicts
 
@@ -108,6 +108,11 @@ def _softplus(x: float) -> float:
 
 
 # ----------------------------------------------------------------------------------- generations
+
+
+def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Row]:
+    """Returns the answers, each cut to the part that is scored."""
+    return [row | {"text": cut(row["text"], after, before)} for row in rows]
 
 
 def generation_figures(
