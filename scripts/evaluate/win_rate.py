@@ -104,16 +104,27 @@ def _separated(x: Any, verdicts: Any) -> bool:
     return bool(lost.max() <= won.min() or won.max() <= lost.min())
 
 
+ITERATIONS = 25
+"""Several times as many as a fit takes that has a maximum: four or five."""
+
+
 def _rate_at_zero(x: Any, verdicts: Any) -> float:
-    """Returns the fitted probability at x = 0."""
-    from numpy import column_stack, exp, ones
+    """Returns the fitted probability at x = 0.
+
+    A resample may part wins from losses, and then has no maximum: its rate is that of the last
+    step towards its limit. Where all its verdicts are the same, that is the limit.
+    """
+    from numpy import column_stack, ones
+    from scipy.special import expit
     from statsmodels.api import GLM, families
 
+    if (verdicts == verdicts[0]).all():
+        return float(verdicts[0])
+    model = GLM(verdicts, column_stack([ones(len(x)), x]), family=families.Binomial())
     with warnings.catch_warnings():
-        # A resample may part wins from losses; its rate then goes to its limit, 0 or 1.
         warnings.simplefilter("ignore")
-        fit = GLM(verdicts, column_stack([ones(len(x)), x]), family=families.Binomial()).fit()
-    return float(1 / (1 + exp(-fit.params[0])))
+        fit = model.fit(maxiter=ITERATIONS)
+    return float(expit(fit.params[0]))
 
 
 def _interval(x: Any, verdicts: Any, groups: list[str]) -> tuple[float, float] | None:
