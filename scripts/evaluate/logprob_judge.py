@@ -73,23 +73,18 @@ def verdicts(
     The verdict is what differs when question and verdict are tokenized in one piece: where it
     follows a word, a space before it may be part of its token.
     """
-    if tokenizer.chat_template is None:
-        start, head = [tokenizer.bos_token_id], f"{question} "
-    else:
-        messages = [{"role": "user", "content": question}]
-        start, head = (
-            [],
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True),
-        )
-    ids = [
-        [token for token in start if token is not None]
-        + tokenizer(head + verdict, add_special_tokens=False)["input_ids"]
-        for verdict in VERDICTS
-    ]
-    shared = next(
-        place for place, tokens in enumerate(zip(*ids, strict=False)) if len({*tokens}) > 1
-    )
+    head = _before_verdict(tokenizer, question)
+    ids = [tokenizer(head + word, add_special_tokens=False)["input_ids"] for word in VERDICTS]
+    shared = next(place for place, (a, b) in enumerate(zip(*ids, strict=False)) if a != b)
     return [(one[:shared], one[shared:]) for one in ids]
+
+
+def _before_verdict(tokenizer: "PreTrainedTokenizerBase", question: str) -> str:
+    """Returns the question under the chat template, or with what begins a text without one."""
+    if tokenizer.chat_template is None:
+        return f"{tokenizer.bos_token or ''}{question} "
+    messages = [{"role": "user", "content": question}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
 def _check_length(sequences: list[tuple[list[int], list[int]]], allowed: int, model: str) -> None:

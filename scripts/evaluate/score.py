@@ -140,6 +140,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if len(arguments.prompts) != len(arguments.generate):
         parser.error("--prompts needs one file for each set of --generate")
+    if not arguments.adapters and any(asked["kl"] for asked in arguments.generate.values()):
+        parser.error("kl: true needs --adapters: a base is its own reference")
     return arguments
 
 

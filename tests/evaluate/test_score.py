@@ -66,6 +66,12 @@ def test_a_base_is_its_own_reference(
     assert long["text"].startswith(short["text"])
 
 
+def test_a_base_has_no_kl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / "out", "--generate", '{"a": {"kl": true}}', "--prompts", "a")
+    assert "kl: true needs --adapters: a base is its own reference" in capsys.readouterr().err
+
+
 def test_every_set_of_prompts_needs_its_file(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         run(tmp_path, tmp_path / "out", "--generate", '{"a": {}}')
