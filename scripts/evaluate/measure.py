@@ -16,11 +16,13 @@ from scripts.common.rows import ITEMS
 from scripts.common.texts import cut
 from scripts.evaluate.answers import final_number, marked_number
 from scripts.evaluate.calibration import calibration_error
+from scripts.evaluate.divergence import divergence_figures
 from scripts.evaluate.diversity import diversity_figures
 from scripts.evaluate.figures import AnyFigure, Figure, WholeFigure, groups_of, item_figure
 from scripts.evaluate.intervals import BOOTSTRAP
 from scripts.evaluate.likeness import likeness_figures
 from scripts.evaluate.titles import title_figures
+from scripts.evaluate.win_rate import length_controlled, win_figures, with_verdicts
 
 RULES = {"titles": title_figures}
 """What a set's answers can be held against, by the name of its rules."""
@@ -262,6 +264,8 @@ class Answers:
         figures = [
             *generation_figures(rows, groups, self.known),
             *diversity_figures(rows, groups),
+            *divergence_figures(rows, groups),
+            *win_figures(rows, groups),
         ]
         if self.known:
             figures += likeness_figures(rows, groups, self.known)
@@ -272,6 +276,7 @@ class Answers:
     def summary(self) -> Row:
         """Returns the set's settings, how many items were left out, and all figures."""
         figures = {figure.name: figure.summary() for figure in self.figures}
+        figures |= length_controlled(self.rows, self.groups)
         return {"settings": self.settings, "left_out": self.left_out, "figures": figures}
 
 
@@ -300,6 +305,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
         parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
     parser.add_argument("--generations", type=Path, required=True, help="generations.parquet")
+    parser.add_argument("--verdicts", type=Path, help="a judge's verdicts.parquet")
     parser.add_argument(
         "--sets", type=json.loads, default={}, help="settings of each set of prompts, by name"
     )
@@ -317,7 +323,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def read_sets(arguments: argparse.Namespace) -> list[Answers]:
     """Returns the answers of every set."""
-    generations = read_rows(arguments.generations)
+    verdicts = read_rows(arguments.verdicts) if arguments.verdicts else []
+    generations = with_verdicts(read_rows(arguments.generations), verdicts)
     overlaps = iter(arguments.overlaps)
     return [
         answers_to(

@@ -32,6 +32,11 @@ LABELS = {
     "exact_match": "Exact match",
     "stop_rate": "Stop rate",
     "generated_tokens": "Generated tokens",
+    "kl": "KL from the reference",
+    "kl_per_token": "KL per token",
+    "win_rate": "Win rate",
+    "win_rate_length_controlled": "Win rate at equal lengths",
+    "judge_disagreement": "Judge's disagreement",
     "train_loss": "Train loss",
     "preference_loss": "Preference loss",
     "preference_accuracy": "Preference accuracy",
@@ -63,7 +68,10 @@ LABELS = {
 }
 """What people call a figure."""
 
-SET_FIGURES = ("bleu", "exact_match", "stop_rate", "generated_tokens")
+SET_FIGURES = (
+    "bleu", "exact_match", "stop_rate", "generated_tokens", "kl", "kl_per_token", "win_rate",
+    "win_rate_length_controlled", "judge_disagreement",
+)  # fmt: skip
 """The figures of answers: each belongs to one set of prompts."""
 
 

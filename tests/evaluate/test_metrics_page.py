@@ -19,7 +19,8 @@ def test_the_page_names_every_figure_with_its_unit() -> None:
     asked = {"id": "a", "group": "g", "prompt": said}
     other = asked | {"id": "b", "completion": said}
     settings = {"scored": True, "answer_after": None, "answer_before": None, "rules": "titles"}
-    answers = [{"set": "s", "id": name, "text": "#### 4", "stop": "eos", "tokens": 3}
+    answers = [{"set": "s", "id": name, "text": "#### 4", "stop": "eos", "tokens": 3, "logp": -1.0,
+                "reference_logp": -2.0, "verdict": 1.0, "margin_as_a": 1.0, "margin_as_b": 1.0}
                for name in "ab"]  # fmt: skip
     pair: Row = asked | {f"{side}_tokens": 2 for side in ("chosen", "rejected")}
     pair |= {f"{whose}{side}_logp": -1.0 for side in ("chosen", "rejected")

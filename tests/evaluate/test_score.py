@@ -51,7 +51,8 @@ def test_a_base_is_its_own_reference(
     tiny_model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
     greedy = {"limit": None, "max_new_tokens": 3, "do_sample": False, "temperature": None,
-              "top_p": None, "own_settings": False, "seed": 0, "batch_size": 2}  # fmt: skip
+              "top_p": None, "own_settings": False, "seed": 0, "batch_size": 2,
+              "kl": False}  # fmt: skip
     settings = {"short": greedy, "long": greedy | {"max_new_tokens": 6}}
     found = run(tiny_model, tmp_path / "out", "--completions", files["completions"],
                 "--pairs", files["pairs"], "--reference", files["reference"],
@@ -66,6 +67,12 @@ def test_a_base_is_its_own_reference(
     assert (short["set"], long["set"]) == ("short", "long")
     assert short["tokens"] <= 3
     assert long["text"].startswith(short["text"])
+
+
+def test_a_base_has_no_kl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / "out", "--generate", '{"a": {"kl": true}}', "--prompts", "a")
+    assert "kl: true needs --adapters: a base is its own reference" in capsys.readouterr().err
 
 
 def test_every_set_of_prompts_needs_its_file(tmp_path: Path) -> None:
