@@ -139,6 +139,12 @@ class ClaimedFigure(Closed):
         """Returns where our figure stands under a protocol."""
         return self.ours.model_copy(update={"set": self.sets.get(protocol, self.ours.set)})
 
+    def interval_of(self, claim: Claim) -> tuple[float, float] | None:
+        """Returns the claim's own Wilson interval, where it is a share of known n."""
+        if claim.interval is not None or self.show != "percent" or None in (claim.n, claim.value):
+            return claim.interval
+        return wilson(claim.value * claim.n, claim.n)
+
     def notes_of(self, claim: Claim) -> list[str]:
         """Returns the notes of a claim, the figure's first."""
         return list(dict.fromkeys([*self.notes, *claim.notes]))
