@@ -82,7 +82,7 @@ def _p(value: float) -> str:
 
 
 def _difference(line: Line) -> str:
-    show: Show = decimals(3)
+    show: Show = decimals(4 if "loss" in line.at("figure") else 3)
     bounds = line.at("interval")
     text = show(line.at("difference"))
     return text if bounds is None else f"{text} {shown_interval(tuple(bounds), show)}"

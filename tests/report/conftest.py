@@ -350,4 +350,17 @@ def results(empty_results: Results) -> Results:
     made.trial("titles-2", "dpo", {}, **pairs)
     made.lookup("titles", pairs["title"], looked_up())
     made.show("tutor", "problems", "sft_1/seed-0")
+    loss, of_answers = {"figure": "held_out_loss", "method": "sft"}, {"set": "problems"}
+    made.compare(
+        "tutor",
+        paired("sft_1", "tiny_llama", **loss, value_a=1.25, value_b=2.5, difference=-1.25,
+               interval=[-1.5, -1.0], p=1 / 10_001, holm=3 / 10_001),
+        paired("sft_1", "sft_2", **loss, kind="trials", value_a=1.25, value_b=1.5,
+               difference=-0.25, interval=[-0.5, 0.125], p=0.125, holm=0.125),
+        paired("dpo_1", "sft_1", "exact_match", **of_answers, kind="start", value_a=0.45,
+               value_b=0.5, difference=-0.05, interval=None, p=0.5, holm=1.0, n=57, groups=57,
+               test="McNemar, exact"),
+        leading=(leader("sft_1", "sft_2", "held_out_loss", False, method="sft"),),
+    )  # fmt: skip
+    made.compare("titles", paired("titles-1", "tiny_llama", "policy_accuracy"))
     return made

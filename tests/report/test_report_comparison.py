@@ -239,15 +239,16 @@ def test_a_count_that_is_met_differs_by_nothing(compared):
     assert "| 1,914,880 | – | – | – | 0 |" in " ".join(texts["md"].split())
 
 
-def test_each_seed_has_a_line(results, figures, compared):
+def test_seeds_are_one_line_with_their_mean(results, figures, compared):
     results.trial("titles-1", "dpo", figures["preferred"](0.5), "titles",
                   "Titles, 100 % of #1 {ideas}", seed=7)  # fmt: skip
     rows, texts = compared(entries(ACCURACY.replace("    notes: [leak]\n", "")))
-    assert [(row["protocol"], row["seed"], row["ours"]) for row in rows] == [
-        ("as published", "0", "0.75"), ("as published", "7", "0.5"), ("no model", "", "0.71875"),
-        ("split by idea", "", ""),
+    assert [(row["protocol"], row["seeds"], row["ours"]) for row in rows] == [
+        ("as published", "2", "0.625"), ("no model", "", "0.71875"), ("split by idea", "", ""),
     ]  # fmt: skip
-    assert "as published, seed 7" in texts["md"]
+    assert float(rows[0]["ours_sd"]) == pytest.approx(0.25 / 2**0.5)
+    assert "| as published, 2 seeds |" in texts["md"]
+    assert "| 62.5 % ± 17.7 % |" in texts["md"]
     assert texts["md"].count("titles-1") == 1
 
 
@@ -262,8 +263,8 @@ def test_a_trial_that_is_not_planned_is_a_dash(results, compared):
 @pytest.mark.parametrize(
     ("ours", "trial", "message"),
     [
-        ("figure: bleu, set: others", "sft_1", r"trials/sft_1/seed-0: has no bleu on the prompts"),
-        ("figure: margin", "sft_1", r"trials/sft_1/seed-0: has no margin, which a claim is"),
+        ("figure: bleu, set: others", "sft_1", r"trials/sft_1: has no bleu on the prompts"),
+        ("figure: margin", "sft_1", r"trials/sft_1: has no margin, which a claim is"),
         ("training: hours", "sft_1", r"trials/sft_1/seed-0/train\.json: has no hours"),
         ("training: steps", "base", r"bases/tutor: has no steps"),
         ("figure: bleu", "sft_1", r"has no bleu, which"),
