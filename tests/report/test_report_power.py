@@ -42,7 +42,8 @@ def test_the_power_is_that_of_the_test_that_is_made(effect: float, groups: int) 
 
 
 def rivals(results, **test):
-    """Writes two trials that lead, and how a test compares them."""
+    """Draws two trials that lead, as a test compares them."""
+    results.compare("tutor")
     results.compare(
         "titles",
         paired("titles-1", "titles-2", "preference_accuracy", kind="trials", **test),

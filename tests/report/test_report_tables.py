@@ -53,6 +53,11 @@ def written(module: ModuleType, made, folder: Path) -> dict[str, str]:
     return {path.suffix[1:]: path.read_text(encoding="utf-8") for path in paths}
 
 
+def squeezed(text: str) -> str:
+    """Returns a Markdown table with one blank where there are several."""
+    return re.sub(" +", " ", text)
+
+
 def records(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
@@ -347,7 +352,7 @@ def test_a_trial_of_several_seeds_is_one_row_with_its_deviation(empty_results, f
     assert (row["seeds"], row["held_out_loss"], row["seconds"]) == ("2", "1.5", "15.0")
     assert float(row["held_out_loss_sd"]) == pytest.approx(0.5**0.5)
     assert row["bleu_group_bootstrap_low"] == row["exact_match_wilson_low"] == ""
-    assert "| 1.500 ± 0.707 |" in texts["md"]
+    assert "| 1.500 ± 0.707 |" in squeezed(texts["md"])
     assert "- Seeds: 0, 7. Of several seeds: mean ± standard deviation over seeds" in texts["md"]
     assert r"1.500 $\pm$ 0.707" in texts["tex"]
 
@@ -360,7 +365,7 @@ def test_the_interval_of_several_seeds_stands_in_place_of_wilsons(empty_results,
     metrics["figures"]["preference_accuracy"]["intervals"] = {"group bootstrap": [0.25, 0.875]}
     path.write_text(json.dumps(metrics))
     texts = written(dpo, empty_results, tmp_path)
-    assert "| 0.81 ± 0.00 [0.25, 0.88] |" in texts["md"]
+    assert "| 0.81 ± 0.00 [0.25, 0.88] |" in squeezed(texts["md"])
     assert records(texts["csv"])[0]["start"] == "trials/sft_1"
 
 
@@ -375,7 +380,7 @@ def test_the_table_of_seeds_has_a_row_for_each(empty_results, figures, tmp_path)
     ]  # fmt: skip
     assert [row["held_out_loss"] for row in rows] == ["1.0", "2.0", ""]
     assert rows[1]["held_out_loss_group_bootstrap_low"] == "1.9"
-    assert "| 0.75 [0.69, 0.81] |" in texts["md"]
+    assert "| 0.75 [0.69, 0.81] |" in squeezed(texts["md"])
 
 
 # ------------------------------------------------------------------------------------ who leads
@@ -391,7 +396,7 @@ def test_who_leads_apart_is_bold_in_every_form_and_plain_in_the_csv(
     key = "preference_accuracy"
     empty_results.compare("tutor", leading=(leader("dpo-2", "dpo-1", key, apart),))
     texts = written(dpo, empty_results, tmp_path)
-    assert texts["md"].count("| **0.81 [0.75, 0.88]** |") == apart
+    assert squeezed(texts["md"]).count("| **0.81 [0.75, 0.88]** |") == apart
     assert texts["tex"].count(r"& \textbf{0.81 [0.75, 0.88]} &") == apart
     assert texts["md"].count("**") == 2 + 2 * apart
     rows = records(texts["csv"])
@@ -426,7 +431,7 @@ def test_a_trial_selected_on_the_reported_split_is_marked(
     empty_results.trial("dpo-1", "dpo", made, selected_on=split)
     for module, name in ((sft, "sft-1"), (dpo, "dpo-1"), (summary, "dpo-1"), (long_form, "dpo-1")):
         texts = written(module, empty_results, tmp_path)
-        assert (f"| {name} † |" in re.sub(" +", " ", texts["md"])) == marked
+        assert (f"| {name} † |" in squeezed(texts["md"])) == marked
         assert ("- †: the adapter is that of the best evaluation" in texts["md"]) == marked
         assert (r"$\dagger$" in texts["tex"]) == marked
         assert name in {row["trial"] for row in records(texts["csv"])}
