@@ -89,7 +89,6 @@ class Model:
     start: str | None = None
     """The SFT trial that a preference trial starts from; None for the base."""
     objective: tuple[Any, ...] = ()
-    seeds: int = 1
     blocks: dict[Key, list[Block]] = field(default_factory=dict)
 
 
@@ -130,7 +129,6 @@ def read_trial(root: Path, method: str, name: str, runs: list[str]) -> Model:
         method,
         start=start.split("/")[1] if start else None,
         objective=_hashable([trial["trainer"].get(key) for key in OBJECTIVE]),
-        seeds=len(runs),
     )
     for folder in folders:
         for key, block in read_blocks(folder / "items.parquet").items():

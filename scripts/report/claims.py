@@ -78,7 +78,10 @@ class Claim(Closed):
     value: float | None = Field(None, description="the same as a number, shares from 0 to 1")
     successes: int | None = Field(None, ge=0)
     n: int | None = Field(
-        None, ge=1, description="items behind the claim; ours is compared with where it has as many"
+        None,
+        ge=1,
+        description="items behind the claim; ours is compared with where it has as many, and a "
+        "share has the error of so many",
     )
     notebook: str | None = Field(
         description="what the authors' notebook shows, none where it shows nothing; null if unknown"
