@@ -44,12 +44,17 @@ LEVEL = 0.05
 METHODS = ("sft", "dpo")
 OF_OBJECTIVE = ("preference_loss", "margin")
 """Figures of the implicit reward, in units of beta: alike only under one objective and start."""
+OF_START = ("chosen_fell", "kl", "kl_per_token")
+"""Figures of how far a trial moved from its start: alike only from one start."""
 OBJECTIVE = ("beta", "loss_type", "loss_weights")
 REFERENCE = "reference_"
 """Begins the figures of a trial's start, which are not the trial's own."""
 START_FIGURES = {"reference_accuracy": "policy_accuracy"}
 """What a trial's file says about its start, and what that is of the start itself."""
-LOG_PROBS = ("chosen_logp", "rejected_logp")
+UNRANKED = (
+    "chosen_logp", "rejected_logp", "chosen_change", "rejected_change", "length_difference",
+)  # fmt: skip
+"""Figures that describe, of which higher is no better than lower."""
 
 NEVER = [
     {
@@ -58,14 +63,18 @@ NEVER = [
         "a base has none",
     },
     {
+        "figures": list(OF_START),
+        "reason": "between trials of another start, which they are measured from",
+    },
+    {
         "figures": ["train_loss", "eval_loss"],
         "reason": "they are the objective's, and of no items",
     },
     {
-        "figures": [*LOG_PROBS, "reference_*"],
+        "figures": [*UNRANKED, "reference_*"],
         "reason": "higher is not better, and the reference's are of another model",
     },
-    {"figures": ["bleu"], "reason": "no mean over items"},
+    {"figures": ["bleu"], "reason": "as every figure of a whole corpus, no mean over items"},
 ]
 """What is never compared, for whoever reads the file."""
 
@@ -171,13 +180,18 @@ def compared(models: list[Model]) -> list[Key]:
     return [
         (of_set, figure)
         for of_set, figure in keys
-        if figure not in LOG_PROBS and not figure.startswith(REFERENCE)
+        if figure not in UNRANKED and not figure.startswith(REFERENCE)
     ]
 
 
-def of_objective(figure: str) -> bool:
-    """Tells whether a figure is in the units of a trial's objective."""
-    return figure in OF_OBJECTIVE or "reward" in figure
+def alike(figure: str, model: Model) -> tuple[Any, ...]:
+    """Returns what must be the same of two trials whose figures mean the same; empty for nothing.
+
+    Of such a figure a base has none that means the same.
+    """
+    if figure in OF_OBJECTIVE or "reward" in figure:
+        return (model.objective, model.start)
+    return (model.start,) if figure in OF_START else ()
 
 
 def lower_leads(figure: str) -> bool:
@@ -229,7 +243,7 @@ def questions(figure: str, models: list[Model], values: "ndarray") -> Iterator[Q
     names = {model.name: place for place, model in enumerate(models) if model.method == "sft"}
     base = next((place for place, it in enumerate(models) if it.method == "base"), None)
     tuned = [(place, model) for place, model in enumerate(models) if model.method != "base"]
-    if not of_objective(figure):
+    if not any(alike(figure, model) for _, model in tuned):
         if base is not None:
             yield from (Question("base", model.method, (place, base)) for place, model in tuned)
         for place, model in tuned:
@@ -239,8 +253,7 @@ def questions(figure: str, models: list[Model], values: "ndarray") -> Iterator[Q
         rivals: dict[Any, list[int]] = {}
         for place, model in tuned:
             if model.method == method:
-                alike = (model.objective, model.start) if of_objective(figure) else None
-                rivals.setdefault(alike, []).append(place)
+                rivals.setdefault(alike(figure, model), []).append(place)
         for places in rivals.values():
             yield from (Question("trials", method, pair) for pair in _pairs(figure, places, values))
 
@@ -322,8 +335,7 @@ def leaders(
             ),
             None,
         )
-        alike = len({(models[place].objective, models[place].start) for place in places}) == 1
-        if test and (alike or not of_objective(figure)):
+        if test and len({alike(figure, models[place]) for place in places}) == 1:
             first, second = (models[place].name for place in ranked[:2])
             apart = test["holm"] < LEVEL
             found.append(

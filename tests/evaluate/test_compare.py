@@ -149,6 +149,19 @@ def test_losses_and_margins_are_of_one_objective(
     assert ("margin" in leading) == bool(pairs)
 
 
+def test_how_far_a_trial_moved_is_of_one_start(made: Experiment) -> None:
+    made.base(chosen_fell=shares(1))
+    made.trial("sft", "sft-1", {})
+    moved = {"chosen_fell": shares(9), "chosen_change": shares(3)}
+    made.trial("dpo", "dpo-1", moved)
+    made.trial("dpo", "dpo-2", moved, beta=0.3)
+    made.trial("dpo", "dpo-3", moved, start="sft-1")
+    tests = made.compared()["tests"]
+    assert [(it["figure"], it["kind"], it["a"], it["b"]) for it in tests] == [
+        ("chosen_fell", "trials", "dpo-1", "dpo-2")
+    ]
+
+
 def test_more_than_ten_trials_meet_the_leading_one(made: Experiment) -> None:
     made.base()
     for number in range(11):
