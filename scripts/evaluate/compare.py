@@ -39,7 +39,7 @@ Key = tuple[str | None, str]
 ALL_PAIRS = 10
 """So many trials of a method are compared pair by pair."""
 LEVEL = 0.05
-"""A difference is shown where the corrected p-value is below."""
+"""A difference is shown where the corrected p-value is below; see `is_shown`."""
 
 METHODS = ("sft", "dpo")
 OF_OBJECTIVE = ("preference_loss", "margin")
@@ -312,7 +312,19 @@ def compare_figure(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]
         for number, (question, (test, p)) in enumerate(zip(asked, found, strict=True))
         for a, b in [question.pair]
     ]  # fmt: skip
+    tests = [test | {"shown": is_shown(test)} for test in tests]
     return tests, leaders(key, models, panel.values, asked, tests)
+
+
+def is_shown(test: Row) -> bool:
+    """Tells whether a difference is shown.
+
+    The test of items takes the seeds for fixed. Where a side has several, the interval, which draws
+    them, must leave out 0 as well.
+    """
+    if test["holm"] >= LEVEL or max(test["seeds"]) == 1:
+        return test["holm"] < LEVEL
+    return test["interval"] is not None and test["interval"][0] * test["interval"][1] > 0
 
 
 def leaders(
@@ -337,10 +349,9 @@ def leaders(
         )
         if test and len({alike(figure, models[place]) for place in places}) == 1:
             first, second = (models[place].name for place in ranked[:2])
-            apart = test["holm"] < LEVEL
             found.append(
                 {"method": method, "set": of_set, "figure": figure, "leading": first,
-                 "runner_up": second, "holm": test["holm"], "apart": apart}
+                 "runner_up": second, "holm": test["holm"], "apart": test["shown"]}
             )  # fmt: skip
     return found
 

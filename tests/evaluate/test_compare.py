@@ -235,6 +235,18 @@ def test_seeds_are_averaged_and_drawn(made: Experiment) -> None:
     assert alone["interval"] != [low, high]
 
 
+def test_what_only_some_seeds_have_is_not_shown(made: Experiment) -> None:
+    """Items of the mean of both seeds are all above the base's; one seed's are all below."""
+    made.base(held_out_loss=[0.0] * 24)
+    made.trial("sft", "a", {"held_out_loss": [3.0] * 24}, seed=0)
+    (alone,) = made.compared()["tests"]
+    made.trial("sft", "a", {"held_out_loss": [-1.0] * 24}, seed=1)
+    (both,) = made.compared()["tests"]
+    assert alone["holm"] == both["holm"] == 2 / 2**GROUPS
+    assert both["interval"] == [-1.0, 3.0]
+    assert (alone["shown"], both["shown"]) == (True, False)
+
+
 def test_the_order_of_rows_is_of_no_matter(made: Experiment) -> None:
     made.base(held_out_loss=[float(place) for place in range(24)])
     made.trial("sft", "a", {"held_out_loss": [float(place) for place in range(24)]})
