@@ -59,6 +59,14 @@ def probed(plan):
     return {trial["name"]: trial for trial in first.values()}
 
 
+def seeds_of(plan):
+    """Returns the folders of each trial, one a seed, by the trial's name."""
+    found = {}
+    for folder, trial in plan.trials.items():
+        found.setdefault(trial["name"], []).append(folder)
+    return found
+
+
 # ---------------------------------------------------------------------------------- files by name
 
 
@@ -88,6 +96,11 @@ ADAPTER = ["adapter_model.safetensors", "adapter_config.json", "README.md"]
 def adapter_files(folder):
     """Returns the files of a trial's adapter that loading it reads."""
     return [f"<results>/{folder}/adapter/{file}" for file in ADAPTER[:2]]
+
+
+def seed_files(trial, file):
+    """Returns a file of each seed of a trial."""
+    return [f"<results>/{folder}/{file}" for folder in SEEDS[trial]]
 
 
 # ------------------------------------------------------------------------------- inputs by wildcard
@@ -236,6 +249,16 @@ def measure_inputs(wildcards):
     return files
 
 
+def compared_files(experiment):
+    """Returns what comparing an experiment's models reads: items, and how trials were trained."""
+    plan = compared(experiment)
+    return [f"<results>/bases/{experiment}/items.parquet"] + [
+        f"<results>/trials/{folder}/{file}"
+        for folder in plan["sft"] + plan["dpo"]
+        for file in ("items.parquet", "trial.json")
+    ]
+
+
 # ------------------------------------------------------------------------------- params by wildcard
 
 
@@ -304,6 +327,29 @@ def identity(folder):
     return {key: subject[key] for key in ("name", "experiment", "method", "seed")}
 
 
+def aggregated(name):
+    """Returns what tells a trial from the others, and on which splits it is reported and selected.
+
+    The adapter of the best evaluation is selected on the split of the evaluations.
+    """
+    trial = PLAN.trials[SEEDS[name][0]]
+    training, evaluation = trial["training"], trial["evaluation"]
+    best = training["trainer"]["load_best_model_at_end"]
+    return {key: trial[key] for key in ("name", "experiment", "method")} | {
+        "held_out": {
+            kind: evaluation[kind] and evaluation[kind]["split"]
+            for kind in ("completions", "pairs")
+        },
+        "selected_on": training["valid"] if best else None,
+    }
+
+
+def compared(experiment):
+    """Returns the models of an experiment that are compared."""
+    runs = {method: runs_of(experiment, method) for method in ("sft", "dpo")}
+    return {"experiment": experiment, "base": PLAN.bases[f"bases/{experiment}"]["name"], **runs}
+
+
 def named_folders(names, files):
     """Returns `name=folder` for each file."""
     return [f"{name}={Path(file).parent}" for name, file in zip(names, files)]
@@ -331,20 +377,28 @@ def options(input, *names):
 
 # ------------------------------------------------------------------------------------------ reports
 
-# Each table and figure: the methods that stand in it, and the files that it reads of each trial.
-# A base or a lookup, which stands beside the trials' accuracies, has metrics.json alone.
+# Each table and figure: the methods that stand in it, and the files that it reads of each trial:
+# metrics.json, of all its seeds; of each seed the others. A base or a lookup, which stands beside the
+# trials' accuracies, has metrics.json alone; comparison.json is the experiment's.
 TABLES = {
-    "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json"]),
-    "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json"]),
-    "summary": (["base", "sft", "dpo", "lookup"], ["metrics.json"]),
+    "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
+    "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
+    "summary": (["base", "sft", "dpo", "lookup"], ["metrics.json", "comparison.json"]),
     "results": (["dpo", "lookup"], ["metrics.json", "train.json"]),
-    "comparison": (["base", "sft", "dpo", "lookup"], ["metrics.json", "train.json"]),
+    "seeds": (["sft", "dpo"], ["seed-*/metrics.json", "train.json"]),
+    "differences": (["base", "sft", "dpo"], ["comparison.json"]),
+    "comparison": (
+        ["base", "sft", "dpo", "lookup"],
+        ["metrics.json", "train.json", "comparison.json"],
+    ),
     "examples": (["base", "shown"], ["metrics.json", "generations.parquet"]),
 }
 FIGURES = {
     "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
     "accuracy": (["dpo", "lookup"], ["metrics.json"]),
     "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
+    "forest": (["base", "sft", "dpo"], ["comparison.json"]),
+    "power": (["base", "sft", "dpo"], ["comparison.json"]),
 }
 
 
@@ -382,18 +436,23 @@ def reported_files(methods, files):
     parts = reported(methods)
     runs = [run for part in parts for run in part["sft"] + part["dpo"]]
     runs += [run for part in parts for shown in part["shown"].values() for run in shown]
+    runs = list(dict.fromkeys(runs))
     folders = {
         "bases": [part["experiment"] for part in parts if part["base"] is not None],
         "baselines": [part["lookup"] for part in parts if part["lookup"] is not None],
-        "trials": list(dict.fromkeys(runs)),
+        "trials": list(dict.fromkeys(run.split("/")[0] for run in runs)),
+        "seeds": runs,
     }
+    own = ("metrics.json", "comparison.json")
     kept = {
         "bases": [file for file in files if file in ("metrics.json", "generations.parquet")],
         "baselines": [file for file in files if file == "metrics.json"],
-        "trials": files,
+        "trials": [file for file in files if file == "metrics.json"],
+        "seeds": [file.removeprefix("seed-*/") for file in files if file not in own],
     }
-    return [
-        f"<results>/{room}/{folder}/{file}"
+    comparisons = [part["experiment"] for part in parts if "comparison.json" in files]
+    return [f"<results>/comparisons/{experiment}.json" for experiment in comparisons] + [
+        f"<results>/{'trials' if room == 'seeds' else room}/{folder}/{file}"
         for room, names in folders.items()
         for folder in names
         for file in kept[room]

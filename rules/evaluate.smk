@@ -2,7 +2,8 @@
 
 Takes token splits, models and adapters; makes the Parquet files and metrics.json beside each trial
 (results/trials/) and, once for each experiment's base, in results/bases/. The wildcard `subject` is
-either's folder. What needs no model is in results/baselines/.
+either's folder. What needs no model is in results/baselines/. The seeds of a trial are put together
+in the trial's own metrics.json, and the models of an experiment compared in results/comparisons/.
 """
 
 
@@ -121,3 +122,49 @@ rule lookup:
         "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
         " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}"
         " 2> {log:q}"
+
+
+rule aggregate:
+    """Every figure of a trial: mean over seeds, deviation, and an interval of seeds and groups."""
+    input:
+        metrics=lambda wildcards: seed_files(wildcards.trial, "metrics.json"),
+        scores=lambda wildcards: seed_files(wildcards.trial, "items.parquet"),
+    output:
+        "<results>/trials/{trial}/metrics.json",
+    log:
+        "<logs>/trials/{trial}/aggregate.log",
+    benchmark:
+        "<benchmarks>/trials/{trial}/aggregate.tsv"
+    wildcard_constraints:
+        trial=only(SEEDS),
+    conda:
+        "../envs/evaluate.yaml"
+    params:
+        subject=lambda wildcards: as_json(aggregated(wildcards.trial)),
+        code=code_digest("scripts/evaluate/aggregate.py"),
+        env=env_digest("evaluate"),
+    shell:
+        "python -m scripts.evaluate.aggregate --subject {params.subject:q}"
+        " --metrics {input.metrics:q} --items {input.scores:q} --out {output:q} 2> {log:q}"
+
+
+rule compare:
+    """Paired tests of an experiment's models with each other, on the same items."""
+    input:
+        lambda wildcards: compared_files(wildcards.experiment),
+    output:
+        "<results>/comparisons/{experiment}.json",
+    log:
+        "<logs>/comparisons/{experiment}.log",
+    benchmark:
+        "<benchmarks>/comparisons/{experiment}.tsv"
+    conda:
+        "../envs/evaluate.yaml"
+    params:
+        plan=lambda wildcards: as_json(compared(wildcards.experiment)),
+        root=subpath(output[0], ancestor=2),
+        code=code_digest("scripts/evaluate/compare.py"),
+        env=env_digest("evaluate"),
+    shell:
+        "python -m scripts.evaluate.compare --root {params.root:q} --plan {params.plan:q}"
+        " --out {output:q} 2> {log:q}"

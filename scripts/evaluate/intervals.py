@@ -80,3 +80,76 @@ def group_jackknife(value: float, without: list[float]) -> Interval | None:
     error = sqrt((n - 1) / n * sum((one - mean) ** 2 for one in without))
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * error
     return value - half, value + half
+
+
+# -------------------------------------------------------------------------------- several seeds
+
+
+def crossed_bootstrap(numerators: "ndarray", denominators: "ndarray") -> Interval | None:
+    """Returns the percentile interval of a figure's mean over seeds: seeds and groups are drawn.
+
+    Each resample draws as many seeds and as many groups as there are, with replacement; all drawn
+    seeds are taken over the same groups (Owen 2007, https://doi.org/10.1214/07-AOAS122: the
+    pigeonhole bootstrap, which errs on the wide side). With one seed it is `group_bootstrap`. None
+    where there are fewer than two groups.
+
+    Parameters
+    ----------
+    numerators, denominators
+        Seeds × groups: a figure's scores and weights, summed over the items of a group.
+    """
+    if numerators.shape[1] < 2:
+        return None
+    values = resampled(numerators, denominators, group_counts(numerators.shape[1]))
+    low, high = percentiles(over_drawn_seeds(values, 0))
+    return float(low), float(high)
+
+
+def group_counts(groups: int) -> "ndarray":
+    """Returns how often each group is drawn in each resample: resamples × groups.
+
+    The draws are those of `group_bootstrap`.
+    """
+    from numpy import arange, bincount
+    from numpy.random import default_rng
+
+    draws = default_rng(SEED).integers(groups, size=(RESAMPLES, groups))
+    places = draws + groups * arange(RESAMPLES)[:, None]
+    counts = bincount(places.ravel(), minlength=RESAMPLES * groups)
+    return counts.reshape(RESAMPLES, groups).astype(float)
+
+
+def resampled(numerators: "ndarray", denominators: "ndarray", counts: "ndarray") -> "ndarray":
+    """Returns sum(scores) / sum(weights) of each row (a run) in each resample: resamples × rows.
+
+    A resample that weighs nothing is not a number.
+    """
+    from numpy import errstate
+
+    with errstate(invalid="ignore", divide="ignore"):
+        return (counts @ numerators.T) / (counts @ denominators.T)
+
+
+def over_drawn_seeds(values: "ndarray", model: int) -> "ndarray":
+    """Returns in each resample the mean over seeds that are drawn with replacement.
+
+    Parameters
+    ----------
+    values
+        Resamples × seeds of one model.
+    model
+        Its number: every model draws its own seeds.
+    """
+    from numpy import take_along_axis
+    from numpy.random import default_rng
+
+    seeds = values.shape[1]
+    draws = default_rng([SEED, 1, model]).integers(seeds, size=values.shape)
+    return take_along_axis(values, draws, axis=1).mean(axis=1)
+
+
+def percentiles(values: "ndarray") -> "ndarray":
+    """Returns the lower and the upper bound (rows) over resamples (the first axis)."""
+    from numpy import nanpercentile
+
+    return nanpercentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], axis=0)

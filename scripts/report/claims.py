@@ -78,7 +78,10 @@ class Claim(Closed):
     value: float | None = Field(None, description="the same as a number, shares from 0 to 1")
     successes: int | None = Field(None, ge=0)
     n: int | None = Field(
-        None, ge=1, description="items behind the claim; ours is compared with where it has as many"
+        None,
+        ge=1,
+        description="items behind the claim; ours is compared with where it has as many, and a "
+        "share has the error of so many",
     )
     notebook: str | None = Field(
         description="what the authors' notebook shows, none where it shows nothing; null if unknown"
@@ -138,6 +141,12 @@ class ClaimedFigure(Closed):
     def ours_under(self, protocol: str) -> Ours:
         """Returns where our figure stands under a protocol."""
         return self.ours.model_copy(update={"set": self.sets.get(protocol, self.ours.set)})
+
+    def interval_of(self, claim: Claim) -> tuple[float, float] | None:
+        """Returns the claim's own Wilson interval, where it is a share of known n."""
+        if claim.interval is not None or self.show != "percent" or None in (claim.n, claim.value):
+            return claim.interval
+        return wilson(claim.value * claim.n, claim.n)
 
     def notes_of(self, claim: Claim) -> list[str]:
         """Returns the notes of a claim, the figure's first."""

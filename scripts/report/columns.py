@@ -17,6 +17,7 @@ from scripts.report.read import (
     by_experiment,
 )
 from scripts.report.render import (
+    SELECTED,
     Column,
     Raw,
     Show,
@@ -43,6 +44,10 @@ class Line:
         if key not in SET_FIGURES:
             return self.subject.figure(key)
         return Figure() if self.set is None else self.subject.figure(key, self.set)
+
+    def leads(self, key: str) -> bool | None:
+        """Tells whether the model leads its method in a figure, apart from the runner-up."""
+        return self.subject.leads(key, self.set if key in SET_FIGURES else None)
 
 
 def sets_with(subjects: Iterable[Subject], keys: Iterable[str]) -> list[str]:
@@ -123,10 +128,10 @@ def outcome(header: str, key: str, show: Show) -> Column:
 
 
 def figure(key: str, show: Show, header: str = "") -> Column:
-    """Returns a column of a figure's values; the CSV has n, groups and all intervals too."""
+    """Returns a column of a figure's values; the CSV has deviation, n, groups, intervals too."""
     return Column(
         header or _broken(LABELS[key]),
-        text=lambda row: shown(row.figure(key).value, show),
+        text=lambda row: with_deviation(row.figure(key), show),
         names=figure_names(key),
         values=lambda row: figure_values(row.figure(key)),
     )
@@ -137,9 +142,10 @@ def figure_with_interval(key: str, show: Show, method: str) -> Column:
 
     def text(row: Subject | Line) -> str:
         found = row.figure(key)
-        if found.value is None or found.interval(method) == (None, None):
-            return shown(found.value, show)
-        return f"{show(found.value)} {shown_interval(found.interval(method), show)}"
+        # Over several seeds a share has no Wilson interval: their items are the same.
+        bounds = found.interval(method if found.sd is None else BY_GROUP)
+        value = with_deviation(found, show)
+        return value if None in bounds else f"{value} {shown_interval(bounds, show)}"
 
     return Column(
         f"{LABELS[key]}\n[{INTERVALS[method]}]",
@@ -147,6 +153,26 @@ def figure_with_interval(key: str, show: Show, method: str) -> Column:
         names=figure_names(key),
         values=lambda row: figure_values(row.figure(key)),
     )
+
+
+def headline(key: str, show: Show, method: str) -> Column:
+    """Returns a column of a figure with its interval, bold where a trial leads apart.
+
+    The CSV says so in a column of its own; empty for what is no trial.
+    """
+    plain = figure_with_interval(key, show, method)
+    return replace(
+        plain,
+        names=(*plain.names, f"{key}_best"),
+        values=lambda row: (*plain.values(row), row.leads(key)),
+        bold=lambda row: bool(row.leads(key)),
+    )
+
+
+def with_deviation(found: Figure, show: Show) -> str:
+    """Returns a value, with its standard deviation over seeds where it has several."""
+    value = shown(found.value, show)
+    return value if found.sd is None else f"{value} ± {show(found.sd)}"
 
 
 def interval(key: str, show: Show, method: str) -> Column:
@@ -174,13 +200,13 @@ def figure_names(key: str) -> tuple[str, ...]:
         for method in INTERVALS
         for bound in ("low", "high")
     ]
-    return (key, f"{key}_n", f"{key}_groups", *bounds)
+    return (key, f"{key}_sd", f"{key}_n", f"{key}_groups", *bounds)
 
 
 def figure_values(found: Figure) -> tuple[Raw, ...]:
     """Returns the values of the CSV columns of a figure."""
     bounds = [bound for method in INTERVALS for bound in found.interval(method)]
-    return (found.value, found.n, found.groups, *bounds)
+    return (found.value, found.sd, found.n, found.groups, *bounds)
 
 
 def _broken(label: str) -> str:
@@ -215,9 +241,16 @@ EXPERIMENT = Column(
     values=lambda subject: (subject.experiment, subject.title),
     align="l",
 )
+
+
+def marked(subject: Subject, name: str) -> str:
+    """Returns a name, with a mark where the reported split has selected the adapter."""
+    return f"{name} {SELECTED}" if subject.selected_on_reported else name
+
+
 TRIAL = Column(
     "Trial",
-    text=lambda subject: subject.label,
+    text=lambda subject: marked(subject, subject.label),
     names=("trial",),
     values=lambda subject: (subject.name,),
     align="l",
@@ -230,6 +263,7 @@ METHOD = Column(
     align="l",
 )
 SEED = number("Seed", "seed", lambda subject: subject.seed, str)
+SEEDS = number("Seeds", "seeds", lambda subject: len(subject.seeds) or None, count)
 RANK = setting("r", "lora", "r")
 ALPHA = setting("α", "lora", "lora_alpha")
 DROPOUT = setting("Dropout", "lora", "lora_dropout")
@@ -256,16 +290,36 @@ METHOD_NOTES = {
 }
 
 
+LEADS = (
+    "Bold: leads the trials of its experiment and method, where the paired test against the "
+    "runner-up shows a difference after Holm's correction (table differences); elsewhere nobody is."
+)
+
+
 def seed_note(subjects: Iterable[Subject]) -> str:
-    """Returns which seeds the rows have."""
-    seeds = sorted({subject.seed for subject in subjects if subject.seed is not None})
+    """Returns which seeds the rows have, and what is shown of several."""
+    seeds = sorted({seed for subject in subjects for seed in subject.seeds})
     match seeds:
         case []:
             return "No trial is planned."
         case [only]:
             return f"Every trial ran with seed {only}."
         case _:
-            return f"One row a seed: {', '.join(map(str, seeds))}."
+            return (
+                f"Seeds: {', '.join(map(str, seeds))}. Of several seeds: mean ± standard deviation "
+                "over seeds (n − 1), and the interval that draws seeds and groups; a figure that "
+                "is no mean over items, as BLEU, has none. The table seeds has each seed."
+            )
+
+
+def selection_notes(subjects: Iterable[Subject]) -> list[str]:
+    """Returns what the mark behind a trial means, if one has it."""
+    if not any(subject.selected_on_reported for subject in subjects):
+        return []
+    return [
+        f"{SELECTED}: the adapter is that of the best evaluation, on the split that is reported: "
+        "its held-out figures are too good."
+    ]
 
 
 def figure_notes(subjects: Iterable[Subject], keys: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 
 from scripts.common.cli import BadInput, run
@@ -17,9 +18,17 @@ from scripts.report.claims import (
     Ours,
     read_claims,
 )
-from scripts.report.columns import METHOD_NOTES, figure_names, figure_values
+from scripts.report.columns import METHOD_NOTES, figure_names, figure_values, with_deviation
 from scripts.report.command import FORMS, parse, write_forms
-from scripts.report.read import BY_GROUP, WILSON, Figure, Subject, subjects_of
+from scripts.report.differences import sentences
+from scripts.report.read import (
+    BY_GROUP,
+    WILSON,
+    Figure,
+    Subject,
+    comparisons_of,
+    subjects_of,
+)
 from scripts.report.render import (
     Column,
     Show,
@@ -37,15 +46,13 @@ Bounds = tuple[float | None, float | None]
 
 @dataclass(frozen=True)
 class Line:
-    """A claim beside what a protocol gave, once a seed; `found` is empty if not planned."""
+    """A claim beside what a protocol gave; `found` is empty if not planned."""
 
     figure: ClaimedFigure
     claim: Claim
     protocol: str
     trial: str
-    seed: int | None
-    several: bool
-    """Whether the trial has several seeds."""
+    seeds: int | None
     found: Figure
     heading: str
     notes: dict[str, int]
@@ -65,20 +72,42 @@ class Line:
         return self.found.interval(WILSON) if None in by_group else by_group
 
     @property
+    def same_items(self) -> bool:
+        """Whether the claim is of the items that ours is of."""
+        return self.figure.compare == "interval" and self.claim.n in (None, self.found.n)
+
+    @property
     def inside(self) -> bool | None:
-        """Whether the claim lies in our interval, where both are of the same items."""
-        same = self.published and self.figure.compare == "interval"
-        same = same and self.claim.n in (None, self.found.n)
-        if not same or self.claim.value is None or None in self.bounds:
+        """Whether ours is not told from the claim, where both are of the same items.
+
+        It lies in our interval; or, where it has an error of its own, the interval of the
+        difference holds 0.
+        """
+        comparable = self.published and self.same_items
+        if not comparable or self.claim.value is None or None in self.bounds:
             return None
-        low, high = self.bounds
-        return low <= self.claim.value <= high
+        own = self.figure.interval_of(self.claim) or (self.claim.value, self.claim.value)
+        low, high = difference_bounds(self.found.value, self.bounds, self.claim.value, own)
+        return low <= 0 <= high
 
     @property
     def difference(self) -> float | None:
         """How much more than the claim we measured."""
         parts = (self.found.value, self.claim.value)
         return None if None in parts else parts[0] - parts[1]
+
+
+def difference_bounds(ours: float, bounds: Bounds, claimed: float, own: Bounds) -> Bounds:
+    """Returns the bounds of ours minus the claimed from those of both.
+
+    Of two shares with Wilson's intervals it is Newcombe's interval (1998, method 10); of others
+    Zou & Donner 2008, https://doi.org/10.1002/sim.3095. Both are taken as independent: on the same
+    items they go together, which makes the interval too wide rather than too narrow.
+    """
+    (low, high), (claimed_low, claimed_high) = bounds, own
+    below = sqrt((ours - low) ** 2 + (claimed_high - claimed) ** 2)
+    above = sqrt((high - ours) ** 2 + (claimed - claimed_low) ** 2)
+    return ours - claimed - below, ours - claimed + above
 
 
 # -------------------------------------------------------------------------------------- our figures
@@ -91,17 +120,15 @@ class Planned:
         self.subjects = subjects
 
     def named(self, experiment: str, trial: str) -> list[Subject]:
-        """Returns a trial's seeds, or an experiment's base or lookup; none that is not planned."""
+        """Returns a trial, or an experiment's base or lookup; none that is not planned."""
         if trial in (BASE, LOOKUP_TRIAL):
             wanted = (experiment, trial)
             return [it for it in self.subjects if (it.experiment, it.method) == wanted]
         trials = [it for it in self.subjects if it.method not in (BASE, LOOKUP_TRIAL)]
         return [it for it in trials if it.name == trial]
 
-    def figures(
-        self, figure: ClaimedFigure, protocol: str, trial: str
-    ) -> list[tuple[int | None, Figure]]:
-        """Returns our figure under a protocol by seed; without a value for an unplanned trial.
+    def ours(self, figure: ClaimedFigure, protocol: str, trial: str) -> tuple[int | None, Figure]:
+        """Returns over how many seeds our figure is, and it; no value for an unplanned trial.
 
         Raises
         ------
@@ -110,17 +137,20 @@ class Planned:
         """
         if figure.ours.speedup is not None:
             runs = self.speedup(figure.ours)
-            return [(None, Figure(value=runs and runs.factor))]
-        subjects = self.named(figure.experiment, trial)
-        ours = figure.ours_under(protocol)
-        found = [(subject.seed, measured(subject, ours)) for subject in subjects]
-        return found or [(None, Figure())]
+            return None, Figure(value=runs and runs.factor)
+        for subject in self.named(figure.experiment, trial):
+            found = measured(subject, figure.ours_under(protocol))
+            return len(subject.seeds) or None, found
+        return None, Figure()
 
     def speedup(self, ours: Ours) -> Speedup | None:
         """Returns the runs that a figure sets against each other, if it is such and planned."""
         if ours.speedup is None:
             return None
-        fast, slow = (self.named("", trial) for trial in (ours.speedup, ours.over))
+        fast, slow = (
+            [seed for subject in self.named("", trial) for seed in subject.each_seed()]
+            for trial in (ours.speedup, ours.over)
+        )
         return Speedup(fast, slow) if fast and slow else None
 
 
@@ -169,14 +199,12 @@ def _difference(line: Line) -> str:
 
 
 def _claimed(line: Line) -> str:
-    text = shown(line.claim.claimed, str)
-    if line.claim.interval is None:
-        return text
-    return f"{text} {shown_interval(line.claim.interval, _show(line.figure))}"
+    text, own = shown(line.claim.claimed, str), line.figure.interval_of(line.claim)
+    return text if own is None else f"{text} {shown_interval(own, _show(line.figure))}"
 
 
-def _claim_bounds(claim: Claim) -> Bounds:
-    return claim.interval or (None, None)
+def _claim_bounds(line: Line) -> Bounds:
+    return line.figure.interval_of(line.claim) or (None, None)
 
 
 def _notebook(line: Line) -> str:
@@ -185,7 +213,13 @@ def _notebook(line: Line) -> str:
 
 
 def _inside(line: Line) -> str:
-    return shown(line.inside, lambda inside: "yes" if inside else "no")
+    if line.inside is not None:
+        return "yes" if line.inside else "no"
+    if line.found.n is None or line.claim.value is None:
+        return shown(None, str)
+    if not line.published:
+        return "other protocol"
+    return shown(None, str) if line.same_items else "other items"
 
 
 def _numbers(line: Line) -> str:
@@ -194,7 +228,7 @@ def _numbers(line: Line) -> str:
 
 
 def _ours(line: Line) -> str:
-    return shown(line.found.value, _show(line.figure))
+    return with_deviation(line.found, _show(line.figure))
 
 
 def _our_trial(line: Line) -> str:
@@ -207,8 +241,9 @@ def _protocol(line: Line) -> str:
     return ", ".join([line.protocol, *(f"another {key}" for key in unlike)])
 
 
-def _protocol_and_seed(line: Line) -> str:
-    return f"{_protocol(line)}, seed {line.seed}" if line.several else _protocol(line)
+def _protocol_and_seeds(line: Line) -> str:
+    several = line.seeds is not None and line.seeds > 1
+    return f"{_protocol(line)}, {line.seeds} seeds" if several else _protocol(line)
 
 
 COLUMNS = (
@@ -239,7 +274,7 @@ COLUMNS = (
         text=_claimed,
         names=("claimed", "claimed_value", "claimed_n", "claimed_low", "claimed_high"),
         values=lambda line: (
-            line.claim.claimed, line.claim.value, line.claim.n, *_claim_bounds(line.claim)
+            line.claim.claimed, line.claim.value, line.claim.n, *_claim_bounds(line)
         ),
         once=True,
     ),
@@ -252,9 +287,9 @@ COLUMNS = (
     ),
     Column(
         "Our protocol",
-        text=_protocol_and_seed,
-        names=("protocol", "our_trial", "seed"),
-        values=lambda line: (_protocol(line), _our_trial(line), line.seed),
+        text=_protocol_and_seeds,
+        names=("protocol", "our_trial", "seeds"),
+        values=lambda line: (_protocol(line), _our_trial(line), line.seeds),
         align="l",
     ),
     Column(
@@ -297,12 +332,10 @@ def _lines(claims: Claims, planned: Planned) -> list[Line]:
         speedup = planned.speedup(figure.ours)
         for claim in figure.claims:
             for protocol, trial in figure.protocols(claim).items():
-                found = planned.figures(figure, protocol, trial)
-                several = len(found) > 1
-                lines += [
-                    Line(figure, claim, protocol, trial, seed, several, it, heading, notes, speedup)
-                    for seed, it in found
-                ]
+                seeds, found = planned.ours(figure, protocol, trial)
+                lines.append(
+                    Line(figure, claim, protocol, trial, seeds, found, heading, notes, speedup)
+                )
     return lines
 
 
@@ -322,9 +355,11 @@ def make(claims: Claims, subjects: list[Subject]) -> Table:
             "known. In brackets what notebooks of other people show.",
             "Ours is – where the trial is not planned.",
             "95 % interval: by group where the figure has one, else Wilson's. A bracket behind a "
-            "claim is Wilson's interval of the successes behind it.",
-            "Claim inside: whether the claim lies in our interval; – where there is no interval "
-            "or the items are not the same.",
+            "claim is Wilson's interval of its share of its n.",
+            *filter(None, map(sentences, comparisons_of(subjects))),
+            "Claim inside: whether the claim lies in our interval, where the items are the same; a "
+            "claim with an error of its own (the bracket) counts with it: yes where the interval "
+            "of the difference, put together from both (Newcombe), holds 0.",
             METHOD_NOTES[WILSON],
             METHOD_NOTES[BY_GROUP],
             *(f"{name}: {speedup.note}." for name, speedup in speedups.items()),

@@ -57,9 +57,9 @@ def _names(trials: list[Subject]) -> list[str]:
 
 def _draw_panel(axes: "Axes", trials: list[Subject]) -> None:
     styles = looks(_names(trials))
-    for trial in trials:
-        _draw_training(axes, trial, styles[trial.name])
-        _draw_evaluations(axes, trial, styles[trial.name])
+    for seed in (seed for trial in trials for seed in trial.each_seed()):
+        _draw_training(axes, seed, styles[seed.name])
+        _draw_evaluations(axes, seed, styles[seed.name])
     if any(map(starts_at_ln_2, trials)):
         _draw_unmoved(axes)
     first = trials[0]

@@ -8,23 +8,25 @@ from scripts.common.cli import run
 from scripts.report.columns import (
     ALPHA,
     EXPERIMENT,
+    LEADS,
     LEARNING_RATE,
     METHOD_NOTES,
     MODULES,
     RANK,
-    SEED,
+    SEEDS,
     STEPS,
     TRAIN_LOSS,
     TRIAL,
     figure,
     figure_notes,
-    figure_with_interval,
     groups,
+    headline,
     interval,
     lookup_notes,
     number,
     sample,
     seed_note,
+    selection_notes,
     setting,
 )
 from scripts.report.command import write_table
@@ -54,7 +56,9 @@ def _chosen_change(subject: Subject) -> str:
 
 def _start(subject: Subject) -> str | None:
     """Returns the folder of the SFT trial that is start and reference, or `base`."""
-    return None if subject.method == "lookup" else subject.setting("start") or "base"
+    start = subject.setting("start") or "base"
+    several = len(subject.seeds) > 1
+    return None if subject.method == "lookup" else start.split("/seed-")[0] if several else start
 
 
 def _start_name(subject: Subject) -> str:
@@ -75,7 +79,7 @@ def _step_zero(subject: Subject, key: str) -> float | None:
 BEFORE = (
     EXPERIMENT,
     TRIAL,
-    SEED,
+    SEEDS,
     Column(
         "Start",
         text=_start_name,
@@ -99,7 +103,7 @@ AFTER = (
     ),
     TRAIN_LOSS,
     figure("preference_loss", decimals(3)),
-    figure_with_interval("preference_accuracy", decimals(2), WILSON),
+    headline("preference_accuracy", decimals(2), WILSON),
     interval("preference_accuracy", decimals(2), BY_GROUP),
     figure("policy_accuracy", decimals(2)),
     figure("reference_accuracy", decimals(2)),
@@ -136,6 +140,8 @@ def make(subjects: list[Subject]) -> Table:
         rows=rows,
         notes=[
             seed_note(rows),
+            LEADS,
+            *selection_notes(rows),
             "Start is the reference, too.",
             *([OVERWRITTEN_NOTE] if any(map(_overwritten, rows)) else []),
             "Train loss: mean over the run. Loss at step 0: ln 2 = 0.6931 under the sigmoid "

@@ -4,9 +4,10 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from scripts.common.cli import BadInput
@@ -25,6 +26,9 @@ LOOKUP = "win counts in train, no model"
 WILSON, BY_GROUP = "wilson", "group bootstrap"
 INTERVALS = {WILSON: "Wilson", BY_GROUP: "by group"}
 """What tables call the methods of an interval."""
+
+HEADLINES = ("preference_accuracy", "held_out_loss", "exact_match")
+"""The figures that a reader looks at first."""
 
 LABELS = {
     "held_out_loss": "Held-out loss",
@@ -68,8 +72,16 @@ LABELS = {
 }
 """What people call a figure."""
 
+
+def label_of(key: str) -> str:
+    """Returns what people call a figure, also one that has no label."""
+    return LABELS.get(key) or key.replace("_", " ").capitalize()
+
+
 SET_FIGURES = (
-    "bleu", "exact_match", "stop_rate", "generated_tokens", "kl", "kl_per_token", "win_rate",
+    "bleu", "sacrebleu", "chrf", "rouge_l", "exact_match", "exact_match_strict", "stop_rate",
+    "generated_tokens", "answer_words", "distinct_1", "distinct_2", "self_bleu", "title_length",
+    "title_only", "question", "how_to", "explanatory", "kl", "kl_per_token", "win_rate",
     "win_rate_length_controlled", "judge_disagreement",
 )  # fmt: skip
 """The figures of answers: each belongs to one set of prompts."""
@@ -77,9 +89,14 @@ SET_FIGURES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured figure. One that does not apply to a model has no value."""
+    """A measured figure. One that does not apply to a model has no value.
+
+    Of a trial with several seeds it is the mean over them.
+    """
 
     value: float | None = None
+    sd: float | None = None
+    """The standard deviation over seeds; None for one."""
     n: int | None = None
     groups: int | None = None
     unit: str = ""
@@ -110,24 +127,102 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What the paired tests of an experiment's models say; read when it is asked for."""
+
+    root: Path
+    experiment: str
+    title: str
+
+    @property
+    def tests(self) -> list[dict[str, Any]]:
+        """Every test: two models, a figure, the difference, p-values."""
+        return self._file.at("tests")
+
+    @property
+    def leading(self) -> list[dict[str, Any]]:
+        """For each method and figure which trial leads, and whether a test tells it apart."""
+        return self._file.at("leading")
+
+    def says(self, key: str) -> Any:
+        """Returns what else the file says."""
+        return self._file.at(key)
+
+    def leads(self, method: str, name: str, key: str, set_name: str | None) -> bool:
+        """Tells whether a trial leads its method in a figure, apart from the runner-up."""
+        wanted = {"method": method, "leading": name, "figure": key, "set": set_name, "apart": True}
+        return any(wanted.items() <= one.items() for one in self.leading)
+
+    @cached_property
+    def _file(self) -> Document:
+        return document(self.root / "comparisons" / f"{self.experiment}.json", read_json)
+
+
+def document(path: Path, read: Callable[[Path], Any]) -> Document:
+    """Returns what a file holds. Raises BadInput where it is missing or unreadable."""
+    try:
+        return Document(str(path), read(path))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
 class Subject:
-    """A trial with one seed, an experiment's base model, or the lookup of its pairs.
+    """A trial with all its seeds or with one, an experiment's base, or the lookup of its pairs.
 
     A file is read when it is asked for.
     """
 
     root: Path
     folder: str
+    """Where its metrics.json lies."""
     name: str
     experiment: str
     title: str
     method: str
-    seed: int | None
+    runs: tuple[str, ...] = ()
+    """The folders of its seeds; none of what is no trial."""
+    comparison: Comparison | None = None
+    """The experiment's."""
 
     @property
     def label(self) -> str:
         """What people call it."""
         return LOOKUP if self.method == "lookup" else self.name
+
+    @property
+    def seeds(self) -> list[int]:
+        """Its seeds; none of what is no trial."""
+        return [int(run.rsplit("-", 1)[1]) for run in self.runs]
+
+    @property
+    def seed(self) -> int | None:
+        """Its seed, where it has one alone."""
+        return self.seeds[0] if len(self.runs) == 1 else None
+
+    def each_seed(self) -> list["Subject"]:
+        """Returns the trial once a seed, each with its own figures."""
+        return [replace(self, folder=run, runs=(run,)) for run in self.runs]
+
+    def leads(self, key: str, set_name: str | None = None) -> bool | None:
+        """Tells whether a trial leads its method in a figure, apart from the runner-up.
+
+        None of what is no trial.
+        """
+        if self.method not in TRAINED or self.comparison is None:
+            return None
+        return self.comparison.leads(self.method, self.name, key, set_name)
+
+    @property
+    def selected_on_reported(self) -> bool:
+        """Whether the split that its adapter was selected on is that of its held-out figures."""
+        if self.method not in TRAINED:
+            return False
+        kind = "pairs" if self.method == "dpo" else "completions"
+        selected_on = self._metrics.content.get("selected_on")
+        return selected_on is not None and selected_on == self._metrics.at("held_out", kind)
 
     @property
     def sets(self) -> list[str]:
@@ -148,7 +243,7 @@ class Subject:
         ):
             return Figure()
         place = f"{self._metrics.place}: {'.'.join((*above, key))}"
-        found = Document(place, self._metrics.at(*above, key))
+        found = Document(place, {"sd": None} | self._metrics.at(*above, key))
         return Figure(**{part.name: found.at(part.name) for part in fields(Figure)})
 
     def answering(self, set_name: str) -> dict[str, Any]:
@@ -168,49 +263,67 @@ class Subject:
         return self._trial.at(*keys) if self.method in TRAINED else None
 
     def outcome(self, *keys: str) -> Any:
-        """Returns what `train.json` says about the training; None for what is no trial."""
-        return self._train.at(*keys) if self.method in TRAINED else None
+        """Returns what `train.json` says about the training; None for what is no trial.
+
+        Of several seeds the mean of numbers, and of anything else what all of them say, or None.
+        """
+        if self.method not in TRAINED:
+            return None
+        return _together([train.at(*keys) for train in self._trains])
 
     def history(self, key: str) -> list[tuple[int, float]]:
-        """Returns the steps at which `history.jsonl` has a value for the key, and the values."""
-        return [
-            (line.at("step"), line.at(key))
-            for line in self._history
-            if line.content.get(key) is not None
+        """Returns the steps at which `history.jsonl` has a value for the key, and the values.
+
+        Of several seeds the means at the steps that all of them have.
+        """
+        found = [
+            {line.at("step"): line.at(key) for line in lines if line.content.get(key) is not None}
+            for lines in self._histories
         ]
+        first, *others = found
+        if not others:
+            return list(first.items())
+        shared = [step for step in first if all(step in one for one in others)]
+        return [(step, fmean(one[step] for one in found)) for step in shared]
 
     @cached_property
     def _metrics(self) -> Document:
-        return self._document("metrics.json", read_json)
+        return document(self.root / self.folder / "metrics.json", read_json)
 
     @cached_property
     def _generations(self) -> Document:
-        return self._document("generations.parquet", read_rows)
+        return self._of_seeds("generations.parquet", read_rows)[0]
 
     @cached_property
     def _trial(self) -> Document:
-        return self._document("trial.json", read_json)
+        return document(self.root / self.runs[0] / "trial.json", read_json)
 
     @cached_property
-    def _train(self) -> Document:
-        return self._document("train.json", read_json)
+    def _trains(self) -> list[Document]:
+        return self._of_seeds("train.json", read_json)
 
     @cached_property
-    def _history(self) -> list[Document]:
-        whole = self._document("history.jsonl", read_jsonl)
+    def _histories(self) -> list[list[Document]]:
         return [
-            Document(f"{whole.place}, entry {number}", line)
-            for number, line in enumerate(whole.content, start=1)
+            [
+                Document(f"{whole.place}, entry {number}", line)
+                for number, line in enumerate(whole.content, start=1)
+            ]
+            for whole in self._of_seeds("history.jsonl", read_jsonl)
         ]
 
-    def _document(self, name: str, read: Callable[[Path], Any]) -> Document:
-        path = self.root / self.folder / name
-        try:
-            return Document(str(path), read(path))
-        except FileNotFoundError:
-            raise BadInput(f"{path}: no such file") from None
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{path}: {error}") from None
+    def _of_seeds(self, name: str, read: Callable[[Path], Any]) -> list[Document]:
+        """Returns a file of each seed, or of what is no trial."""
+        return [document(self.root / run / name, read) for run in self.runs or (self.folder,)]
+
+
+def _together(values: list[Any]) -> Any:
+    """Returns what seeds say as one: the same if all say it, the mean of numbers, else None."""
+    first, *others = values
+    if all(value == first for value in others):
+        return first
+    numbers = all(isinstance(value, (int, float)) for value in values)
+    return fmean(values) if numbers else None
 
 
 PLAN_KEYS = ("experiment", "title", *METHODS, "shown")
@@ -247,12 +360,19 @@ def subjects_of(root: Path, plan: list[dict[str, Any]]) -> list[Subject]:
 
 
 def _subjects(root: Path, part: dict[str, Any]) -> Iterator[Subject]:
+    comparison = comparison_of(root, part)
     yield from base_of(root, part)
+    experiment, title = part["experiment"], part["title"]
     for method in TRAINED:
-        yield from (trial_of(root, part, run, method) for run in part[method])
+        seeds: dict[str, list[str]] = {}
+        for run in part[method]:
+            seeds.setdefault(RUN.match(run)[1], []).append(f"trials/{run}")
+        for name, runs in seeds.items():
+            folder = f"trials/{name}"
+            yield Subject(root, folder, name, experiment, title, method, tuple(runs), comparison)
     if part["lookup"] is not None:
         folder = f"baselines/{part['lookup']}"
-        yield Subject(root, folder, "lookup", part["experiment"], part["title"], "lookup", None)
+        yield Subject(root, folder, "lookup", experiment, title, "lookup")
 
 
 def base_of(root: Path, part: dict[str, Any]) -> list[Subject]:
@@ -260,14 +380,24 @@ def base_of(root: Path, part: dict[str, Any]) -> list[Subject]:
     if part["base"] is None:
         return []
     experiment, title = part["experiment"], part["title"]
-    return [Subject(root, f"bases/{experiment}", part["base"], experiment, title, "base", None)]
+    return [Subject(root, f"bases/{experiment}", part["base"], experiment, title, "base")]
 
 
 def trial_of(root: Path, part: dict[str, Any], run: str, method: str) -> Subject:
-    """Returns the trial that `{trial}/seed-{seed}` is, in an experiment of the plan."""
-    name, seed = RUN.match(run).groups()
-    experiment, title = part["experiment"], part["title"]
-    return Subject(root, f"trials/{run}", name, experiment, title, method, int(seed))
+    """Returns the trial with one seed that `{trial}/seed-{seed}` is, in an experiment."""
+    name, folder = RUN.match(run)[1], f"trials/{run}"
+    return Subject(root, folder, name, part["experiment"], part["title"], method, (folder,))
+
+
+def comparison_of(root: Path, part: dict[str, Any]) -> Comparison:
+    """Returns the paired tests of an experiment of the plan."""
+    return Comparison(root, part["experiment"], part["title"])
+
+
+def comparisons_of(subjects: Iterable[Subject]) -> list[Comparison]:
+    """Returns the paired tests of each experiment whose trials are among the subjects."""
+    found = {it.experiment: it.comparison for it in subjects if it.comparison is not None}
+    return list(found.values())
 
 
 def by_experiment(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:

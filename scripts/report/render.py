@@ -16,6 +16,8 @@ DASH = "–"
 """Stands where there is no figure."""
 
 FELL = "↓"
+SELECTED = "†"
+"""Marks a trial whose reported split has selected its adapter."""
 
 Raw = str | int | float | bool | None
 Show = Callable[[Any], str]
@@ -34,6 +36,8 @@ class Column:
     """Left, right, or a paragraph: long text that keeps its line breaks."""
     once: bool = False
     """Blank for people where the row above is of the same subject; the CSV has every value."""
+    bold: Callable[[Any], bool] = lambda row: False
+    """Whether people read the cell in bold."""
 
     def over(self, part: Callable[[Any], Any]) -> "Column":
         """Returns the same column for rows of which `part` takes out what this one reads."""
@@ -41,6 +45,7 @@ class Column:
             self,
             text=lambda row: self.text(part(row)),
             values=lambda row: self.values(part(row)),
+            bold=lambda row: self.bold(part(row)),
         )
 
 
@@ -78,6 +83,10 @@ class Table:
             ]
             for number, row in enumerate(full)
         ]
+
+    def bolds(self) -> list[list[bool]]:
+        """Tells of each cell whether it is bold."""
+        return [[column.bold(row) for column in self.columns] for row in self.rows]
 
     def _repeats(self, full: list[list[str]], subjects: list[Any], number: int, place: int) -> bool:
         """Tells whether a cell says again what stands above it."""
@@ -154,8 +163,11 @@ def markdown_text(table: Table) -> str:
     aligns = [column.align for column in table.columns]
     headers = [_markdown_cell(column.header) for column in table.columns]
     body = [
-        [MARKDOWN[align](cell) for cell, align in zip(row, aligns, strict=True)]
-        for row in table.texts()
+        [
+            _markdown_bold(MARKDOWN[align](cell), bold)
+            for cell, align, bold in zip(row, aligns, bolds, strict=True)
+        ]
+        for row, bolds in zip(table.texts(), table.bolds(), strict=True)
     ]
     # A paragraph would make every line as wide as itself.
     widths = [
@@ -181,6 +193,10 @@ def _markdown_line(cells: list[str], widths: list[int], aligns: list[str]) -> st
 
 def _markdown_cell(text: str) -> str:
     return re.sub(r"([\\`*_<>|~])", r"\\\1", " ".join(printable(text).split()))
+
+
+def _markdown_bold(cell: str, bold: bool) -> str:
+    return f"**{cell}**" if bold and cell else cell
 
 
 def _markdown_paragraph(text: str) -> str:
@@ -230,6 +246,8 @@ LATEX = {
     "−": "$-$",
     "×": r"$\times$",
     FELL: r"$\downarrow$",
+    SELECTED: r"$\dagger$",
+    "±": r"$\pm$",
     "α": r"$\alpha$",
     "β": r"$\beta$",
     "σ": r"$\sigma$",
@@ -289,7 +307,7 @@ def latex_text(table: Table) -> str:
     """
     parts = list(_pages(table))
     lines = [r"% \usepackage{booktabs,graphicx}"]
-    for number, rows in enumerate(parts, start=1):
+    for number, page in enumerate(parts, start=1):
         place = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
         last = number == len(parts)
         lines += [
@@ -298,30 +316,30 @@ def latex_text(table: Table) -> str:
             rf"\caption{{{latex(table.heading + place)}}}",
             rf"\label{{tab:{table.name}{f'-{number}' if number > 1 else ''}}}",
             r"\smallskip",
-            *_tabular(table, rows),
+            *_tabular(page),
             *([_latex_notes(table.notes)] if last and table.notes else []),
             r"\end{table}",
         ]
     return "\n".join([*lines, ""])
 
 
-def _pages(table: Table) -> Iterator[list[list[str]]]:
-    """Yields the rows of each page; the first one's leading cells are never blank."""
+def _pages(table: Table) -> Iterator[Table]:
+    """Yields the table of each page; the first row's leading cells are never blank."""
     starts = range(0, len(table.rows), table.page) or [0]
     for start in starts:
-        yield replace(table, rows=table.rows[start : start + table.page]).texts()
+        yield replace(table, rows=table.rows[start : start + table.page])
 
 
-def _tabular(table: Table, rows: list[list[str]]) -> list[str]:
+def _tabular(table: Table) -> list[str]:
     columns = table.columns[1:]
     aligns = "".join(PARAGRAPH if it.align == "p" else it.align for it in columns)
     lines = []
-    for heading, *cells in rows:
+    for (heading, *cells), (_, *bolds) in zip(table.texts(), table.bolds(), strict=True):
         if heading:
             lines.append(r"\midrule")
             lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{{_latex_cell(heading)}}} \\")
-        shown = zip(cells, columns, strict=True)
-        lines.append(_latex_line([_latex_of(cell, column) for cell, column in shown]))
+        shown = zip(cells, columns, bolds, strict=True)
+        lines.append(_latex_line([_latex_of(*cell) for cell in shown]))
     return [
         r"\setlength{\tabcolsep}{4pt}",
         FIT,
@@ -367,9 +385,10 @@ def _latex_header(column: Column) -> str:
     return rf"\shortstack[{align}]{{{broken}}}" if len(lines) > 1 else broken
 
 
-def _latex_of(text: str, column: Column) -> str:
+def _latex_of(text: str, column: Column, bold: bool) -> str:
     if column.align != "p":
-        return _latex_cell(text)
+        cell = _latex_cell(text)
+        return rf"\textbf{{{cell}}}" if bold and cell else cell
     return r" \newline ".join(map(_latex_cell, _lines(text)))
 
 

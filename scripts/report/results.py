@@ -11,11 +11,13 @@ from scripts.common.cli import run
 from scripts.report.columns import (
     EXPERIMENT,
     METHOD_NOTES,
-    SEED,
+    SEEDS,
     TRIAL,
     figure_notes,
     lookup_notes,
     seed_note,
+    selection_notes,
+    with_deviation,
 )
 from scripts.report.command import write_table
 from scripts.report.read import BY_GROUP, INTERVALS, LABELS, WILSON, Figure, Subject
@@ -55,13 +57,13 @@ def _bounds(line: Line) -> tuple[float | None, float | None]:
 
 
 COLUMNS = (
-    *(column.over(lambda line: line.subject) for column in (EXPERIMENT, TRIAL, SEED)),
+    *(column.over(lambda line: line.subject) for column in (EXPERIMENT, TRIAL, SEEDS)),
     Column("Figure", lambda line: LABELS[line.key], ("figure",), lambda line: (line.key,), "l"),
     Column(
         "Value",
-        text=lambda line: shown(line.figure.value, decimals(3)),
-        names=("value", "unit"),
-        values=lambda line: (line.figure.value, line.figure.unit or None),
+        text=lambda line: with_deviation(line.figure, decimals(3)),
+        names=("value", "sd", "unit"),
+        values=lambda line: (line.figure.value, line.figure.sd, line.figure.unit or None),
     ),
     Column(
         "Interval",
@@ -101,6 +103,7 @@ def make(subjects: list[Subject]) -> Table:
         rows=[line for subject in trials for line in _lines(subject)],
         notes=[
             seed_note(trials),
+            *selection_notes(trials),
             "Train loss: mean over the run; the other figures are held out.",
             *figure_notes(trials, HELD_OUT),
             *lookup_notes(trials),

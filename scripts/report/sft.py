@@ -10,22 +10,26 @@ from scripts.report.columns import (
     BATCH,
     DROPOUT,
     EXPERIMENT,
+    LEADS,
     LEARNING_RATE,
     METHOD_NOTES,
     MODULES,
     RANK,
     SECONDS,
-    SEED,
+    SEEDS,
     SET,
     TRAIN_LOSS,
     TRAINABLE,
     figure_notes,
     figure_with_interval,
+    headline,
     lines_of,
+    marked,
     of_line,
     once,
     sample,
     seed_note,
+    selection_notes,
     set_notes,
     words,
 )
@@ -35,7 +39,7 @@ from scripts.report.render import Column, Table, count, decimals, short, shown
 
 
 def _name(subject: Subject) -> str:
-    return f"{subject.name} (base)" if subject.method == "base" else subject.name
+    return f"{subject.name} (base)" if subject.method == "base" else marked(subject, subject.name)
 
 
 def _length(subject: Subject) -> str:
@@ -53,7 +57,7 @@ SETTINGS = (
         values=lambda subject: (subject.name, subject.method),
         align="l",
     ),
-    SEED,
+    SEEDS,
     RANK,
     ALPHA,
     MODULES,
@@ -82,11 +86,11 @@ SETTINGS = (
 COLUMNS = (
     EXPERIMENT.over(lambda line: line.subject),
     *of_line(*SETTINGS),
-    once(figure_with_interval("held_out_loss", decimals(3), BY_GROUP)),
+    once(headline("held_out_loss", decimals(3), BY_GROUP)),
     once(sample("n\nrows", "held_out_loss")),
     SET,
     figure_with_interval("bleu", decimals(3), BY_GROUP),
-    figure_with_interval("exact_match", decimals(2), WILSON),
+    headline("exact_match", decimals(2), WILSON),
     sample("n\nprompts", "exact_match"),
 )
 FIGURES = ("held_out_loss", "bleu", "exact_match")
@@ -111,6 +115,8 @@ def make(subjects: list[Subject]) -> Table:
         subject=lambda line: line.subject,
         notes=[
             seed_note(models),
+            LEADS,
+            *selection_notes(models),
             "Train loss: mean over the run.",
             *figure_notes(models, FIGURES),
             *set_notes(models, FIGURES),

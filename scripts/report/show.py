@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # What a terminal has room for; the files hold every column.
 COLUMNS = {
-    "sft": ("trial", "seed", "r", "held_out_loss", "set", "exact_match"),
-    "dpo": ("trial", "seed", "r", "preference_loss", "preference_accuracy"),
+    "sft": ("trial", "seeds", "r", "held_out_loss", "set", "exact_match"),
+    "dpo": ("trial", "seeds", "r", "preference_loss", "preference_accuracy"),
 }
 
 

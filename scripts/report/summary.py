@@ -7,20 +7,23 @@
 from scripts.common.cli import run
 from scripts.report.columns import (
     EXPERIMENT,
+    LEADS,
     METHOD,
     METHOD_NOTES,
-    SEED,
+    SEEDS,
     SET,
     TRIAL,
     figure,
     figure_notes,
     figure_with_interval,
+    headline,
     lines_of,
     lookup_notes,
     of_line,
     once,
     sample,
     seed_note,
+    selection_notes,
     set_notes,
 )
 from scripts.report.command import write_table
@@ -29,14 +32,14 @@ from scripts.report.render import Table, decimals
 
 COLUMNS = (
     EXPERIMENT.over(lambda line: line.subject),
-    *of_line(TRIAL, METHOD, SEED),
-    once(figure_with_interval("held_out_loss", decimals(3), BY_GROUP)),
+    *of_line(TRIAL, METHOD, SEEDS),
+    once(headline("held_out_loss", decimals(3), BY_GROUP)),
     once(sample("n\nrows", "held_out_loss")),
-    once(figure_with_interval("preference_accuracy", decimals(2), WILSON)),
+    once(headline("preference_accuracy", decimals(2), WILSON)),
     once(sample("n\npairs", "preference_accuracy")),
     SET,
     figure_with_interval("bleu", decimals(3), BY_GROUP),
-    figure_with_interval("exact_match", decimals(2), WILSON),
+    headline("exact_match", decimals(2), WILSON),
     figure("stop_rate", decimals(2)),
     figure("generated_tokens", decimals(1)),
     sample("n\nprompts", "generated_tokens"),
@@ -59,6 +62,8 @@ def make(subjects: list[Subject]) -> Table:
         subject=lambda line: line.subject,
         notes=[
             seed_note(subjects),
+            LEADS,
+            *selection_notes(subjects),
             *figure_notes(subjects, FIGURES),
             *set_notes(subjects, FIGURES),
             *lookup_notes(subjects),

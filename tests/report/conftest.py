@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from scripts.common.files import write_rows
+from scripts.common.files import read_json, write_json, write_rows
 from scripts.common.rows import GENERATIONS
+from scripts.evaluate.aggregate import aggregate
 from scripts.report.read import SET_FIGURES
 
 Row = dict[str, Any]
@@ -53,12 +54,26 @@ class Results:
         if part is None:
             part = head | {"base": None, "sft": [], "dpo": [], "lookup": None, "shown": {}}
             self.plan.append(part)
+            self.compare(row["experiment"])
         if row["method"] == "base":
             part["base"] = row["name"]
         elif row["method"] == "lookup":
             part["lookup"] = row["folder"].removeprefix("baselines/")
         else:
             part[row["method"]].append(row["folder"].removeprefix("trials/"))
+
+    def compare(self, experiment: str, *tests: Row, leading: tuple[Row, ...] = ()) -> None:
+        """Writes the comparisons of an experiment, as `paired` and `leader` make them."""
+        made = {
+            "experiment": experiment,
+            "level": 0.05,
+            "pairs": {"sft": "all", "dpo": None},
+            "never_compared": [{"figures": ["margin"], "reason": "another beta"}],
+            "left_out": [],
+            "leading": list(leading),
+            "tests": list(tests),
+        }
+        write_json(self.root / "comparisons" / f"{experiment}.json", made)
 
     def show(self, experiment: str, set_name: str, *runs: str) -> None:
         """Enters into the plan whose answers to a set of prompts are shown."""
@@ -104,6 +119,7 @@ class Results:
         history: list[Row] | None = None,
         sets: Row | None = None,
         answers: list[Row] | None = None,
+        selected_on: str | None = None,
     ) -> None:
         """Adds a trial; `setting` and `outcome` change what trial.json and train.json say.
 
@@ -119,17 +135,40 @@ class Results:
         }
         self.write(
             row,
-            metrics=metrics(figures, sets),
+            metrics={"seed": seed} | metrics(figures, sets),
             generations=answers or [],
             trial=TRIALS[method] | (setting or {}),
             train=TRAINED | (outcome or {}),
             history=HISTORY if history is None else history,
         )
+        folder = self.root / "trials" / name
+        seeds = sorted(folder.glob("seed-*/metrics.json"))
+        subject = {"name": name, "held_out": {"completions": "test", "pairs": "test"}}
+        subject |= {"selected_on": selected_on}
+        write_json(folder / "metrics.json", aggregate(subject, list(map(read_json, seeds)), []))
 
     def arguments(self, *outputs: Path) -> list[str]:
         """Returns a command line that writes the outputs."""
         forms = [part for path in outputs for part in (f"--{path.suffix[1:]}", str(path))]
         return ["--root", str(self.root), "--plan", json.dumps(self.plan), *forms]
+
+
+def paired(a: str, b: str, figure: str, **more: Any) -> Row:
+    """Returns a test as comparisons hold it."""
+    wanted = {
+        "kind": "base", "method": "dpo", "set": None, "figure": figure, "a": a, "b": b,
+        "value_a": 0.75, "value_b": 0.5, "difference": 0.25, "interval": [0.125, 0.375],
+        "p": 0.0123, "holm": 0.0246, "n": 114, "groups": 38, "seeds": [1, 1],
+        "test": "sign flips, drawn", "group_deviation": 0.5,
+    }  # fmt: skip
+    made = wanted | more
+    return {"shown": made["holm"] < 0.05} | made
+
+
+def leader(first: str, second: str, figure: str, apart: bool, **more: Any) -> Row:
+    """Returns which trial leads, as comparisons hold it."""
+    wanted = {"method": "dpo", "set": None, "figure": figure, "leading": first}
+    return wanted | {"runner_up": second, "holm": 0.01 if apart else 0.5, "apart": apart} | more
 
 
 SETTINGS = {
@@ -312,4 +351,17 @@ def results(empty_results: Results) -> Results:
     made.trial("titles-2", "dpo", {}, **pairs)
     made.lookup("titles", pairs["title"], looked_up())
     made.show("tutor", "problems", "sft_1/seed-0")
+    loss, of_answers = {"figure": "held_out_loss", "method": "sft"}, {"set": "problems"}
+    made.compare(
+        "tutor",
+        paired("sft_1", "tiny_llama", **loss, value_a=1.25, value_b=2.5, difference=-1.25,
+               interval=[-1.5, -1.0], p=1 / 10_001, holm=3 / 10_001),
+        paired("sft_1", "sft_2", **loss, kind="trials", value_a=1.25, value_b=1.5,
+               difference=-0.25, interval=[-0.5, 0.125], p=0.125, holm=0.125),
+        paired("dpo_1", "sft_1", "exact_match", **of_answers, kind="start", value_a=0.45,
+               value_b=0.5, difference=-0.05, interval=None, p=0.5, holm=1.0, n=57, groups=57,
+               test="McNemar, exact"),
+        leading=(leader("sft_1", "sft_2", "held_out_loss", False, method="sft"),),
+    )  # fmt: skip
+    made.compare("titles", paired("titles-1", "tiny_llama", "policy_accuracy"))
     return made

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TABLES = ("sft", "dpo", "summary", "results", "examples", "comparison")
-FIGURES = ("curves", "accuracy", "before_after")
+TABLES = (
+    "sft", "dpo", "summary", "results", "seeds", "differences", "examples", "comparison",
+)  # fmt: skip
+FIGURES = ("curves", "accuracy", "before_after", "forest", "power")
 FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex")) | dict.fromkeys(FIGURES, ("pdf", "png"))
 
 

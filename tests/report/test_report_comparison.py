@@ -6,10 +6,14 @@ import math
 from pathlib import Path
 
 import pytest
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from scripts.common.cli import BadInput
+from scripts.common.wilson import wilson
 from scripts.report import comparison
 from scripts.report.claims import read_claims
+from scripts.report.comparison import difference_bounds
+from tests.report.test_report_tables import squeezed
 
 CLAIMS = Path(__file__).parents[2] / "paper" / "claims.yaml"
 FORMS = ("csv", "md", "tex")
@@ -122,6 +126,47 @@ def test_a_claim_lies_in_our_interval_or_not(compared, value, inside):
     assert f"| {'yes' if inside == 'true' else 'no'} " in texts["md"]
 
 
+def test_a_claims_own_error_counts(compared):
+    """Ours 0.75 [0.625, 0.875]; a claim of 0.6: outside, but not told from it at 20 items."""
+    claim = 'trial: titles-1, claimed: "x", value: 0.6, notebook: none'
+    figure = figure_of("figure: preference_accuracy", claim, "titles", "show: percent")
+    (row,), _ = compared(entries(figure))
+    assert (row["inside"], row["claimed_low"]) == ("false", "")
+    (row,), texts = compared(entries(figure.replace("value: 0.6", "value: 0.6, n: 114")))
+    low, high = wilson(0.6 * 114, 114)
+    assert (float(row["claimed_low"]), float(row["claimed_high"])) == pytest.approx((low, high))
+    assert row["inside"] == "true"
+    assert "| yes |" in squeezed(texts["md"])
+    (row,), _ = compared(entries(figure.replace("value: 0.6", "value: 0.55, n: 114")))
+    assert row["inside"] == "false"
+
+
+@pytest.mark.parametrize("counts", [(84, 114, 70, 114), (9, 10, 3, 10), (5, 40, 30, 60)])
+def test_the_bounds_of_two_shares_are_newcombes(counts):
+    ours, n, claimed, m = counts
+    found = difference_bounds(ours / n, wilson(ours, n), claimed / m, wilson(claimed, m))
+    other = confint_proportions_2indep(ours, n, claimed, m, method="newcomb", compare="diff")
+    assert found == pytest.approx(other, abs=1e-9)
+
+
+def test_a_claim_of_other_items_or_another_protocol_is_not_in_or_out(compared):
+    other = ACCURACY.replace("successes: 84, n: 114", "n: 100")
+    rows, texts = compared(HEAD.replace(", ours: Our own problems.", "") + other)
+    lines = [line for line in squeezed(texts["md"]).splitlines() if line.startswith("| ")][2:]
+    assert ["other items" in line for line in lines] == [True, False, False]
+    assert ["other protocol" in line for line in lines] == [False, True, False]
+    assert [row["inside"] for row in rows] == ["", "", ""]
+
+
+def test_below_stands_which_differences_hold(compared):
+    _, texts = compared(HEAD + ACCURACY + BLEU)
+    assert (
+        "- Word problems & dialogues: Held-out loss below the base: sft\\_1. Among the trials of a "
+        "method, sft\\_1 is not told from sft\\_2 in Held-out loss (SFT).\n"
+    ) in texts["md"]
+    assert "Titles, 100 % of #1 {ideas}: " not in texts["md"].split("- Claim inside")[1]
+
+
 def test_wilsons_interval_serves_where_there_is_no_other(compared):
     claim = "trial: sft_1, claimed: half, value: 0.63, notebook: none"
     (row,), texts = compared(entries(figure_of("figure: exact_match, set: problems", claim)))
@@ -178,7 +223,7 @@ def test_a_speedup_is_that_of_steps_after_the_first_two(results, compared):
         "of speedup: fast, over: slow: median seconds of a step after the first two. Optimizer: "
         "torch.optim.adamw.AdamW. Device: cuda:0.\n"
     ) in texts["md"]
-    assert "differ" not in texts["md"]
+    assert "The runs differ" not in texts["md"]
     results.plan[0]["dpo"].remove("slow/seed-0")
     (row,), texts = compared(entries(SPEEDUP))
     assert row["ours"] == ""
@@ -239,15 +284,16 @@ def test_a_count_that_is_met_differs_by_nothing(compared):
     assert "| 1,914,880 | – | – | – | 0 |" in " ".join(texts["md"].split())
 
 
-def test_each_seed_has_a_line(results, figures, compared):
+def test_seeds_are_one_line_with_their_mean(results, figures, compared):
     results.trial("titles-1", "dpo", figures["preferred"](0.5), "titles",
                   "Titles, 100 % of #1 {ideas}", seed=7)  # fmt: skip
     rows, texts = compared(entries(ACCURACY.replace("    notes: [leak]\n", "")))
-    assert [(row["protocol"], row["seed"], row["ours"]) for row in rows] == [
-        ("as published", "0", "0.75"), ("as published", "7", "0.5"), ("no model", "", "0.71875"),
-        ("split by idea", "", ""),
+    assert [(row["protocol"], row["seeds"], row["ours"]) for row in rows] == [
+        ("as published", "2", "0.625"), ("no model", "", "0.71875"), ("split by idea", "", ""),
     ]  # fmt: skip
-    assert "as published, seed 7" in texts["md"]
+    assert float(rows[0]["ours_sd"]) == pytest.approx(0.25 / 2**0.5)
+    assert "| as published, 2 seeds |" in texts["md"]
+    assert "| 62.5 % ± 17.7 % |" in texts["md"]
     assert texts["md"].count("titles-1") == 1
 
 
@@ -262,8 +308,8 @@ def test_a_trial_that_is_not_planned_is_a_dash(results, compared):
 @pytest.mark.parametrize(
     ("ours", "trial", "message"),
     [
-        ("figure: bleu, set: others", "sft_1", r"trials/sft_1/seed-0: has no bleu on the prompts"),
-        ("figure: margin", "sft_1", r"trials/sft_1/seed-0: has no margin, which a claim is"),
+        ("figure: bleu, set: others", "sft_1", r"trials/sft_1: has no bleu on the prompts"),
+        ("figure: margin", "sft_1", r"trials/sft_1: has no margin, which a claim is"),
         ("training: hours", "sft_1", r"trials/sft_1/seed-0/train\.json: has no hours"),
         ("training: steps", "base", r"bases/tutor: has no steps"),
         ("figure: bleu", "sft_1", r"has no bleu, which"),

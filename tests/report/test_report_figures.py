@@ -10,13 +10,13 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.schema import LossType
-from scripts.report import accuracy, before_after, curves, figure_command
+from scripts.report import accuracy, before_after, curves, figure_command, forest, power
 from scripts.report.read import parse_plan, subjects_of
 from scripts.report.style import METHOD_LOOKS, looks, use_style
 from tests.common.trl_loss import trl_loss
 from tests.report.conftest import OBJECTIVE
 
-FIGURES = [accuracy, before_after, curves]
+FIGURES = [accuracy, before_after, curves, forest, power]
 by_name = pytest.mark.parametrize("module", FIGURES, ids=lambda module: module.__name__)
 
 
@@ -71,10 +71,14 @@ def test_an_empty_plan(module, empty_results, tmp_path):
 
 @by_name
 def test_a_missing_file_is_named_and_nothing_written(module, results, tmp_path):
-    name = "history.jsonl" if module is curves else "metrics.json"
-    (results.root / "trials/titles-1/seed-0" / name).unlink()
+    name = {
+        curves: "trials/titles-1/seed-0/history.jsonl",
+        forest: "comparisons/titles.json",
+        power: "comparisons/titles.json",
+    }.get(module, "trials/titles-1/metrics.json")
+    (results.root / name).unlink()
     pdf, png = tmp_path / "figure.pdf", tmp_path / "figure.png"
-    with pytest.raises(BadInput, match=rf"titles-1/seed-0/{name}: no such file"):
+    with pytest.raises(BadInput, match=rf"{name}: no such file"):
         module.main(results.arguments(pdf, png))
     assert not pdf.exists()
     assert not png.exists()

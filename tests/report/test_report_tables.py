@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.report import comparison, dpo, examples, sft, summary
+from scripts.report import comparison, differences, dpo, examples, seeds, sft, summary
 from scripts.report import results as long_form
 from scripts.report.render import (
     Column,
@@ -27,9 +27,9 @@ from scripts.report.render import (
     power,
     shown,
 )
-from tests.report.conftest import OBJECTIVE, TRAINER
+from tests.report.conftest import OBJECTIVE, TRAINER, leader
 
-TABLES = [dpo, long_form, sft, summary]
+TABLES = [dpo, long_form, seeds, sft, summary]
 FORMS = ("csv", "md", "tex")
 
 
@@ -37,7 +37,8 @@ CLAIMS = Path(__file__).parents[2] / "paper" / "claims.yaml"
 
 
 @pytest.fixture(
-    params=[*TABLES, examples, comparison], ids=lambda module: module.__name__.rsplit(".", 1)[1]
+    params=[*TABLES, examples, comparison, differences],
+    ids=lambda module: module.__name__.rsplit(".", 1)[1],
 )
 def table_module(request):
     """Each table's module, and what its command line needs beside root, plan and forms."""
@@ -50,6 +51,11 @@ def written(module: ModuleType, made, folder: Path) -> dict[str, str]:
     paths = [folder / f"table.{form}" for form in FORMS]
     assert module.main(made.arguments(*paths)) == 0
     return {path.suffix[1:]: path.read_text(encoding="utf-8") for path in paths}
+
+
+def squeezed(text: str) -> str:
+    """Returns a Markdown table with one blank where there are several."""
+    return re.sub(" +", " ", text)
 
 
 def records(text: str) -> list[dict[str, str]]:
@@ -65,7 +71,7 @@ def test_sft_holds_the_base_and_then_its_trials(results, tmp_path):
     base, first, second = rows
     assert (base["method"], first["method"]) == ("base", "sft")
     assert base["held_out_loss"] == "2.5"
-    assert base["r"] == base["train_loss"] == base["seconds"] == base["seed"] == ""
+    assert base["r"] == base["train_loss"] == base["seconds"] == base["seeds"] == ""
     assert first["target_modules"] == "q_proj v_proj"
     assert first["effective_batch"] == "8"
     assert first["learning_rate"] == "0.0002"
@@ -293,7 +299,7 @@ def test_experiments_that_cut_answers_differently_are_told_apart(results, figure
     results.trial("sft-9", "sft", figures["generated"](1.0, 0.1, 0.5), **other)
     same = "test split of word-problems, greedy, at most 100 new tokens"
     assert f"- Prompts problems: {same}.\n" in written(sft, results, tmp_path)["md"]
-    path = results.root / "trials/sft-9/seed-0/metrics.json"
+    path = results.root / "trials/sft-9/metrics.json"
     metrics = json.loads(path.read_text())
     metrics["sets"]["problems"]["settings"] |= {"answer_before": "Question:\n"}
     path.write_text(json.dumps(metrics))
@@ -334,12 +340,101 @@ def test_a_trial_without_figures_keeps_its_lines(results, tmp_path):
     assert [row["value"] for row in rows[1:]] == ["", "", ""]
 
 
-def test_seeds_are_rows(empty_results, figures, tmp_path):
-    for seed in (0, 7):
-        empty_results.trial("sft-1", "sft", figures["generated"](1.0, 0.1, 0.5), seed=seed)
+def test_a_trial_of_several_seeds_is_one_row_with_its_deviation(empty_results, figures, tmp_path):
+    """Losses 1 and 2: mean 1.5, deviation 1 / √2; seconds 10 and 20; BLEU has no interval."""
+    for seed, loss in ((0, 1.0), (7, 2.0)):
+        empty_results.trial(
+            "sft-1", "sft", figures["generated"](loss, 0.1, 0.5), seed=seed,
+            outcome={"seconds": 10 * loss},
+        )  # fmt: skip
     texts = written(sft, empty_results, tmp_path)
-    assert [row["seed"] for row in records(texts["csv"])] == ["0", "7"]
-    assert "- One row a seed: 0, 7." in texts["md"]
+    (row,) = records(texts["csv"])
+    assert (row["seeds"], row["held_out_loss"], row["seconds"]) == ("2", "1.5", "15.0")
+    assert float(row["held_out_loss_sd"]) == pytest.approx(0.5**0.5)
+    assert row["bleu_group_bootstrap_low"] == row["exact_match_wilson_low"] == ""
+    assert "| 1.500 ± 0.707 |" in squeezed(texts["md"])
+    assert "- Seeds: 0, 7. Of several seeds: mean ± standard deviation over seeds" in texts["md"]
+    assert r"1.500 $\pm$ 0.707" in texts["tex"]
+
+
+def test_the_interval_of_several_seeds_stands_in_place_of_wilsons(empty_results, figures, tmp_path):
+    for seed in (0, 1):
+        empty_results.trial("dpo-1", "dpo", figures["preferred"](), seed=seed)
+    path = empty_results.root / "trials/dpo-1/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["figures"]["preference_accuracy"]["intervals"] = {"group bootstrap": [0.25, 0.875]}
+    path.write_text(json.dumps(metrics))
+    texts = written(dpo, empty_results, tmp_path)
+    assert "| 0.81 ± 0.00 [0.25, 0.88] |" in squeezed(texts["md"])
+    assert records(texts["csv"])[0]["start"] == "trials/sft_1"
+
+
+def test_the_table_of_seeds_has_a_row_for_each(empty_results, figures, tmp_path):
+    for seed, loss in ((0, 1.0), (7, 2.0)):
+        empty_results.trial("sft-1", "sft", figures["generated"](loss, 0.1, 0.5), seed=seed)
+    empty_results.trial("dpo-1", "dpo", figures["preferred"](0.75))
+    texts = written(seeds, empty_results, tmp_path)
+    rows = records(texts["csv"])
+    assert [(row["trial"], row["seed"]) for row in rows] == [
+        ("sft-1", "0"), ("sft-1", "7"), ("dpo-1", "0"),
+    ]  # fmt: skip
+    assert [row["held_out_loss"] for row in rows] == ["1.0", "2.0", ""]
+    assert rows[1]["held_out_loss_group_bootstrap_low"] == "1.9"
+    assert "| 0.75 [0.69, 0.81] |" in squeezed(texts["md"])
+
+
+# ------------------------------------------------------------------------------------ who leads
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_who_leads_apart_is_bold_in_every_form_and_plain_in_the_csv(
+    apart, empty_results, figures, tmp_path
+):
+    for name, accuracy in (("dpo-1", 0.75), ("dpo-2", 0.8125)):
+        empty_results.trial(name, "dpo", figures["preferred"](accuracy))
+    empty_results.lookup("tutor", "Word problems & dialogues", figures["looked_up"]())
+    key = "preference_accuracy"
+    empty_results.compare("tutor", leading=(leader("dpo-2", "dpo-1", key, apart),))
+    texts = written(dpo, empty_results, tmp_path)
+    assert squeezed(texts["md"]).count("| **0.81 [0.75, 0.88]** |") == apart
+    assert texts["tex"].count(r"& \textbf{0.81 [0.75, 0.88]} &") == apart
+    assert texts["md"].count("**") == 2 + 2 * apart
+    rows = records(texts["csv"])
+    assert [row[key] for row in rows] == ["0.75", "0.8125", "0.71875"]
+    assert [row[f"{key}_best"] for row in rows] == ["false", "true" if apart else "false", ""]
+    assert "- Bold: leads the trials of its experiment and method" in texts["md"]
+
+
+def test_who_leads_leads_in_one_figure_of_one_set(empty_results, figures, tmp_path):
+    for name in ("sft-1", "sft-2"):
+        more = {"more": {"exact_match": figures["measured"](0.5, 8)}}
+        empty_results.trial(name, "sft", figures["generated"](1.0, 0.1, 0.5), sets=more)
+    where = {"method": "sft", "set": "more"}
+    leading = (
+        leader("sft-1", "sft-2", "held_out_loss", True, method="sft"),
+        leader("sft-2", "sft-1", "exact_match", True, **where),
+    )
+    empty_results.compare("tutor", leading=leading)
+    for module in (sft, summary):
+        rows = records(written(module, empty_results, tmp_path)["csv"])
+        best = [(row["trial"], row["set"]) for row in rows if row["exact_match_best"] == "true"]
+        assert best == [("sft-2", "more")]
+        assert {row["trial"] for row in rows if row["held_out_loss_best"] == "true"} == {"sft-1"}
+
+
+@pytest.mark.parametrize(("split", "marked"), [("test", True), ("valid", False), (None, False)])
+def test_a_trial_selected_on_the_reported_split_is_marked(
+    split, marked, empty_results, figures, tmp_path
+):
+    made = figures["generated"](1.0, 0.1, 0.5) | figures["preferred"]()
+    empty_results.trial("sft-1", "sft", made, selected_on=split)
+    empty_results.trial("dpo-1", "dpo", made, selected_on=split)
+    for module, name in ((sft, "sft-1"), (dpo, "dpo-1"), (summary, "dpo-1"), (long_form, "dpo-1")):
+        texts = written(module, empty_results, tmp_path)
+        assert (f"| {name} † |" in squeezed(texts["md"])) == marked
+        assert ("- †: the adapter is that of the best evaluation" in texts["md"]) == marked
+        assert (r"$\dagger$" in texts["tex"]) == marked
+        assert name in {row["trial"] for row in records(texts["csv"])}
 
 
 def test_a_note_gives_definition_and_sizes(results, tmp_path):
@@ -562,7 +657,7 @@ def test_latex_compiles(results, tmp_path):
     compiler = shutil.which("pdflatex")
     if compiler is None:
         pytest.skip("pdflatex is not installed, so no table was compiled")
-    modules = [*TABLES, examples]
+    modules = [*TABLES, examples, differences]
     names = [module.__name__.rsplit(".", 1)[1] for module in modules]
     for name, module in zip(names, modules, strict=True):
         (tmp_path / name).with_suffix(".tex").write_text(
@@ -589,9 +684,15 @@ def outputs(folder: Path) -> list[Path]:
     return [folder / f"table.{form}" for form in FORMS]
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "trial.json", "train.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trials/sft_2/metrics.json", "trials/sft_2/seed-0/trial.json",
+        "trials/sft_2/seed-0/train.json", "comparisons/tutor.json",
+    ],
+)  # fmt: skip
 def test_a_missing_file_is_named_and_nothing_written(name, results, tmp_path):
-    missing = results.root / "trials/sft_2/seed-0" / name
+    missing = results.root / name
     missing.unlink()
     with pytest.raises(BadInput, match=f"^{re.escape(str(missing))}: no such file$"):
         sft.main(results.arguments(*outputs(tmp_path)))

@@ -31,8 +31,10 @@ def test_the_paper(project: Project) -> None:
         "score": 34,
         "measure": 34,
         "lookup": 3,
-        "table": 6,
-        "figure": 3,
+        "aggregate": 29,
+        "compare": 5,
+        "table": 8,
+        "figure": 5,
         "all": 1,
     }
 
@@ -59,8 +61,10 @@ def test_the_demo(project: Project) -> None:
         "score": 8,
         "judge": 1,
         "measure": 8,
-        "table": 4,
-        "figure": 3,
+        "aggregate": 6,
+        "compare": 2,
+        "table": 6,
+        "figure": 5,
         "all": 1,
     }
 
@@ -68,6 +72,10 @@ def test_the_demo(project: Project) -> None:
 def test_the_papers_trials_do_not_join_the_demos(project: Project) -> None:
     outputs = [output for _, output in project.jobs("--workflow-profile", "profiles/demo")]
     assert all(output.startswith("results/demo/") for output in outputs if output)
+
+
+TOGETHER = {"aggregate", "compare"}
+"""The rules that put together what was measured of single runs."""
 
 
 def stale(project: Project) -> set[tuple[str, str]]:
@@ -86,6 +94,8 @@ def test_editing_one_trial_reruns_that_trial_alone(rerun: Project) -> None:
         ("train_sft", f"{folder}/adapter"),
         ("score", folder),
         ("measure", folder),
+        ("aggregate", "trials/sft-r4"),
+        ("compare", "comparisons"),
     }
 
 
@@ -112,14 +122,14 @@ def test_a_reference_knows_nothing_of_the_trials_that_it_serves(
 ) -> None:
     trial = "lora: {r: 8, lora_alpha: 16}, learning_rate: 5e-4"
     rerun.edit("cut-down.yaml", trial, f"lora: {{r: 4}}, learning_rate: 1e-4, {settings}")
-    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"}
+    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"} | TOGETHER
 
 
 def test_trials_of_another_objective_find_their_reference_there(rerun: Project) -> None:
     trial = "- {name: dpo-r8, lora: {r: 8, lora_alpha: 16}, learning_rate: 5e-4}"
     added = trial.replace("dpo-r8", "dpo-hinge").replace("5e-4", "5e-4, loss_type: hinge")
     rerun.edit("cut-down.yaml", trial, f"{trial}\n        {added}")
-    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"}
+    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"} | TOGETHER
 
 
 @pytest.mark.parametrize(
@@ -144,7 +154,7 @@ def test_a_reference_is_made_anew_with_what_it_is_made_of(
 def test_editing_how_answers_are_generated_retrains_nothing(rerun: Project) -> None:
     rerun.edit("cut-down.yaml", "problems: {limit: 4, ", "problems: {limit: 5, ")
     rules = {rule for rule, _ in stale(rerun)}
-    assert rules == {"score", "measure"}
+    assert rules == {"score", "measure"} | TOGETHER
     assert not any("headlines" in subject or "titles" in subject for _, subject in stale(rerun))
 
 
@@ -152,7 +162,8 @@ def test_what_is_measured_of_answers_retrains_nothing(rerun: Project) -> None:
     trial, base = "trials/titles-r16/seed-0", "bases/headlines"
     rerun.edit("demo/config.yaml", "do_sample: true, kl: true", "do_sample: true")
     # A base has no KL: its answers stay, and what is said of their settings does not.
-    measured = {("measure", trial), ("measure", base)}
+    measured = {("measure", trial), ("measure", base), ("aggregate", "trials/titles-r16"),
+                ("compare", "comparisons")}  # fmt: skip
     assert stale(rerun) == {("score", trial), ("judge", trial), *measured}
     rerun.edit("demo/config.yaml", "do_sample: true", "do_sample: true, kl: true")
     rerun.edit("demo/config.yaml", "{model: demo}", "{model: demo, template: judge.jinja}")
@@ -187,10 +198,29 @@ def test_the_kl_to_an_overwritten_start_reads_that_start(project: Project) -> No
     assert f"--adapters {folders[1]}/adapter --start {start}" in overwritten
 
 
+def test_editing_a_comparison_remakes_the_tables_and_figures_that_read_it(rerun: Project) -> None:
+    rerun.edit("scripts/evaluate/compare.py", "ALL_PAIRS = 10", "ALL_PAIRS = 9")
+    assert stale(rerun) == {("compare", "comparisons")}
+    assert rerun.rules(*CUT_DOWN) == {"compare": 2, "table": 4, "figure": 2, "all": 1}
+
+
+def test_another_seed_runs_that_seed_alone(rerun: Project) -> None:
+    rerun.edit("cut-down.yaml", "  headlines:\n", "  headlines:\n    seeds: [0, 1]\n")
+    folder = "trials/titles-r16/seed-1"
+    assert stale(rerun) == {
+        ("train_dpo", f"{folder}/adapter"),
+        ("score", folder),
+        ("judge", folder),
+        ("measure", folder),
+        ("aggregate", "trials/titles-r16"),
+        ("compare", "comparisons"),
+    }
+
+
 def test_editing_a_title_remakes_the_report_alone(rerun: Project) -> None:
     rerun.edit("demo/config.yaml", "title: Word problems, then dialogues", "title: Tutor")
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"table": 4, "figure": 3, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"table": 6, "figure": 5, "all": 1}
 
 
 def test_touching_every_script_reruns_nothing(rerun: Project) -> None:
@@ -217,19 +247,19 @@ def test_a_comment_or_a_reformatted_rule_reruns_nothing(rerun: Project) -> None:
             "scripts/evaluate/answers.py",
             "numbers[-1]",
             "numbers[0]",
-            {"measure"},
+            {"measure"} | TOGETHER,
         ),
         (
             "scripts/lm/pairs.py",
             '"chosen_logp": sum(chosen)',
             '"chosen_logp": sum(list(chosen))',
-            {"reference", "train_dpo", "score", "judge", "measure"},
+            {"reference", "train_dpo", "score", "judge", "measure"} | TOGETHER,
         ),
         (
             "scripts/evaluate/logprob_judge.py",
             'VERDICTS = ("A", "B")',
             'VERDICTS = ("B", "A")',
-            {"judge", "measure"},
+            {"judge", "measure"} | TOGETHER,
         ),
         (
             "scripts/data/dialogues.py",
@@ -255,14 +285,14 @@ def test_a_changed_helper_reruns_what_imports_it(
 def test_a_changed_figure_style_remakes_the_figures_alone(rerun: Project) -> None:
     rerun.edit("scripts/report/style.py", 'color_palette("colorblind")', 'color_palette("deep")')
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"figure": 3, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"figure": 5, "all": 1}
 
 
 def test_a_changed_lock_reruns_its_stage(rerun: Project) -> None:
     path = rerun.folder / "envs" / "report.post-deploy.sh"
     path.write_text(path.read_text(encoding="utf-8") + "# moved\n", encoding="utf-8")
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"table": 4, "figure": 3, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"table": 6, "figure": 5, "all": 1}
 
 
 def test_results_may_go_elsewhere_and_paths_may_be_odd(tmp_path: Path) -> None:

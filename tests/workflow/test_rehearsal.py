@@ -131,7 +131,8 @@ def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["comparison", "dpo", "examples", "results", "sft", "summary"]
+    "table",
+    ["comparison", "differences", "dpo", "examples", "results", "seeds", "sft", "summary"],
 )  # fmt: skip
 def test_every_table_says_that_it_is_a_rehearsal(results: Path, table: str) -> None:
     for form in ("csv", "md", "tex"):
@@ -139,7 +140,7 @@ def test_every_table_says_that_it_is_a_rehearsal(results: Path, table: str) -> N
         assert "Rehearsal" in text
 
 
-@pytest.mark.parametrize("figure", ["accuracy", "before_after", "curves"])
+@pytest.mark.parametrize("figure", ["accuracy", "before_after", "curves", "forest", "power"])
 def test_every_figure_is_made(results: Path, figure: str) -> None:
     assert (results / "figures" / f"{figure}.pdf").stat().st_size > 1000
     assert (results / "figures" / f"{figure}.png").stat().st_size > 1000

@@ -1,0 +1,156 @@
+"""Puts the seeds of a trial together: every figure's mean over seeds, with what it varies by.
+
+    python -m scripts.evaluate.aggregate --subject '{"name": "dpo-r16", …}' \\
+        --metrics seed-0/metrics.json seed-1/metrics.json \\
+        --items seed-0/items.parquet seed-1/items.parquet --out metrics.json
+
+A figure that is a mean over items has an interval that draws seeds and groups; with one seed it has
+the intervals that it had. One that is none, such as corpus BLEU, has no interval over several
+seeds: the mean of the seeds' bounds would be none of the mean.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import fmean, stdev
+
+from scripts.common.cli import BadInput, run
+from scripts.common.files import Row, read_json, read_rows, write_json
+from scripts.evaluate.intervals import Interval, crossed_bootstrap
+from scripts.evaluate.paired import by_group
+
+Key = tuple[str | None, str]
+"""A set of prompts, or None, and a figure."""
+Items = dict[Key, list[Row]]
+
+
+def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
+    """Returns the metrics of a trial from those of its seeds.
+
+    Parameters
+    ----------
+    items
+        The items of each seed; not needed of one seed.
+    """
+    seeds = [str(one["seed"]) for one in metrics]
+
+    def figures(set_name: str | None, places: list[Row]) -> Row:
+        return {
+            name: over_seeds(
+                dict(zip(seeds, (place[name] for place in places), strict=True)),
+                [rows.get((set_name, name), []) for rows in items],
+            )
+            for name in places[0]
+        }
+
+    sets = {
+        name: {
+            **of_set,
+            "figures": figures(name, [one["sets"][name]["figures"] for one in metrics]),
+        }
+        for name, of_set in metrics[0]["sets"].items()
+    }
+    return {
+        **subject,
+        "seeds": [one["seed"] for one in metrics],
+        "figures": figures(None, [one["figures"] for one in metrics]),
+        "sets": sets,
+    }
+
+
+def over_seeds(found: dict[str, Row], items: list[list[Row]]) -> Row:
+    """Returns a figure's mean over seeds, their standard deviation (n - 1) and each seed's value.
+
+    Parameters
+    ----------
+    found
+        The figure by seed, as `measure` wrote it.
+    items
+        Its items of each seed; empty where it is no mean over items.
+    """
+    first = next(iter(found.values()))
+    values = [figure["value"] for figure in found.values()]
+    each = {"seeds": dict(zip(found, values, strict=True))}
+    if len(values) == 1:
+        return first | {"sd": None} | each
+    whole = None not in values
+    interval = crossed_interval(items) if whole and items and all(items) else None
+    return first | {
+        "value": fmean(values) if whole else None,
+        "sd": stdev(values) if whole else None,
+        "n": len({row["id"] for rows in items for row in rows}) or first["n"],
+        "groups": len({row["group"] for rows in items for row in rows}) or first["groups"],
+        "intervals": {"group bootstrap": interval} if interval else {},
+        **each,
+    }
+
+
+def crossed_interval(items: list[list[Row]]) -> Interval | None:
+    """Returns the interval of a mean over seeds, from each seed's items."""
+    from numpy import array, zeros
+
+    names = dict.fromkeys(row["group"] for rows in items for row in rows)
+    places = {group: place for place, group in enumerate(names)}
+    sums = zeros((2, len(items), len(places)))
+    for seed, rows in enumerate(items):
+        mine = array([places[row["group"]] for row in rows])
+        for part, column in enumerate(("score", "weight")):
+            # A group that this seed has no item of weighs nothing in it.
+            present = array(sorted(set(mine.tolist())))
+            dense = array([row[column] for row in rows])[None]
+            sums[part, seed, present] = by_group(dense, present.searchsorted(mine))[0]
+    return crossed_bootstrap(*sums)
+
+
+# ---------------------------------------------------------------------------------- command line
+
+
+def read_metrics(paths: list[Path]) -> list[Row]:
+    """Returns the metrics of each seed. Raises BadInput where one lacks what another has."""
+    metrics = [read_json(path) for path in paths]
+    for path, one in zip(paths, metrics, strict=True):
+        for other_path, other in zip(paths, metrics, strict=True):
+            lacks = _places(other) - _places(one)
+            if lacks:
+                raise BadInput(f"{path}: has no {min(lacks)}, which {other_path} has")
+    return metrics
+
+
+def _places(metrics: Row) -> set[str]:
+    """Returns where a file has figures."""
+    own = {f"figures.{name}" for name in metrics["figures"]}
+    return own | {
+        f"sets.{name}.figures.{figure}"
+        for name, of_set in metrics["sets"].items()
+        for figure in of_set["figures"]
+    }
+
+
+def read_items(path: Path) -> Items:
+    """Returns the items of each figure."""
+    found: Items = {}
+    for row in read_rows(path):
+        found.setdefault((row["set"], row["figure"]), []).append(row)
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the trial's metrics.json."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.evaluate.aggregate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--subject", type=json.loads, required=True, help="which trial it is")
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="one a seed")
+    parser.add_argument("--items", type=Path, nargs="+", required=True, help="one a seed")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    arguments = parser.parse_args(argv)
+    metrics = read_metrics(arguments.metrics)
+    items = [read_items(path) for path in arguments.items] if len(metrics) > 1 else []
+    write_json(arguments.out, aggregate(arguments.subject, metrics, items))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

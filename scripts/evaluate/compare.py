@@ -1,0 +1,411 @@
+"""Compares the models of an experiment with each other, on the same items.
+
+    python -m scripts.evaluate.compare --root results/demo \\
+        --plan '{"experiment": "tutor", "base": "demo", "sft": ["sft-r16/seed-0"], "dpo": []}' \\
+        --out results/demo/comparisons/tutor.json
+
+Every trial against the base, every preference trial against where it starts, and the trials of a
+method against each other: all pairs of at most ten, else each against the leading one. Of every
+figure that is a mean over items and that means the same for both: the difference with its interval
+(groups and seeds resampled), the p-value of a paired test, and Holm's correction of it over all
+tests of that figure in the experiment, since a reader who looks for the trial that leads in a
+figure looks at all of them.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import run
+from scripts.common.files import Row, read_json, write_json
+from scripts.evaluate.paired import (
+    Panel,
+    difference_intervals,
+    group_deviations,
+    holm,
+    paired_tests,
+)
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+Key = tuple[str | None, str]
+"""A set of prompts, or None, and a figure."""
+
+ALL_PAIRS = 10
+"""So many trials of a method are compared pair by pair."""
+LEVEL = 0.05
+"""A difference is shown where the corrected p-value is below; see `is_shown`."""
+
+METHODS = ("sft", "dpo")
+OF_OBJECTIVE = ("preference_loss", "margin")
+"""Figures of the implicit reward, in units of beta: alike only under one objective and start."""
+OF_START = ("chosen_fell", "kl", "kl_per_token")
+"""Figures of how far a trial moved from its start: alike only from one start."""
+OBJECTIVE = ("beta", "loss_type", "loss_weights")
+REFERENCE = "reference_"
+"""Begins the figures of a trial's start, which are not the trial's own."""
+START_FIGURES = {"reference_accuracy": "policy_accuracy"}
+"""What a trial's file says about its start, and what that is of the start itself."""
+UNRANKED = (
+    "chosen_logp", "rejected_logp", "chosen_change", "rejected_change", "length_difference",
+)  # fmt: skip
+"""Figures that describe, of which higher is no better than lower."""
+
+NEVER = [
+    {
+        "figures": [*OF_OBJECTIVE, "rewards"],
+        "reason": "between trials of another beta, objective or start, in whose units they are; "
+        "a base has none",
+    },
+    {
+        "figures": list(OF_START),
+        "reason": "between trials of another start, which they are measured from",
+    },
+    {
+        "figures": ["train_loss", "eval_loss"],
+        "reason": "they are the objective's, and of no items",
+    },
+    {
+        "figures": [*UNRANKED, "reference_*"],
+        "reason": "higher is not better, and the reference's are of another model",
+    },
+    {"figures": ["bleu"], "reason": "as every figure of a whole corpus, no mean over items"},
+]
+"""What is never compared, for whoever reads the file."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One figure of one run: its items, in the order of their ids."""
+
+    ids: "ndarray"
+    groups: "ndarray"
+    scores: "ndarray"
+    weights: "ndarray"
+
+
+@dataclass
+class Model:
+    """A base or a trial, and its figures: one block a seed."""
+
+    name: str
+    method: str
+    start: str | None = None
+    """The SFT trial that a preference trial starts from; None for the base."""
+    objective: tuple[Any, ...] = ()
+    blocks: dict[Key, list[Block]] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------ files
+
+
+def read_blocks(path: Path) -> dict[Key, Block]:
+    """Returns the items of each figure of a run."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    table = table.append_column("key", pc.binary_join_element_wise(
+        pc.fill_null(table["set"], ""), table["figure"], "\n"
+    ))  # fmt: skip
+    found = {}
+    for key in pc.unique(table["key"]).to_pylist():
+        set_name, figure = key.split("\n")
+        part = table.filter(pc.equal(table["key"], key)).sort_by("id")
+        columns = [part[name].to_numpy() for name in ("id", "group", "score", "weight")]
+        found[set_name or None, figure] = Block(*columns)
+    return found
+
+
+def read_base(root: Path, experiment: str, name: str) -> Model:
+    """Returns the base of an experiment."""
+    blocks = read_blocks(root / "bases" / experiment / "items.parquet")
+    return Model(name, "base", blocks={key: [block] for key, block in blocks.items()})
+
+
+def read_trial(root: Path, method: str, name: str, runs: list[str]) -> Model:
+    """Returns a trial with all its seeds."""
+    folders = [root / "trials" / one for one in runs]
+    trial = read_json(folders[0] / "trial.json")
+    start = trial.get("start")
+    model = Model(
+        name,
+        method,
+        start=start.split("/")[1] if start else None,
+        objective=_hashable([trial["trainer"].get(key) for key in OBJECTIVE]),
+    )
+    for folder in folders:
+        for key, block in read_blocks(folder / "items.parquet").items():
+            model.blocks.setdefault(key, []).append(block)
+    return model
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def read_models(root: Path, plan: Row) -> list[Model]:
+    """Returns the base and the trials of an experiment, in the plan's order."""
+    models = [read_base(root, plan["experiment"], plan["base"])]
+    for method in METHODS:
+        names: dict[str, list[str]] = {}
+        for one in plan[method]:
+            names.setdefault(one.split("/")[0], []).append(one)
+        models += [read_trial(root, method, name, runs) for name, runs in names.items()]
+    give_starts_their_figures(models)
+    return models
+
+
+def give_starts_their_figures(models: list[Model]) -> None:
+    """Gives a start what the trials that start from it say about it; it is scored on no pairs."""
+    named = {model.name: model for model in models if model.method == "sft"}
+    for model in models:
+        start = named.get(model.start)
+        for theirs, own in START_FIGURES.items():
+            if start and (None, theirs) in model.blocks:
+                start.blocks.setdefault((None, own), model.blocks[None, theirs])
+
+
+# ------------------------------------------------------------------------------- what is compared
+
+
+def compared(models: list[Model]) -> list[Key]:
+    """Returns the figures that are compared."""
+    keys = dict.fromkeys(key for model in models for key in model.blocks)
+    return [
+        (of_set, figure)
+        for of_set, figure in keys
+        if figure not in UNRANKED and not figure.startswith(REFERENCE)
+    ]
+
+
+def alike(figure: str, model: Model) -> tuple[Any, ...]:
+    """Returns what must be the same of two trials whose figures mean the same; empty for nothing.
+
+    Of such a figure a base has none that means the same.
+    """
+    if figure in OF_OBJECTIVE or "reward" in figure:
+        return (model.objective, model.start)
+    return (model.start,) if figure in OF_START else ()
+
+
+def lower_leads(figure: str) -> bool:
+    """Tells whether the lowest value of a figure leads, not the highest."""
+    return "loss" in figure or "perplexity" in figure
+
+
+def on_same_items(key: Key, models: list[Model]) -> tuple[list[Model], list[Model]]:
+    """Returns the models with the items that most models have of a figure, and the others."""
+    kinds: dict[bytes, list[Model]] = {}
+    for model in models:
+        blocks = model.blocks.get(key)
+        if blocks:
+            kinds.setdefault(_items_of(blocks), []).append(model)
+    ranked = sorted(kinds.values(), key=len, reverse=True)
+    return (ranked[0] if ranked else []), [model for kind in ranked[1:] for model in kind]
+
+
+def _items_of(blocks: list[Block]) -> bytes:
+    """Returns what is equal for blocks of the same items alone."""
+    kinds = {"\n".join([*block.ids, "", *block.groups]).encode() for block in blocks}
+    return b"\0".join(sorted(kinds))
+
+
+def panel_of(key: Key, models: list[Model]) -> Panel:
+    """Returns a figure of models on the same items."""
+    from numpy import array, repeat, stack, unique
+
+    blocks = [block for model in models for block in model.blocks[key]]
+    return Panel(
+        scores=stack([block.scores for block in blocks]),
+        weights=stack([block.weights for block in blocks]),
+        groups=unique(blocks[0].groups.astype(str), return_inverse=True)[1],
+        owners=repeat(array(range(len(models))), [len(model.blocks[key]) for model in models]),
+    )
+
+
+@dataclass(frozen=True)
+class Question:
+    """Two models, by their place, and why they are compared."""
+
+    kind: str
+    method: str
+    pair: tuple[int, int]
+
+
+def questions(figure: str, models: list[Model], values: "ndarray") -> Iterator[Question]:
+    """Yields what is asked of a figure: against the base, against starts, within each method."""
+    names = {model.name: place for place, model in enumerate(models) if model.method == "sft"}
+    base = next((place for place, it in enumerate(models) if it.method == "base"), None)
+    tuned = [(place, model) for place, model in enumerate(models) if model.method != "base"]
+    if not any(alike(figure, model) for _, model in tuned):
+        if base is not None:
+            yield from (Question("base", model.method, (place, base)) for place, model in tuned)
+        for place, model in tuned:
+            if model.start in names:
+                yield Question("start", model.method, (place, names[model.start]))
+    for method in METHODS:
+        rivals: dict[Any, list[int]] = {}
+        for place, model in tuned:
+            if model.method == method:
+                rivals.setdefault(alike(figure, model), []).append(place)
+        for places in rivals.values():
+            yield from (Question("trials", method, pair) for pair in _pairs(figure, places, values))
+
+
+def _pairs(figure: str, places: list[int], values: "ndarray") -> Iterable[tuple[int, int]]:
+    """Returns all pairs of at most ten trials, else the leading one with each other."""
+    if len(places) <= ALL_PAIRS:
+        return combinations(places, 2)
+    first = _ranked(figure, places, values)[0]
+    return [(first, other) for other in places if other != first]
+
+
+def _ranked(figure: str, places: list[int], values: "ndarray") -> list[int]:
+    """Returns places in the order of their values, the leading one first."""
+    sign = 1 if lower_leads(figure) else -1
+    return sorted(places, key=lambda place: sign * values[place])
+
+
+# ---------------------------------------------------------------------------------------- answers
+
+
+def compare_figure(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]:
+    """Returns the tests of a figure, and for each method which trial leads and whether apart.
+
+    Trials lead apart where the corrected test against the runner-up shows a difference.
+    """
+    of_set, figure = key
+    panel = panel_of(key, models)
+    asked = list(questions(figure, models, panel.values))
+    if not asked:
+        return [], []
+    pairs = [question.pair for question in asked]
+    found = paired_tests(panel, pairs)
+    corrected = holm([p for _, p in found])
+    intervals, deviations = difference_intervals(panel, pairs), group_deviations(panel, pairs)
+    tests = [
+        {
+            "kind": question.kind,
+            "method": question.method,
+            "set": of_set,
+            "figure": figure,
+            "a": models[a].name,
+            "b": models[b].name,
+            "value_a": float(panel.values[a]),
+            "value_b": float(panel.values[b]),
+            "difference": float(panel.values[a] - panel.values[b]),
+            "interval": None if intervals is None else intervals[:, number].tolist(),
+            "p": p,
+            "holm": corrected[number],
+            "n": panel.items,
+            "groups": panel.size,
+            "seeds": [int(panel.seeds[a]), int(panel.seeds[b])],
+            "test": test,
+            "group_deviation": None if deviations is None else float(deviations[number]),
+        }
+        for number, (question, (test, p)) in enumerate(zip(asked, found, strict=True))
+        for a, b in [question.pair]
+    ]  # fmt: skip
+    tests = [test | {"shown": is_shown(test)} for test in tests]
+    return tests, leaders(key, models, panel.values, asked, tests)
+
+
+def is_shown(test: Row) -> bool:
+    """Tells whether a difference is shown.
+
+    The test of items takes the seeds for fixed. Where a side has several, the interval, which draws
+    them, must leave out 0 as well.
+    """
+    if test["holm"] >= LEVEL or max(test["seeds"]) == 1:
+        return test["holm"] < LEVEL
+    return test["interval"] is not None and test["interval"][0] * test["interval"][1] > 0
+
+
+def leaders(
+    key: Key, models: list[Model], values: "ndarray", asked: list[Question], tests: list[Row]
+) -> list[Row]:
+    """Returns for each method the leading trial, the runner-up and whether a test tells them apart.
+
+    Of trials that are not all compared with each other, none leads.
+    """
+    of_set, figure = key
+    found = []
+    for method in METHODS:
+        places = [place for place, model in enumerate(models) if model.method == method]
+        ranked = _ranked(figure, places, values)
+        test = next(
+            (
+                test
+                for question, test in zip(asked, tests, strict=True)
+                if question.kind == "trials" and set(question.pair) == set(ranked[:2])
+            ),
+            None,
+        )
+        if test and len({alike(figure, models[place]) for place in places}) == 1:
+            first, second = (models[place].name for place in ranked[:2])
+            found.append(
+                {"method": method, "set": of_set, "figure": figure, "leading": first,
+                 "runner_up": second, "holm": test["holm"], "apart": test["shown"]}
+            )  # fmt: skip
+    return found
+
+
+def compare(experiment: str, models: list[Model]) -> Row:
+    """Returns all comparisons of an experiment's models."""
+    tests, leading, others = [], [], []
+    for key in compared(models):
+        same, different = on_same_items(key, models)
+        found, first = compare_figure(key, same)
+        tests += found
+        leading += first
+        others += [
+            {"set": key[0], "figure": key[1], "model": model.name, "reason": "other items"}
+            for model in different
+        ]
+    return {
+        "experiment": experiment,
+        "level": LEVEL,
+        "pairs": {method: rule_of(method, models) for method in METHODS},
+        "family": "all tests of one figure in the experiment",
+        "never_compared": NEVER,
+        "left_out": others,
+        "leading": leading,
+        "tests": tests,
+    }
+
+
+def rule_of(method: str, models: list[Model]) -> str | None:
+    """Returns which pairs of a method's trials are compared; None for fewer than two trials."""
+    trials = sum(model.method == method for model in models)
+    if trials < 2:
+        return None
+    return "all" if trials <= ALL_PAIRS else "leading"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the comparisons of an experiment."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.evaluate.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--root", type=Path, required=True, help="the results folder")
+    parser.add_argument(
+        "--plan", type=json.loads, required=True,
+        help="JSON: experiment, base (its name), sft and dpo (lists of trial/seed-0)",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    arguments = parser.parse_args(argv)
+    models = read_models(arguments.root, arguments.plan)
+    write_json(arguments.out, compare(arguments.plan["experiment"], models))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
