@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, make_shared, write_json, write_jsonl
+from scripts.common.states import progress
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -27,13 +28,15 @@ Part = dict[str, Any]
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """Yields the trial's work folder, empty; no rule declares it, and it goes on success.
+    """Yields the trial's work folder, which no rule declares, and which goes on success.
 
-    When the block fails, `failed.json` in it says why.
+    `progress.json` in it says that the trial began. When the block fails, `failed.json` says why.
     """
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    now = time.time()
+    write_json(work / "progress.json", progress(0, None, now, now))
     try:
         yield work
     except Exception as error:
@@ -102,11 +105,12 @@ def train(trainer: "Trainer", trial: Part) -> Part:
 
     from scripts.lm.backends import versions
     from scripts.lm.devices import device_name
-    from scripts.train.progress import ProgressLines
+    from scripts.train.progress import ProgressFile, ProgressLines
     from scripts.train.stopwatch import Stopwatch
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressLines())
+    trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
     if torch.cuda.is_available():
