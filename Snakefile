@@ -36,6 +36,7 @@ include: "rules/common.smk"
 PLAN = plan_of(workflow.configfiles, dict(workflow.config_settings.config))
 TRAINED = trained(PLAN)
 PROBES = probed(PLAN)
+UNFINISHED = unfinished_of(PLAN)
 
 
 include: "rules/data.smk"

@@ -7,6 +7,7 @@ under the names that stand in paths.
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,6 +19,7 @@ from scripts.common.files import shortest, write_json
 from scripts.common.pace import probed_pace
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
+from scripts.common.states import FAILED, unfinished
 
 
 def plan_of(files, overrides):
@@ -57,6 +59,12 @@ def probed(plan):
     for trial in plan.trials.values():
         first.setdefault(as_json(probed_pace(trial["training"])), trial["training"])
     return {trial["name"]: trial for trial in first.values()}
+
+
+def unfinished_of(plan):
+    """Returns by folder the states of all that tables need not wait for: none in a plain run."""
+    results = Path(workflow.pathvars.apply("<results>"))
+    return unfinished(results, plan, time.time()) if plan.allow_failed else {}
 
 
 # ---------------------------------------------------------------------------------- files by name
@@ -344,8 +352,32 @@ def reported_files(methods, files):
         f"<results>/{room}/{folder}/{file}"
         for room, names in folders.items()
         for folder in names
+        if f"{room}/{folder}" not in UNFINISHED
         for file in kept[room]
     ]
+
+
+def failures():
+    """Returns what failed trials left, where tables do not wait for them."""
+    return [
+        f"<results>/{folder}/work/failed.json"
+        for folder, state in UNFINISHED.items()
+        if state.word == FAILED and not state.start
+    ]
+
+
+def states():
+    """Returns the command line options that say what has become of what is not done.
+
+    Reasons stand in failed.json: those of a thousand trials are too long for a command line.
+    """
+    if not PLAN.allow_failed:
+        return ""
+    found = {
+        folder: [state.word, *filter(None, [state.start])] for folder, state in UNFINISHED.items()
+    }
+    logs = workflow.pathvars.apply("<logs>")
+    return shlex.join(["--states", as_json(found), "--logs", logs])
 
 
 def claims(table):

@@ -8,9 +8,12 @@ import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, read_json
+
+if TYPE_CHECKING:
+    from scripts.common.plan import Plan
 
 Part = dict[str, Any]
 
@@ -34,6 +37,9 @@ class State:
     """The folder of the trial that it starts from, where that one failed."""
     progress: Row = field(default_factory=dict)
     """What `progress.json` says; empty where there is none."""
+
+
+IS_DONE = State(DONE)
 
 
 def progress(
@@ -112,6 +118,22 @@ def start_failed(start: str) -> str:
     """Returns why a trial failed that starts from one that did."""
     _, name, seed = start.split("/")
     return f"its start {name}, {seed.replace('-', ' ', 1)}, failed"
+
+
+def unfinished(results: Path, plan: "Plan", now: float) -> dict[str, State]:
+    """Returns by folder the state of each trial, base and lookup whose figures cannot be made."""
+    adapters = {it: results / it / "adapter" / "adapter_model.safetensors" for it in plan.trials}
+    states = states_of(results, plan.trials, now) | {folder: State(DONE) for folder in plan.bases}
+    states |= {
+        folder: State(NOT_SCORED)
+        for folder, state in states.items()
+        if state.word == DONE and not is_scored(results / folder, adapters.get(folder))
+    }
+    for name, lookup in plan.lookups.items():
+        data = results / "data" / lookup["dataset"]
+        rows = [data / f"{lookup[split]}.parquet" for split in ("train", "test")]
+        states[f"baselines/{name}"] = State(DONE if all(map(Path.is_file, rows)) else NOT_RUN)
+    return {folder: state for folder, state in states.items() if state.word != DONE}
 
 
 def is_scored(folder: Path, adapter: Path | None) -> bool:

@@ -7,8 +7,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scripts.common.files import write_text
-from scripts.report.read import PLAN_KEYS, Subject, parse_plan, subjects_of
+from scripts.report.read import (
+    PLAN_KEYS,
+    Subject,
+    parse_plan,
+    parse_states,
+    subjects_of,
+    with_states,
+)
 from scripts.report.render import Table, csv_text, latex_text, markdown_text
+from scripts.report.so_far import so_far
 
 FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
 
@@ -21,12 +29,22 @@ def write_table(
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
     """
     arguments = parse(description, FORMS, argv)
-    return write_forms(make(subjects_of(arguments.root, arguments.plan)), arguments)
+    return write_forms(make(planned(arguments)), arguments)
+
+
+def planned(arguments: argparse.Namespace) -> list[Subject]:
+    """Returns the plan's subjects, with what became of them where the arguments say it."""
+    return with_states(subjects_of(arguments.root, arguments.plan), arguments.states or {})
 
 
 def write_forms(table: Table, arguments: argparse.Namespace) -> int:
-    """Writes a table's three forms under the mark that the arguments name; returns 0."""
+    """Writes a table's three forms under the mark that the arguments name; returns 0.
+
+    Where the arguments hold states, each row says its own.
+    """
     marked = replace(table, mark=arguments.mark)
+    if arguments.states is not None:
+        marked = so_far(marked, arguments.logs)
     texts = {form: render(marked) for form, render in FORMS.items()}
     for form, text in texts.items():
         write_text(getattr(arguments, form), text)
@@ -57,6 +75,11 @@ def parse(
     for name, what in files.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
     parser.add_argument("--mark", help="what must be known before any number is read")
+    parser.add_argument(
+        "--states", type=parse_states,
+        help="JSON object of folders whose results are not awaited, with what became of each",
+    )  # fmt: skip
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="the folder of logs")
     for form in forms:
         parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
     return parser.parse_args(argv)

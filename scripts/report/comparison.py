@@ -18,8 +18,8 @@ from scripts.report.claims import (
     read_claims,
 )
 from scripts.report.columns import METHOD_NOTES, figure_names, figure_values
-from scripts.report.command import FORMS, parse, write_forms
-from scripts.report.read import BY_GROUP, WILSON, Figure, Subject, subjects_of
+from scripts.report.command import FORMS, parse, planned, write_forms
+from scripts.report.read import BY_GROUP, WILSON, Figure, Subject
 from scripts.report.render import (
     Column,
     Show,
@@ -43,7 +43,8 @@ class Line:
     claim: Claim
     protocol: str
     trial: str
-    seed: int | None
+    subject: Subject | None
+    """Ours; None where none is planned, and for a figure of several trials that are done."""
     several: bool
     """Whether the trial has several seeds."""
     found: Figure
@@ -52,6 +53,12 @@ class Line:
     """The numbers of all notes."""
     speedup: Speedup | None
     """What our figure comes from where it is one."""
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of ours, if it has one."""
+        alone = self.subject is not None and self.figure.ours.speedup is None
+        return self.subject.seed if alone else None
 
     @property
     def published(self) -> bool:
@@ -100,8 +107,10 @@ class Planned:
 
     def figures(
         self, figure: ClaimedFigure, protocol: str, trial: str
-    ) -> list[tuple[int | None, Figure]]:
-        """Returns our figure under a protocol by seed; without a value for an unplanned trial.
+    ) -> list[tuple[Subject | None, Figure]]:
+        """Returns our figure under a protocol, once a seed.
+
+        It has no value for a trial that is not planned, or not done.
 
         Raises
         ------
@@ -110,22 +119,33 @@ class Planned:
         """
         if figure.ours.speedup is not None:
             runs = self.speedup(figure.ours)
-            return [(None, Figure(value=runs and runs.factor))]
+            return [(self.undone(figure.ours), Figure(value=runs and runs.factor))]
         subjects = self.named(figure.experiment, trial)
         ours = figure.ours_under(protocol)
-        found = [(subject.seed, measured(subject, ours)) for subject in subjects]
+        found = [(subject, measured(subject, ours)) for subject in subjects]
         return found or [(None, Figure())]
+
+    def undone(self, ours: Ours) -> Subject | None:
+        """Returns the first that is not done of the runs that a figure sets against each other."""
+        runs = [*self.named("", ours.speedup), *self.named("", ours.over)]
+        return next((run for run in runs if not run.done), None)
 
     def speedup(self, ours: Ours) -> Speedup | None:
         """Returns the runs that a figure sets against each other, if it is such and planned."""
         if ours.speedup is None:
             return None
         fast, slow = (self.named("", trial) for trial in (ours.speedup, ours.over))
-        return Speedup(fast, slow) if fast and slow else None
+        done = all(run.done for run in (*fast, *slow))
+        return Speedup(fast, slow) if fast and slow and done else None
 
 
 def measured(subject: Subject, ours: Ours) -> Figure:
-    """Returns a planned subject's figure. Raises BadInput where its files lack it."""
+    """Returns a planned subject's figure, without a value if it is not done.
+
+    Raises BadInput where its files lack the figure.
+    """
+    if not subject.done:
+        return Figure()
     if ours.figure is not None:
         found = subject.figure(ours.figure, ours.set)
     elif ours.over is None:
@@ -300,8 +320,8 @@ def _lines(claims: Claims, planned: Planned) -> list[Line]:
                 found = planned.figures(figure, protocol, trial)
                 several = len(found) > 1
                 lines += [
-                    Line(figure, claim, protocol, trial, seed, several, it, heading, notes, speedup)
-                    for seed, it in found
+                    Line(figure, claim, protocol, trial, ours, several, it, heading, notes, speedup)
+                    for ours, it in found
                 ]
     return lines
 
@@ -341,7 +361,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse(__doc__, FORMS, argv, {"claims": "YAML file of the published figures"})
     claims: Path = arguments.claims
-    table = make(read_claims(claims), subjects_of(arguments.root, arguments.plan))
+    table = make(read_claims(claims), planned(arguments))
     return write_forms(table, arguments)
 
 

@@ -54,7 +54,8 @@ def _chosen_change(subject: Subject) -> str:
 
 def _start(subject: Subject) -> str | None:
     """Returns the folder of the SFT trial that is start and reference, or `base`."""
-    return None if subject.method == "lookup" else subject.setting("start") or "base"
+    begun = subject.method == "dpo" and subject.done
+    return subject.setting("start") or "base" if begun else None
 
 
 def _start_name(subject: Subject) -> str:

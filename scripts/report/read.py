@@ -4,13 +4,14 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, read_rows
+from scripts.common.states import DONE, FAILED, IS_DONE, NOT_SCORED, State, one_line, start_failed
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A trial's folder below `trials/`."""
@@ -94,6 +95,13 @@ class Subject:
     title: str
     method: str
     seed: int | None
+    state: State = IS_DONE
+    """What became of it; one that is not done has no files, and no figure has a value."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has the files that figures come from."""
+        return self.state.word == DONE
 
     @property
     def label(self) -> str:
@@ -136,11 +144,11 @@ class Subject:
 
     def setting(self, *keys: str) -> Any:
         """Returns what `trial.json` says that was trained; None for what is no trial."""
-        return self._trial.at(*keys) if self.method in TRAINED else None
+        return self._trial.at(*keys) if self.method in TRAINED and self.done else None
 
     def outcome(self, *keys: str) -> Any:
         """Returns what `train.json` says about the training; None for what is no trial."""
-        return self._train.at(*keys) if self.method in TRAINED else None
+        return self._train.at(*keys) if self.method in TRAINED and self.done else None
 
     def history(self, key: str) -> list[tuple[int, float]]:
         """Returns the steps at which `history.jsonl` has a value for the key, and the values."""
@@ -152,10 +160,14 @@ class Subject:
 
     @cached_property
     def _metrics(self) -> Document:
+        if not self.done:
+            return Document(self.state.word, {"figures": {}, "sets": {}})
         return self._document("metrics.json", read_json)
 
     @cached_property
     def _generations(self) -> Document:
+        if not self.done:
+            return Document(self.state.word, [])
         return self._document("generations.parquet", read_rows)
 
     @cached_property
@@ -168,6 +180,8 @@ class Subject:
 
     @cached_property
     def _history(self) -> list[Document]:
+        if not self.done:
+            return []
         whole = self._document("history.jsonl", read_jsonl)
         return [
             Document(f"{whole.place}, entry {number}", line)
@@ -239,6 +253,46 @@ def trial_of(root: Path, part: dict[str, Any], run: str, method: str) -> Subject
     name, seed = RUN.match(run).groups()
     experiment, title = part["experiment"], part["title"]
     return Subject(root, f"trials/{run}", name, experiment, title, method, int(seed))
+
+
+def parse_states(text: str) -> dict[str, State]:
+    """Returns by folder what became of each subject that is not done.
+
+    The text is a JSON object of folders; each has a list of the word and, where a trial failed
+    because its start did, the start's folder. Raises argparse.ArgumentTypeError for anything else.
+    """
+    try:
+        found = json.loads(text)
+        return {folder: State(word, None, *start) for folder, (word, *start) in found.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"not a JSON object of states: {error}") from None
+
+
+def with_states(subjects: list[Subject], states: dict[str, State]) -> list[Subject]:
+    """Returns the subjects with what became of them; one that the states lack is done."""
+    return [
+        replace(subject, state=_explained(subject, states[subject.folder]))
+        if subject.folder in states
+        else subject
+        for subject in subjects
+    ]
+
+
+def _explained(subject: Subject, state: State) -> State:
+    """Returns a state with the reason of a failure."""
+    if state.word != FAILED:
+        return state
+    if state.start:
+        return replace(state, reason=start_failed(state.start))
+    left = subject._document("work/failed.json", read_json)
+    return replace(state, reason=one_line(left.at("reason")))
+
+
+def log_of(subject: Subject, logs: Path) -> Path | None:
+    """Returns the log to look into for what is failed or not scored."""
+    names = {FAILED: "train.log", NOT_SCORED: "score.log"}
+    name = names.get(subject.state.word)
+    return name and logs / (subject.state.start or subject.folder) / name
 
 
 def by_experiment(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:

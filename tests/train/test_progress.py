@@ -44,13 +44,14 @@ def test_a_trial_is_running_from_its_first_moment(tmp_path: Path) -> None:
 
 def test_it_writes_at_each_log_and_else_once_a_second(tmp_path: Path) -> None:
     path, state = tmp_path / "progress.json", SimpleNamespace(global_step=0, max_steps=9)
-    now = 100.0
-    callback = ProgressFile(path, clock=lambda: now)
-    now = 200.0
+    now = [100.0]
+    callback = ProgressFile(path, clock=lambda: now[0])
+    now[0] = 200.0
     callback.on_train_begin(None, state)
     assert read_json(path)["started"] == 200.0
     written = []
-    for step, now in enumerate((200.5, 200.75, 201.0, 201.5, 202.0, 202.25), start=1):
+    for step, seconds in enumerate((200.5, 200.75, 201.0, 201.5, 202.0, 202.25), start=1):
+        now[0] = seconds
         state.global_step = step
         callback.on_step_end(None, state)
         if step == 4:
@@ -61,8 +62,8 @@ def test_it_writes_at_each_log_and_else_once_a_second(tmp_path: Path) -> None:
     assert (found["loss"], found["accuracy"], found["updated"]) == (0.25, 0.75, 201.5)
     # An evaluation and a step of many batches go on for long.
     for act in (callback.on_prediction_step, callback.on_substep_end):
-        now += 1.0
+        now[0] += 1.0
         act(None, state)
-        assert read_json(path)["updated"] == now
+        assert read_json(path)["updated"] == now[0]
     callback.on_log(None, state, None, {"loss": float("nan")})
     assert read_json(path)["loss"] is None
