@@ -357,6 +357,31 @@ def reported_files(methods, files):
     ]
 
 
+def data_files(methods):
+    """Returns the files that say what was left out of the data of a table's trials.
+
+    Prompts that are answered stand in a table that has a row for the base.
+    """
+    experiments = {part["experiment"] for part in reported(methods)}
+    used = {
+        trial["training"]["tokens"]
+        for trial in PLAN.trials.values()
+        if trial["experiment"] in experiments and trial["method"] in methods
+    }
+    for base in PLAN.bases.values():
+        if base["experiment"] in experiments and "base" in methods:
+            used |= {asked["tokens"] for asked in base["evaluation"]["prompts"].values()}
+    datasets = sorted({PLAN.tokens[tokens]["dataset"] for tokens in used})
+    files = [f"<results>/data/{dataset}/dropped.parquet" for dataset in datasets]
+    files += [f"<results>/tokens/{tokens}/report.json" for tokens in sorted(used)]
+    return [file for file in files if not PLAN.allow_failed or is_there(file)]
+
+
+def is_there(file):
+    """Tells whether a file of the results exists."""
+    return Path(workflow.pathvars.apply(file)).is_file()
+
+
 def failures():
     """Returns what failed trials left, where tables do not wait for them."""
     return [

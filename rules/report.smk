@@ -10,6 +10,7 @@ rule table:
     input:
         lambda wildcards: reported_files(*TABLES[wildcards.table]),
         failures=failures(),
+        data=lambda wildcards: data_files(TABLES[wildcards.table][0]),
         claims=lambda wildcards: claims(wildcards.table),
     output:
         csv="<results>/tables/{table}.csv",
@@ -26,14 +27,14 @@ rule table:
     params:
         plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
         root=subpath(output.csv, ancestor=2),
-        claims=lambda wildcards, input: options(input, "claims"),
+        files=lambda wildcards, input: options(input, "claims", "data"),
         mark=mark(),
         states=states(),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
         "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
-        " {params.claims} {params.mark} {params.states}"
+        " {params.files} {params.mark} {params.states}"
         " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} 2> {log:q}"
 
 

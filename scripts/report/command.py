@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scripts.common.files import write_text
+from scripts.report.data_notes import data_notes
 from scripts.report.read import (
     PLAN_KEYS,
     Subject,
@@ -40,9 +41,10 @@ def planned(arguments: argparse.Namespace) -> list[Subject]:
 def write_forms(table: Table, arguments: argparse.Namespace) -> int:
     """Writes a table's three forms under the mark that the arguments name; returns 0.
 
-    Where the arguments hold states, each row says its own.
+    Below it stands what was left out of the data. Where the arguments hold states, each row says its own.
     """
     marked = replace(table, mark=arguments.mark)
+    marked = replace(marked, notes=[*marked.notes, *data_notes(arguments.data)])
     if arguments.states is not None:
         marked = so_far(marked, arguments.logs)
     texts = {form: render(marked) for form, render in FORMS.items()}
@@ -80,6 +82,10 @@ def parse(
         help="JSON object of folders whose results are not awaited, with what became of each",
     )  # fmt: skip
     parser.add_argument("--logs", type=Path, default=Path("logs"), help="the folder of logs")
+    parser.add_argument(
+        "--data", type=Path, nargs="*", default=[],
+        help="what was left out of the data: dropped.parquet and the tokens' report.json",
+    )  # fmt: skip
     for form in forms:
         parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
     return parser.parse_args(argv)
