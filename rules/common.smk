@@ -285,10 +285,16 @@ def options(input, *names):
     return shlex.join(words)
 
 
+def owned(table, files):
+    """Returns the command line option that names references' costs by experiment, if any."""
+    named = named_files(reference_costs(table).values(), files)
+    return shlex.join(["--references", *named]) if named else ""
+
+
 # ------------------------------------------------------------------------------------------ reports
 
 # Each table and figure: the methods that stand in it, and the files that it reads of each trial.
-# A base or a lookup, which stands beside the trials' accuracies, has metrics.json alone.
+# A base lacks those of training; a lookup, beside the trials' accuracies, has metrics.json alone.
 TABLES = {
     "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json"]),
     "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json"]),
@@ -296,6 +302,7 @@ TABLES = {
     "results": (["dpo", "lookup"], ["metrics.json", "train.json"]),
     "comparison": (["base", "sft", "dpo", "lookup"], ["metrics.json", "train.json"]),
     "examples": (["base", "shown"], ["metrics.json", "generations.parquet"]),
+    "cost": (["base", "sft", "dpo"], ["train.json", "score.json"]),
 }
 FIGURES = {
     "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
@@ -344,7 +351,7 @@ def reported_files(methods, files):
         "trials": list(dict.fromkeys(runs)),
     }
     kept = {
-        "bases": [file for file in files if file in ("metrics.json", "generations.parquet")],
+        "bases": [file for file in files if file not in ("train.json", "trial.json")],
         "baselines": [file for file in files if file == "metrics.json"],
         "trials": files,
     }
@@ -375,6 +382,23 @@ def data_files(methods):
     files = [f"<results>/data/{dataset}/dropped.parquet" for dataset in datasets]
     files += [f"<results>/tokens/{tokens}/report.json" for tokens in sorted(used)]
     return [file for file in files if not PLAN.allow_failed or is_there(file)]
+
+
+def reference_costs(table):
+    """Returns by file what a table reads of references' costs, and whose each is.
+
+    A reference counts for the experiment that uses it first, and for no other.
+    """
+    used = {}
+    for subject in [*PLAN.trials.values(), *PLAN.bases.values()] if table == "cost" else []:
+        training, evaluation = subject.get("training", {}), subject["evaluation"]
+        splits = [(training.get("reference"), training.get(key)) for key in ("train", "valid")]
+        pairs = evaluation["pairs"] or {}
+        for reference, split in [*splits, (evaluation["reference"], pairs.get("split"))]:
+            if reference and split:
+                file = f"<results>/references/{reference}/{split}.json"
+                used.setdefault(file, subject["experiment"])
+    return {file: name for file, name in used.items() if not PLAN.allow_failed or is_there(file)}
 
 
 def is_there(file):

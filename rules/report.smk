@@ -11,6 +11,7 @@ rule table:
         lambda wildcards: reported_files(*TABLES[wildcards.table]),
         failures=failures(),
         data=lambda wildcards: data_files(TABLES[wildcards.table][0]),
+        references=lambda wildcards: list(reference_costs(wildcards.table)),
         claims=lambda wildcards: claims(wildcards.table),
     output:
         csv="<results>/tables/{table}.csv",
@@ -28,13 +29,14 @@ rule table:
         plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
         root=subpath(output.csv, ancestor=2),
         files=lambda wildcards, input: options(input, "claims", "data"),
+        references=lambda wildcards, input: owned(wildcards.table, input.references),
         mark=mark(),
         states=states(),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
         "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
-        " {params.files} {params.mark} {params.states}"
+        " {params.files} {params.references} {params.mark} {params.states}"
         " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} 2> {log:q}"
 
 

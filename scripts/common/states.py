@@ -22,7 +22,7 @@ NOT_RUN, NOT_SCORED = "not run", "not scored"
 
 PATIENCE = 120.0
 """Seconds without news after which a running trial is called stale."""
-SCORED = ("completions.parquet", "pairs.parquet", "generations.parquet")
+SCORED = ("completions.parquet", "pairs.parquet", "generations.parquet", "score.json")
 """What scoring leaves, from which every figure can be made."""
 
 

@@ -41,7 +41,8 @@ def planned(arguments: argparse.Namespace) -> list[Subject]:
 def write_forms(table: Table, arguments: argparse.Namespace) -> int:
     """Writes a table's three forms under the mark that the arguments name; returns 0.
 
-    Below it stands what was left out of the data. Where the arguments hold states, each row says its own.
+    Below it stands what was left out of the data. Where the arguments hold states, each row says
+    its own.
     """
     marked = replace(table, mark=arguments.mark)
     marked = replace(marked, notes=[*marked.notes, *data_notes(arguments.data)])
@@ -58,6 +59,7 @@ def parse(
     forms: Iterable[str],
     argv: list[str] | None,
     files: Mapping[str, str] = MappingProxyType({}),
+    lists: Mapping[str, str] = MappingProxyType({}),
 ) -> argparse.Namespace:
     """Returns the results folder, the plan, the mark and the paths of the forms to write.
 
@@ -65,6 +67,8 @@ def parse(
     ----------
     files
         Further files to read: what each is, by the name of its option.
+    lists
+        Options of any number of words, none by default: what they are, by name.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -76,6 +80,8 @@ def parse(
     )  # fmt: skip
     for name, what in files.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
+    for name, what in lists.items():
+        parser.add_argument(f"--{name}", nargs="*", default=[], help=what)
     parser.add_argument("--mark", help="what must be known before any number is read")
     parser.add_argument(
         "--states", type=parse_states,

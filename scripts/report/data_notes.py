@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from scripts.common.files import read_json, read_rows
 from scripts.report.columns import said_once
+from scripts.report.read import Document
 from scripts.report.render import count
 
 CUT = {"truncated": "a truncated completion", "prompt_truncated": "a truncated prompt"}
@@ -23,32 +23,33 @@ def data_notes(paths: Iterable[Path]) -> list[str]:
         begins with that of their dataset.
     """
     dropped: dict[str, Counter[str]] = {}
-    reports: dict[str, dict[str, Any]] = {}
+    reports: dict[str, dict[str, list[Document]]] = {}
     for path in paths:
         name = path.parent.name
         if path.name == "dropped.parquet":
             dropped[name] = Counter(row["reason"] for row in read_rows(path))
         else:
-            reports.setdefault(name.split(".")[0], {})[name] = read_json(path)
+            splits = [Document(str(path), split) for split in read_json(path).values()]
+            reports.setdefault(name.split(".")[0], {})[name] = splits
     return [
         f"Data {name}: {'; '.join(_parts(dropped.get(name), reports.get(name, {})))}."
         for name in sorted(dropped.keys() | reports.keys())
     ]
 
 
-def _parts(dropped: Counter[str] | None, reports: dict[str, Any]) -> list[str]:
+def _parts(dropped: Counter[str] | None, reports: dict[str, list[Document]]) -> list[str]:
     found = [] if dropped is None else [_dropped(dropped, "before the split")]
-    texts = [(name, _of_tokens(list(report.values()))) for name, report in sorted(reports.items())]
+    texts = [(name, _of_tokens(splits)) for name, splits in sorted(reports.items())]
     return [*found, *([said_once(texts)] if texts else [])]
 
 
-def _of_tokens(splits: list[dict[str, Any]]) -> str:
+def _of_tokens(splits: list[Document]) -> str:
     """Returns what became of the rows of all splits when they were tokenized."""
-    lost = Counter(row["reason"] for split in splits for row in split["dropped"])
-    cut = {text: sum(split[key] for split in splits) for key, text in CUT.items()}
-    again = sum(split["repeated"] for split in splits)
+    lost = Counter(row["reason"] for split in splits for row in split.at("dropped"))
+    cut = {text: sum(split.at(key) for split in splits) for key, text in CUT.items()}
+    again = sum(split.at("repeated") for split in splits)
     parts = [
-        f"of {rows(sum(split['rows'] for split in splits) + lost.total())}",
+        f"of {rows(sum(split.at('rows') for split in splits) + lost.total())}",
         *(f"{count(number)} with {text}" for text, number in cut.items()),
         f"{count(again)} that repeat an earlier one of their split",
     ]

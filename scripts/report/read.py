@@ -150,6 +150,10 @@ class Subject:
         """Returns what `train.json` says about the training; None for what is no trial."""
         return self._train.at(*keys) if self.method in TRAINED and self.done else None
 
+    def scoring(self, key: str) -> Any:
+        """Returns what `score.json` says that scoring took; None for a lookup."""
+        return self._score.at(key) if self.method != "lookup" and self.done else None
+
     def history(self, key: str) -> list[tuple[int, float]]:
         """Returns the steps at which `history.jsonl` has a value for the key, and the values."""
         return [
@@ -177,6 +181,10 @@ class Subject:
     @cached_property
     def _train(self) -> Document:
         return self._document("train.json", read_json)
+
+    @cached_property
+    def _score(self) -> Document:
+        return self._document("score.json", read_json)
 
     @cached_property
     def _history(self) -> list[Document]:

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -100,11 +99,10 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
 
 def train(trainer: "Trainer", trial: Part) -> Part:
     """Runs the trainer with progress lines and returns what train.json holds of the run."""
-    import torch
     from transformers import PrinterCallback
 
     from scripts.lm.backends import versions
-    from scripts.lm.devices import device_name
+    from scripts.lm.devices import Meter
     from scripts.train.progress import ProgressFile, ProgressLines
     from scripts.train.stopwatch import Stopwatch
 
@@ -113,11 +111,9 @@ def train(trainer: "Trainer", trial: Part) -> Part:
     trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    start = time.monotonic()
+    meter = Meter()
     result = trainer.train()
-    seconds = time.monotonic() - start
+    cost = meter.cost()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     parameters = list(trainer.model.parameters())
     # PEFT counts a 4-bit weight as one, where its tensor holds two in a byte.
@@ -129,12 +125,10 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "tokens": int(getattr(trainer, "_total_train_tokens", 0)),
-        "seconds": round(seconds, 3),
         "step_seconds": stopwatch.step_seconds(),
-        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        **cost,
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "device": device_name(),
         "precision": str(trainer.model.dtype).removeprefix("torch."),
         "autocast": trainer.accelerator.mixed_precision,
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
@@ -151,19 +145,6 @@ def _optimizer(trainer: "Trainer") -> str:
     kind = type(getattr(wrapped, "optimizer", wrapped))
     fused = " (fused)" if wrapped.defaults.get("fused") else ""
     return f"{kind.__module__}.{kind.__qualname__}{fused}"
-
-
-def _peak_memory_mb() -> float:
-    """Returns the GPU's peak allocation, or on a CPU the process's peak resident size."""
-    import resource
-
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def publish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, out: Path) -> None:
