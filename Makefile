@@ -2,6 +2,7 @@
 # make demo       the embedded default, from corpora to tables and figures
 # make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
 # make tables-so-far  tables and figures of what is done, with what failed; PROFILE=profiles/demo
+# make status     how far each trial is, live; of another sweep: CONFIG=demo/config.yaml
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
 # make gpu-check  one step and one resume of each backend and precision on this GPU
@@ -16,7 +17,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse tables-so-far plan doctor gpu-check bench test test-all check browser lock docs corpora
+.PHONY: setup demo rehearse tables-so-far status plan doctor gpu-check bench test test-all check browser lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -42,6 +43,9 @@ SO_FAR := all table figure measure lookup overlap
 # A sweep may be running meanwhile, and holds the lock.
 tables-so-far: setup
 	snakemake $(if $(PROFILE),--workflow-profile $(PROFILE)) --nolock --config allow_failed=true --allowed-rules $(SO_FAR)
+
+status: setup
+	@python -m scripts.report.show_status $(if $(CONFIG),--config $(CONFIG))
 
 plan: setup
 	snakemake plan --forcerun plan

@@ -32,7 +32,7 @@ class State:
 
     word: str
     reason: str | None = None
-    """Why it failed, in one line."""
+    """Why it failed, or is called stale, in one line."""
     start: str | None = None
     """The folder of the trial that it starts from, where that one failed."""
     progress: Row = field(default_factory=dict)
@@ -85,13 +85,17 @@ def state_of(folder: Path, training: Part, now: float) -> State:
     now
         Seconds since 1970.
     """
-    found = _read(folder / "work" / "progress.json")
-    failed = _read(folder / "work" / "failed.json")
+    found = read_if_there(folder / "work" / "progress.json")
+    failed = read_if_there(folder / "work" / "failed.json")
     if failed:
         return State(FAILED, one_line(failed["reason"]), progress=found)
     if found:
-        return State(RUNNING if now - found["updated"] <= PATIENCE else STALE, progress=found)
-    trained = (folder / "train.json").is_file() and _read(folder / "trial.json") == training
+        silent = now - found["updated"]
+        who = f"process {found['pid']} on {found['host']}"
+        reason = f"no news for {silent / 60:.0f} minutes from {who}"
+        stale = silent > PATIENCE
+        return State(STALE, reason, progress=found) if stale else State(RUNNING, progress=found)
+    trained = (folder / "train.json").is_file() and read_if_there(folder / "trial.json") == training
     return State(DONE if trained else NOT_RUN)
 
 
@@ -149,7 +153,7 @@ def one_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
-def _read(path: Path) -> Any:
+def read_if_there(path: Path) -> Any:
     """Returns what a JSON file holds; nothing where it is absent, as it may be any moment."""
     try:
         return read_json(path)

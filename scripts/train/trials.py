@@ -122,6 +122,7 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "train_loss": result.training_loss,
         "first_loss": float(losses[0]),
         "last_loss": float(losses[-1]),
+        "last_accuracy": _last_accuracy(trainer.state.log_history),
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "tokens": int(getattr(trainer, "_total_train_tokens", 0)),
@@ -137,6 +138,15 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "backend": trial["backend"],
         "versions": versions(trial["backend"]),
     }
+
+
+def _last_accuracy(log: list[Row]) -> float | None:
+    """Returns the last logged share of training pairs that the policy ranks as they are labelled.
+
+    None for a trial without pairs.
+    """
+    found = [entry["rewards/accuracies"] for entry in log if "rewards/accuracies" in entry]
+    return float(found[-1]) if found else None
 
 
 def _optimizer(trainer: "Trainer") -> str:

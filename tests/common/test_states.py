@@ -75,7 +75,9 @@ def test_a_trial_at_work_is_running_until_no_news_come(
     # The results of an earlier run do not hide it.
     finished(tmp_path)
     found = at_work(tmp_path, NOW - age)
-    assert state_of(tmp_path, TRAINING, NOW) == State(word, progress=found)
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    reason = f"no news for 2 minutes from {who}" if word == STALE else None
+    assert state_of(tmp_path, TRAINING, NOW) == State(word, reason, progress=found)
 
 
 def test_a_failed_trial_says_why_in_a_line_and_how_far_it_came(tmp_path: Path) -> None:
