@@ -35,7 +35,8 @@ def write_table(
 
 def planned(arguments: argparse.Namespace) -> list[Subject]:
     """Returns the plan's subjects, with what became of them where the arguments say it."""
-    return with_states(subjects_of(arguments.root, arguments.plan), arguments.states or {})
+    root, states = arguments.root, arguments.states or {}
+    return with_states(root, subjects_of(root, arguments.plan), states)
 
 
 def write_forms(table: Table, arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json
 from scripts.report.columns import number
 from scripts.report.command import FORMS, parse, planned, write_forms
-from scripts.report.read import METHODS, Document, Subject
+from scripts.report.read import METHODS, Subject, document
 from scripts.report.render import Column, Table, count, decimals, shown
 
 REFERENCE = "reference"
@@ -81,10 +81,7 @@ def line_of(subject: Subject) -> Line:
 
 def line_of_reference(path: Path, experiment: str, title: str) -> Line:
     """Returns what a reference's log-probs took. Raises BadInput where the file lacks it."""
-    try:
-        found = Document(str(path), read_json(path))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: {error}") from None
+    found = document(path, read_json)
     return Line(
         None,
         experiment,

@@ -142,9 +142,9 @@ def make(sets: list[tuple[str, list[Subject]]]) -> Table:
 def main(argv: list[str] | None = None) -> int:
     """Writes the table as CSV, Markdown and LaTeX; returns 0."""
     arguments = parse(__doc__, FORMS, argv)
-    states = arguments.states or {}
-    sets = shown_sets(arguments.root, arguments.plan)
-    known = [(name, with_states(subjects, states)) for name, subjects in sets]
+    root, states = arguments.root, arguments.states or {}
+    sets = shown_sets(root, arguments.plan)
+    known = [(name, with_states(root, subjects, states)) for name, subjects in sets]
     return write_forms(make(known), arguments)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, read_rows
-from scripts.common.states import DONE, FAILED, IS_DONE, NOT_SCORED, State, one_line, start_failed
+from scripts.common.states import FAILED, IS_DONE, NOT_SCORED, State, one_line, start_failed
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A trial's folder below `trials/`."""
@@ -95,13 +95,28 @@ class Subject:
     title: str
     method: str
     seed: int | None
-    state: State = IS_DONE
-    """What became of it; one that is not done has no files, and no figure has a value."""
+    undone: Mapping[str, State] = field(default_factory=dict, hash=False, compare=False)
+    """By folder what became of all of the plan that is not done: this subject or another."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that its figures come from."""
+        return (self.folder,)
+
+    @property
+    def undone_folder(self) -> str | None:
+        """The first of its folders that is not done."""
+        return next((folder for folder in self.folders if folder in self.undone), None)
+
+    @property
+    def state(self) -> State:
+        """What became of it; if it is not done, it has no files, and no figure has a value."""
+        return self.undone.get(self.undone_folder, IS_DONE)
 
     @property
     def done(self) -> bool:
         """Whether it has the files that figures come from."""
-        return self.state.word == DONE
+        return self.undone_folder is None
 
     @property
     def label(self) -> str:
@@ -197,13 +212,17 @@ class Subject:
         ]
 
     def _document(self, name: str, read: Callable[[Path], Any]) -> Document:
-        path = self.root / self.folder / name
-        try:
-            return Document(str(path), read(path))
-        except FileNotFoundError:
-            raise BadInput(f"{path}: no such file") from None
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{path}: {error}") from None
+        return document(self.root / self.folder / name, read)
+
+
+def document(path: Path, read: Callable[[Path], Any]) -> Document:
+    """Returns what a file holds. Raises BadInput where it is missing or unreadable."""
+    try:
+        return Document(str(path), read(path))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: {error}") from None
 
 
 PLAN_KEYS = ("experiment", "title", *METHODS, "shown")
@@ -276,23 +295,19 @@ def parse_states(text: str) -> dict[str, State]:
         raise argparse.ArgumentTypeError(f"not a JSON object of states: {error}") from None
 
 
-def with_states(subjects: list[Subject], states: dict[str, State]) -> list[Subject]:
+def with_states(root: Path, subjects: list[Subject], states: dict[str, State]) -> list[Subject]:
     """Returns the subjects with what became of them; one that the states lack is done."""
-    return [
-        replace(subject, state=_explained(subject, states[subject.folder]))
-        if subject.folder in states
-        else subject
-        for subject in subjects
-    ]
+    undone = {folder: _explained(root / folder, state) for folder, state in states.items()}
+    return [replace(subject, undone=undone) for subject in subjects]
 
 
-def _explained(subject: Subject, state: State) -> State:
+def _explained(folder: Path, state: State) -> State:
     """Returns a state with the reason of a failure."""
     if state.word != FAILED:
         return state
     if state.start:
         return replace(state, reason=start_failed(state.start))
-    left = subject._document("work/failed.json", read_json)
+    left = document(folder / "work" / "failed.json", read_json)
     return replace(state, reason=one_line(left.at("reason")))
 
 
@@ -300,7 +315,7 @@ def log_of(subject: Subject, logs: Path) -> Path | None:
     """Returns the log to look into for what is failed or not scored."""
     names = {FAILED: "train.log", NOT_SCORED: "score.log"}
     name = names.get(subject.state.word)
-    return name and logs / (subject.state.start or subject.folder) / name
+    return name and logs / (subject.state.start or subject.undone_folder) / name
 
 
 def by_experiment(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:

@@ -140,9 +140,8 @@ def drawn(results: Results, name: str, states: dict[str, Any]) -> str:
 
     from scripts.report.read import parse_states, subjects_of, with_states
 
-    subjects = with_states(
-        subjects_of(results.root, results.plan), parse_states(json.dumps(states))
-    )
+    planned = subjects_of(results.root, results.plan)
+    subjects = with_states(results.root, planned, parse_states(json.dumps(states)))
     figure = import_module(f"scripts.report.{name}").draw(subjects)
     figure.canvas.draw()
     return "\n".join(text.get_text() for text in figure.findobj(Text))
