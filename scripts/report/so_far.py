@@ -10,11 +10,15 @@ from scripts.report.render import Column, Table, shown
 
 
 def so_far(table: Table, logs: Path) -> Table:
-    """Returns the table with a column of states behind the seeds, and a note on what lacks."""
-    place = 1 + next(
-        number for number, column in enumerate(table.columns) if "seed" in column.names
-    )
-    column = replace(state_column(logs), once=table.columns[place - 1].once)
+    """Returns the table with a column of states behind the seeds, and a note on what lacks.
+
+    A table without seeds is not of trials, and stays as it is.
+    """
+    seeds = [place for place, it in enumerate(table.columns) if {"seed", "seeds"} & set(it.names)]
+    if not seeds:
+        return table
+    place = seeds[0] + 1
+    column = replace(state_column(logs), once=table.columns[seeds[0]].once)
     columns = (*table.columns[:place], column, *table.columns[place:])
     subjects = {it.folder: it for row in table.rows if (it := subject_of(row)) is not None}
     notes = state_notes(list(subjects.values()), logs)
