@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from scripts.common.files import write_json
+from scripts.common.plan import Plan
 from scripts.common.states import (
     DONE,
     FAILED,
     NOT_RUN,
+    NOT_SCORED,
     PATIENCE,
     RUNNING,
     SCORED,
@@ -22,6 +24,7 @@ from scripts.common.states import (
     progress,
     state_of,
     states_of,
+    unfinished,
 )
 
 NOW = 1_700_000_000.0
@@ -119,6 +122,46 @@ def test_a_trial_is_scored_once_all_files_are_newer_than_its_adapter(tmp_path: P
     assert not is_scored(tmp_path, adapter)
     # A base has none.
     assert is_scored(tmp_path, None)
+
+
+def test_what_tables_need_not_wait_for(tmp_path: Path) -> None:
+    trials = {f"trials/{name}/seed-0": {"training": TRAINING} for name in ("a", "b", "c", "d")}
+    lookup = {"dataset": "pairs", "train": "train", "test": "test"}
+    plan = Plan(models={}, datasets={}, trials=trials, bases={"bases/e": {}, "bases/f": {}},
+                lookups={"pairs.train.test": lookup})  # fmt: skip
+
+    def scored(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in SCORED:
+            (folder / name).touch()
+
+    before = unfinished(tmp_path, plan, NOW)
+    assert {folder: state.word for folder, state in before.items()} == {
+        **dict.fromkeys(trials, NOT_RUN),
+        **dict.fromkeys(plan.bases, NOT_SCORED),
+        "baselines/pairs.train.test": NOT_RUN,
+    }
+    for name in ("a", "b"):
+        finished(tmp_path / "trials" / name / "seed-0")
+        weights = tmp_path / "trials" / name / "seed-0" / "adapter" / "adapter_model.safetensors"
+        weights.parent.mkdir()
+        weights.touch()
+    at_work(tmp_path / "trials/c/seed-0", NOW)
+    # Scored under an adapter that is gone, as the trial is made anew.
+    scored(tmp_path / "trials/c/seed-0")
+    scored(tmp_path / "trials/a/seed-0")
+    scored(tmp_path / "bases/e")
+    for split in ("train", "test"):
+        path = tmp_path / "data" / "pairs" / f"{split}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = unfinished(tmp_path, plan, NOW)
+    assert {folder: state.word for folder, state in found.items()} == {
+        "trials/b/seed-0": NOT_SCORED,
+        "trials/c/seed-0": RUNNING,
+        "trials/d/seed-0": NOT_RUN,
+        "bases/f": NOT_SCORED,
+    }
 
 
 def test_one_line() -> None:
