@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, read_rows
-from scripts.common.states import FAILED, IS_DONE, NOT_SCORED, State, one_line, start_failed
+from scripts.common.states import FAILED, IS_DONE, NOT_SCORED, STALE, State, one_line, start_failed
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A trial's folder below `trials/`."""
@@ -312,8 +312,8 @@ def _explained(folder: Path, state: State) -> State:
 
 
 def log_of(subject: Subject, logs: Path) -> Path | None:
-    """Returns the log to look into for what is failed or not scored."""
-    names = {FAILED: "train.log", NOT_SCORED: "score.log"}
+    """Returns the log to look into for what failed, fell silent or is not scored."""
+    names = {FAILED: "train.log", STALE: "train.log", NOT_SCORED: "score.log"}
     name = names.get(subject.state.word)
     return name and logs / (subject.state.start or subject.undone_folder) / name
 

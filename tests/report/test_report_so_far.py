@@ -115,11 +115,16 @@ def test_in_a_plain_table_a_missing_file_is_an_error(unfinished: Results) -> Non
         made(unfinished, "sft", None)
 
 
-def test_a_trial_that_is_trained_and_not_scored(unfinished: Results) -> None:
-    states = STATES | {"trials/sft_2/seed-0": ["not scored"]}
+@pytest.mark.parametrize(
+    ("state", "log"), [("not scored", "score.log"), ("stale", "train.log"), ("running", "")]
+)
+def test_the_log_of_what_is_trained_or_fell_silent(
+    unfinished: Results, state: str, log: str
+) -> None:
+    states = STATES | {"trials/sft_2/seed-0": [state]}
     row = next(row for row in rows_of(made(unfinished, "sft", states)) if row["trial"] == "sft_2")
-    log = "logs/demo/trials/sft_2/seed-0/score.log"
-    assert (row["state"], row["reason"], row["log"]) == ("not scored", "", log)
+    where = f"logs/demo/trials/sft_2/seed-0/{log}" if log else ""
+    assert (row["state"], row["reason"], row["log"]) == (state, "", where)
 
 
 def test_a_sweep_of_which_nothing_is_done(results: Results) -> None:
