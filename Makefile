@@ -1,6 +1,8 @@
 # make setup      the launcher environment, .venv
 # make demo       the embedded default, from corpora to tables and figures
 # make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
+# make tables-so-far  tables and figures of what is done, with what failed; PROFILE=profiles/demo
+# make status     how far each trial is, live; of another sweep: CONFIG=demo/config.yaml
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
 # make rating     a page on which people compare answers blindly: docs/rating.md
@@ -17,7 +19,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse plan doctor rating ratings gpu-check bench test test-all check browser lock docs corpora
+.PHONY: setup demo rehearse tables-so-far status plan doctor rating ratings gpu-check bench test test-all check browser lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -36,6 +38,16 @@ demo: setup
 rehearse: setup
 	python -m tests.rehearsal
 	@python -m scripts.report.show results/rehearsal
+
+# The rules that make figures from rows that are there; nothing else may run, above all no training.
+SO_FAR := all table figure measure aggregate compare lookup overlap
+
+# A sweep may be running meanwhile, and holds the lock.
+tables-so-far: setup
+	snakemake $(if $(PROFILE),--workflow-profile $(PROFILE)) --nolock --config allow_failed=true --allowed-rules $(SO_FAR)
+
+status: setup
+	@python -m scripts.report.show_status $(if $(CONFIG),--config $(CONFIG))
 
 plan: setup
 	snakemake plan --forcerun plan

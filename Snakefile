@@ -37,6 +37,7 @@ PLAN = plan_of(workflow.configfiles, dict(workflow.config_settings.config))
 TRAINED = trained(PLAN)
 PROBES = probed(PLAN)
 SEEDS = seeds_of(PLAN)
+UNFINISHED = unfinished_of(PLAN)
 
 
 include: "rules/data.smk"

@@ -7,6 +7,7 @@ under the names that stand in paths.
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,6 +19,7 @@ from scripts.common.files import shortest, write_json
 from scripts.common.pace import probed_pace
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
+from scripts.common.states import FAILED, unfinished
 
 
 def plan_of(files, overrides):
@@ -67,6 +69,12 @@ def seeds_of(plan):
     return found
 
 
+def unfinished_of(plan):
+    """Returns by folder the states of all that tables need not wait for: none in a plain run."""
+    results = Path(workflow.pathvars.apply("<results>"))
+    return unfinished(results, plan, time.time()) if plan.allow_failed else {}
+
+
 # ---------------------------------------------------------------------------------- files by name
 
 
@@ -96,6 +104,11 @@ ADAPTER = ["adapter_model.safetensors", "adapter_config.json", "README.md"]
 def adapter_files(folder):
     """Returns the files of a trial's adapter that loading it reads."""
     return [f"<results>/{folder}/adapter/{file}" for file in ADAPTER[:2]]
+
+
+def finished(trial):
+    """Tells whether no seed of a trial is among what tables need not wait for."""
+    return not any(folder in UNFINISHED for folder in SEEDS[trial])
 
 
 def seed_files(trial, file):
@@ -345,8 +358,11 @@ def aggregated(name):
 
 
 def compared(experiment):
-    """Returns the models of an experiment that are compared."""
-    runs = {method: runs_of(experiment, method) for method in ("sft", "dpo")}
+    """Returns the models of an experiment that are compared: those of which all seeds are done."""
+    runs = {
+        method: [run for run in runs_of(experiment, method) if finished(run.split("/")[0])]
+        for method in ("sft", "dpo")
+    }
     return {"experiment": experiment, "base": PLAN.bases[f"bases/{experiment}"]["name"], **runs}
 
 
@@ -375,11 +391,18 @@ def options(input, *names):
     return shlex.join(words)
 
 
+def owned(table, files):
+    """Returns the command line option that names references' costs by experiment, if any."""
+    named = named_files(reference_costs(table).values(), files)
+    return shlex.join(["--references", *named]) if named else ""
+
+
 # ------------------------------------------------------------------------------------------ reports
 
 # Each table and figure: the methods that stand in it, and the files that it reads of each trial:
-# metrics.json, of all its seeds; of each seed the others. A base or a lookup, which stands beside the
-# trials' accuracies, has metrics.json alone; comparison.json is the experiment's.
+# metrics.json, of all its seeds; of each seed the others. A base lacks those of training; a lookup,
+# which stands beside the trials' accuracies, has metrics.json alone; comparison.json is the
+# experiment's.
 TABLES = {
     "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
     "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
@@ -392,6 +415,7 @@ TABLES = {
         ["metrics.json", "train.json", "comparison.json"],
     ),
     "examples": (["base", "shown"], ["metrics.json", "generations.parquet"]),
+    "cost": (["base", "sft", "dpo"], ["train.json", "score.json"]),
 }
 FIGURES = {
     "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
@@ -400,6 +424,9 @@ FIGURES = {
     "forest": (["base", "sft", "dpo"], ["comparison.json"]),
     "power": (["base", "sft", "dpo"], ["comparison.json"]),
 }
+
+
+OF_BASE = ["metrics.json", "generations.parquet", "score.json", "items.parquet"]
 
 
 def reported(methods):
@@ -440,23 +467,94 @@ def reported_files(methods, files):
     folders = {
         "bases": [part["experiment"] for part in parts if part["base"] is not None],
         "baselines": [part["lookup"] for part in parts if part["lookup"] is not None],
-        "trials": list(dict.fromkeys(run.split("/")[0] for run in runs)),
+        "trials": [it for it in dict.fromkeys(run.split("/")[0] for run in runs) if finished(it)],
         "seeds": runs,
     }
     own = ("metrics.json", "comparison.json")
     kept = {
-        "bases": [file for file in files if file in ("metrics.json", "generations.parquet")],
+        "bases": [file for file in files if file in OF_BASE],
         "baselines": [file for file in files if file == "metrics.json"],
         "trials": [file for file in files if file == "metrics.json"],
         "seeds": [file.removeprefix("seed-*/") for file in files if file not in own],
     }
     comparisons = [part["experiment"] for part in parts if "comparison.json" in files]
-    return [f"<results>/comparisons/{experiment}.json" for experiment in comparisons] + [
-        f"<results>/{'trials' if room == 'seeds' else room}/{folder}/{file}"
+    return [
+        f"<results>/comparisons/{experiment}.json"
+        for experiment in comparisons
+        if f"bases/{experiment}" not in UNFINISHED
+    ] + [
+        f"<results>/{place}/{file}"
         for room, names in folders.items()
-        for folder in names
+        for name in names
+        for place in [f"{'trials' if room == 'seeds' else room}/{name}"]
+        if place not in UNFINISHED
         for file in kept[room]
     ]
+
+
+def data_files(methods):
+    """Returns the files that say what was left out of the data of a table's trials.
+
+    Prompts that are answered stand in a table that has a row for the base.
+    """
+    experiments = {part["experiment"] for part in reported(methods)}
+    used = {
+        trial["training"]["tokens"]
+        for trial in PLAN.trials.values()
+        if trial["experiment"] in experiments and trial["method"] in methods
+    }
+    for base in PLAN.bases.values():
+        if base["experiment"] in experiments and "base" in methods:
+            used |= {asked["tokens"] for asked in base["evaluation"]["prompts"].values()}
+    datasets = sorted({PLAN.tokens[tokens]["dataset"] for tokens in used})
+    files = [f"<results>/data/{dataset}/dropped.parquet" for dataset in datasets]
+    files += [f"<results>/tokens/{tokens}/report.json" for tokens in sorted(used)]
+    return [file for file in files if not PLAN.allow_failed or is_there(file)]
+
+
+def reference_costs(table):
+    """Returns by file what a table reads of references' costs, and whose each is.
+
+    A reference counts for the experiment that uses it first, and for no other.
+    """
+    used = {}
+    for subject in [*PLAN.trials.values(), *PLAN.bases.values()] if table == "cost" else []:
+        training, evaluation = subject.get("training", {}), subject["evaluation"]
+        splits = [(training.get("reference"), training.get(key)) for key in ("train", "valid")]
+        pairs = evaluation["pairs"] or {}
+        for reference, split in [*splits, (evaluation["reference"], pairs.get("split"))]:
+            if reference and split:
+                file = f"<results>/references/{reference}/{split}.json"
+                used.setdefault(file, subject["experiment"])
+    return {file: name for file, name in used.items() if not PLAN.allow_failed or is_there(file)}
+
+
+def is_there(file):
+    """Tells whether a file of the results exists."""
+    return Path(workflow.pathvars.apply(file)).is_file()
+
+
+def failures():
+    """Returns what failed trials left, where tables do not wait for them."""
+    return [
+        f"<results>/{folder}/work/failed.json"
+        for folder, state in UNFINISHED.items()
+        if state.word == FAILED and not state.start
+    ]
+
+
+def states():
+    """Returns the command line options that say what has become of what is not done.
+
+    Reasons stand in failed.json: those of a thousand trials are too long for a command line.
+    """
+    if not PLAN.allow_failed:
+        return ""
+    found = {
+        folder: [state.word, *filter(None, [state.start])] for folder, state in UNFINISHED.items()
+    }
+    logs = workflow.pathvars.apply("<logs>")
+    return shlex.join(["--states", as_json(found), "--logs", logs])
 
 
 def claims(table):

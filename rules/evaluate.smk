@@ -19,6 +19,7 @@ rule score:
         completions="<results>/{subject}/completions.parquet",
         pairs="<results>/{subject}/pairs.parquet",
         generations="<results>/{subject}/generations.parquet",
+        cost="<results>/{subject}/score.json",
     log:
         "<logs>/{subject}/score.log",
     benchmark:

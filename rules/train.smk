@@ -88,7 +88,8 @@ rule reference:
     input:
         unpack(reference_inputs),
     output:
-        "<results>/references/{reference}/{split}.parquet",
+        logps="<results>/references/{reference}/{split}.parquet",
+        cost="<results>/references/{reference}/{split}.json",
     log:
         "<logs>/references/{reference}/{split}.log",
     benchmark:
@@ -107,7 +108,7 @@ rule reference:
     shell:
         "python -m scripts.train.reference --model {input.model:q} {params.files}"
         " --backend {params.backend} --precision {params.precision}"
-        " --quantization {params.quantization} --out {output:q} 2> {log:q}"
+        " --quantization {params.quantization} --out {output.logps:q} 2> {log:q}"
 
 
 rule train_sft:

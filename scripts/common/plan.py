@@ -42,6 +42,7 @@ class Plan:
     """By folder, `bases/{experiment}`."""
     claims: str | None = None
     mark: str | None = None
+    allow_failed: bool = False
 
     def models_from(self, kind: str) -> list[str]:
         """Returns the models whose source is `hub`, `folder` or `demo`."""
@@ -67,6 +68,7 @@ def make_plan(config: Config) -> Plan:
         datasets={name: _dataset(config, name) for name in config.datasets},
         claims=shortest(config.claims) if config.claims else None,
         mark=config.mark,
+        allow_failed=config.allow_failed,
     )
     for name, experiment in config.experiments.items():
         if experiment.enabled:

@@ -641,6 +641,11 @@ class Config(Closed):
         None, description="stands in every table and figure: what the run is, if no full one"
     )
     claims: Path | None = Field(None, description="published figures, for the table comparison")
+    allow_failed: bool = Field(
+        False,
+        description="tables and figures wait for no trial: one that failed or has not run stands "
+        "in them as such (for the command line: `make tables-so-far`)",
+    )
     models: dict[Name, Model] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
     experiments: dict[Name, Experiment] = Field(min_length=1)

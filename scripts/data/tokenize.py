@@ -122,10 +122,16 @@ def tokenize_rows(
         "rows": len(kept),
         "dropped": dropped,
         **{name: len(ids) for name, ids in noted.items()},
+        "repeated": len(kept) - len({_ids(row) for row in kept}),
         "examples": {name: ids[:EXAMPLES] for name, ids in noted.items() if ids},
         "lengths": dict(_lengths(kept, completions)),
     }
     return kept, report
+
+
+def _ids(row: Row) -> tuple[tuple[int, ...], ...]:
+    """Returns all of a token row that a model sees."""
+    return tuple(tuple(ids) for name, ids in row.items() if name != "id")
 
 
 def _encode_row(

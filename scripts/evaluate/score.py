@@ -1,8 +1,8 @@
 """Scores one model on all that its experiment asks: loads it once, writes rows.
 
 Makes completions.parquet (log-prob of each held-out completion), pairs.parquet (four log-probs a
-pair and the margin) and generations.parquet (one answer a prompt of each set). A file is empty
-where the experiment has nothing of its kind.
+pair and the margin) and generations.parquet (one answer a prompt of each set), each empty where the
+experiment has nothing of its kind; and score.json: what that cost, from loading the model on.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import run
-from scripts.common.files import Row, read_rows, write_rows
+from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import COMPLETIONS, GENERATIONS, PAIRS
 
 if TYPE_CHECKING:
@@ -180,13 +180,18 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the three files."""
+    """Writes the four files."""
     arguments = parse_arguments(argv)
+
+    from scripts.lm.devices import Meter
+
+    meter = Meter()
     asked = arguments.completions or arguments.pairs or arguments.prompts
     completions, pairs, generations = score(arguments) if asked else ([], [], [])
     write_rows(arguments.out / "completions.parquet", completions, COMPLETIONS)
     write_rows(arguments.out / "pairs.parquet", pairs, PAIRS)
     write_rows(arguments.out / "generations.parquet", generations, GENERATIONS)
+    write_json(arguments.out / "score.json", meter.cost())
     return 0
 
 

@@ -1,7 +1,10 @@
-"""The machine's device."""
+"""The machine's device, and what work on it costs."""
 
 import platform
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 
 def pin_threads() -> None:
@@ -22,3 +25,63 @@ def device_name() -> str:
     lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+class Meter:
+    """Takes the time, the memory and the energy of a stretch of work, from where it is made."""
+
+    def __init__(self) -> None:
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self.energy = energy_joules()
+        self.start = time.monotonic()
+
+    def cost(self) -> dict[str, Any]:
+        """Returns the device, seconds, MiB at the peak, and joules where the device counts them."""
+        seconds = time.monotonic() - self.start
+        energy = energy_joules()
+        return {
+            "device": device_name(),
+            "seconds": round(seconds, 3),
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "energy_joules": None if None in (energy, self.energy) else energy - self.energy,
+        }
+
+
+def peak_memory_mb() -> float:
+    """Returns the GPU's peak allocation, or on a CPU the process's peak resident size, in MiB."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def energy_joules() -> float | None:
+    """Returns what the GPU has taken since its driver was loaded; None where nothing counts it.
+
+    NVML counts the whole board, so that whatever else runs on it is counted too: NVIDIA's
+    management library, https://docs.nvidia.com/deploy/nvml-api, nvmlDeviceGetTotalEnergyConsumption
+    (from Volta on; no part of a GPU that is divided has it).
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid.removeprefix('GPU-')}")
+        return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+    except pynvml.NVMLError:
+        return None

@@ -40,7 +40,7 @@ def draw(subjects: list[Subject]) -> "Canvas":
     panels = [
         members
         for members in by_experiment(trials).values()
-        if any(member.figure(KEY).value is not None for member in members)
+        if any(member.figure(KEY).value is not None or not member.done for member in members)
     ]
     if not panels:
         return empty("No preference trial is scored on pairs.")
@@ -61,7 +61,7 @@ def draw(subjects: list[Subject]) -> "Canvas":
 
 def _write_note(figure: "Canvas", trials: list[Subject]) -> None:
     """Writes below what the lookup is and what it knows."""
-    lookups = [trial for trial in trials if trial.method == "lookup"]
+    lookups = [trial for trial in trials if trial.method == "lookup" and trial.done]
     lines = [f"{lookup.title}: {known_pairs(lookup)}" for lookup in lookups]
     if lines:
         first = f"Lookup is {LOOKUP}: of a test pair the completion that won more pairs of train."

@@ -101,6 +101,9 @@ def _panels(members: list[Subject]) -> list[Panel]:
         if any(found.value is not None for found in figures):
             label = axis_label(key, figures, name if len(sets) > 1 else None)
             panels.append(Panel(key, lines, label))
+    if not panels and not all(member.done for member in members):
+        # Their states stand there.
+        panels.append(Panel(OWN, [Line(it, None) for it in members], axis_label(OWN, [])))
     return panels
 
 

@@ -386,7 +386,7 @@ def _decoding(settings: dict[str, Any]) -> str:
 
 def lookup_notes(subjects: Iterable[Subject]) -> list[str]:
     """Returns what the lookup is, and how many test pairs it knows, if there is one."""
-    lookups = [it for it in subjects if it.method == "lookup"]
+    lookups = [it for it in subjects if it.method == "lookup" and it.done]
     if not lookups:
         return []
     found = [(it.experiment, it.figure("preference_accuracy").definition) for it in lookups]

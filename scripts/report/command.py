@@ -7,8 +7,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scripts.common.files import write_text
-from scripts.report.read import PLAN_KEYS, Subject, parse_plan, subjects_of
+from scripts.report.data_notes import data_notes
+from scripts.report.read import (
+    PLAN_KEYS,
+    Subject,
+    parse_plan,
+    parse_states,
+    subjects_of,
+    with_states,
+)
 from scripts.report.render import Table, csv_text, latex_text, markdown_text
+from scripts.report.so_far import so_far
 
 FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
 
@@ -21,12 +30,25 @@ def write_table(
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
     """
     arguments = parse(description, FORMS, argv)
-    return write_forms(make(subjects_of(arguments.root, arguments.plan)), arguments)
+    return write_forms(make(planned(arguments)), arguments)
+
+
+def planned(arguments: argparse.Namespace) -> list[Subject]:
+    """Returns the plan's subjects, with what became of them where the arguments say it."""
+    root, states = arguments.root, arguments.states or {}
+    return with_states(root, subjects_of(root, arguments.plan), states)
 
 
 def write_forms(table: Table, arguments: argparse.Namespace) -> int:
-    """Writes a table's three forms under the mark that the arguments name; returns 0."""
+    """Writes a table's three forms under the mark that the arguments name; returns 0.
+
+    Below it stands what was left out of the data. Where the arguments hold states, each row says
+    its own.
+    """
     marked = replace(table, mark=arguments.mark)
+    marked = replace(marked, notes=[*marked.notes, *data_notes(arguments.data)])
+    if arguments.states is not None:
+        marked = so_far(marked, arguments.logs)
     texts = {form: render(marked) for form, render in FORMS.items()}
     for form, text in texts.items():
         write_text(getattr(arguments, form), text)
@@ -38,6 +60,7 @@ def parse(
     forms: Iterable[str],
     argv: list[str] | None,
     files: Mapping[str, str] = MappingProxyType({}),
+    lists: Mapping[str, str] = MappingProxyType({}),
 ) -> argparse.Namespace:
     """Returns the results folder, the plan, the mark and the paths of the forms to write.
 
@@ -45,6 +68,8 @@ def parse(
     ----------
     files
         Further files to read: what each is, by the name of its option.
+    lists
+        Options of any number of words, none by default: what they are, by name.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -56,7 +81,18 @@ def parse(
     )  # fmt: skip
     for name, what in files.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=what)
+    for name, what in lists.items():
+        parser.add_argument(f"--{name}", nargs="*", default=[], help=what)
     parser.add_argument("--mark", help="what must be known before any number is read")
+    parser.add_argument(
+        "--states", type=parse_states,
+        help="JSON object of folders whose results are not awaited, with what became of each",
+    )  # fmt: skip
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="the folder of logs")
+    parser.add_argument(
+        "--data", type=Path, nargs="*", default=[],
+        help="what was left out of the data: dropped.parquet and the tokens' report.json",
+    )  # fmt: skip
     for form in forms:
         parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
     return parser.parse_args(argv)

@@ -19,7 +19,7 @@ from scripts.report.claims import (
     read_claims,
 )
 from scripts.report.columns import METHOD_NOTES, figure_names, figure_values, with_deviation
-from scripts.report.command import FORMS, parse, write_forms
+from scripts.report.command import FORMS, parse, planned, write_forms
 from scripts.report.differences import sentences
 from scripts.report.read import (
     BY_GROUP,
@@ -27,7 +27,6 @@ from scripts.report.read import (
     Figure,
     Subject,
     comparisons_of,
-    subjects_of,
 )
 from scripts.report.render import (
     Column,
@@ -52,13 +51,26 @@ class Line:
     claim: Claim
     protocol: str
     trial: str
-    seeds: int | None
+    subject: Subject | None
+    """Ours; None where none is planned, and for a figure of several trials that are done."""
     found: Figure
     heading: str
     notes: dict[str, int]
     """The numbers of all notes."""
     speedup: Speedup | None
     """What our figure comes from where it is one."""
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of ours, if it has one."""
+        alone = self.subject is not None and self.figure.ours.speedup is None
+        return self.subject.seed if alone else None
+
+    @property
+    def seeds(self) -> int | None:
+        """Over how many seeds ours is; None where it is no trial's."""
+        alone = self.subject is not None and self.figure.ours.speedup is None
+        return (len(self.subject.seeds) or None) if alone else None
 
     @property
     def published(self) -> bool:
@@ -127,8 +139,12 @@ class Planned:
         trials = [it for it in self.subjects if it.method not in (BASE, LOOKUP_TRIAL)]
         return [it for it in trials if it.name == trial]
 
-    def ours(self, figure: ClaimedFigure, protocol: str, trial: str) -> tuple[int | None, Figure]:
-        """Returns over how many seeds our figure is, and it; no value for an unplanned trial.
+    def ours(
+        self, figure: ClaimedFigure, protocol: str, trial: str
+    ) -> tuple[Subject | None, Figure]:
+        """Returns our trial under a protocol, and its figure.
+
+        The figure has no value for a trial that is not planned, or not done.
 
         Raises
         ------
@@ -137,11 +153,15 @@ class Planned:
         """
         if figure.ours.speedup is not None:
             runs = self.speedup(figure.ours)
-            return None, Figure(value=runs and runs.factor)
+            return self.undone(figure.ours), Figure(value=runs and runs.factor)
         for subject in self.named(figure.experiment, trial):
-            found = measured(subject, figure.ours_under(protocol))
-            return len(subject.seeds) or None, found
+            return subject, measured(subject, figure.ours_under(protocol))
         return None, Figure()
+
+    def undone(self, ours: Ours) -> Subject | None:
+        """Returns the first that is not done of the runs that a figure sets against each other."""
+        runs = [*self.named("", ours.speedup), *self.named("", ours.over)]
+        return next((run for run in runs if not run.done), None)
 
     def speedup(self, ours: Ours) -> Speedup | None:
         """Returns the runs that a figure sets against each other, if it is such and planned."""
@@ -151,11 +171,17 @@ class Planned:
             [seed for subject in self.named("", trial) for seed in subject.each_seed()]
             for trial in (ours.speedup, ours.over)
         )
-        return Speedup(fast, slow) if fast and slow else None
+        done = all(run.done for run in (*fast, *slow))
+        return Speedup(fast, slow) if fast and slow and done else None
 
 
 def measured(subject: Subject, ours: Ours) -> Figure:
-    """Returns a planned subject's figure. Raises BadInput where its files lack it."""
+    """Returns a planned subject's figure, without a value if it is not done.
+
+    Raises BadInput where its files lack the figure.
+    """
+    if not subject.done:
+        return Figure()
     if ours.figure is not None:
         found = subject.figure(ours.figure, ours.set)
     elif ours.over is None:
@@ -332,9 +358,9 @@ def _lines(claims: Claims, planned: Planned) -> list[Line]:
         speedup = planned.speedup(figure.ours)
         for claim in figure.claims:
             for protocol, trial in figure.protocols(claim).items():
-                seeds, found = planned.ours(figure, protocol, trial)
+                ours, found = planned.ours(figure, protocol, trial)
                 lines.append(
-                    Line(figure, claim, protocol, trial, seeds, found, heading, notes, speedup)
+                    Line(figure, claim, protocol, trial, ours, found, heading, notes, speedup)
                 )
     return lines
 
@@ -376,7 +402,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse(__doc__, FORMS, argv, {"claims": "YAML file of the published figures"})
     claims: Path = arguments.claims
-    table = make(read_claims(claims), subjects_of(arguments.root, arguments.plan))
+    table = make(read_claims(claims), planned(arguments))
     return write_forms(table, arguments)
 
 

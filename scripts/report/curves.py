@@ -96,13 +96,14 @@ def _draw_legend(axes: "Axes", trials: list[Subject], styles: dict[str, Look]) -
     from matplotlib.lines import Line2D
 
     evaluated = {trial.name for trial in trials if trial.history("eval_loss")}
+    states = {name: _undone(trials, name) for name in styles}
     handles = [
         Line2D(
             [],
             [],
             color=look.color,
             linestyle=look.dashes,
-            label=name,
+            label=f"{name} ({states[name]})" if states[name] else name,
             marker=look.marker if name in evaluated else "",
             **HOLLOW,
         )
@@ -112,6 +113,15 @@ def _draw_legend(axes: "Axes", trials: list[Subject], styles: dict[str, Look]) -
     axes.legend(handles=handles, title=title, loc="upper left", bbox_to_anchor=(1.05, 1.0),
                 borderaxespad=0, ncols=ceil(len(handles) / ENTRIES), handlelength=3.2,
                 alignment="left", title_fontsize=7)  # fmt: skip
+
+
+def _undone(trials: list[Subject], name: str) -> str:
+    """Returns the states of a trial's seeds that are not done."""
+    undone = [trial for trial in trials if trial.name == name and not trial.done]
+    several = sum(trial.name == name for trial in trials) > 1
+    return ", ".join(
+        f"seed {trial.seed} {trial.state.word}" if several else trial.state.word for trial in undone
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

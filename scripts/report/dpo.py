@@ -56,9 +56,10 @@ def _chosen_change(subject: Subject) -> str:
 
 def _start(subject: Subject) -> str | None:
     """Returns the folder of the SFT trial that is start and reference, or `base`."""
+    if subject.method != "dpo" or not subject.done:
+        return None
     start = subject.setting("start") or "base"
-    several = len(subject.seeds) > 1
-    return None if subject.method == "lookup" else start.split("/seed-")[0] if several else start
+    return start.split("/seed-")[0] if len(subject.seeds) > 1 else start
 
 
 def _start_name(subject: Subject) -> str:

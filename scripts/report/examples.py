@@ -12,11 +12,13 @@ from typing import Any
 from scripts.common.cli import BadInput, run
 from scripts.report.columns import EXPERIMENT, answering_notes
 from scripts.report.command import FORMS, parse, write_forms
-from scripts.report.read import Subject, base_of, trial_of
-from scripts.report.render import Column, Table, count
+from scripts.report.read import Subject, base_of, trial_of, with_states
+from scripts.report.render import Column, Table, count, shown
 
 ENDS = {"eos": "itself", "length": "cut off"}
 """What people call the reasons for which an answer ends."""
+NOTHING = dict.fromkeys(("id", "prompt", "text", "tokens", "stop"))
+"""What stands where a model that is not done has no answer."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ COLUMNS = (
     ),
     Column(
         "Prompt",
-        text=lambda line: line.row["prompt"],
+        text=lambda line: shown(line.row["prompt"], str),
         names=("prompt",),
         values=lambda line: (line.row["prompt"],),
         align="p",
@@ -64,20 +66,20 @@ COLUMNS = (
     ),
     Column(
         "Answer",
-        text=lambda line: line.row["text"].strip() or "(nothing)",
+        text=lambda line: shown(line.row["text"], lambda text: text.strip() or "(nothing)"),
         names=("text",),
         values=lambda line: (line.row["text"],),
         align="p",
     ),
     Column(
         "Tokens",
-        text=lambda line: count(line.row["tokens"]),
+        text=lambda line: shown(line.row["tokens"], count),
         names=("tokens",),
         values=lambda line: (line.row["tokens"],),
     ),
     Column(
         "Ended by",
-        text=lambda line: ENDS.get(line.row["stop"], line.row["stop"]),
+        text=lambda line: shown(line.row["stop"], lambda stop: ENDS.get(stop, stop)),
         names=("stop",),
         values=lambda line: (line.row["stop"],),
         align="l",
@@ -97,17 +99,25 @@ def shown_sets(root: Path, plan: list[dict[str, Any]]) -> list[tuple[str, list[S
 
 
 def _lines(name: str, subjects: list[Subject]) -> Iterator[Line]:
-    """Yields the answers prompt by prompt. Raises BadInput where a model has none."""
+    """Yields the answers prompt by prompt. Raises BadInput where a model that is done has none."""
     answers = [{row["id"]: row for row in subject.answers(name)} for subject in subjects]
+    done = [rows for subject, rows in zip(subjects, answers, strict=True) if subject.done]
+    asked = done[0] if done else {None: NOTHING}
     for subject, rows in zip(subjects, answers, strict=True):
-        lacks = [identity for identity in answers[0] if identity not in rows]
-        if lacks or not rows:
+        lacks = [identity for identity in asked if identity not in rows]
+        if subject.done and (lacks or not rows):
             place = f"{subject.root / subject.folder}/generations.parquet"
             which = f"the prompt {lacks[0]}" if lacks else "a prompt"
             raise BadInput(f"{place}: no answer to {which} of the set {name}")
-    for identity in answers[0]:
+    for identity, first in asked.items():
+        unanswered = NOTHING | {key: first[key] for key in ("id", "prompt")}
         for subject, rows in zip(subjects, answers, strict=True):
-            yield Line(subject, name, rows[identity])
+            yield Line(subject, name, rows.get(identity, unanswered))
+
+
+def _first(subjects: list[Subject]) -> list[Subject]:
+    """Returns the first that is done, if any is."""
+    return [subject for subject in subjects if subject.done][:1]
 
 
 def make(sets: list[tuple[str, list[Subject]]]) -> Table:
@@ -118,7 +128,7 @@ def make(sets: list[tuple[str, list[Subject]]]) -> Table:
         columns=COLUMNS,
         rows=[line for name, subjects in sets for line in _lines(name, subjects)],
         notes=[
-            *answering_notes([(name, subjects[0]) for name, subjects in sets]),
+            *answering_notes([(name, it) for name, subjects in sets for it in _first(subjects)]),
             "Cut off: the answer reached the most tokens that were allowed.",
             "Signs that are not seen, and signs that a form of this table cannot print, stand as "
             "their code points, such as [U+200B]; the CSV holds each text as it is.",
@@ -132,7 +142,10 @@ def make(sets: list[tuple[str, list[Subject]]]) -> Table:
 def main(argv: list[str] | None = None) -> int:
     """Writes the table as CSV, Markdown and LaTeX; returns 0."""
     arguments = parse(__doc__, FORMS, argv)
-    return write_forms(make(shown_sets(arguments.root, arguments.plan)), arguments)
+    root, states = arguments.root, arguments.states or {}
+    sets = shown_sets(root, arguments.plan)
+    known = [(name, with_states(root, subjects, states)) for name, subjects in sets]
+    return write_forms(make(known), arguments)
 
 
 if __name__ == "__main__":

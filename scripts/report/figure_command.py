@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from scripts.report.command import parse
-from scripts.report.read import Subject, subjects_of
+from scripts.report.command import parse, planned
+from scripts.report.read import Subject
 from scripts.report.style import mark, save, use_style
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def write_figure(
     """
     arguments = parse(description, ("pdf", "png"), argv)
     use_style()
-    figure = draw(subjects_of(arguments.root, arguments.plan))
+    figure = draw(planned(arguments))
     if arguments.mark:
         mark(figure, arguments.mark)
     save(figure, arguments.pdf, arguments.png)

@@ -48,12 +48,12 @@ def objective_column(subjects: list[Subject]) -> Column:
 
 
 def _option(subject: Subject, key: str) -> Any:
-    """Returns an option of the trial's objective; None for what is no preference trial."""
+    """Returns an option of the objective; None for what is no preference trial, or not done."""
     return subject.setting("trainer", key) if subject.method == "dpo" else None
 
 
 def _has_options(subject: Subject) -> bool:
-    return subject.method == "dpo" and any(
+    return bool(_weights(subject)) and any(
         _option(subject, key) != default for key, default in DEFAULTS.items()
     )
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, read_rows
+from scripts.common.states import FAILED, IS_DONE, NOT_SCORED, STALE, State, one_line, start_failed
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A trial's folder below `trials/`."""
@@ -186,6 +187,28 @@ class Subject:
     """The folders of its seeds; none of what is no trial."""
     comparison: Comparison | None = None
     """The experiment's."""
+    undone: Mapping[str, State] = field(default_factory=dict, hash=False, compare=False)
+    """By folder what became of all of the plan that is not done: this subject or another."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that its figures come from."""
+        return self.runs or (self.folder,)
+
+    @property
+    def undone_folder(self) -> str | None:
+        """The first of its folders that is not done."""
+        return next((folder for folder in self.folders if folder in self.undone), None)
+
+    @property
+    def state(self) -> State:
+        """What became of it; if it is not done, it has no files, and no figure has a value."""
+        return self.undone.get(self.undone_folder, IS_DONE)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has the files that figures come from."""
+        return self.undone_folder is None
 
     @property
     def label(self) -> str:
@@ -211,7 +234,7 @@ class Subject:
 
         None of what is no trial.
         """
-        if self.method not in TRAINED or self.comparison is None:
+        if self.method not in TRAINED or not self.done or self.comparison is None:
             return None
         return self.comparison.leads(self.method, self.name, key, set_name)
 
@@ -260,22 +283,30 @@ class Subject:
 
     def setting(self, *keys: str) -> Any:
         """Returns what `trial.json` says that was trained; None for what is no trial."""
-        return self._trial.at(*keys) if self.method in TRAINED else None
+        return self._trial.at(*keys) if self.method in TRAINED and self.done else None
 
     def outcome(self, *keys: str) -> Any:
         """Returns what `train.json` says about the training; None for what is no trial.
 
         Of several seeds the mean of numbers, and of anything else what all of them say, or None.
         """
-        if self.method not in TRAINED:
+        if self.method not in TRAINED or not self.done:
             return None
         return _together([train.at(*keys) for train in self._trains])
+
+    def scoring(self, key: str) -> Any:
+        """Returns what `score.json` says of scoring, as `outcome` does; None for a lookup."""
+        if self.method == "lookup" or not self.done:
+            return None
+        return _together([score.at(key) for score in self._scores])
 
     def history(self, key: str) -> list[tuple[int, float]]:
         """Returns the steps at which `history.jsonl` has a value for the key, and the values.
 
         Of several seeds the means at the steps that all of them have.
         """
+        if not self.done:
+            return []
         found = [
             {line.at("step"): line.at(key) for line in lines if line.content.get(key) is not None}
             for lines in self._histories
@@ -288,10 +319,14 @@ class Subject:
 
     @cached_property
     def _metrics(self) -> Document:
+        if not self.done:
+            return Document(self.state.word, {"figures": {}, "sets": {}})
         return document(self.root / self.folder / "metrics.json", read_json)
 
     @cached_property
     def _generations(self) -> Document:
+        if not self.done:
+            return Document(self.state.word, [])
         return self._of_seeds("generations.parquet", read_rows)[0]
 
     @cached_property
@@ -301,6 +336,10 @@ class Subject:
     @cached_property
     def _trains(self) -> list[Document]:
         return self._of_seeds("train.json", read_json)
+
+    @cached_property
+    def _scores(self) -> list[Document]:
+        return self._of_seeds("score.json", read_json)
 
     @cached_property
     def _histories(self) -> list[list[Document]]:
@@ -398,6 +437,52 @@ def comparisons_of(subjects: Iterable[Subject]) -> list[Comparison]:
     """Returns the paired tests of each experiment whose trials are among the subjects."""
     found = {it.experiment: it.comparison for it in subjects if it.comparison is not None}
     return list(found.values())
+
+
+def parse_states(text: str) -> dict[str, State]:
+    """Returns by folder what became of each subject that is not done.
+
+    The text is a JSON object of folders; each has a list of the word and, where a trial failed
+    because its start did, the start's folder. Raises argparse.ArgumentTypeError for anything else.
+    """
+    try:
+        found = json.loads(text)
+        return {folder: State(word, None, *start) for folder, (word, *start) in found.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise argparse.ArgumentTypeError(f"not a JSON object of states: {error}") from None
+
+
+def with_states(root: Path, subjects: list[Subject], states: dict[str, State]) -> list[Subject]:
+    """Returns the subjects with what became of them; one that the states lack is done.
+
+    Where the base is not done, nothing of its experiment is compared.
+    """
+    undone = {folder: _explained(root / folder, state) for folder, state in states.items()}
+    return [
+        replace(
+            subject,
+            undone=undone,
+            comparison=None if f"bases/{subject.experiment}" in undone else subject.comparison,
+        )
+        for subject in subjects
+    ]
+
+
+def _explained(folder: Path, state: State) -> State:
+    """Returns a state with the reason of a failure."""
+    if state.word != FAILED:
+        return state
+    if state.start:
+        return replace(state, reason=start_failed(state.start))
+    left = document(folder / "work" / "failed.json", read_json)
+    return replace(state, reason=one_line(left.at("reason")))
+
+
+def log_of(subject: Subject, logs: Path) -> Path | None:
+    """Returns the log to look into for what failed, fell silent or is not scored."""
+    names = {FAILED: "train.log", STALE: "train.log", NOT_SCORED: "score.log"}
+    name = names.get(subject.state.word)
+    return name and logs / (subject.state.start or subject.undone_folder) / name
 
 
 def by_experiment(subjects: Iterable[Subject]) -> dict[str, list[Subject]]:

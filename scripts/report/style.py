@@ -144,11 +144,11 @@ def names_of(subjects: list[Subject]) -> list[str]:
 def draw_rows(axes: "Axes", subjects: list[Subject], figures: list[Figure]) -> None:
     """Draws a figure of each subject on its own row, first on top, thick and thin intervals.
 
-    A subject without the figure has a dash on its row.
+    A subject without the figure has a dash on its row, and one that is not done its state.
     """
     for row, (subject, found) in enumerate(zip(subjects, figures, strict=True)):
         if found.value is None:
-            _draw_absence(axes, row)
+            _draw_absence(axes, row, DASH if subject.done else subject.state.word)
         else:
             _draw_figure(axes, row, found, METHOD_LOOKS[subject.method])
     axes.set_yticks(range(len(subjects)))
@@ -181,9 +181,9 @@ def row_legend(figure: "Canvas", subjects: list[Subject], *guides: "Line2D") -> 
                   handler_map={thin: HandlerLine2D(numpoints=2)})  # fmt: skip
 
 
-def _draw_absence(axes: "Axes", row: int) -> None:
+def _draw_absence(axes: "Axes", row: int, text: str) -> None:
     place = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
-    axes.text(0.5, row, DASH, color=INK, bbox={"facecolor": "white", "linewidth": 0}, **place)
+    axes.text(0.5, row, text, color=INK, bbox={"facecolor": "white", "linewidth": 0}, **place)
 
 
 def _draw_figure(axes: "Axes", row: int, found: Figure, look: Look) -> None:

@@ -1,12 +1,19 @@
-"""What a running trial says."""
+"""What a running trial says: lines in its log, and a file for whoever watches a sweep."""
 
+import math
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
-from scripts.common.files import Row
+from scripts.common.files import Row, write_json
+from scripts.common.states import progress
+
+EVERY = 1.0
+"""Seconds between two writings of progress.json, if nothing is logged in between."""
 
 
 class ProgressLines(TrainerCallback):
@@ -27,3 +34,56 @@ class ProgressLines(TrainerCallback):
         left = f", {passed / step * (steps - step):.0f} s left" if step else ""
         losses = ", ".join(f"{name} {float(loss):.4f}" for name, loss in shown.items())
         print(f"step {step}/{steps}: {losses}{left}", file=sys.stderr, flush=True)
+
+
+class ProgressFile(TrainerCallback):
+    """Keeps a trial's progress.json up to date: at each log, and else at most once a second."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.clock = clock
+        self.started = clock()
+        self.written = -math.inf
+        self.logged: Row = {"loss": None, "accuracy": None}
+
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Starts the clock and writes that nothing is done yet."""
+        self.started = self.clock()
+        self._write(state)
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
+    ) -> None:
+        """Takes loss and accuracy of the pairs, and writes."""
+        for name, key in (("loss", "loss"), ("accuracy", "rewards/accuracies")):
+            if key in (logs or {}):
+                self.logged[name] = _finite(logs[key])
+        self._write(state)
+
+    def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Writes, if that is a while ago."""
+        self._write_again(state)
+
+    def on_substep_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Writes, if that is a while ago: a step of many batches may take minutes."""
+        self._write_again(state)
+
+    def on_prediction_step(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Writes, if that is a while ago: an evaluation may take minutes."""
+        self._write_again(state)
+
+    def _write_again(self, state: TrainerState) -> None:
+        if self.clock() - self.written >= EVERY:
+            self._write(state)
+
+    def _write(self, state: TrainerState) -> None:
+        self.written = self.clock()
+        found = progress(
+            state.global_step, state.max_steps, self.started, self.written, **self.logged
+        )
+        write_json(self.path, found)
+
+
+def _finite(value: Any) -> float | None:
+    """Returns a logged value, or nothing for one that JSON does not have."""
+    return float(value) if math.isfinite(float(value)) else None

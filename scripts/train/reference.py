@@ -5,12 +5,12 @@ import tempfile
 from pathlib import Path
 
 from scripts.common.cli import run
-from scripts.common.files import read_rows, write_rows
+from scripts.common.files import read_rows, write_json, write_rows
 from scripts.common.rows import REFERENCE
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes one row a pair: its id and its log-probs."""
+    """Writes one row a pair, its id and its log-probs, and beside them what they cost."""
     parser = argparse.ArgumentParser(prog="python -m scripts.train.reference", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
     parser.add_argument("--backend", default="transformers", help="the trials' own, as it rounds")
@@ -22,17 +22,19 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     from scripts.lm.backends import start_backend
-    from scripts.lm.devices import pin_threads
+    from scripts.lm.devices import Meter, pin_threads
     from scripts.lm.pairs import pair_logps
     from scripts.lm.snapshots import merge_adapters
 
     with tempfile.TemporaryDirectory() as scratch:
         backend = start_backend(arguments.backend, Path(scratch))
         pin_threads()
+        meter = Meter()
         base = backend.load(arguments.model, arguments.precision, arguments.quantization)
         model = merge_adapters(base, [arguments.start] if arguments.start else [])
         logps = pair_logps(model, read_rows(arguments.tokens))
     write_rows(arguments.out, logps, REFERENCE)
+    write_json(arguments.out.with_suffix(".json"), meter.cost())
     return 0
 
 

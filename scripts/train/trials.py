@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, make_shared, write_json, write_jsonl
+from scripts.common.states import progress
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -27,13 +27,15 @@ Part = dict[str, Any]
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """Yields the trial's work folder, empty; no rule declares it, and it goes on success.
+    """Yields the trial's work folder, which no rule declares, and which goes on success.
 
-    When the block fails, `failed.json` in it says why.
+    `progress.json` in it says that the trial began. When the block fails, `failed.json` says why.
     """
     work = out / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    now = time.time()
+    write_json(work / "progress.json", progress(0, None, now, now))
     try:
         yield work
     except Exception as error:
@@ -97,23 +99,21 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
 
 def train(trainer: "Trainer", trial: Part) -> Part:
     """Runs the trainer with progress lines and returns what train.json holds of the run."""
-    import torch
     from transformers import PrinterCallback
 
     from scripts.lm.backends import versions
-    from scripts.lm.devices import device_name
-    from scripts.train.progress import ProgressLines
+    from scripts.lm.devices import Meter
+    from scripts.train.progress import ProgressFile, ProgressLines
     from scripts.train.stopwatch import Stopwatch
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(ProgressLines())
+    trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    start = time.monotonic()
+    meter = Meter()
     result = trainer.train()
-    seconds = time.monotonic() - start
+    cost = meter.cost()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     parameters = list(trainer.model.parameters())
     # PEFT counts a 4-bit weight as one, where its tensor holds two in a byte.
@@ -122,15 +122,14 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "train_loss": result.training_loss,
         "first_loss": float(losses[0]),
         "last_loss": float(losses[-1]),
+        "last_accuracy": _last_accuracy(trainer.state.log_history),
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "tokens": int(getattr(trainer, "_total_train_tokens", 0)),
-        "seconds": round(seconds, 3),
         "step_seconds": stopwatch.step_seconds(),
-        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        **cost,
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "device": device_name(),
         "precision": str(trainer.model.dtype).removeprefix("torch."),
         "autocast": trainer.accelerator.mixed_precision,
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
@@ -141,25 +140,21 @@ def train(trainer: "Trainer", trial: Part) -> Part:
     }
 
 
+def _last_accuracy(log: list[Row]) -> float | None:
+    """Returns the last logged share of training pairs that the policy ranks as they are labelled.
+
+    None for a trial without pairs.
+    """
+    found = [entry["rewards/accuracies"] for entry in log if "rewards/accuracies" in entry]
+    return float(found[-1]) if found else None
+
+
 def _optimizer(trainer: "Trainer") -> str:
     """Returns the class of the optimizer that ran; a backend may swap the one asked for."""
     wrapped = trainer.optimizer
     kind = type(getattr(wrapped, "optimizer", wrapped))
     fused = " (fused)" if wrapped.defaults.get("fused") else ""
     return f"{kind.__module__}.{kind.__qualname__}{fused}"
-
-
-def _peak_memory_mb() -> float:
-    """Returns the GPU's peak allocation, or on a CPU the process's peak resident size."""
-    import resource
-
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def publish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, out: Path) -> None:

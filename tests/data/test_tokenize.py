@@ -47,6 +47,17 @@ def test_a_long_completion_is_cut_and_a_row_without_room_is_dropped(encoder: Enc
     assert report["examples"] == {"truncated": ["long"]}
 
 
+def test_rows_that_repeat_an_earlier_one_are_counted(encoder: Encoder) -> None:
+    """Cut to one length, two texts may become the same tokens."""
+    told = [("a", "b"), ("a", "c"), ("a", "b"), ("a", "b"), ("a", "b" * 40), ("a", "b" * 50)]
+    rows = [row(*text, name=str(number)) for number, text in enumerate(told)]
+    kept, report = tokenize_rows(rows, encoder, ("completion",), 16)
+    assert [len(it["completion_ids"]) for it in kept[4:]] == [
+        16 - len(it["prompt_ids"]) for it in kept[4:]
+    ]
+    assert report["repeated"] == 3
+
+
 def test_a_long_prompt_keeps_its_end(encoder: Encoder) -> None:
     rows = [row("c" * 40, "d", "long"), row("e", "f", "short")]
     whole, _ = tokenize_rows(rows, encoder, ("completion",), 64)

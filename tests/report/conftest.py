@@ -104,7 +104,8 @@ class Results:
             "method": "base",
             "seed": None,
         }
-        self.write(row, metrics=metrics(figures, sets), generations=answers or [])
+        made = {"metrics": metrics(figures, sets), "score": SCORE}
+        self.write(row, **made, generations=answers or [])
 
     def trial(
         self,
@@ -116,12 +117,14 @@ class Results:
         seed: int = 0,
         setting: Row | None = None,
         outcome: Row | None = None,
+        score: Row | None = None,
         history: list[Row] | None = None,
         sets: Row | None = None,
         answers: list[Row] | None = None,
         selected_on: str | None = None,
     ) -> None:
-        """Adds a trial; `setting` and `outcome` change what trial.json and train.json say.
+        """Adds a trial; `setting`, `outcome` and `score` change what trial.json, train.json and
+        score.json say.
 
         Its figures of answers are those of the set `problems`; `sets` has those of further sets.
         """
@@ -139,6 +142,7 @@ class Results:
             generations=answers or [],
             trial=TRIALS[method] | (setting or {}),
             train=TRAINED | (outcome or {}),
+            score=SCORE | (score or {}),
             history=HISTORY if history is None else history,
         )
         folder = self.root / "trials" / name
@@ -236,6 +240,7 @@ TRIALS = {
 TRAINED = {
     "train_loss": 0.71414,
     "steps": 150,
+    "tokens": 60_000,
     "seconds": 12.34,
     "step_seconds": 0.08,
     "optimizer": "torch.optim.adamw.AdamW",
@@ -243,8 +248,11 @@ TRAINED = {
     "peak_memory_mb": 9876.5,
     "trainable_parameters": 1914880,
     "total_parameters": 38297600,
+    "energy_joules": None,
+    "layout": {"asked": "auto", "ran": "shared", "processed_tokens": 45_678},
     "step_zero": {"margin": 0.0, "loss": 0.693147, "gate": "passed"},
 }
+SCORE = {"device": "cuda:0", "seconds": 3.5, "peak_memory_mb": 1234.5, "energy_joules": None}
 HISTORY = [
     {"step": 10, "epoch": 0.1, "loss": 0.69, "learning_rate": 1e-4, "grad_norm": 1.0},
     {"step": 20, "epoch": 0.2, "loss": 0.60, "learning_rate": 1e-4, "grad_norm": 1.0},
