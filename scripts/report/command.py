@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scripts.common.files import write_text
+from scripts.report.caption import statement, version_notes
 from scripts.report.read import PLAN_KEYS, Subject, parse_plan, subjects_of
 from scripts.report.render import Table, csv_text, latex_text, markdown_text
 
@@ -21,12 +22,21 @@ def write_table(
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
     """
     arguments = parse(description, FORMS, argv)
-    return write_forms(make(subjects_of(arguments.root, arguments.plan)), arguments)
+    subjects = subjects_of(arguments.root, arguments.plan)
+    return write_forms(make(subjects), subjects, arguments)
 
 
-def write_forms(table: Table, arguments: argparse.Namespace) -> int:
-    """Writes a table's three forms under the mark that the arguments name; returns 0."""
-    marked = replace(table, mark=arguments.mark)
+def write_forms(table: Table, subjects: list[Subject], arguments: argparse.Namespace) -> int:
+    """Writes a table's three forms under the mark that the arguments name; returns 0.
+
+    Whatever the table, it says what its subjects' numbers rest on.
+    """
+    marked = replace(
+        table,
+        mark=arguments.mark,
+        notes=[*table.notes, *version_notes(subjects)],
+        statement=statement(table, subjects),
+    )
     texts = {form: render(marked) for form, render in FORMS.items()}
     for form, text in texts.items():
         write_text(getattr(arguments, form), text)
@@ -38,6 +48,7 @@ def parse(
     forms: Iterable[str],
     argv: list[str] | None,
     files: Mapping[str, str] = MappingProxyType({}),
+    optional: Iterable[str] = (),
 ) -> argparse.Namespace:
     """Returns the results folder, the plan, the mark and the paths of the forms to write.
 
@@ -45,6 +56,8 @@ def parse(
     ----------
     files
         Further files to read: what each is, by the name of its option.
+    optional
+        Further forms, each written where it is asked for.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -59,4 +72,6 @@ def parse(
     parser.add_argument("--mark", help="what must be known before any number is read")
     for form in forms:
         parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
+    for form in optional:
+        parser.add_argument(f"--{form}", type=Path, help=f"the {form} to write")
     return parser.parse_args(argv)

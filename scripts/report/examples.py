@@ -132,7 +132,9 @@ def make(sets: list[tuple[str, list[Subject]]]) -> Table:
 def main(argv: list[str] | None = None) -> int:
     """Writes the table as CSV, Markdown and LaTeX; returns 0."""
     arguments = parse(__doc__, FORMS, argv)
-    return write_forms(make(shown_sets(arguments.root, arguments.plan)), arguments)
+    sets = shown_sets(arguments.root, arguments.plan)
+    subjects = [subject for _, members in sets for subject in members]
+    return write_forms(make(sets), subjects, arguments)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 METHODS = {"base": "base", "sft": "SFT", "dpo": "DPO", "lookup": "lookup"}
 """What people call each method, in the order in which a model goes through them."""
 TRAINED = ("sft", "dpo")
+UNTRAINED = ("base", "lookup")
 
 LOOKUP = "win counts in train, no model"
 """What people call the baseline that looks up which completion won more pairs of train."""
@@ -134,6 +135,17 @@ class Subject:
         """Returns the rows of `generations.parquet` that answer a set of prompts."""
         return [row for row in self._generations.content if row["set"] == set_name]
 
+    def items(self, key: str) -> dict[str, float]:
+        """Returns a figure's score of each item by id, from `items.parquet`; empty without it.
+
+        Of figures of pairs and completions, which belong to no set of prompts.
+        """
+        return {
+            row["id"]: row["score"]
+            for row in self._items.content
+            if row["figure"] == key and row["set"] is None
+        }
+
     def setting(self, *keys: str) -> Any:
         """Returns what `trial.json` says that was trained; None for what is no trial."""
         return self._trial.at(*keys) if self.method in TRAINED else None
@@ -141,6 +153,11 @@ class Subject:
     def outcome(self, *keys: str) -> Any:
         """Returns what `train.json` says about the training; None for what is no trial."""
         return self._train.at(*keys) if self.method in TRAINED else None
+
+    @property
+    def versions(self) -> dict[str, str] | None:
+        """The packages that it was trained with; None for what is not trained here."""
+        return None if self.method in UNTRAINED else self._train.at("versions")
 
     def history(self, key: str) -> list[tuple[int, float]]:
         """Returns the steps at which `history.jsonl` has a value for the key, and the values."""
@@ -157,6 +174,10 @@ class Subject:
     @cached_property
     def _generations(self) -> Document:
         return self._document("generations.parquet", read_rows)
+
+    @cached_property
+    def _items(self) -> Document:
+        return self._document("items.parquet", read_rows)
 
     @cached_property
     def _trial(self) -> Document:

@@ -211,8 +211,8 @@ def mark(figure: "Canvas", text: str) -> None:
     written.set(color=RED, weight="bold", size=9)
 
 
-def save(figure: "Canvas", pdf: Path, png: Path) -> None:
-    """Writes a figure as PDF and PNG, both or none, without the date."""
+def save(figure: "Canvas", pdf: Path, png: Path, title: str) -> None:
+    """Writes a figure as PDF and PNG, both or none, without the date, its title within."""
     with written_whole(pdf) as vector, written_whole(png) as pixels:
-        figure.savefig(vector, format="pdf", metadata={"CreationDate": None})
-        figure.savefig(pixels, format="png", metadata={"Software": None})
+        figure.savefig(vector, format="pdf", metadata={"CreationDate": None, "Title": title})
+        figure.savefig(pixels, format="png", metadata={"Software": None, "Title": title})

@@ -204,6 +204,7 @@ TRAINED = {
     "peak_memory_mb": 9876.5,
     "trainable_parameters": 1914880,
     "total_parameters": 38297600,
+    "versions": {"torch": "2.13.0+cu128", "trl": "1.14.2"},
     "step_zero": {"margin": 0.0, "loss": 0.693147, "gate": "passed"},
 }
 HISTORY = [
