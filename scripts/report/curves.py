@@ -11,16 +11,14 @@ from scripts.common.cli import run
 from scripts.report.figure_command import write_figure
 from scripts.report.objectives import starts_at_ln_2
 from scripts.report.read import METHODS, Subject, by_experiment
-from scripts.report.style import DOTTED, FAINT, Look, canvas, empty, looks
+from scripts.report.style import DOTTED, ENTRIES, ENTRY, FAINT, Look, canvas, empty, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-PANEL, ENTRY = 2.2, 0.165
-"""Inches that a panel takes at least, and that an entry of its legend takes."""
-ENTRIES = 20
-"""So many trials stand in one column of a legend."""
+PANEL = 2.2
+"""Inches that a panel takes at least."""
 
 HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.1, "markersize": 5.5, "zorder": 3}
 """Markers that can be seen where several lie on one another."""
