@@ -1,6 +1,8 @@
 # make setup      the launcher environment, .venv
 # make demo       the embedded default, from corpora to tables and figures
 # make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
+# make paper      the paper's tables and figures from paper/metrics/: no GPU, nothing is trained
+# make publish    fills paper/metrics/ from a finished run
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
 # make gpu-check  one step and one resume of each backend and precision on this GPU
@@ -15,7 +17,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse plan doctor gpu-check bench test test-all check browser lock docs corpora
+.PHONY: setup demo rehearse paper publish plan doctor gpu-check bench test test-all check browser lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -34,6 +36,28 @@ demo: setup
 rehearse: setup
 	python -m tests.rehearsal
 	@python -m scripts.report.show results/rehearsal
+
+# Of which run: its configuration, its results, what is kept of them, and where reports go.
+CONFIG := config.yaml
+RESULTS := results
+METRICS := paper/metrics
+REPORT := results/paper
+REPORTED := snakemake --cores 1 --configfile $(CONFIG) --config
+
+publish: setup
+	$(REPORTED) pathvars='{results: "$(RESULTS)"}' --allowed-rules list_reported \
+	  --forcerun list_reported --quiet all -- $(RESULTS)/reported.json
+	@python -m scripts.report.publish --files $(RESULTS)/reported.json --root $(RESULTS) \
+	  --out $(METRICS)
+
+# Only the rules of reports may run, so that nothing is ever trained here.
+PAPER = $(REPORTED) pathvars='{results: "$(REPORT)", logs: "logs/paper", metrics: "$(METRICS)"}'
+
+paper: setup
+	$(PAPER) --allowed-rules list_reported --forcerun list_reported --quiet all -- \
+	  $(REPORT)/reported.json
+	@python -m scripts.report.verify --files $(REPORT)/reported.json --root $(METRICS)
+	$(PAPER) --allowed-rules table figure all
 
 plan: setup
 	snakemake plan --forcerun plan

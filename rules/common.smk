@@ -279,7 +279,8 @@ def options(input, *names):
 
 # ------------------------------------------------------------------------------------------ reports
 
-# Each table and figure: the methods that stand in it, and the files that it reads of each trial.
+# Each table and figure: the methods that stand in it, and the files that it reads of each trial;
+# train.json, too, which says the versions that stand below each.
 # A base or a lookup, which stands beside the trials' accuracies, has metrics.json alone.
 TABLES = {
     "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json"]),
@@ -293,6 +294,10 @@ FIGURES = {
     "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
     "accuracy": (["dpo", "lookup"], ["metrics.json"]),
     "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
+    "sensitivity": (["sft", "dpo"], ["metrics.json", "trial.json"]),
+    "reliability": (["dpo"], ["metrics.json", "items.parquet"]),
+    "length": (["dpo"], ["metrics.json", "items.parquet"]),
+    "quality": (["sft", "dpo"], ["metrics.json"]),
 }
 
 
@@ -338,14 +343,26 @@ def reported_files(methods, files):
     kept = {
         "bases": [file for file in files if file in ("metrics.json", "generations.parquet")],
         "baselines": [file for file in files if file == "metrics.json"],
-        "trials": files,
+        "trials": list(dict.fromkeys([*files, "train.json"])),
     }
     return [
-        f"<results>/{room}/{folder}/{file}"
+        f"<metrics>/{room}/{folder}/{file}"
         for room, names in folders.items()
         for folder in names
         for file in kept[room]
     ]
+
+
+def all_reported_files():
+    """Returns the files that tables and figures read, each once, by their paths in a run."""
+    reports = [*TABLES.values(), *FIGURES.values()]
+    files = [file for report in reports for file in reported_files(*report)]
+    return [file.removeprefix("<metrics>/") for file in dict.fromkeys(files)]
+
+
+def metrics_root():
+    """Returns the folder that reports read."""
+    return workflow.pathvars.apply("<metrics>")
 
 
 def claims(table):
@@ -368,4 +385,4 @@ def tables():
 def figures():
     """Returns every figure's files; one without trials of its kind is not made."""
     names = [name for name, (methods, _) in FIGURES.items() if reported(methods)]
-    return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png"])
+    return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png", "md"])

@@ -1,7 +1,7 @@
 """The figure of the training curves: a panel for each experiment and method, a line for each trial.
 
     python -m scripts.report.curves --root results/demo --plan '[{"experiment": …}, …]' \\
-        --pdf curves.pdf --png curves.png
+        --pdf curves.pdf --png curves.png --md curves.md
 """
 
 from math import ceil, log
@@ -112,9 +112,19 @@ def _draw_legend(axes: "Axes", trials: list[Subject], styles: dict[str, Look]) -
                 alignment="left", title_fontsize=7)  # fmt: skip
 
 
+def notes(subjects: list[Subject]) -> list[str]:
+    """Returns what must be known of the figure."""
+    return [
+        "Lines: the loss of the batches that were trained on, as it was logged. Markers: the loss "
+        "of the validation rows at that step. Held-out figures stand in the tables.",
+        *(["ln 2: the loss of a policy that is still its reference."]
+          if any(map(starts_at_ln_2, subjects)) else []),
+    ]  # fmt: skip
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Writes the figure as PDF and PNG; returns 0."""
-    return write_figure(draw, __doc__, argv)
+    """Writes the figure as PDF and PNG, and its caption; returns 0."""
+    return write_figure(draw, __doc__, argv, notes)
 
 
 if __name__ == "__main__":

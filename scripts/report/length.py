@@ -98,7 +98,7 @@ def draw(subjects: list[Subject]) -> "Canvas":
     ]
     if not experiments:
         return empty("No preference trial is scored on pairs.")
-    labels = "Chosen minus rejected (tokens)", "Reward margin"
+    labels = "Length difference (tokens)", "Reward margin"
     figure, panels = tiles(experiments, PANEL, *labels, lines=3)
     for axes, trial in panels:
         _draw_panel(axes, trial)
@@ -124,7 +124,7 @@ def _draw_panel(axes: "Axes", trial: Subject) -> None:
     write_above(
         axes,
         f"{_correlation(pairs)}, n = {count(len(pairs.margins))}",
-        *(f"right where {word}: {_accuracy(pairs.where(longer))}"
+        *(f"{word} {_accuracy(pairs.where(longer))}"
           for word, longer in (("longer", True), ("shorter", False))),
     )  # fmt: skip
 
@@ -162,7 +162,7 @@ def notes(subjects: list[Subject]) -> list[str]:
         "A point is a pair: tokens of the chosen completion minus those of the rejected one, and "
         "its margin. Line: least squares. ρ: Spearman's, its p two-sided, pairs taken as "
         "independent.",
-        "Right where longer, shorter: the share of the pairs whose chosen completion is longer "
+        "Longer, shorter: the share of the pairs whose chosen completion is longer "
         "(shorter) than the rejected one that have a margin above 0, ties half. Pairs of one "
         "length are in neither.",
         METHOD_NOTES[WILSON],

@@ -91,7 +91,7 @@ def _set_seconds(axes: "Axes", seconds: list[float]) -> None:
 
     axes.set_xscale("log")
     axes.set_xlim(min(seconds) / ROOM, max(seconds) * ROOM)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0), numticks=12))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
@@ -108,14 +108,14 @@ def _draw_front(axes: "Axes", front: list[Point]) -> "Line2D":
 def notes(subjects: list[Subject]) -> list[str]:
     """Returns what must be known of the figure."""
     blocks = blocks_of(subjects)
-    devices = [
-        (trial.name, str(trial.outcome("device"))) for block in blocks for trial, _ in block.measured
-    ]
+    trials = [trial for block in blocks for trial, _ in block.measured]
+    devices = [(trial.name, str(trial.outcome("device"))) for trial in trials]
+    where = f"Seconds: the training loop with its evaluations, on {said_once(devices)}."
     return [
         *headline_notes(blocks),
         "Pareto front: the trials that no other trial of their panel beats in one of time and "
         "figure without losing in the other.",
-        *([f"Seconds: the training loop alone, on {said_once(devices)}."] if devices else []),
+        *([where] if devices else []),
     ]
 
 

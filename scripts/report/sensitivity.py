@@ -4,7 +4,8 @@
         --pdf sensitivity.pdf --png sensitivity.png --md sensitivity.md
 """
 
-from math import ceil
+from itertools import pairwise
+from math import ceil, log10
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from scripts.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.gridspec import SubplotSpec
 
 ACROSS = 3
 """So many panels stand beside each other."""
@@ -34,6 +36,8 @@ PANEL = 1.9
 """Inches that a row of panels takes at least."""
 STEP, SPREAD = 5.0, 22.0
 """Points between trials at the same value, and at most from the first to the last."""
+WIDE = 24
+"""So many characters stand below a panel."""
 MOST_TICKS = 6
 """So many values are each written on the axis; of more, matplotlib chooses."""
 
@@ -47,9 +51,7 @@ def draw(subjects: list[Subject]) -> "Canvas":
     figure = canvas(sum(heights))
     grid = figure.add_gridspec(len(drawn), 1, height_ratios=heights)
     for place, (block, parameters) in zip(grid, drawn, strict=True):
-        rows = ceil(len(parameters) / ACROSS)
-        panels = place.subgridspec(rows, ACROSS).subplots(squeeze=False, sharey=True).flat
-        _draw_block(list(panels), block, parameters)
+        _draw_block(place, block, parameters)
     return figure
 
 
@@ -62,8 +64,11 @@ def _height(block: Block, parameters: list[Hyperparameter]) -> float:
     return max(PANEL * ceil(len(parameters) / ACROSS), legend)
 
 
-def _draw_block(panels: list["Axes"], block: Block, parameters: list[Hyperparameter]) -> None:
-    styles = looks(block.names)
+def _draw_block(place: "SubplotSpec", block: Block, parameters: list[Hyperparameter]) -> None:
+    rows, styles = ceil(len(parameters) / ACROSS), looks(block.names)
+    # The legend has a column of its own: beside one row it would make the others narrower.
+    left, right = place.subgridspec(1, 2, width_ratios=[40, 1])
+    panels = list(left.subgridspec(rows, ACROSS).subplots(squeeze=False, sharey=True).flat)
     for panel, parameter in zip(panels, parameters, strict=False):
         _draw_panel(panel, block, parameter, styles)
     for panel in panels[len(parameters) :]:
@@ -72,7 +77,8 @@ def _draw_block(panels: list["Axes"], block: Block, parameters: list[Hyperparame
         panel.set_ylabel(axis_label(block.key, block.figures, block.set))
     first = block.trials[0]
     panels[0].set_title(f"{first.title}: {METHODS[first.method]}")
-    name_legend(panels[min(ACROSS, len(parameters)) - 1], styles)
+    beside = panels[0].figure.add_subplot(right, frame_on=False, xticks=[], yticks=[])
+    name_legend(beside, styles)
 
 
 def _draw_panel(axes: "Axes", block: Block, parameter: Hyperparameter, styles: dict) -> None:
@@ -99,25 +105,38 @@ def _set_axis(axes: "Axes", parameter: Hyperparameter, values: list[Any]) -> Non
     axes.set_xlabel(parameter.label)
     if not is_numeric(values):
         labels = [shorten(parameter.show(value), 24, placeholder=" …") for value in values]
-        turned = {"rotation": 20, "ha": "right", "fontsize": 6.5} if _are_long(labels) else {}
-        axes.set_xticks(range(len(values)), labels, **turned)
+        axes.set_xticks(
+            range(len(values)), labels, **_turned(max(map(len, labels)), 1 / len(values))
+        )
         axes.set_xlim(-0.6, len(values) - 0.4)
         return
-    low, high = values[0], values[-1]
-    if parameter.logarithmic and low > 0:
+    scale = log10 if parameter.logarithmic and values[0] > 0 else float
+    low, high = scale(values[0]), scale(values[-1])
+    room = 0.2 * (high - low)
+    if scale is log10:
         axes.set_xscale("log")
-        room = (high / low) ** 0.2
-        axes.set_xlim(low / room, high * room)
+        axes.set_xlim(10 ** (low - room), 10 ** (high + room))
     else:
-        axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
+        axes.set_xlim(low - room, high + room)
     if len(values) <= MOST_TICKS:
-        axes.set_xticks(values, [parameter.show(value) for value in values])
+        labels = [parameter.show(value) for value in values]
+        gaps = [(scale(b) - scale(a)) / (high - low) for a, b in pairwise(values)]
+        axes.set_xticks(values, labels, **_turned(labels, min(gaps) / 1.4))
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _are_long(labels: list[str]) -> bool:
-    return sum(map(len, labels)) > 26
+def _turned(labels: list[str], share: float) -> dict[str, Any]:
+    """Returns how labels are written: turned where the longest does not fit.
+
+    Parameters
+    ----------
+    share
+        Of the panel's width, what the label that has least has.
+    """
+    if max(map(len, labels)) < WIDE * share:
+        return {}
+    return {"rotation": 30, "ha": "right", "rotation_mode": "anchor", "fontsize": 6.5}
 
 
 def notes(subjects: list[Subject]) -> list[str]:

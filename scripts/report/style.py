@@ -37,10 +37,10 @@ DASHES = (
 DOTTED = (0, (1, 2))
 RED, MARK = "#a4262c", 0.17
 """A mark's colour, and the inches that a line of it takes."""
-ACROSS = 3
-"""So many panels stand beside each other where each trial has one."""
-LINE = 9.0
-"""Points that a line above a panel takes."""
+ACROSS, MANY = 3, 9
+"""So many panels stand beside each other where each trial has one; one more of more than many."""
+SMALL, LINE = 5.8, 8.0
+"""Points of the letters above a panel, and that a line of them takes."""
 THIN, THICK, PALE = 0.9, 3.6, 0.4
 """Lines and the opacity of two intervals on one row: the thin one stays visible on the thick."""
 
@@ -207,7 +207,7 @@ def plot_point(
     from matplotlib.transforms import ScaledTranslation
 
     lines = axes.plot([x], [found.value], color=look.color, marker=look.marker, linestyle="",
-                      markeredgecolor="white", markeredgewidth=0.5, zorder=3)  # fmt: skip
+                      markeredgecolor="white", markeredgewidth=0.25, zorder=3)  # fmt: skip
     if None not in bounds:
         lines += axes.plot([x, x], bounds, color=look.color, linewidth=THIN, marker="_",
                            markersize=3.5, zorder=2)  # fmt: skip
@@ -227,32 +227,45 @@ def tiles(
     Parameters
     ----------
     height
-        Inches that a row takes without what is written above its panels.
+        Inches that a row of three takes without what is written above its panels.
     lines
         So many lines `write_above` writes on a panel, below its subject's name.
     """
-    rows = [ceil(len(members) / ACROSS) for members in experiments]
+    across = ACROSS + (max(map(len, experiments)) > MANY)
+    rows = [ceil(len(members) / across) for members in experiments]
     above = LINE * (lines + 1)
-    figure = canvas(0.4 + (height + above / 72) * sum(rows) + 0.2 * len(rows))
-    free = iter(figure.subplots(sum(rows), ACROSS, squeeze=False))
+    row = height * ACROSS / across + above / 72
+    figure = canvas(0.4 + row * sum(rows) + 0.2 * len(rows))
+    free = iter(figure.subplots(sum(rows), across, squeeze=False))
     panels = []
     for number, members in zip(rows, experiments, strict=True):
         drawn = [axes for _ in range(number) for axes in next(free)]
         for place, (axes, name) in enumerate(zip(drawn, names_of(members), strict=False)):
-            axes.set_title(name, fontsize=7, weight="normal")
-            axes.set_xlabel(x_label if place + ACROSS >= len(members) else "")
-            axes.set_ylabel(y_label if place % ACROSS == 0 else "")
-        drawn[0].annotate(members[0].title, (0, 1), (0, above + 8), "axes fraction", "offset points",
-                          fontsize=8.5, weight="bold")  # fmt: skip
+            axes.set_title(name, fontsize=SMALL, weight="normal")
+            axes.set_xlabel(x_label if place + across >= len(members) else "", fontsize=7)
+            axes.set_ylabel(y_label if place % across == 0 else "", fontsize=7)
+        _write_heading(drawn[0], members[0].title, above)
         for axes in drawn[len(members) :]:
             axes.set_visible(False)
         panels += zip(drawn, members, strict=False)
     return figure, panels
 
 
+def _write_heading(axes: "Axes", text: str, above: float) -> None:
+    """Writes a heading over a panel, so many points above it, as wide as it is.
+
+    Lines that are left blank in the panel's title keep its place: as a part of the layout it would
+    make the panel's whole column as wide as itself.
+    """
+    axes.set_title(f"\n\n{axes.get_title(loc='left')}", fontsize=SMALL, weight="normal")
+    heading = axes.annotate(text, (0, 1), (0, above + 4), "axes fraction", "offset points",
+                            fontsize=8.5, weight="bold", annotation_clip=False)  # fmt: skip
+    heading.set_in_layout(False)
+
+
 def write_above(axes: "Axes", *lines: str) -> None:
     """Writes lines below the name on top of a panel."""
-    axes.set_title("\n".join([axes.get_title(loc="left"), *lines]), fontsize=7, weight="normal")
+    axes.set_title("\n".join([axes.get_title(loc="left"), *lines]), fontsize=SMALL, weight="normal")
 
 
 def say_absent(axes: "Axes", why: str) -> None:
@@ -263,7 +276,7 @@ def say_absent(axes: "Axes", why: str) -> None:
 
 
 def name_legend(axes: "Axes", styles: dict[str, Look], *more: "Line2D") -> None:
-    """Adds a legend of markers right of the panel, and of lines that are drawn beside them."""
+    """Adds a legend of markers right of the panel, and of lines that are drawn with them."""
     from matplotlib.lines import Line2D
 
     handles = [
