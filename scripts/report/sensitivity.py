@@ -105,9 +105,7 @@ def _set_axis(axes: "Axes", parameter: Hyperparameter, values: list[Any]) -> Non
     axes.set_xlabel(parameter.label)
     if not is_numeric(values):
         labels = [shorten(parameter.show(value), 24, placeholder=" …") for value in values]
-        axes.set_xticks(
-            range(len(values)), labels, **_turned(max(map(len, labels)), 1 / len(values))
-        )
+        axes.set_xticks(range(len(values)), labels, **_turned(labels, 1 / len(values)))
         axes.set_xlim(-0.6, len(values) - 0.4)
         return
     scale = log10 if parameter.logarithmic and values[0] > 0 else float

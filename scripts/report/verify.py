@@ -17,7 +17,10 @@ def check(root: Path, files: list[str]) -> None:
     """
     absent = missing(root, [*files, MANIFEST])
     if absent:
-        raise BadInput("\n".join([f"{root}: {len(absent)} files are missing", *absent]))
+        what = (
+            f"{root}: {len(absent)} files are missing (make publish fills it from a finished run)"
+        )
+        raise BadInput("\n".join([what, *absent]))
     published = read_json(root / MANIFEST)
     changed = [
         str(root / file)

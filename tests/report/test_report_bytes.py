@@ -9,8 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TABLES = ("sft", "dpo", "summary", "results", "examples", "comparison")
-FIGURES = ("curves", "accuracy", "before_after")
-FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex")) | dict.fromkeys(FIGURES, ("pdf", "png"))
+FIGURES = (
+    "curves", "accuracy", "before_after", "sensitivity", "reliability", "length", "quality",
+)  # fmt: skip
+FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex")) | dict.fromkeys(FIGURES, ("pdf", "png", "md"))
 
 
 EXTRA = {"comparison": ["--claims", "paper/claims.yaml"]}

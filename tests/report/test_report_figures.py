@@ -10,13 +10,24 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.schema import LossType
-from scripts.report import accuracy, before_after, curves, figure_command
+from scripts.report import (
+    accuracy,
+    before_after,
+    curves,
+    figure_command,
+    length,
+    quality,
+    reliability,
+    sensitivity,
+)
 from scripts.report.read import parse_plan, subjects_of
 from scripts.report.style import METHOD_LOOKS, looks, use_style
 from tests.common.trl_loss import trl_loss
 from tests.report.conftest import OBJECTIVE
 
-FIGURES = [accuracy, before_after, curves]
+FIGURES = [accuracy, before_after, curves, length, quality, reliability, sensitivity]
+READS = {curves: "history.jsonl", length: "items.parquet", reliability: "items.parquet"}
+"""What a figure reads that others do not."""
 by_name = pytest.mark.parametrize("module", FIGURES, ids=lambda module: module.__name__)
 
 
@@ -71,7 +82,7 @@ def test_an_empty_plan(module, empty_results, tmp_path):
 
 @by_name
 def test_a_missing_file_is_named_and_nothing_written(module, results, tmp_path):
-    name = "history.jsonl" if module is curves else "metrics.json"
+    name = READS.get(module, "metrics.json")
     (results.root / "trials/titles-1/seed-0" / name).unlink()
     pdf, png = tmp_path / "figure.pdf", tmp_path / "figure.png"
     with pytest.raises(BadInput, match=rf"titles-1/seed-0/{name}: no such file"):
