@@ -101,5 +101,5 @@ def test_a_file_that_reports_read_and_nobody_published_is_named(tmp_path):
     out = published(tmp_path, FILES[:1])
     (out / FILES[1]).parent.mkdir(parents=True)
     (out / FILES[1]).write_bytes((root / FILES[1]).read_bytes())
-    with pytest.raises(BadInput, match="are not those of manifest.json"):
+    with pytest.raises(BadInput, match=r"are not those of manifest\.json"):
         verify.main(arguments(tmp_path, out))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from scripts.report import sensitivity
 from scripts.report.headline import blocks_of
 from scripts.report.hyperparameters import differing
@@ -75,7 +77,7 @@ def test_trials_at_one_value_are_side_by_side(empty_results, figures):
     places = [
         line.get_transform().transform((line.get_xdata()[0], 0.75))[0] for line in panel.lines[::2]
     ]
-    assert places[1] - places[0] == sensitivity.STEP / 72 * figure.dpi
+    assert places[1] - places[0] == pytest.approx(sensitivity.STEP / 72 * figure.dpi)
     assert places[2] == panel.transData.transform((16, 0.75))[0]
 
 

@@ -19,8 +19,16 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
     figures = {path.name for path in (results / "figures").iterdir()}
     assert figures == {
         f"{name}.{kind}"
-        for name in ("curves", "accuracy", "before_after")
-        for kind in ("pdf", "png")
+        for name in (
+            "curves",
+            "accuracy",
+            "before_after",
+            "sensitivity",
+            "reliability",
+            "length",
+            "quality",
+        )  # fmt: skip
+        for kind in ("pdf", "png", "md")
     }
 
 
