@@ -27,7 +27,7 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
             "reliability",
             "length",
             "quality",
-        )  # fmt: skip
+        )
         for kind in ("pdf", "png", "md")
     }
 
