@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scripts.report.columns import said_once, seed_note
 from scripts.report.read import INTERVALS, Subject
-from scripts.report.render import Table, count, markdown
+from scripts.report.render import Raw, Table, count, markdown
 
 SUBJECT = re.compile(r"^The figure of (?:the )?")
 
@@ -51,7 +51,7 @@ def statement(table: Table, subjects: Iterable[Subject]) -> str:
     sizes = [
         f"{_span(found)} {unit}"
         for unit, ending in (("items", "n"), ("groups", "groups"))
-        if (found := [it for name in measured for it in columns[f"{name}{ending}"]])
+        if (found := [it for name in measured for it in columns.get(f"{name}{ending}", [])])
     ]
     methods = [name for method, name in INTERVALS.items() if _has_interval(columns, method)]
     seeds = sorted({subject.seed for subject in subjects if subject.seed is not None})
@@ -64,9 +64,9 @@ def statement(table: Table, subjects: Iterable[Subject]) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _columns(table: Table) -> dict[str, list]:
+def _columns(table: Table) -> dict[str, list[Raw]]:
     """Returns by name the values of the table's CSV columns that are there."""
-    found: dict[str, list] = {}
+    found: dict[str, list[Raw]] = {}
     for column in table.columns:
         for row in table.rows:
             for name, value in zip(column.names, column.values(row), strict=True):
@@ -74,7 +74,7 @@ def _columns(table: Table) -> dict[str, list]:
     return found
 
 
-def _has_interval(columns: dict[str, list], method: str) -> bool:
+def _has_interval(columns: dict[str, list[Raw]], method: str) -> bool:
     """Tells whether a column holds bounds by the method, or names it."""
     bound = f"_{method.replace(' ', '_')}_low"
     return method in columns.get("interval_method", []) or any(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.report import accuracy, comparison, dpo, examples, results, sft, summary
+from scripts.report import accuracy, dpo, examples, results, sft, summary
 from scripts.report.caption import caption_of, statement, version_notes
 from scripts.report.read import parse_plan, subjects_of
+from scripts.report.render import Column, Table
 
 TABLES = {"dpo": dpo, "examples": examples, "results": results, "sft": sft, "summary": summary}
 
@@ -52,11 +53,12 @@ def test_a_statement_names_only_what_is_there(empty_results, figures):
     assert statement(dpo.make(found), found).endswith("by group; seeds 2, 7.")
 
 
-def test_a_claims_sample_is_not_ours(results):
+def test_only_a_sample_that_has_groups_too_is_counted():
     """The comparison has a column of the items behind a claim; the caption counts ours."""
-    lines = [name for column in comparison.COLUMNS for name in column.names if "claimed" in name]
-    assert "claimed_n" in lines
-    assert "claimed_groups" not in lines
+    names = ("claimed_n", "ours_n", "ours_groups", "ours_wilson_low")
+    column = Column("", str, names, lambda row: row)
+    table = Table("t", "T", (column,), [(5, 1140, 3, 0.1), (5, None, None, None)], [])
+    assert statement(table, []) == "1,140 items in 3 groups; 95 % intervals: Wilson."
 
 
 @pytest.mark.parametrize("name", TABLES)
