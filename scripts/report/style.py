@@ -241,7 +241,8 @@ def tiles(
     for number, members in zip(rows, experiments, strict=True):
         drawn = [axes for _ in range(number) for axes in next(free)]
         for place, (axes, name) in enumerate(zip(drawn, names_of(members), strict=False)):
-            axes.set_title(name, fontsize=SMALL, weight="normal")
+            # Blank lines keep the place of what may be written on the panel.
+            axes.set_title(name + "\n" * lines, fontsize=SMALL, weight="normal")
             axes.set_xlabel(x_label if place + across >= len(members) else "", fontsize=7)
             axes.set_ylabel(y_label if place % across == 0 else "", fontsize=7)
         _write_heading(drawn[0], members[0].title, above)
@@ -265,7 +266,8 @@ def _write_heading(axes: "Axes", text: str, above: float) -> None:
 
 def write_above(axes: "Axes", *lines: str) -> None:
     """Writes lines below the name on top of a panel."""
-    axes.set_title("\n".join([axes.get_title(loc="left"), *lines]), fontsize=SMALL, weight="normal")
+    written = "\n".join([axes.get_title(loc="left").rstrip("\n"), *lines])
+    axes.set_title(written, fontsize=SMALL, weight="normal")
 
 
 def say_absent(axes: "Axes", why: str) -> None:
