@@ -25,7 +25,7 @@ rule table:
         "../envs/report.yaml"
     params:
         plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
-        root=metrics_root(),
+        root=lambda wildcards: metrics_root(),
         claims=lambda wildcards, input: options(input, "claims"),
         mark=mark(),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
@@ -54,7 +54,7 @@ rule figure:
         "../envs/report.yaml"
     params:
         plan=lambda wildcards: as_json(reported(FIGURES[wildcards.figure][0])),
-        root=metrics_root(),
+        root=lambda wildcards: metrics_root(),
         mark=mark(),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
         env=env_digest("report"),
