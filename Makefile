@@ -3,6 +3,8 @@
 # make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
 # make tables-so-far  tables and figures of what is done, with what failed; PROFILE=profiles/demo
 # make status     how far each trial is, live; of another sweep: CONFIG=demo/config.yaml
+# make paper      the paper's tables and figures from paper/metrics/: no GPU, nothing is trained
+# make publish    fills paper/metrics/ from a finished run
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
 # make rating     a page on which people compare answers blindly: docs/rating.md
@@ -19,7 +21,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse tables-so-far status plan doctor rating ratings gpu-check bench test test-all check browser lock docs corpora
+.PHONY: setup demo rehearse tables-so-far status paper publish plan doctor rating ratings gpu-check bench test test-all check browser lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -48,6 +50,28 @@ tables-so-far: setup
 
 status: setup
 	@python -m scripts.report.show_status $(if $(CONFIG),--config $(CONFIG))
+
+# Of which run: its configuration, its results, what is kept of them, and where reports go.
+CONFIG := config.yaml
+RESULTS := results
+METRICS := paper/metrics
+REPORT := results/paper
+REPORTED := snakemake --cores 1 --configfile $(CONFIG) --config
+
+publish: setup
+	$(REPORTED) pathvars='{results: "$(RESULTS)"}' --allowed-rules list_reported \
+	  --forcerun list_reported --quiet all -- $(RESULTS)/reported.json
+	@python -m scripts.report.publish --files $(RESULTS)/reported.json --root $(RESULTS) \
+	  --out $(METRICS)
+
+# Only the rules of reports may run, so that nothing is ever trained here.
+PAPER = $(REPORTED) pathvars='{results: "$(REPORT)", logs: "logs/paper", metrics: "$(METRICS)"}'
+
+paper: setup
+	$(PAPER) --allowed-rules list_reported --forcerun list_reported --quiet all -- \
+	  $(REPORT)/reported.json
+	@python -m scripts.report.verify --files $(REPORT)/reported.json --root $(METRICS)
+	$(PAPER) --allowed-rules table figure all
 
 plan: setup
 	snakemake plan --forcerun plan

@@ -22,6 +22,8 @@ shell.prefix(
 
 pathvars:
     benchmarks="<logs>/benchmarks",
+    # What reports read: elsewhere, where a paper is made again from what was published of a run.
+    metrics="<results>",
 
 
 # Snakemake merges config files: loaded beside a named one, the paper's trials would join it.

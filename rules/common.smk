@@ -400,9 +400,9 @@ def owned(table, files):
 # ------------------------------------------------------------------------------------------ reports
 
 # Each table and figure: the methods that stand in it, and the files that it reads of each trial:
-# metrics.json, of all its seeds; of each seed the others. A base lacks those of training; a lookup,
-# which stands beside the trials' accuracies, has metrics.json alone; comparison.json is the
-# experiment's.
+# metrics.json, of all its seeds; of each seed the others; train.json, too, which says the versions
+# that stand below each. A base lacks those of training; a lookup, which stands beside the trials'
+# accuracies, has metrics.json alone; comparison.json is the experiment's.
 TABLES = {
     "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
     "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
@@ -423,6 +423,10 @@ FIGURES = {
     "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
     "forest": (["base", "sft", "dpo"], ["comparison.json"]),
     "power": (["base", "sft", "dpo"], ["comparison.json"]),
+    "sensitivity": (["sft", "dpo"], ["metrics.json", "trial.json"]),
+    "reliability": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
+    "length": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
+    "quality": (["sft", "dpo"], ["metrics.json"]),
 }
 
 
@@ -475,15 +479,19 @@ def reported_files(methods, files):
         "bases": [file for file in files if file in OF_BASE],
         "baselines": [file for file in files if file == "metrics.json"],
         "trials": [file for file in files if file == "metrics.json"],
-        "seeds": [file.removeprefix("seed-*/") for file in files if file not in own],
+        "seeds": [
+            file.removeprefix("seed-*/")
+            for file in dict.fromkeys([*files, "train.json"])
+            if file not in own
+        ],
     }
     comparisons = [part["experiment"] for part in parts if "comparison.json" in files]
     return [
-        f"<results>/comparisons/{experiment}.json"
+        f"<metrics>/comparisons/{experiment}.json"
         for experiment in comparisons
         if f"bases/{experiment}" not in UNFINISHED
     ] + [
-        f"<results>/{place}/{file}"
+        f"<metrics>/{place}/{file}"
         for room, names in folders.items()
         for name in names
         for place in [f"{'trials' if room == 'seeds' else room}/{name}"]
@@ -507,8 +515,8 @@ def data_files(methods):
         if base["experiment"] in experiments and "base" in methods:
             used |= {asked["tokens"] for asked in base["evaluation"]["prompts"].values()}
     datasets = sorted({PLAN.tokens[tokens]["dataset"] for tokens in used})
-    files = [f"<results>/data/{dataset}/dropped.parquet" for dataset in datasets]
-    files += [f"<results>/tokens/{tokens}/report.json" for tokens in sorted(used)]
+    files = [f"<metrics>/data/{dataset}/dropped.parquet" for dataset in datasets]
+    files += [f"<metrics>/tokens/{tokens}/report.json" for tokens in sorted(used)]
     return [file for file in files if not PLAN.allow_failed or is_there(file)]
 
 
@@ -524,7 +532,7 @@ def reference_costs(table):
         pairs = evaluation["pairs"] or {}
         for reference, split in [*splits, (evaluation["reference"], pairs.get("split"))]:
             if reference and split:
-                file = f"<results>/references/{reference}/{split}.json"
+                file = f"<metrics>/references/{reference}/{split}.json"
                 used.setdefault(file, subject["experiment"])
     return {file: name for file, name in used.items() if not PLAN.allow_failed or is_there(file)}
 
@@ -557,6 +565,20 @@ def states():
     return shlex.join(["--states", as_json(found), "--logs", logs])
 
 
+def all_reported_files():
+    """Returns the files that tables and figures read, each once, by their paths in a run."""
+    reports = [*TABLES.values(), *FIGURES.values()]
+    files = [file for report in reports for file in reported_files(*report)]
+    files += [file for methods, _ in TABLES.values() for file in data_files(methods)]
+    files += [file for table in TABLES for file in reference_costs(table)]
+    return [file.removeprefix("<metrics>/") for file in dict.fromkeys(files)]
+
+
+def metrics_root():
+    """Returns the folder that reports read."""
+    return workflow.pathvars.apply("<metrics>")
+
+
 def claims(table):
     """Returns the published figures that a table compares with ours."""
     return PLAN.claims if table == "comparison" else []
@@ -577,4 +599,4 @@ def tables():
 def figures():
     """Returns every figure's files; one without trials of its kind is not made."""
     names = [name for name, (methods, _) in FIGURES.items() if reported(methods)]
-    return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png"])
+    return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png", "md"])

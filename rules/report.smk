@@ -1,7 +1,8 @@
 """Report: tables and figures.
 
 Takes metrics, training records and curves of every trial and base, and published figures to
-compare with; makes results/tables/ and results/figures/.
+compare with; makes results/tables/ and results/figures/. It reads in <metrics>, which no rule
+writes where it is not <results>: what was published of a run makes tables, and nothing else.
 """
 
 
@@ -27,7 +28,7 @@ rule table:
         "../envs/report.yaml"
     params:
         plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
-        root=subpath(output.csv, ancestor=2),
+        root=lambda wildcards: metrics_root(),
         files=lambda wildcards, input: options(input, "claims", "data"),
         references=lambda wildcards, input: owned(wildcards.table, input.references),
         mark=mark(),
@@ -41,13 +42,14 @@ rule table:
 
 
 rule figure:
-    """One figure, as vectors for a paper and as pixels for a page."""
+    """One figure, as vectors for a paper and as pixels for a page, and its caption."""
     input:
         lambda wildcards: reported_files(*FIGURES[wildcards.figure]),
         failures=failures(),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png="<results>/figures/{figure}.png",
+        md="<results>/figures/{figure}.md",
     log:
         "<logs>/figures/{figure}.log",
     benchmark:
@@ -58,11 +60,28 @@ rule figure:
         "../envs/report.yaml"
     params:
         plan=lambda wildcards: as_json(reported(FIGURES[wildcards.figure][0])),
-        root=subpath(output.pdf, ancestor=2),
+        root=lambda wildcards: metrics_root(),
         mark=mark(),
         states=states(),
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
         env=env_digest("report"),
     shell:
         "python -m scripts.report.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
-        " {params.mark} {params.states} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
+        " {params.mark} {params.states}"
+        " --pdf {output.pdf:q} --png {output.png:q} --md {output.md:q} 2> {log:q}"
+
+
+rule list_reported:
+    """The files that all tables and figures read, for `make publish` and `make paper`."""
+    output:
+        "<results>/reported.json",
+    log:
+        "<logs>/list_reported.log",
+    benchmark:
+        "<benchmarks>/list_reported.tsv"
+    localrule: True
+    params:
+        files=all_reported_files(),
+    run:
+        # Of a thousand trials, too long for a command line.
+        write_json(output[0], params.files)

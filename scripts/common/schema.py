@@ -634,8 +634,10 @@ class Experiment(Closed):
 class Config(Closed):
     """A whole configuration."""
 
-    pathvars: dict[Literal["results", "logs", "benchmarks"], str] = Field(
-        default_factory=dict, description="Snakemake's own: where results, logs, benchmarks go"
+    pathvars: dict[Literal["results", "logs", "benchmarks", "metrics"], str] = Field(
+        default_factory=dict,
+        description="Snakemake's own: where results, logs, benchmarks go, and where reports find "
+        "metrics (default: in results)",
     )
     mark: str | None = Field(
         None, description="stands in every table and figure: what the run is, if no full one"

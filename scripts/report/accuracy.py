@@ -1,15 +1,15 @@
 """The figure of the preference accuracies: a row for each DPO trial and lookup, both intervals.
 
     python -m scripts.report.accuracy --root results/demo --plan '[{"experiment": …}, …]' \\
-        --pdf accuracy.pdf --png accuracy.png
+        --pdf accuracy.pdf --png accuracy.png --md accuracy.md
 """
 
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
-from scripts.report.columns import known_pairs
+from scripts.report.columns import METHOD_NOTES, figure_notes, known_pairs, lookup_notes
 from scripts.report.figure_command import write_figure
-from scripts.report.read import LOOKUP, Subject, by_experiment
+from scripts.report.read import BY_GROUP, LOOKUP, WILSON, Subject, by_experiment
 from scripts.report.render import count, decimals, shown
 from scripts.report.style import (
     FAINT,
@@ -84,9 +84,19 @@ def _write_column(axes: "Axes", right: float, header: str, texts: list[str]) -> 
         axes.text(right, row, text, va="center", color=INK, **place)
 
 
+def notes(subjects: list[Subject]) -> list[str]:
+    """Returns what must be known of the figure."""
+    return [
+        *figure_notes(subjects, [KEY]),
+        *lookup_notes(subjects),
+        METHOD_NOTES[WILSON],
+        METHOD_NOTES[BY_GROUP],
+    ]
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Writes the figure as PDF and PNG; returns 0."""
-    return write_figure(draw, __doc__, argv)
+    """Writes the figure as PDF and PNG, and its caption; returns 0."""
+    return write_figure(draw, __doc__, argv, notes)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 A figure of answers has a panel for each set of prompts.
 
     python -m scripts.report.before_after --root results/demo --plan '[{"experiment": …}, …]' \\
-        --pdf before_after.pdf --png before_after.png
+        --pdf before_after.pdf --png before_after.png --md before_after.md
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
-from scripts.report.columns import Line, sets_with
+from scripts.report.columns import METHOD_NOTES, Line, figure_notes, set_notes, sets_with
 from scripts.report.figure_command import write_figure
-from scripts.report.read import Figure, Subject, by_experiment
+from scripts.report.read import BY_GROUP, WILSON, Figure, Subject, by_experiment
 from scripts.report.style import (
     ROW,
     axis_label,
@@ -57,8 +57,7 @@ class Panel:
 
 def draw(subjects: list[Subject]) -> "Canvas":
     """Returns the figure."""
-    models = [subject for subject in subjects if subject.method != "lookup"]
-    drawn = [_panels(members) for members in by_experiment(models).values()]
+    drawn = [_panels(members) for members in by_experiment(_models(subjects)).values()]
     blocks = [block for panels in drawn for block in _rows(panels)]
     if not blocks:
         return empty("No model has a held-out loss or generations.")
@@ -75,6 +74,10 @@ def draw(subjects: list[Subject]) -> "Canvas":
         row[0].set_title(block[0].subjects[0].title)
     row_legend(figure, [it for block in blocks for it in block[0].subjects], *guides[:1])
     return figure
+
+
+def _models(subjects: list[Subject]) -> list[Subject]:
+    return [subject for subject in subjects if subject.method != "lookup"]
 
 
 def _rows(panels: list[Panel]) -> list[list[Panel]]:
@@ -124,9 +127,20 @@ def _draw_panel(axes: "Axes", panel: Panel, narrow: bool) -> None:
         axes.tick_params(axis="x", labelsize=6)
 
 
+def notes(subjects: list[Subject]) -> list[str]:
+    """Returns what must be known of the figure."""
+    models, keys = _models(subjects), (OWN, *KNOWN, ANSWERED)
+    return [
+        *figure_notes(models, keys),
+        *set_notes(models, keys),
+        METHOD_NOTES[WILSON],
+        METHOD_NOTES[BY_GROUP],
+    ]
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Writes the figure as PDF and PNG; returns 0."""
-    return write_figure(draw, __doc__, argv)
+    """Writes the figure as PDF and PNG, and its caption; returns 0."""
+    return write_figure(draw, __doc__, argv, notes)
 
 
 if __name__ == "__main__":

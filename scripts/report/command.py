@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from scripts.common.files import write_text
+from scripts.report.caption import statement, version_notes
 from scripts.report.data_notes import data_notes
 from scripts.report.read import (
     PLAN_KEYS,
@@ -30,7 +31,8 @@ def write_table(
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
     """
     arguments = parse(description, FORMS, argv)
-    return write_forms(make(planned(arguments)), arguments)
+    subjects = planned(arguments)
+    return write_forms(make(subjects), subjects, arguments)
 
 
 def planned(arguments: argparse.Namespace) -> list[Subject]:
@@ -39,20 +41,29 @@ def planned(arguments: argparse.Namespace) -> list[Subject]:
     return with_states(root, subjects_of(root, arguments.plan), states)
 
 
-def write_forms(table: Table, arguments: argparse.Namespace) -> int:
+def write_forms(table: Table, subjects: list[Subject], arguments: argparse.Namespace) -> int:
     """Writes a table's three forms under the mark that the arguments name; returns 0.
 
-    Below it stands what was left out of the data. Where the arguments hold states, each row says
-    its own.
+    Whatever the table, it says what its subjects' numbers rest on, and what was left out of the
+    data. Where the arguments hold states, each row says its own.
     """
-    marked = replace(table, mark=arguments.mark)
-    marked = replace(marked, notes=[*marked.notes, *data_notes(arguments.data)])
+    marked = replace(
+        table,
+        mark=arguments.mark,
+        notes=[*table.notes, *data_notes(arguments.data), *version_notes(subjects)],
+        statement=statement(table, subjects),
+    )
     if arguments.states is not None:
         marked = so_far(marked, arguments.logs)
-    texts = {form: render(marked) for form, render in FORMS.items()}
+    write_texts(marked, arguments)
+    return 0
+
+
+def write_texts(table: Table, arguments: argparse.Namespace) -> None:
+    """Writes a table's three forms, as it is."""
+    texts = {form: render(table) for form, render in FORMS.items()}
     for form, text in texts.items():
         write_text(getattr(arguments, form), text)
-    return 0
 
 
 def parse(
@@ -61,6 +72,7 @@ def parse(
     argv: list[str] | None,
     files: Mapping[str, str] = MappingProxyType({}),
     lists: Mapping[str, str] = MappingProxyType({}),
+    optional: Iterable[str] = (),
 ) -> argparse.Namespace:
     """Returns the results folder, the plan, the mark and the paths of the forms to write.
 
@@ -70,6 +82,8 @@ def parse(
         Further files to read: what each is, by the name of its option.
     lists
         Options of any number of words, none by default: what they are, by name.
+    optional
+        Further forms, each written where it is asked for.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,4 +109,6 @@ def parse(
     )  # fmt: skip
     for form in forms:
         parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
+    for form in optional:
+        parser.add_argument(f"--{form}", type=Path, help=f"the {form} to write")
     return parser.parse_args(argv)

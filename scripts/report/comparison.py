@@ -402,8 +402,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = parse(__doc__, FORMS, argv, {"claims": "YAML file of the published figures"})
     claims: Path = arguments.claims
-    table = make(read_claims(claims), planned(arguments))
-    return write_forms(table, arguments)
+    subjects = planned(arguments)
+    return write_forms(make(read_claims(claims), subjects), subjects, arguments)
 
 
 if __name__ == "__main__":

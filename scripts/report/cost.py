@@ -209,8 +209,8 @@ def main(argv: list[str] | None = None) -> int:
     """Writes the table as CSV, Markdown and LaTeX; returns 0."""
     more: dict[str, Any] = {"references": "experiment=file of each reference's cost"}
     arguments = parse(__doc__, FORMS, argv, lists=more)
-    table = make(planned(arguments), map(owned, arguments.references))
-    return write_forms(table, arguments)
+    subjects = planned(arguments)
+    return write_forms(make(subjects, map(owned, arguments.references)), subjects, arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The figure of the training curves: a panel for each experiment and method, a line for each trial.
 
     python -m scripts.report.curves --root results/demo --plan '[{"experiment": …}, …]' \\
-        --pdf curves.pdf --png curves.png
+        --pdf curves.pdf --png curves.png --md curves.md
 """
 
 from math import ceil, log
@@ -11,16 +11,14 @@ from scripts.common.cli import run
 from scripts.report.figure_command import write_figure
 from scripts.report.objectives import starts_at_ln_2
 from scripts.report.read import METHODS, Subject, by_experiment
-from scripts.report.style import DOTTED, FAINT, Look, canvas, empty, looks
+from scripts.report.style import DOTTED, ENTRIES, ENTRY, FAINT, Look, canvas, empty, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-PANEL, ENTRY = 2.2, 0.165
-"""Inches that a panel takes at least, and that an entry of its legend takes."""
-ENTRIES = 20
-"""So many trials stand in one column of a legend."""
+PANEL = 2.2
+"""Inches that a panel takes at least."""
 
 HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.1, "markersize": 5.5, "zorder": 3}
 """Markers that can be seen where several lie on one another."""
@@ -124,9 +122,19 @@ def _undone(trials: list[Subject], name: str) -> str:
     )
 
 
+def notes(subjects: list[Subject]) -> list[str]:
+    """Returns what must be known of the figure."""
+    return [
+        "Lines: the loss of the batches that were trained on, as it was logged. Markers: the loss "
+        "of the validation rows at that step. Held-out figures stand in the tables.",
+        *(["ln 2: the loss of a policy that is still its reference."]
+          if any(map(starts_at_ln_2, subjects)) else []),
+    ]  # fmt: skip
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Writes the figure as PDF and PNG; returns 0."""
-    return write_figure(draw, __doc__, argv)
+    """Writes the figure as PDF and PNG, and its caption; returns 0."""
+    return write_figure(draw, __doc__, argv, notes)
 
 
 if __name__ == "__main__":

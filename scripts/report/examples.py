@@ -143,9 +143,12 @@ def main(argv: list[str] | None = None) -> int:
     """Writes the table as CSV, Markdown and LaTeX; returns 0."""
     arguments = parse(__doc__, FORMS, argv)
     root, states = arguments.root, arguments.states or {}
-    sets = shown_sets(root, arguments.plan)
-    known = [(name, with_states(root, subjects, states)) for name, subjects in sets]
-    return write_forms(make(known), arguments)
+    sets = [
+        (name, with_states(root, subjects, states))
+        for name, subjects in shown_sets(root, arguments.plan)
+    ]
+    subjects = [subject for _, members in sets for subject in members]
+    return write_forms(make(sets), subjects, arguments)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from scripts.common.files import write_text
+from scripts.report.caption import caption_of
 from scripts.report.command import parse, planned
 from scripts.report.read import Subject
 from scripts.report.style import mark, save, use_style
@@ -11,17 +13,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def no_notes(subjects: list[Subject]) -> list[str]:
+    """Returns nothing: a figure's seeds and versions are stated without its notes."""
+    return []
+
+
 def write_figure(
-    draw: Callable[[list[Subject]], "Figure"], description: str, argv: list[str] | None
+    draw: Callable[[list[Subject]], "Figure"],
+    description: str,
+    argv: list[str] | None,
+    notes: Callable[[list[Subject]], list[str]] = no_notes,
 ) -> int:
-    """Draws a figure and writes it as PDF and PNG; returns 0.
+    """Draws a figure and writes it as PDF and PNG, and its caption as Markdown; returns 0.
 
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
+
+    Parameters
+    ----------
+    description
+        What the command line does; its first sentence says what the figure shows.
+    notes
+        What a reader must know of the figures that are drawn.
     """
-    arguments = parse(description, ("pdf", "png"), argv)
+    arguments = parse(description, ("pdf", "png"), argv, optional=["md"])
     use_style()
-    figure = draw(planned(arguments))
+    subjects = planned(arguments)
+    figure = draw(subjects)
+    caption = caption_of(description, subjects, notes(subjects), arguments.mark)
     if arguments.mark:
         mark(figure, arguments.mark)
-    save(figure, arguments.pdf, arguments.png)
+    save(figure, arguments.pdf, arguments.png, caption.title)
+    if arguments.md:
+        write_text(arguments.md, caption.text())
     return 0

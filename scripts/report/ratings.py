@@ -6,7 +6,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ from pydantic import StringConstraints
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, sha256, write_json
 from scripts.report.columns import figure_names, figure_values
-from scripts.report.command import FORMS, write_forms
+from scripts.report.command import FORMS, write_texts
 from scripts.report.rating_figures import (
     Agreement,
     Rating,
@@ -422,7 +422,7 @@ def main(argv: list[str] | None = None) -> int:
     results = results_of(key, found)
     table = make(key, found, results)
     content = as_json(key, found, results)
-    write_forms(table, arguments)
+    write_texts(replace(table, mark=arguments.mark), arguments)
     write_json(arguments.out, content)
     return 0
 

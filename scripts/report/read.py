@@ -281,6 +281,18 @@ class Subject:
         """Returns the rows of `generations.parquet` that answer a set of prompts."""
         return [row for row in self._generations.content if row["set"] == set_name]
 
+    def items(self, key: str) -> dict[str, float]:
+        """Returns a figure's score of each item by id, from `items.parquet`; empty without it.
+
+        Of figures of pairs and completions, which belong to no set of prompts; of several seeds
+        those of the first.
+        """
+        return {
+            row["id"]: row["score"]
+            for row in self._items.content
+            if row["figure"] == key and row["set"] is None
+        }
+
     def setting(self, *keys: str) -> Any:
         """Returns what `trial.json` says that was trained; None for what is no trial."""
         return self._trial.at(*keys) if self.method in TRAINED and self.done else None
@@ -299,6 +311,11 @@ class Subject:
         if self.method == "lookup" or not self.done:
             return None
         return _together([score.at(key) for score in self._scores])
+
+    @property
+    def versions(self) -> dict[str, str] | None:
+        """The packages that it was trained with; None for what is not trained here."""
+        return self.outcome("versions")
 
     def history(self, key: str) -> list[tuple[int, float]]:
         """Returns the steps at which `history.jsonl` has a value for the key, and the values.
@@ -328,6 +345,12 @@ class Subject:
         if not self.done:
             return Document(self.state.word, [])
         return self._of_seeds("generations.parquet", read_rows)[0]
+
+    @cached_property
+    def _items(self) -> Document:
+        if not self.done:
+            return Document(self.state.word, [])
+        return self._of_seeds("items.parquet", read_rows)[0]
 
     @cached_property
     def _trial(self) -> Document:

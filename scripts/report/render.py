@@ -66,6 +66,8 @@ class Table:
     """So many rows fit on a page of a paper; a longer table becomes several there."""
     mark: str | None = None
     """What must be known before any number is read; it stands in title and rows."""
+    statement: str = ""
+    """What the numbers rest on, in one sentence: it stands in a paper's caption."""
 
     @property
     def heading(self) -> str:
@@ -181,6 +183,11 @@ def markdown_text(table: Table) -> str:
     lines = [_markdown_line(cells, widths, aligns) for cells in (headers, rules, *body)]
     notes = [f"- {_markdown_cell(note)}" for note in table.notes]
     return "\n".join([f"**{_markdown_cell(table.heading)}**", "", *lines, "", *notes]) + "\n"
+
+
+def markdown(text: str) -> str:
+    """Returns a line of text with every character that Markdown would read as markup escaped."""
+    return _markdown_cell(text)
 
 
 def _markdown_line(cells: list[str], widths: list[int], aligns: list[str]) -> str:
@@ -313,7 +320,7 @@ def latex_text(table: Table) -> str:
         lines += [
             r"\begin{table}[tp]",
             r"\centering",
-            rf"\caption{{{latex(table.heading + place)}}}",
+            rf"\caption{{{latex(_caption(table, place))}}}",
             rf"\label{{tab:{table.name}{f'-{number}' if number > 1 else ''}}}",
             r"\smallskip",
             *_tabular(page),
@@ -321,6 +328,11 @@ def latex_text(table: Table) -> str:
             r"\end{table}",
         ]
     return "\n".join([*lines, ""])
+
+
+def _caption(table: Table, place: str) -> str:
+    """Returns the title, which page of the table it is, and what its numbers rest on."""
+    return ". ".join(filter(None, [f"{table.heading}{place}", table.statement]))
 
 
 def _pages(table: Table) -> Iterator[Table]:

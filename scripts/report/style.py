@@ -1,5 +1,6 @@
 """One look for all figures: sizes, fonts, colours that differ in grey too, and how to save them."""
 
+from math import ceil
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,9 @@ WIDTH = 7.0
 ROW = 0.21
 """Inches that one model takes in a figure of rows."""
 
+ENTRY, ENTRIES = 0.165, 20
+"""Inches that an entry of a legend takes, and how many stand in one column."""
+
 INK, FAINT = "#333333", "#888888"
 GREY, BLUE, ORANGE, PURPLE = "#4d4d4d", "#0173b2", "#de8f05", "#8c4a86"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -33,6 +37,10 @@ DASHES = (
 DOTTED = (0, (1, 2))
 RED, MARK = "#a4262c", 0.17
 """A mark's colour, and the inches that a line of it takes."""
+ACROSS, MANY = 3, 9
+"""So many panels stand beside each other where each trial has one; one more of more than many."""
+SMALL, LINE = 5.8, 8.0
+"""Points of the letters above a panel, and that a line of them takes."""
 THIN, THICK, PALE = 0.9, 3.6, 0.4
 """Lines and the opacity of two intervals on one row: the thin one stays visible on the thick."""
 
@@ -181,6 +189,106 @@ def row_legend(figure: "Canvas", subjects: list[Subject], *guides: "Line2D") -> 
                   handler_map={thin: HandlerLine2D(numpoints=2)})  # fmt: skip
 
 
+def plot_point(
+    axes: "Axes",
+    x: float,
+    found: Figure,
+    bounds: tuple[float | None, float | None],
+    look: Look,
+    aside: float = 0.0,
+) -> None:
+    """Draws a figure above x with its bounds, if it has any, a line that a marker lies on.
+
+    Parameters
+    ----------
+    aside
+        Points (1/72 inch) to draw it right of x, so that it hides no other at the same x.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    lines = axes.plot([x], [found.value], color=look.color, marker=look.marker, linestyle="",
+                      markeredgecolor="white", markeredgewidth=0.25, zorder=3)  # fmt: skip
+    if None not in bounds:
+        lines += axes.plot([x, x], bounds, color=look.color, linewidth=THIN, marker="_",
+                           markersize=3.5, zorder=2)  # fmt: skip
+    # Moved once they are plotted: the axes know the extent of what lies at its place in the data.
+    for line in lines:
+        moved = ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
+        line.set_transform(axes.transData + moved)
+
+
+def tiles(
+    experiments: list[list[Subject]], height: float, x_label: str, y_label: str, lines: int
+) -> "tuple[Canvas, list[tuple[Axes, Subject]]]":
+    """Returns a figure with a panel for each subject, and the panels, each with its subject.
+
+    An experiment begins a row of its own under its title; labels stand where no panel hides them.
+
+    Parameters
+    ----------
+    height
+        Inches that a row of three takes without what is written above its panels.
+    lines
+        So many lines `write_above` writes on a panel, below its subject's name.
+    """
+    across = ACROSS + (max(map(len, experiments)) > MANY)
+    rows = [ceil(len(members) / across) for members in experiments]
+    above = LINE * (lines + 1)
+    row = height * ACROSS / across + above / 72
+    figure = canvas(0.4 + row * sum(rows) + 0.2 * len(rows))
+    free = iter(figure.subplots(sum(rows), across, squeeze=False))
+    panels = []
+    for number, members in zip(rows, experiments, strict=True):
+        drawn = [axes for _ in range(number) for axes in next(free)]
+        for place, (axes, name) in enumerate(zip(drawn, names_of(members), strict=False)):
+            # Blank lines keep the place of what may be written on the panel.
+            axes.set_title(name + "\n" * lines, fontsize=SMALL, weight="normal")
+            axes.set_xlabel(x_label if place + across >= len(members) else "", fontsize=7)
+            axes.set_ylabel(y_label if place % across == 0 else "", fontsize=7)
+        _write_heading(drawn[0], members[0].title, above)
+        for axes in drawn[len(members) :]:
+            axes.set_visible(False)
+        panels += zip(drawn, members, strict=False)
+    return figure, panels
+
+
+def _write_heading(axes: "Axes", text: str, above: float) -> None:
+    """Writes a heading over a panel, so many points above it, as wide as it is.
+
+    Lines that are left blank in the panel's title keep its place: as a part of the layout it would
+    make the panel's whole column as wide as itself.
+    """
+    axes.set_title(f"\n\n{axes.get_title(loc='left')}", fontsize=SMALL, weight="normal")
+    heading = axes.annotate(text, (0, 1), (0, above + 4), "axes fraction", "offset points",
+                            fontsize=8.5, weight="bold", annotation_clip=False)  # fmt: skip
+    heading.set_in_layout(False)
+
+
+def write_above(axes: "Axes", *lines: str) -> None:
+    """Writes lines below the name on top of a panel."""
+    written = "\n".join([axes.get_title(loc="left").rstrip("\n"), *lines])
+    axes.set_title(written, fontsize=SMALL, weight="normal")
+
+
+def say_absent(axes: "Axes", why: str) -> None:
+    """Says in the middle of an empty panel why nothing is drawn in it."""
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, "\n".join(wrap(why, 26)), transform=axes.transAxes, ha="center",
+              va="center", color=FAINT, fontsize=7)  # fmt: skip
+
+
+def name_legend(axes: "Axes", styles: dict[str, Look], *more: "Line2D") -> None:
+    """Adds a legend of markers right of the panel, and of lines that are drawn with them."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", label=name)
+        for name, look in styles.items()
+    ]
+    axes.legend(handles=[*handles, *more], loc="upper left", bbox_to_anchor=(1.03, 1.0),
+                borderaxespad=0, ncols=ceil(len(handles) / ENTRIES), handletextpad=0.3)  # fmt: skip
+
+
 def _draw_absence(axes: "Axes", row: int, text: str) -> None:
     place = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
     axes.text(0.5, row, text, color=INK, bbox={"facecolor": "white", "linewidth": 0}, **place)
@@ -211,8 +319,8 @@ def mark(figure: "Canvas", text: str) -> None:
     written.set(color=RED, weight="bold", size=9)
 
 
-def save(figure: "Canvas", pdf: Path, png: Path) -> None:
-    """Writes a figure as PDF and PNG, both or none, without the date."""
+def save(figure: "Canvas", pdf: Path, png: Path, title: str) -> None:
+    """Writes a figure as PDF and PNG, both or none, without the date, its title within."""
     with written_whole(pdf) as vector, written_whole(png) as pixels:
-        figure.savefig(vector, format="pdf", metadata={"CreationDate": None})
-        figure.savefig(pixels, format="png", metadata={"Software": None})
+        figure.savefig(vector, format="pdf", metadata={"CreationDate": None, "Title": title})
+        figure.savefig(pixels, format="png", metadata={"Software": None, "Title": title})

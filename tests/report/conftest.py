@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scripts.common.files import read_json, write_json, write_rows
-from scripts.common.rows import GENERATIONS
+from scripts.common.rows import GENERATIONS, ITEMS
 from scripts.evaluate.aggregate import aggregate
 from scripts.report.read import SET_FIGURES
 
@@ -42,6 +42,8 @@ class Results:
         for name, content in files.items():
             if name == "generations":
                 write_rows(folder / "generations.parquet", content, GENERATIONS)
+            elif name == "items":
+                write_rows(folder / "items.parquet", content, ITEMS)
             elif name == "history":
                 text = "".join(f"{json.dumps(line)}\n" for line in content)
                 (folder / "history.jsonl").write_text(text, encoding="utf-8")
@@ -122,11 +124,13 @@ class Results:
         sets: Row | None = None,
         answers: list[Row] | None = None,
         selected_on: str | None = None,
+        items: dict[str, list[float]] | None = None,
     ) -> None:
         """Adds a trial; `setting`, `outcome` and `score` change what trial.json, train.json and
         score.json say.
 
         Its figures of answers are those of the set `problems`; `sets` has those of further sets.
+        `items` has the scores of figures of pairs.
         """
         row = {
             "folder": f"trials/{name}/seed-{seed}",
@@ -140,11 +144,17 @@ class Results:
             row,
             metrics={"seed": seed} | metrics(figures, sets),
             generations=answers or [],
+            items=[
+                {"set": None, "figure": key, "id": f"p{number}", "group": f"g{number}",
+                 "score": score, "weight": 1.0}
+                for key, scores in (items or {}).items()
+                for number, score in enumerate(scores)
+            ],
             trial=TRIALS[method] | (setting or {}),
             train=TRAINED | (outcome or {}),
             score=SCORE | (score or {}),
             history=HISTORY if history is None else history,
-        )
+        )  # fmt: skip
         folder = self.root / "trials" / name
         seeds = sorted(folder.glob("seed-*/metrics.json"))
         subject = {"name": name, "held_out": {"completions": "test", "pairs": "test"}}
@@ -249,10 +259,16 @@ TRAINED = {
     "trainable_parameters": 1914880,
     "total_parameters": 38297600,
     "energy_joules": None,
+    "versions": {"torch": "2.13.0+cu128", "trl": "1.14.2"},
     "layout": {"asked": "auto", "ran": "shared", "processed_tokens": 45_678},
     "step_zero": {"margin": 0.0, "loss": 0.693147, "gate": "passed"},
 }
 SCORE = {"device": "cuda:0", "seconds": 3.5, "peak_memory_mb": 1234.5, "energy_joules": None}
+PAIRS = {
+    "margin": [2.0, 0.5, -0.25, 0.0, 1.5, -1.0],
+    "length_difference": [12.0, 3.0, -4.0, 0.0, 5.0, 7.0],
+}
+"""Scores of items.parquet."""
 HISTORY = [
     {"step": 10, "epoch": 0.1, "loss": 0.69, "learning_rate": 1e-4, "grad_norm": 1.0},
     {"step": 20, "epoch": 0.2, "loss": 0.60, "learning_rate": 1e-4, "grad_norm": 1.0},
@@ -352,10 +368,11 @@ def results(empty_results: Results) -> Results:
         "lora": LORA | {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"},
         "trainer": by_epochs,
     })  # fmt: skip
-    made.trial("dpo_1", "dpo", generated(1.375, 0.1, 0.45) | preferred())
+    made.trial("dpo_1", "dpo", generated(1.375, 0.1, 0.45) | preferred(), items=PAIRS)
     pairs = {"experiment": "titles", "title": "Titles, 100 % of #1 {ideas}"}
     made.base("titles", pairs["title"], {"policy_accuracy": measured(0.5, 20)})
-    made.trial("titles-1", "dpo", preferred(0.75, -19.0), **pairs, setting={"start": None})
+    made.trial("titles-1", "dpo", preferred(0.75, -19.0), **pairs, setting={"start": None},
+               items={"margin": PAIRS["margin"]})  # fmt: skip
     made.trial("titles-2", "dpo", {}, **pairs)
     made.lookup("titles", pairs["title"], looked_up())
     made.show("tutor", "problems", "sft_1/seed-0")

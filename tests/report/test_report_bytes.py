@@ -11,8 +11,11 @@ ROOT = Path(__file__).parents[2]
 TABLES = (
     "sft", "dpo", "summary", "results", "seeds", "differences", "examples", "comparison",
 )  # fmt: skip
-FIGURES = ("curves", "accuracy", "before_after", "forest", "power")
-FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex")) | dict.fromkeys(FIGURES, ("pdf", "png"))
+FIGURES = (
+    "curves", "accuracy", "before_after", "forest", "power", "sensitivity", "reliability", "length",
+    "quality",
+)  # fmt: skip
+FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex")) | dict.fromkeys(FIGURES, ("pdf", "png", "md"))
 
 
 EXTRA = {"comparison": ["--claims", "paper/claims.yaml"]}

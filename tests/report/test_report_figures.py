@@ -10,13 +10,34 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.schema import LossType
-from scripts.report import accuracy, before_after, curves, figure_command, forest, power
+from scripts.report import (
+    accuracy,
+    before_after,
+    curves,
+    figure_command,
+    forest,
+    length,
+    power,
+    quality,
+    reliability,
+    sensitivity,
+)
 from scripts.report.read import parse_plan, subjects_of
 from scripts.report.style import METHOD_LOOKS, looks, use_style
 from tests.common.trl_loss import trl_loss
 from tests.report.conftest import OBJECTIVE
 
-FIGURES = [accuracy, before_after, curves, forest, power]
+FIGURES = [
+    accuracy, before_after, curves, forest, length, power, quality, reliability, sensitivity,
+]  # fmt: skip
+READS = {
+    curves: "trials/titles-1/seed-0/history.jsonl",
+    forest: "comparisons/titles.json",
+    length: "trials/titles-1/seed-0/items.parquet",
+    power: "comparisons/titles.json",
+    reliability: "trials/titles-1/seed-0/items.parquet",
+}
+"""What a figure reads that others do not."""
 by_name = pytest.mark.parametrize("module", FIGURES, ids=lambda module: module.__name__)
 
 
@@ -71,11 +92,7 @@ def test_an_empty_plan(module, empty_results, tmp_path):
 
 @by_name
 def test_a_missing_file_is_named_and_nothing_written(module, results, tmp_path):
-    name = {
-        curves: "trials/titles-1/seed-0/history.jsonl",
-        forest: "comparisons/titles.json",
-        power: "comparisons/titles.json",
-    }.get(module, "trials/titles-1/metrics.json")
+    name = READS.get(module, "trials/titles-1/metrics.json")
     (results.root / name).unlink()
     pdf, png = tmp_path / "figure.pdf", tmp_path / "figure.png"
     with pytest.raises(BadInput, match=rf"{name}: no such file"):

@@ -19,8 +19,18 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
     figures = {path.name for path in (results / "figures").iterdir()}
     assert figures == {
         f"{name}.{kind}"
-        for name in ("curves", "accuracy", "before_after", "forest", "power")
-        for kind in ("pdf", "png")
+        for name in (
+            "curves",
+            "accuracy",
+            "before_after",
+            "sensitivity",
+            "reliability",
+            "length",
+            "quality",
+            "forest",
+            "power",
+        )
+        for kind in ("pdf", "png", "md")
     }
 
 

@@ -1,0 +1,92 @@
+"""The headline figure: by which one number the trials of one experiment and method are compared."""
+
+from dataclasses import dataclass
+
+from scripts.report.columns import Line, figure_notes, sets_with
+from scripts.report.read import BY_GROUP, TRAINED, WILSON, Figure, Subject, by_experiment
+
+HEADLINES = {
+    "sft": ("held_out_loss", "exact_match", "bleu"),
+    "dpo": ("preference_accuracy", "exact_match", "bleu"),
+}
+"""By method the figures that may be the headline: the first that one of the trials has."""
+FALLING = ("held_out_loss",)
+"""The figures that are better the lower they are."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The trials of one experiment and method, and the figure that they are compared by."""
+
+    trials: list[Subject]
+    key: str
+    set: str | None
+    """The set of prompts that the figure belongs to, if it belongs to one."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The headline figure of each trial; without a value where a trial lacks it."""
+        return [Line(trial, self.set).figure(self.key) for trial in self.trials]
+
+    @property
+    def measured(self) -> list[tuple[Subject, Figure]]:
+        """The trials that have the figure, each with it."""
+        pairs = zip(self.trials, self.figures, strict=True)
+        return [(trial, found) for trial, found in pairs if found.value is not None]
+
+    @property
+    def names(self) -> list[str]:
+        """The trials' names, each once."""
+        return list(dict.fromkeys(trial.name for trial in self.trials))
+
+    def better(self, value: float, than: float) -> bool:
+        """Tells whether a value of the figure is better than another."""
+        return value < than if self.key in FALLING else value > than
+
+
+def blocks_of(subjects: list[Subject]) -> list[Block]:
+    """Returns the blocks of a plan; trials without any headline figure are in none."""
+    groups = [
+        [subject for subject in members if subject.method == method]
+        for members in by_experiment(subjects).values()
+        for method in TRAINED
+    ]
+    return [block for trials in groups if (block := _block(trials)) is not None]
+
+
+def _block(trials: list[Subject]) -> Block | None:
+    for key in HEADLINES[trials[0].method] if trials else ():
+        for name in sets_with(trials, [key]) or [None]:
+            block = Block(trials, key, name)
+            if block.measured:
+                return block
+    return None
+
+
+def bounds(found: Figure) -> tuple[float | None, float | None]:
+    """Returns a figure's interval: by group, since items may share a prompt; else Wilson's."""
+    by_group = found.interval(BY_GROUP)
+    return found.interval(WILSON) if None in by_group else by_group
+
+
+def headline_notes(blocks: list[Block]) -> list[str]:
+    """Returns what the headline figures are and on how many items, and which interval is drawn."""
+    keys = list(dict.fromkeys(block.key for block in blocks))
+    trials = [trial for block in blocks for trial in block.trials]
+    lacking = [
+        trial.name
+        for block in blocks
+        for trial, found in zip(block.trials, block.figures, strict=True)
+        if found.value is None
+    ]
+    return [
+        *figure_notes(trials, keys),
+        INTERVAL_NOTE,
+        *([f"Not drawn, for want of the figure: {', '.join(lacking)}."] if lacking else []),
+    ]
+
+
+INTERVAL_NOTE = (
+    "Interval: 95 %; bootstrap over whole groups, so that items of one prompt stay together; "
+    "Wilson's where a figure has none by group."
+)

@@ -1,0 +1,91 @@
+"""The paper's tables, made again from what was published of a run: nothing is trained."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.workflow.conftest import Project, copied, environment
+
+CONFIG = ("demo/config.yaml", "cut-down.yaml")
+VARIABLES = (f"CONFIG={' '.join(CONFIG)}", "METRICS=kept", "REPORT=results/again")
+# What make hands to Snakemake but for the rules that it allows.
+AGAIN = ("--cores", "1", "--configfile", *CONFIG, "--config",
+         'pathvars={results: "results/again", logs: "logs/again", metrics: "kept"}')  # fmt: skip
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs make with the programs of this Python, and no environment of the copy's own."""
+    shutil.copy2(ROOT / "Makefile", folder / "Makefile")
+    return subprocess.run(
+        ["make", "-o", "setup", *VARIABLES, *words],
+        cwd=folder, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns what was published of the finished run."""
+    folder = tmp_path_factory.mktemp("published") / "project"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    done = make(folder, "publish", "RESULTS=results/demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bytes in" in done.stdout.splitlines()[-1]
+    return folder / "kept"
+
+
+@pytest.fixture
+def fresh(kept: Path, tmp_path: Path) -> Project:
+    """Returns a copy of the project with what was published, every source newer than that."""
+    project = copied(tmp_path / "fresh")
+    shutil.copytree(kept, project.folder / "kept")
+    later = time.time() + 3600
+    for part in ("scripts", "demo", "rules", "envs", "Snakefile", "config.yaml", "cut-down.yaml"):
+        path = project.folder / part
+        for file in [path, *path.rglob("*")]:
+            os.utime(file, (later, later))
+    return project
+
+
+def test_nothing_but_reports_can_be_made(fresh: Project) -> None:
+    """Though every rule is allowed: none makes what the reports read."""
+    assert set(fresh.rules(*AGAIN)) == {"table", "figure", "all"}
+
+
+def test_the_tables_and_figures_are_those_of_the_run(fresh: Project, finished: Project) -> None:
+    done = make(fresh.folder, "paper")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)
+    assert set(ran) == {"table", "figure", "all"}
+    results = fresh.folder / "results"
+    assert [path.name for path in results.iterdir()] == ["again"]
+    for room in ("tables", "figures"):
+        made = {path.name: path.read_bytes() for path in (results / "again" / room).iterdir()}
+        first = finished.folder / "results" / "demo" / room
+        assert made == {path.name: path.read_bytes() for path in first.iterdir()}
+
+
+def test_what_is_missing_is_named_and_nothing_starts(fresh: Project) -> None:
+    lost = [
+        "kept/trials/dpo-r8/seed-0/items.parquet",
+        "kept/trials/sft-r4/seed-0/history.jsonl",
+    ]
+    for file in lost:
+        (fresh.folder / file).unlink()
+    done = make(fresh.folder, "paper")
+    assert done.returncode != 0
+    assert sorted(line for line in done.stderr.splitlines() if line.startswith("kept/")) == lost
+    assert not (fresh.folder / "results" / "again" / "tables").exists()
+    assert not (fresh.folder / "results" / "again" / "figures").exists()
+
+
+def test_an_unfinished_run_is_not_published(fresh: Project) -> None:
+    done = make(fresh.folder, "publish", "RESULTS=results/demo", "METRICS=other")
+    assert done.returncode != 0
+    assert "results/demo/trials/sft-r4/seed-0/metrics.json" in done.stderr.splitlines()
+    assert not (fresh.folder / "other").exists()
