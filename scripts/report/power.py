@@ -8,7 +8,8 @@ for the true one, and groups like those that were measured.
 """
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
+from statistics import NormalDist
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,8 @@ POWER, LEVEL = 0.8, 0.05
 ACROSS, PANEL = 3, 1.95
 """Panels beside each other, and the inches that a row of them takes."""
 POINTS = 120
-MOST = 1e7
-"""Beyond so many groups a difference is as good as none."""
+FEWEST, MOST = 2, 1e7
+"""Fewer groups have no deviation; beyond so many a difference is as good as none."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,19 @@ def power_of(effect: float, groups: "float | ndarray") -> "float | ndarray":
 
 
 def groups_needed(effect: float) -> int | None:
-    """Returns the fewest groups with a power of 80 % at 5 %; None where no number will do."""
-    from statsmodels.stats.power import NormalIndPower
+    """Returns the fewest groups, two at least, with a power of 80 % at 5 %; None beyond MOST.
 
-    if effect**2 * MOST < 8:
+    Statsmodels' solver does not converge on large effects, so that its power is searched from the
+    one-tailed solution, next to which it lies.
+    """
+    normal = NormalDist()
+    needed = ((normal.inv_cdf(1 - LEVEL / 2) + normal.inv_cdf(POWER)) / effect) ** 2
+    if needed > MOST:
         return None
-    # A ratio of 0 is the test of one sample: the differences of the groups.
-    found = NormalIndPower().solve_power(effect_size=effect, power=POWER, alpha=LEVEL, ratio=0)
-    return ceil(float(found))
+    groups = max(FEWEST, floor(needed) - 1)
+    while power_of(effect, groups) < POWER:
+        groups += 1
+    return groups
 
 
 def rivals_of(comparison: Comparison) -> list[Rivals]:

@@ -18,6 +18,7 @@ def test_the_groups_needed_by_hand() -> None:
     assert groups_needed(0.25) == 126
     assert groups_needed(0.5) == 32
     assert groups_needed(1e-6) is None
+    assert groups_needed(3.0) == groups_needed(400.0) == 2
 
 
 @pytest.mark.parametrize("effect", [0.01, 0.1, 0.3, 1.0])
