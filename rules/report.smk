@@ -1,7 +1,8 @@
-"""Report: tables and figures.
+"""Report: tables, figures, and one page with all of them.
 
-Takes metrics, training records and curves of every trial and base, and published figures to
-compare with; makes results/tables/ and results/figures/.
+Takes metrics, training records, curves and answers of every trial and base, and published figures
+to compare with; makes results/tables/, results/figures/ and results/report.html. What is marked
+`report` stands in Snakemake's own report too: `snakemake --report report.html`.
 """
 
 
@@ -11,9 +12,15 @@ rule table:
         lambda wildcards: reported_files(*TABLES[wildcards.table]),
         claims=lambda wildcards: claims(wildcards.table),
     output:
-        csv="<results>/tables/{table}.csv",
+        csv=report(
+            "<results>/tables/{table}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
         md="<results>/tables/{table}.md",
         tex="<results>/tables/{table}.tex",
+        json="<results>/tables/{table}.json",
     log:
         "<logs>/tables/{table}.log",
     benchmark:
@@ -32,7 +39,8 @@ rule table:
     shell:
         "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
         " {params.claims} {params.mark}"
-        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} 2> {log:q}"
+        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}"
+        " 2> {log:q}"
 
 
 rule figure:
@@ -41,7 +49,12 @@ rule figure:
         lambda wildcards: reported_files(*FIGURES[wildcards.figure]),
     output:
         pdf="<results>/figures/{figure}.pdf",
-        png="<results>/figures/{figure}.png",
+        png=report(
+            "<results>/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "<logs>/figures/{figure}.log",
     benchmark:
@@ -59,3 +72,36 @@ rule figure:
     shell:
         "python -m scripts.report.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
         " {params.mark} --pdf {output.pdf:q} --png {output.png:q} 2> {log:q}"
+
+
+rule page:
+    """Everything that people read of a run, in one file that needs nothing else."""
+    input:
+        reported_files(PAGE, [*SCORED, "trial.json", "train.json"]),
+        prompts_rows(),
+        tables("csv", "json"),
+        figures("png"),
+        look(),
+        table_captions=own_file("report/table.rst"),
+        figure_captions=own_file("report/figure.rst"),
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    conda:
+        "../envs/report.yaml"
+    params:
+        plan=as_json(reported(PAGE)),
+        root=subpath(output[0], parent=True),
+        tables=shlex.join(table_names()),
+        figures=shlex.join(figure_names()),
+        mark=mark(),
+        code=code_digest("scripts/report/page.py"),
+        env=env_digest("report"),
+    shell:
+        "python -m scripts.report.page --root {params.root:q} --plan {params.plan:q}"
+        " --tables {params.tables} --figures {params.figures}"
+        " --table-captions {input.table_captions:q} --figure-captions {input.figure_captions:q}"
+        " {params.mark} --html {output:q} 2> {log:q}"

@@ -8,15 +8,17 @@ from types import MappingProxyType
 
 from scripts.common.files import write_text
 from scripts.report.read import PLAN_KEYS, Subject, parse_plan, subjects_of
-from scripts.report.render import Table, csv_text, latex_text, markdown_text
+from scripts.report.render import Table, csv_text, json_text, latex_text, markdown_text
 
 FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
+PAGE_FORM = "json"
+"""For the report's page; written where it is asked for."""
 
 
 def write_table(
     make: Callable[[list[Subject]], Table], description: str, argv: list[str] | None
 ) -> int:
-    """Makes a table of the plan's subjects and writes its three forms; returns 0.
+    """Makes a table of the plan's subjects and writes its forms; returns 0.
 
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
     """
@@ -25,9 +27,11 @@ def write_table(
 
 
 def write_forms(table: Table, arguments: argparse.Namespace) -> int:
-    """Writes a table's three forms under the mark that the arguments name; returns 0."""
+    """Writes a table's forms under the mark that the arguments name; returns 0."""
     marked = replace(table, mark=arguments.mark)
     texts = {form: render(marked) for form, render in FORMS.items()}
+    if arguments.json:
+        texts[PAGE_FORM] = json_text(marked)
     for form, text in texts.items():
         write_text(getattr(arguments, form), text)
     return 0
@@ -59,4 +63,6 @@ def parse(
     parser.add_argument("--mark", help="what must be known before any number is read")
     for form in forms:
         parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
+    if forms is FORMS:
+        parser.add_argument(f"--{PAGE_FORM}", type=Path, help="the JSON to write, for the page")
     return parser.parse_args(argv)

@@ -242,6 +242,7 @@ COLUMNS = (
             line.claim.claimed, line.claim.value, line.claim.n, *_claim_bounds(line.claim)
         ),
         once=True,
+        key=lambda line: line.claim.value,
     ),
     Column(
         "In the authors'\nnotebook",
@@ -263,8 +264,12 @@ COLUMNS = (
         names=figure_names("ours"),
         values=lambda line: figure_values(line.found),
     ),
-    Column("95 % interval", lambda line: shown_interval(line.bounds, _show(line.figure))),
-    Column("n", lambda line: shown(line.found.n, count)),
+    Column(
+        "95 % interval",
+        text=lambda line: shown_interval(line.bounds, _show(line.figure)),
+        key=lambda line: line.bounds[0],
+    ),
+    Column("n", lambda line: shown(line.found.n, count), key=lambda line: line.found.n),
     Column(
         "Claim\ninside",
         text=_inside,
