@@ -43,8 +43,8 @@ LOSS = Measure("held_out_loss", 3, BY_GROUP, "lowest")
 PREFERENCE = Measure("preference_accuracy", 2, WILSON, "highest")
 
 NOTE = (
-    "In brackets 95 % intervals: Wilson's for shares, by group for losses. The highest or lowest of "
-    "several trials is picked on the items that it is measured on, so it flatters."
+    "In brackets 95 % intervals: Wilson's for shares, by group for losses. The highest or lowest "
+    "of several trials is picked on the items that it is measured on, so it flatters."
 )
 
 
@@ -123,8 +123,11 @@ def _best(trials: dict[str, list[Figure]], measure: Measure, method: str) -> Par
     name = next(name for name, value in means.items() if value == wanted)
     whose = f"with {name}"
     if len(trials) > 1:
-        reach = f"{measure.text(low)} to {measure.text(high)}"
-        whose += f", the {measure.best} of {len(trials)} {method} trials ({reach})"
+        ends, of = (measure.text(low), measure.text(high)), f"of {len(trials)} {method} trials"
+        alike = ends[0] == ends[1]
+        whose += (
+            f", as with each {of}" if alike else f", the {measure.best} {of} ({' to '.join(ends)})"
+        )
     seeds = trials[name]
     if len(seeds) == 1:
         return _part(measure, seeds[0], whose)

@@ -10,6 +10,7 @@ The look is in scripts/report/page/: a template, a style sheet and a script, whi
 
 import argparse
 import base64
+import json
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import read_json, write_text
+from scripts.common.files import write_text
 from scripts.report.headline import NOTE, sentences
 from scripts.report.provenance import groups_of
 from scripts.report.read import PLAN_KEYS, TRAINED, Subject, by_experiment, parse_plan, subjects_of
@@ -87,8 +88,8 @@ def grid(root: Path, name: str, caption: Caption) -> Grid:
     """Returns a table of a run. Raises BadInput if one of its files is missing or unreadable."""
     path = root / "tables" / f"{name}.json"
     try:
-        made = read_json(path)
-    except (OSError, ValueError) as error:
+        made = json.loads(read_bytes(path))
+    except ValueError as error:
         raise BadInput(f"{path}: {error}") from None
     content = read_bytes(path.with_suffix(".csv"))
     return Grid(caption=caption(name), csv=base64.b64encode(content).decode(), **made)

@@ -44,7 +44,7 @@ def _set(name: str, subjects: list[Subject]) -> dict[str, Any]:
     return {
         "experiment": subjects[0].title,
         "name": name,
-        "how": answering_notes([(name, subjects[0])])[0].removeprefix(f"Prompts {name}: "),
+        "how": answering_notes([(name, subjects[0])])[0],
         "prompts": len(order),
         "models": [
             {"name": label, "method": METHODS[subject.method], "base": subject.method == "base"}
@@ -88,6 +88,8 @@ def _rows(subject: Subject, name: str) -> list[Row]:
     path = subject.root / name
     try:
         return read_rows(path)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: {error}") from None
 

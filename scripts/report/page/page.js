@@ -128,7 +128,7 @@ function answerOf(model, answer, base) {
   if (answer[RIGHT] !== null) {
     const right = answer[RIGHT] === 1;
     head.append(made("span", {
-      className: right ? "right" : "wrong", textContent: right ? "✓ matches" : "✗ differs from known",
+      className: right ? "right" : "wrong", textContent: right ? "✓ right" : "✗ wrong",
     }));
   }
   const same = !model.base && base && base[TEXT] === answer[TEXT];
@@ -168,6 +168,7 @@ function browse(part, sets) {
   const list = part.querySelector(".prompts");
   let page = 0;
   let texts = [];
+  part.querySelector(".without").remove();
 
   const current = () => sets[chooser.value];
   const shownModels = () => [...models.querySelectorAll("input:checked")].map((box) => Number(box.value));
@@ -176,7 +177,7 @@ function browse(part, sets) {
     const set = current();
     const left = set.prompts - set.items.length;
     texts = set.items.map(searched);
-    part.querySelector(".how").textContent = `${set.how}.`
+    part.querySelector(".how").textContent = set.how
       + (left ? ` The first ${set.items.length} of ${set.prompts} prompts are here; `
         + `${left} are left out, and stand in each generations.parquet.` : "");
     models.replaceChildren(...set.models.map((model, place) => made("label", {},
