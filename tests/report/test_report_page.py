@@ -17,7 +17,7 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.files import write_rows
 from scripts.common.rows import DEMONSTRATIONS, ITEMS
-from scripts.report import dpo, page, results, sft
+from scripts.report import comparison, dpo, examples, page, results, sft
 from scripts.report.headline import sentences
 from scripts.report.provenance import flat, groups_of
 from scripts.report.read import by_experiment, subjects_of
@@ -301,6 +301,24 @@ def test_a_table_is_json_with_the_numbers_behind_it():
         {"text": "yes", "number": None, "again": False},
     ]
     assert [row[0]["again"] for row in found["rows"]] == [False, True]
+
+
+def test_claims_and_examples_are_tables_like_the_others(results, tmp_path):
+    more = {comparison: ["--claims", str(ROOT / "paper/claims.yaml")], examples: []}
+    for module, options in more.items():
+        name = module.__name__.split(".")[-1]
+        paths = [tmp_path / "tables" / f"{name}.{form}" for form in ("csv", "md", "tex", "json")]
+        assert module.main([*results.arguments(*paths), *options]) == 0
+    caption = page.captions(ROOT / "report/table.rst", "table")
+    claimed = page.grid(tmp_path, "comparison", caption)
+    assert claimed.wide
+    cells = {row[3]["text"]: row[3]["number"] for row in claimed.rows}
+    # As it was published, and the number that it says.
+    assert cells["137,625,600"] == 137625600
+    assert [number for text, number in cells.items() if text.startswith("~74 %")] == [0.74]
+    said = page.grid(tmp_path, "examples", caption)
+    assert [column["align"] for column in said.columns].count("p") == 2
+    assert not said.wide
 
 
 def test_numbers_sort_as_numbers_and_ties_stay(shown):
