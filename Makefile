@@ -3,6 +3,8 @@
 # make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
+# make rating     a page on which people compare answers blindly: docs/rating.md
+# make ratings    what they chose, as a table: make ratings FILES="a.json b.json"
 # make gpu-check  one step and one resume of each backend and precision on this GPU
 # make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md (hours; goes on)
 # make test       checks and tests; of the equality tests a cut of four minutes
@@ -15,7 +17,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse plan doctor gpu-check bench test test-all check browser lock docs corpora
+.PHONY: setup demo rehearse plan doctor rating ratings gpu-check bench test test-all check browser lock docs corpora
 
 setup: $(VENV)/ready
 
@@ -42,6 +44,21 @@ plan: setup
 doctor: setup
 	snakemake doctor
 	@python -m scripts.report.show_doctor $$(ls results/tokens/*/doctor.json)
+
+RESULTS ?= results
+RATING ?= $(RESULTS)/rating
+
+rating: setup
+	@python -m scripts.report.rating --root $(RESULTS) --out $(RATING) \
+	  $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(SETS),--sets $(SETS)) \
+	  $(if $(TRIALS),--trials $(TRIALS)) $(if $(AGAINST),--against $(AGAINST)) \
+	  $(if $(N),--most $(N)) $(if $(QUESTION),--question "$(QUESTION)")
+
+ratings: setup
+	@python -m scripts.report.ratings --root $(RESULTS) --key $(RATING)/key.json \
+	  --out $(RATING)/ratings.json --csv $(RESULTS)/tables/ratings.csv \
+	  --md $(RESULTS)/tables/ratings.md --tex $(RESULTS)/tables/ratings.tex \
+	  $(if $(STALE_OK),--stale-ok) $(FILES)
 
 gpu-check: setup
 	python -m benchmarks.gpu_check

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.cases import Case
 from benchmarks.corpora import dialogues, problems
+from benchmarks.gpu_check import run_apart
 from scripts.common.files import Row, read_json, read_rows
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = {"titles": "trials/titles-dpo/seed-42", "dialogues": "trials/dpo-1/seed-42",
              "problems": "trials/sft-1/seed-42"}  # fmt: skip
 PUBLISHED_LENGTH = 512
+MEMORY = ("peak_mb", "growth_mb", "gpu_peak_mb")
 
 
 def measure(case: Case, contestant: str, folder: Path) -> Part:
@@ -49,7 +51,8 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
         make_reproducible(trial["seed"])
         manifest = folder / "models" / case.shape / "manifest.json"
         base = backend.load(manifest, trial["precision"], trial["quantization"])
-        race = Race(case, trial, backend, base, load_tokenizer(manifest), Meter(base), Path(work))
+        tokenizer = load_tokenizer(manifest)
+        race = Race(case, trial, backend, manifest, base, tokenizer, Meter(base), Path(work))
         run: dict[str, Callable[[Race, list[Row]], Part]] = {
             "TRL": stock_dpo, "TRL, precomputed": precomputed_dpo, "Unsloth": unsloth_dpo,
             "TRL, padded to 512": padded_sft, "TRL, dynamic padding": dynamic_sft,
@@ -59,7 +62,7 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
             "TRL's reference pass": stock_scores, "prefmake's reference pass": own_scores,
         }  # fmt: skip
         figures = run[contestant](race, rows_of(case, folder))
-        figures["process_seconds"] = {"cpu": time.process_time()}
+        figures["process_seconds"] = {"cpu": time.process_time() + figures.pop("before_cpu", 0.0)}
     return figures | {"matmul_flops": matmul_flops()}
 
 
@@ -67,11 +70,11 @@ class Race:
     """What a contestant is given."""
 
     def __init__(
-        self, case: Case, trial: Part, backend: Any, base: "PreTrainedModel",
+        self, case: Case, trial: Part, backend: Any, manifest: Path, base: "PreTrainedModel",
         tokenizer: "PreTrainedTokenizerBase", meter: "Meter", work: Path,
     ) -> None:  # fmt: skip
-        self.case, self.trial, self.backend, self.base = case, trial, backend, base
-        self.tokenizer, self.meter, self.work = tokenizer, meter, work
+        self.case, self.trial, self.backend, self.manifest = case, trial, backend, manifest
+        self.base, self.tokenizer, self.meter, self.work = base, tokenizer, meter, work
 
     def adapter(self) -> Any:
         """Returns the configuration of the adapter."""
@@ -188,18 +191,44 @@ def _stock(race: Race, trainer: "Trainer", kind: str = "paired") -> Part:
 
 
 def own_dpo(race: Race, rows: list[Row]) -> Part:
-    """Trains as this project does, its reference log-probs computed first."""
+    """Trains as this project does: a process of its own has computed the reference log-probs."""
     from scripts.train.dpo import dpo_dataset, dpo_trainer
     from scripts.train.dpo_trainer import StepZeroGate
 
-    with race.meter.reference():
-        reference = _reference(race, rows)
+    before = run_apart(reference_pass, race.trial, race.manifest, rows)
     model = race.attached()
     gate = StepZeroGate(model.dtype, race.trial)
-    dataset = dpo_dataset(rows, reference)
-    return _own(
+    dataset = dpo_dataset(rows, before["rows"])
+    figures = _own(
         race, dpo_trainer(race.trial, model, race.tokenizer, dataset, None, race.work, gate)
     )
+    measured = {key: before[key] for key in ("reference_seconds", "reference_tokens")}
+    peaks = {key: max(figures[key], before[key]) for key in MEMORY if figures[key] is not None}
+    return figures | measured | peaks | {"before_cpu": before["cpu"]}
+
+
+def reference_pass(trial: Part, manifest: Path, rows: list[Row]) -> Part:
+    """Returns the reference log-probs of rows, as the rule `reference` computes them, and what they
+    took; to be called in a process of its own."""
+    from scripts.lm.backends import start_backend
+
+    with tempfile.TemporaryDirectory() as work:
+        backend = start_backend(trial["backend"], Path(work))
+
+        from benchmarks.meter import Meter
+        from scripts.train.trials import make_reproducible
+
+        make_reproducible(trial["seed"])
+        base = backend.load(manifest, trial["precision"], trial["quantization"])
+        meter = Meter(base)
+        reference = _reference(base, meter, rows)
+    return {
+        "rows": reference,
+        "reference_seconds": meter.reference_seconds,
+        "reference_tokens": meter.reference_tokens,
+        "cpu": time.process_time(),
+        **meter.memory(),
+    }
 
 
 def _own(race: Race, trainer: "Trainer") -> Part:
@@ -210,10 +239,11 @@ def _own(race: Race, trainer: "Trainer") -> Part:
     return race.meter.figures() | {"losses": _losses(trainer), "layout": result.get("layout")}
 
 
-def _reference(race: Race, rows: list[Row]) -> list[Row]:
+def _reference(base: "PreTrainedModel", meter: "Meter", rows: list[Row]) -> list[Row]:
     from scripts.lm.pairs import pair_logps
 
-    return pair_logps(race.base, rows)
+    with meter.reference():
+        return pair_logps(base, rows)
 
 
 def _losses(trainer: "Trainer") -> list[float]:
@@ -310,8 +340,7 @@ def stock_scores(race: Race, rows: list[Row]) -> Part:
 
 def own_scores(race: Race, rows: list[Row]) -> Part:
     """Scores pairs as this project's reference rule does."""
-    with race.meter.reference():
-        found = _reference(race, rows)
+    found = _reference(race.base, race.meter, rows)
     return _scored(race, rows, [row[f"{name}_logp"] for row in found
                                 for name in ("chosen", "rejected")])  # fmt: skip
 

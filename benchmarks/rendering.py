@@ -45,7 +45,8 @@ METHOD = (
     "**CPU s a step**: user and system time of an optimizer step in the training loop, mean of "
     "the steps behind the first. **Reference**: the pass over a step's rows before training, where "
     "there is one; TRL's default runs the reference inside every step, of every epoch and trial. "
-    "**Start-up**: the rest of the process.",
+    f"**Start-up**: the rest of the process; {OWN}'s reference pass has one of its own, as it "
+    "has a job of its own, which counts here too.",
     f"**÷ {OWN}**: seconds over {OWN}'s, once with the reference pass counted, as for one trial of "
     "one epoch, and once without, as for the later trials of a sweep.",
     "**Tokens ÷ fewest**: positions that went through the policy, padding included, over the "
@@ -57,7 +58,7 @@ METHOD = (
     "vocabulary at predicted positions alone; one forward pass of the reference) a CPU second, "
     "over those of a 2048 x 2048 float32 matrix product in the same process.",
     "**Peak** is the process's resident memory, **growth** what of it came after the model was "
-    "loaded.",
+    "loaded; of two processes the larger.",
 )
 
 

@@ -14,6 +14,15 @@ def said(messages: list[dict[str, str]]) -> str:
     return "\n".join(message["content"] for message in messages)
 
 
+def cut(text: str, after: str | None, before: str | None) -> str:
+    """Returns an answer cut at the first `before`, then to what follows the last `after`.
+
+    A mark that is absent cuts nothing; blanks around the answer go.
+    """
+    text = text.partition(before)[0] if before else text
+    return (text.rpartition(after)[2] if after else text).strip()
+
+
 def normalized(text: str) -> str:
     """Returns the words of a text, in lower case and NFKC, one space between them.
 

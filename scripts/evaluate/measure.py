@@ -13,6 +13,7 @@ from pathlib import Path
 from scripts.common.cli import run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
+from scripts.common.texts import cut
 from scripts.evaluate.answers import final_number
 from scripts.evaluate.figures import Figure, groups_of, item_figure
 
@@ -108,16 +109,8 @@ def _softplus(x: float) -> float:
 
 
 def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Row]:
-    """Returns the answers, each cut at the first `before`, then to what follows the last `after`.
-
-    A mark that is absent cuts nothing.
-    """
-
-    def part(text: str) -> str:
-        text = text.partition(before)[0] if before else text
-        return (text.rpartition(after)[2] if after else text).strip()
-
-    return [row | {"text": part(row["text"])} for row in rows]
+    """Returns the answers, each cut to the part that is scored."""
+    return [row | {"text": cut(row["text"], after, before)} for row in rows]
 
 
 def generation_figures(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Sequence = tuple[list[int], list[int]]
 """Prompt ids and completion ids."""
 
-PASS_TOKENS = 4096
+PASS_TOKENS = 2048
 """Tokens of a forward pass. One number for every model and trial: what stands in a pass moves the
 last digits of a log-prob, and those are to come from the model and the tokens alone."""
 

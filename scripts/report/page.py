@@ -20,9 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import write_text
-from scripts.report.headline import NOTE, sentences
+from scripts.report.findings import NOTE, sentences
 from scripts.report.provenance import groups_of
-from scripts.report.read import PLAN_KEYS, TRAINED, Subject, by_experiment, parse_plan, subjects_of
+from scripts.report.read import (
+    PLAN_KEYS,
+    TRAINED,
+    Subject,
+    base_of,
+    by_experiment,
+    parse_plan,
+    subjects_of,
+    trial_of,
+)
 from scripts.report.side_by_side import PROMPTS, sets_of
 
 if TYPE_CHECKING:
@@ -125,6 +134,19 @@ def captions(path: Path, kind: str) -> Caption:
     return caption
 
 
+def each_run(root: Path, plan: list[dict[str, Any]]) -> list[Subject]:
+    """Returns the plan's bases, its trials once a seed, and its lookups."""
+    runs = [
+        run
+        for part in plan
+        for run in (
+            *base_of(root, part),
+            *(trial_of(root, part, name, method) for method in TRAINED for name in part[method]),
+        )
+    ]
+    return [*runs, *(it for it in subjects_of(root, plan) if it.method == "lookup")]
+
+
 def chapters(subjects: list[Subject]) -> list[Chapter]:
     """Returns what each experiment asked and found."""
     return [
@@ -216,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     table_caption = captions(arguments.table_captions, "table")
     figure_caption = captions(arguments.figure_captions, "figure")
     text = page(
-        subjects_of(root, arguments.plan),
+        each_run(root, arguments.plan),
         map(partial(grid, root, caption=table_caption), arguments.tables),
         map(partial(picture, root, caption=figure_caption), arguments.figures),
         arguments.mark,

@@ -3,7 +3,7 @@
 Rows, batches and steps are the stock trainer's either way: its sampler draws them, its collator
 pads them, its loss reads them, batch by batch, so that every row weighs what it weighs there. What
 changes is the forward pass. The batches of a step are taken as they come, as many in one pass as
-take no more tokens than the largest of them takes padded, and laid out again.
+take no more memory than the largest of them takes padded, and laid out again.
 """
 
 import sys
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Batch = dict[str, torch.Tensor]
+
+MOST = 0.9
+"""Tokens of a pass over those of the largest batch, padded. Less than one, because attention copies
+what branches share: so laid out, pairs of dialogues took 4 % more memory than padded at 1.0."""
 
 BATCHES = "batches"
 """The key of a pass's inputs: the stock batches that it computes."""
@@ -127,11 +131,11 @@ class LaidOutTrainer(Trainer):
             return batches, items
         passes = [
             {BATCHES: [batches[place] for place in places]}
-            for places in self._passes(parts, max(padded, default=0))
+            for places in self._passes(parts, MOST * max(padded, default=0))
         ]
         return [{BATCHES: []}] * (len(batches) - len(passes)) + passes, items
 
-    def _passes(self, parts: list[list[Sequence]], most: int) -> Iterator[list[int]]:
+    def _passes(self, parts: list[list[Sequence]], most: float) -> Iterator[list[int]]:
         """Yields the places of the batches of each pass of at most so many tokens."""
         held: list[int] = []
         for place in range(len(parts)):

@@ -18,9 +18,9 @@ from scripts.common.cli import BadInput
 from scripts.common.files import write_rows
 from scripts.common.rows import DEMONSTRATIONS, ITEMS
 from scripts.report import comparison, dpo, examples, page, results, sft
-from scripts.report.headline import sentences
+from scripts.report.findings import sentences
 from scripts.report.provenance import flat, groups_of
-from scripts.report.read import by_experiment, subjects_of
+from scripts.report.read import by_experiment
 from scripts.report.render import Column, Table, json_text
 from scripts.report.side_by_side import PROMPTS, sets_of
 from tests.browser import PHONE, Opened, browser, opened
@@ -244,7 +244,7 @@ def test_text_stands_out_from_the_ground(chromium, path, scheme):
 
 
 def test_headline_names_the_best_and_how_far_trials_reach(made):
-    (members,) = by_experiment(subjects_of(made.root, made.plan)).values()
+    (members,) = by_experiment(page.each_run(made.root, made.plan)).values()
     assert [it.text for it in sentences(members)] == [
         "Exact match on problems: 0.20 [0.08, 0.32] with the base tiny_llama; "
         "0.39 [0.27, 0.51] with sft-9, the highest of 10 SFT trials (0.30 to 0.39).",
@@ -257,7 +257,7 @@ def test_headline_over_seeds_is_a_mean(empty_results):
     for seed, loss in enumerate((1.0, 2.0, 6.0)):
         figures = {"held_out_loss": measured(loss)}
         empty_results.trial("sft-1", "sft", figures, title="Tutor", seed=seed)
-    found = sentences(subjects_of(empty_results.root, empty_results.plan))
+    found = sentences(page.each_run(empty_results.root, empty_results.plan))
     assert [it.text for it in found] == [
         "Held-out loss: 3.000 with sft-1, mean of 3 seeds (1.000 to 6.000)."
     ]
@@ -266,7 +266,7 @@ def test_headline_over_seeds_is_a_mean(empty_results):
 def test_trials_that_are_alike_are_not_ranked(empty_results):
     for name in ("sft-1", "sft-2"):
         empty_results.trial(name, "sft", {"held_out_loss": measured(1.0)}, title="Tutor")
-    found = sentences(subjects_of(empty_results.root, empty_results.plan))
+    found = sentences(page.each_run(empty_results.root, empty_results.plan))
     assert found[0].text == "Held-out loss: 1.000 with sft-1, as with each of 2 SFT trials."
 
 
@@ -522,7 +522,7 @@ def test_sets_without_a_known_answer_show_none(results):
         "sft_1", "sft_2", "dpo_1", "titles-1", "titles-2"
     ))):  # fmt: skip
         write_items(made, folder, {})
-    (found,) = sets_of(subjects_of(made.root, made.plan))
+    (found,) = sets_of(page.each_run(made.root, made.plan))
     assert found["models"][0] == {"name": "tiny_llama", "method": "base", "base": True}
     assert found["items"][0]["answers"][0] == ["5", 1, "itself", None]
     # sft_2 and dpo_1 left no answers.
@@ -533,7 +533,7 @@ def test_sets_without_a_known_answer_show_none(results):
 
 
 def test_what_differs_from_the_first_trial(made):
-    sft_group, dpo_group = groups_of(subjects_of(made.root, made.plan))
+    sft_group, dpo_group = groups_of(page.each_run(made.root, made.plan))
     assert sft_group.differing == ["lora.r"]
     assert [sft_group.value(it, "lora.r") for it in sft_group.trials][:4] == ["2", "4", "8", "2"]
     assert dpo_group.differing == []
