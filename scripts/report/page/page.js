@@ -69,7 +69,8 @@ function arrange(table, box, found) {
   function filter() {
     rows.forEach((row, place) => { row.hidden = !matches(texts[place], box.value.trim()); });
     const kept = rows.filter((row) => !row.hidden).length;
-    found.value = kept === rows.length ? counted(kept, "row") : `${kept} of ${counted(rows.length, "row")}`;
+    const all = counted(rows.length, "row");
+    found.value = kept === rows.length ? all : `${kept} of ${all}`;
     reveal();
   }
 
@@ -118,11 +119,17 @@ function quoted(text, name = "text") {
   return made("div", { className: name, dir: "auto", textContent: text });
 }
 
+/** Returns what stands where there is no text. */
+function noted(text) {
+  return made("p", { className: "note", textContent: text });
+}
+
+/** Returns one model's answer, with what is known about it. */
 function answerOf(model, answer, base) {
   const head = made("header", {}, made("b", { textContent: model.name }));
   const card = made("section", { className: "answer" }, head);
   if (!answer) {
-    card.append(made("p", { className: "note", textContent: "no answer" }));
+    card.append(noted("no answer"));
     return card;
   }
   if (answer[RIGHT] !== null) {
@@ -133,20 +140,21 @@ function answerOf(model, answer, base) {
   }
   const same = !model.base && base && base[TEXT] === answer[TEXT];
   const ended = answer[ENDED] === "itself" ? "ended by itself" : answer[ENDED];
+  const facts = [counted(answer[TOKENS], "token"), ended, ...(same ? ["same as the base"] : [])];
   card.append(
-    answer[TEXT].trim() ? quoted(answer[TEXT]) : made("p", { className: "note", textContent: "(nothing)" }),
-    made("footer", {
-      textContent: [counted(answer[TOKENS], "token"), ended, ...(same ? ["same as the base"] : [])].join(" · "),
-    }),
+    answer[TEXT].trim() ? quoted(answer[TEXT]) : noted("(nothing)"),
+    made("footer", { textContent: facts.join(" · ") }),
   );
   card.classList.toggle("same", Boolean(same));
   return card;
 }
 
+/** Returns a prompt, its known answer, and the answers of the shown models. */
 function promptOf(item, number, set, shown) {
   const base = item.answers[set.models.findIndex((model) => model.base)];
   const card = made("article", {},
-    made("header", {}, made("b", { textContent: `Prompt ${number}` }), made("span", { textContent: item.id })),
+    made("header", {},
+      made("b", { textContent: `Prompt ${number}` }), made("span", { textContent: item.id })),
     quoted(item.prompt, "text prompt"),
   );
   if (item.known !== null) {
@@ -171,7 +179,8 @@ function browse(part, sets) {
   part.querySelector(".without").remove();
 
   const current = () => sets[chooser.value];
-  const shownModels = () => [...models.querySelectorAll("input:checked")].map((box) => Number(box.value));
+  const shownModels = () =>
+    [...models.querySelectorAll("input:checked")].map((box) => Number(box.value));
 
   function enter() {
     const set = current();
@@ -184,7 +193,8 @@ function browse(part, sets) {
       made("input", { type: "checkbox", value: place, checked: place < MODELS_AT_FIRST }),
       made("span", { textContent: model.base ? `${model.name} (base)` : model.name }),
     )));
-    const scored = set.items.some((item) => item.answers.some((answer) => answer && answer[RIGHT] !== null));
+    const scored = set.items.some((item) =>
+      item.answers.some((answer) => answer && answer[RIGHT] !== null));
     for (const option of kind.options) {
       option.hidden = option.disabled = ["gained", "lost"].includes(option.value) && !scored;
     }
