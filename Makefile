@@ -100,4 +100,4 @@ docs: setup
 	python -m scripts.common.config fields > docs/config.md
 
 corpora: setup
-	python demo/make_corpora.py --out demo/corpora
+	python demo/make_corpora.py --out demo/corpora --sets paper

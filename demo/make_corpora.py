@@ -1,10 +1,12 @@
 """Write the demo's corpora: word problems, titles, dialogues and a pre-training mix.
 
+Beside them, two small sets that models only answer: summaries and conversations.
+
 Everything is invented here from word lists and templates, so the files carry no one else's text.
 The same seed gives the same bytes on every Python from 3.11 on: only ``random.Random.random()``,
 whose sequence the language guarantees, is ever drawn from.
 
-    python demo/make_corpora.py --out demo/corpora
+    python demo/make_corpora.py --out demo/corpora --sets paper
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ IDEAS = 40
 DIALOGUE_PROMPTS = 168
 DIALOGUE_PAIRS = 500
 PRETRAINING_ROWS = 9000
+SET_ROWS = 60
 
 # Labels are drawn from utility + noise. One level is worth LEVEL points and the noise of each
 # answer is uniform on the integers -NOISE..NOISE, so that the Bayes accuracy is an exact sum.
@@ -131,6 +134,36 @@ REPLY_STYLES = (
         "What a question! You could try {a}.",
     ),
 )
+
+STORY_PROMPT = "Summarize this in one sentence.\n\n{story}"
+STORY_STARTS = (
+    "{name} wanted to {task}.",
+    "For a long time {name} had wanted to {task}.",
+    "{name} told {other}: I want to {task}.",
+)
+# What happens on the way, and says nothing that a summary needs.
+STORY_ASIDES = (
+    "It was a rainy day.",
+    "There was not much time.",
+    "{other} came by with {n} {things}.",
+    "Nobody had shown {name} how to do it.",
+)
+# What was tried, and how it went; behind it the summary.
+STORY_ENDS = (
+    ("First {name} tried {a}, then {b}. After that it went well.",
+     "{name} managed to {task} by {a} and {b}."),
+    ("{name} tried {a}. It did not work, and {name} gave up.",
+     "{name} tried to {task} by {a}, but gave up."),
+    ("{other} said that {a} would help. {name} tried it, and it worked.",
+     "{name} managed to {task} by {a}, as {other} had said."),
+)  # fmt: skip
+
+TALK_PROMPT = "Continue this dialogue with one reply.\n\n{talk}"
+TALK_GREETINGS = ("Nice to meet you, {name}!", "Hello {name}, how can I help?", "Good day, {name}.")
+TALK_GAINS = ("I find {m} more.", "{other} gives me {m} more.", "I buy {m} more.")
+TALK_LOSSES = ("I lose {m}.", "I give {m} to {other}.", "I sell {m}.")
+TALK_PLANS = ("That sounds like a plan.", "All right.", "Good luck with that.")
+TALK_NODS = ("I see.", "All right.", "Good to know.")
 
 
 class Dice:
@@ -395,6 +428,87 @@ def odd_dialogues(dice: Dice, exchanges: Sequence[Exchange]) -> list[Row]:
     ]
 
 
+def make_summary(dice: Dice) -> Row:
+    """Return a story of a few sentences about a task, and its summary."""
+    name, other = dice.shuffled(NAMES)[:2]
+    task, *tips = dice.pick(TASKS)
+    a, b = dice.shuffled(tips)
+    end, summary = dice.pick(STORY_ENDS)
+    parts = (dice.pick(STORY_STARTS), dice.pick(STORY_ASIDES), end)
+    said = {"name": name, "other": other, "task": task, "a": a, "b": b,
+            "n": dice.between(2, 10), "things": dice.pick(THINGS)}  # fmt: skip
+    story = " ".join(parts).format(**said)
+    return {"instruction": STORY_PROMPT.format(story=story), "response": summary.format(**said)}
+
+
+def talk_row(opening: str, answer: str, question: str, reply: str) -> Row:
+    """Return a dialogue of three turns, and the reply to its last one."""
+    talk = f"Human: {opening}\n\nAssistant: {answer}\n\nHuman: {question}"
+    return {"instruction": TALK_PROMPT.format(talk=talk), "response": reply}
+
+
+def count_talk(dice: Dice) -> Row:
+    """Return a dialogue that ends by asking how many things someone has now."""
+    name, other = dice.shuffled(NAMES)[:2]
+    things, total = dice.pick(THINGS), dice.between(3, 10)
+    loses = dice.below(2) == 1
+    m = dice.between(1, min(MOST, total - 2) if loses else MOST)
+    turn = dice.pick(TALK_LOSSES if loses else TALK_GAINS).format(m=m, other=other)
+    now = total - m if loses else total + m
+    return talk_row(
+        f"My name is {name} and I have {total} {things}.",
+        dice.pick(TALK_GREETINGS).format(name=name),
+        f"{turn} How many {things} do I have now?",
+        f"You have {now} {things} now.",
+    )
+
+
+def plan_talk(dice: Dice) -> Row:
+    """Return a dialogue that ends by asking back for one of two plans."""
+    task, *tips = dice.pick(TASKS)
+    plan = dict(zip(("today", "tomorrow"), dice.shuffled(tips), strict=True))
+    day = dice.pick(tuple(plan))
+    return talk_row(
+        f"I want to {task}. I will try {plan['today']} today and {plan['tomorrow']} tomorrow.",
+        dice.pick(TALK_PLANS),
+        f"What did I want to try {day}?",
+        f"You wanted to try {plan[day]} {day}.",
+    )
+
+
+def more_talk(dice: Dice) -> Row:
+    """Return a dialogue that ends by asking which of two has more."""
+    name, other = dice.shuffled(NAMES)[:2]
+    things = dice.pick(THINGS)
+    amounts = [(name, dice.between(6, 10)), (other, dice.between(2, 5))]
+    (first, n), (second, m) = dice.shuffled(amounts)
+    return talk_row(
+        f"{first} has {n} {things} and {second} has {m}.",
+        dice.pick(TALK_NODS),
+        f"Who has more {things}?",
+        f"{name} has more {things}.",
+    )
+
+
+def distinct(makers: Sequence[Callable[[Dice], Row]], dice: Dice) -> list[Row]:
+    """Return rows with instructions of their own, as many of each maker."""
+    rows: dict[object, Row] = {}
+    for maker in makers:
+        wanted = len(rows) + SET_ROWS // len(makers)
+        while len(rows) < wanted:
+            row = maker(dice)
+            rows.setdefault(row["instruction"], row)
+    return dice.shuffled(rows.values())
+
+
+def build_sets(seed: int = SEED) -> dict[str, list[Row]]:
+    """Return the rows of the sets that models only answer, by name."""
+    return {
+        "summaries": distinct((make_summary,), Dice(seed + 6)),
+        "conversations": distinct((count_talk, plan_talk, more_talk), Dice(seed + 7)),
+    }
+
+
 def in_chat(*turns: str) -> str:
     """Return user and assistant turns by turn in the chat format of the demo's model.
 
@@ -511,6 +625,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the corpora and print how many rows each has and the ceilings."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the JSONL files")
+    parser.add_argument("--sets", type=Path, required=True, help="folder of the two answered sets")
     parser.add_argument("--seed", type=int, default=SEED, help="default: %(default)s")
     args = parser.parse_args(argv)
     corpora, ceilings = build(args.seed)
@@ -519,6 +634,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_jsonl(args.out / f"{name}.jsonl", rows)
         ceiling = f", Bayes accuracy {ceilings[name]:.3f}" if name in ceilings else ""
         print(f"{name}: {len(rows)} rows{ceiling}")
+    args.sets.mkdir(parents=True, exist_ok=True)
+    for name, rows in build_sets(args.seed).items():
+        write_jsonl(args.sets / f"{name}.jsonl", rows)
+        print(f"{name}: {len(rows)} rows")
 
 
 if __name__ == "__main__":

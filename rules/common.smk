@@ -184,7 +184,38 @@ def score_inputs(wildcards):
     ]
     if evaluation["pairs"]:
         files["reference"] = reference_split(evaluation["reference"], evaluation["pairs"]["split"])
+    if overwrites(subject) and any(asked["kl"] for asked in evaluation["prompts"].values()):
+        files["start"] = adapter_files(subject["training"]["start"])
     return files
+
+
+def overwrites(subject):
+    """Tells whether a trial's adapter lies over its start's, which is then in no merged model."""
+    return subject.get("training", {}).get("start_as") == "overwritten"
+
+
+def judged_sets(folder):
+    """Returns the sets of prompts on which a judge compares a trial with its base."""
+    subject = PLAN.subject(folder)
+    prompts = subject["evaluation"]["prompts"] if subject["adapters"] else {}
+    return {name: asked for name, asked in prompts.items() if asked["judge"]}
+
+
+def judged_trials():
+    """Returns the folders of the trials that a judge compares with their base."""
+    return [folder for folder in PLAN.trials if judged_sets(folder)]
+
+
+def judge_inputs(wildcards):
+    base = PLAN.subject(wildcards.subject)["experiment"]
+    sets = judged_sets(wildcards.subject).values()
+    return {
+        "tuned": f"<results>/{wildcards.subject}/generations.parquet",
+        "base": f"<results>/bases/{base}/generations.parquet",
+        "sets_rows": [data_split(asked["dataset"], asked["split"]) for asked in sets],
+        "models": [manifest(asked["judge"]["model"]) for asked in sets],
+        "templates": [asked["judge"]["template"] for asked in sets],
+    }
 
 
 def measure_inputs(wildcards):
@@ -200,6 +231,8 @@ def measure_inputs(wildcards):
     files["overlaps"] = [
         f"<results>/overlaps/{asked['overlap']}.parquet" for asked in prompts if asked["overlap"]
     ]
+    if judged_sets(wildcards.subject):
+        files["verdicts"] = f"<results>/{wildcards.subject}/verdicts.parquet"
     return files
 
 
@@ -220,7 +253,7 @@ def model_of(wildcards):
 
 
 GENERATION = ["limit", "max_new_tokens", "do_sample", "temperature", "top_p", "own_settings"]
-GENERATION += ["seed", "batch_size"]
+GENERATION += ["seed", "batch_size", "kl"]
 
 
 def score_settings(wildcards):
@@ -234,10 +267,29 @@ def score_settings(wildcards):
         # How an answer is cut out of what was written, and what is scored, is for measuring.
         sets = {
             name: {key: asked[key] for key in GENERATION}
+            # A base is its own reference.
+            | ({} if subject["adapters"] else {"kl": False})
             for name, asked in evaluation["prompts"].items()
         }
         words += ["--generate", as_json(sets)]
     return shlex.join(words)
+
+
+def duels(wildcards):
+    """Returns by set the judge, and how an answer is cut out of what was written."""
+    return {
+        name: {
+            "judge": asked["judge"] | held(PLAN.models[asked["judge"]["model"]]),
+            "answer_after": asked["answer_after"],
+            "answer_before": asked["answer_before"],
+        }
+        for name, asked in judged_sets(wildcards.subject).items()
+    }
+
+
+def held(model):
+    """Returns how a model's weights are held in memory."""
+    return {key: model[key] for key in ("precision", "quantization")}
 
 
 def prompt_sets(wildcards):

@@ -29,7 +29,7 @@ rule score:
     params:
         settings=lambda wildcards: score_settings(wildcards),
         files=lambda wildcards, input: options(
-            input, "adapters", "completions", "pairs", "reference", "prompts"
+            input, "adapters", "start", "completions", "pairs", "reference", "prompts"
         ),
         out=subpath(output.pairs, parent=True),
         code=code_digest("scripts/evaluate/score.py"),
@@ -37,6 +37,32 @@ rule score:
     shell:
         "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
         " {params.files} --out {params.out:q} 2> {log:q}"
+
+
+rule judge:
+    """A judge compares a trial's answers with its base's, each pair in both orders."""
+    input:
+        unpack(judge_inputs),
+    output:
+        "<results>/{subject}/verdicts.parquet",
+    log:
+        "<logs>/{subject}/judge.log",
+    benchmark:
+        "<benchmarks>/{subject}/judge.tsv"
+    wildcard_constraints:
+        subject=only(judged_trials()),
+    conda:
+        "../envs/evaluate.yaml"
+    resources:
+        gpu=1,
+    params:
+        sets=lambda wildcards: as_json(duels(wildcards)),
+        files=lambda wildcards, input: options(input, "tuned", "base", "sets_rows", "models"),
+        code=code_digest("scripts/evaluate/judge.py"),
+        env=env_digest("evaluate"),
+    shell:
+        "python -m scripts.evaluate.judge --sets {params.sets:q} {params.files}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule measure:
@@ -62,6 +88,7 @@ rule measure:
             "pairs",
             "pairs_rows",
             "generations",
+            "verdicts",
             "sets_rows",
             "overlaps",
         ),

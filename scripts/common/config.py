@@ -33,6 +33,7 @@ from scripts.common.schema import (
     DpoTrial,
     Experiment,
     FileData,
+    Judge,
     SftPhase,
     splits_of,
 )
@@ -90,6 +91,8 @@ def _anchor_paths(merged: ConfigFile) -> None:
             template = merged.get((*experiment, *place, "template"))
             if isinstance(template, str) and template.endswith(".jinja"):
                 anchor(*experiment, *place, "template")
+        for place in sets:
+            anchor(*experiment, *place, "judge", "template")
 
 
 def _keys(value: Any) -> list[str]:
@@ -250,12 +253,23 @@ def _check_generate(
         if generate.leave_out_overlap and experiment.sft is None:
             text = "found true: the experiment has no SFT rows that items could stand in"
             problems.append(((*where, "leave_out_overlap"), text))
+        if generate.judge is not None:
+            problems += [
+                ((*where, "judge", *at), text) for at, text in _check_judge(config, generate.judge)
+            ]
         problems += [
             ((*where, "show", place), _unknown(shown, trials, "no trial of the experiment"))
             for place, shown in enumerate(generate.show)
             if shown not in trials
         ]
     return problems
+
+
+def _check_judge(config: Config, judge: Judge) -> Iterator[tuple[tuple[str, ...], str]]:
+    if judge.model not in config.models:
+        yield ("model",), _unknown(judge.model, config.models)
+    if judge.template is not None and not judge.template.is_file():
+        yield ("template",), f"found {judge.template}: no such file"
 
 
 def _check_start(start: str, experiment: Experiment, supervised: dict[str, Experiment]) -> str:

@@ -19,7 +19,7 @@ from scripts.common.schema import (
     SftPhase,
     SftTrial,
 )
-from scripts.common.templates import template_name, template_path
+from scripts.common.templates import JUDGE, template_name, template_path
 
 Part = dict[str, Any]
 
@@ -230,14 +230,23 @@ def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
         "pairs": held_out(experiment.dpo),
         "prompts": {
             name: {
-                **generate.model_dump(mode="json", exclude={"show", "leave_out_overlap"}),
+                **generate.model_dump(mode="json", exclude={"show", "leave_out_overlap", "judge"}),
                 "tokens": _tokens(config, plan, experiment, generate),
                 "overlap": _overlap(plan, experiment, generate),
                 "scored": not generate.show,
+                "judge": _judge(generate),
             }
             for name, generate in experiment.generate.items()
         },
     }
+
+
+def _judge(generate: Generate) -> Part | None:
+    """Returns a set's judge with its template, or None where it has none."""
+    if generate.judge is None:
+        return None
+    template = shortest(generate.judge.template or JUDGE)
+    return generate.judge.model_dump(mode="json") | {"template": template}
 
 
 def _trial_evaluation(plan: Plan, experiment: Experiment, training: Part, evaluation: Part) -> Part:

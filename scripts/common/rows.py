@@ -64,6 +64,8 @@ PAIRS = pa.schema(
         ("reference_chosen_logp", pa.float64()),
         ("reference_rejected_logp", pa.float64()),
         ("margin", pa.float64()),
+        ("chosen_tokens", pa.int32()),
+        ("rejected_tokens", pa.int32()),
     ]
 )
 GENERATIONS = pa.schema(
@@ -74,6 +76,23 @@ GENERATIONS = pa.schema(
         ("text", pa.string()),
         ("tokens", pa.int32()),
         ("stop", pa.string()),
+        # Of a set that asks for the KL: of all new tokens, the one that ended the answer included
+        ("logp", pa.float64()),
+        ("reference_logp", pa.float64()),
+    ]
+)
+# What a judge says of a trial's answers and its base's: 1 where the trial's is better, 0 where the
+# base's is, 0.5 for a tie; the margins are above 0 where it prefers the trial's, shown as A and as
+# B, and null where both answers are the same
+VERDICTS = pa.schema(
+    [
+        ("set", pa.string()),
+        ("id", pa.string()),
+        ("verdict", pa.float64()),
+        ("margin_as_a", pa.float64()),
+        ("margin_as_b", pa.float64()),
+        ("tuned_tokens", pa.int32()),
+        ("base_tokens", pa.int32()),
     ]
 )
 # What measuring writes: every item of every figure that is sum(score) / sum(weight) over items;

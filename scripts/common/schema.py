@@ -480,6 +480,20 @@ class DpoTrial(Trial):
 # ----------------------------------------------------------------------------------- experiments
 
 
+class Judge(Closed):
+    """Who says which of two answers is better: a trial's, or its base model's."""
+
+    kind: Literal["logprob"] = Field(
+        "logprob", description="logprob: a local model, by the log-probs of its verdicts"
+    )
+    model: Name = Field(description="one of `models`")
+    template: Path | None = Field(
+        None,
+        description="a .jinja file, the question, with prompt, a and b; else "
+        "scripts/evaluate/judge.jinja",
+    )
+
+
 class Generate(Closed):
     """A set of prompts that every model of the experiment answers, and how."""
 
@@ -507,6 +521,19 @@ class Generate(Closed):
     leave_out_overlap: bool = Field(
         False, description="items that stand in the SFT phase's training rows are not scored"
     )
+    rules: Literal["titles"] | None = Field(
+        None,
+        description="what answers are held against without a model; titles: 30 to 75 characters, a "
+        "title and nothing else; how it is framed",
+    )
+    kl: bool = Field(
+        False,
+        description="measure each trial's KL divergence from its reference on these answers, which "
+        "must be sampled untruncated at temperature 1",
+    )
+    judge: Judge | None = Field(
+        None, description="who compares each trial's answers with the base's: docs/judge.md"
+    )
     show: list[Name] = Field(
         default_factory=list,
         description="trials whose answers stand beside the base's in the table of examples; such a "
@@ -514,7 +541,7 @@ class Generate(Closed):
     )
 
     @model_validator(mode="after")
-    def sampling_has_effect(self) -> "Generate":
+    def has_effect(self) -> "Generate":
         sampling = {"do_sample", "temperature", "top_p"} & self.model_fields_set
         if self.own_settings and sampling:
             raise ValueError(f"{', '.join(sorted(sampling))} has no effect with own_settings: true")
@@ -522,6 +549,37 @@ class Generate(Closed):
             raise ValueError("seed has no effect without sampling")
         if not self.do_sample and (self.temperature is not None or self.top_p is not None):
             raise ValueError("temperature and top_p have no effect without do_sample: true")
+        return self
+
+    @model_validator(mode="after")
+    def kl_is_of_the_policy(self) -> "Generate":
+        """Answers drawn otherwise come from another distribution, and so would the estimate."""
+        if not self.kl:
+            return self
+        found = [
+            text
+            for text, wrong in {
+                "own_settings: true": self.own_settings,
+                "do_sample: false": not (self.do_sample or self.own_settings),
+                f"temperature: {self.temperature}": self.temperature not in (None, 1),
+                f"top_p: {self.top_p}": self.top_p not in (None, 1),
+            }.items()
+            if wrong
+        ]
+        if found:
+            raise ValueError(
+                f"kl: true with {', '.join(found)} would be of another distribution than the "
+                "model's; it needs do_sample: true, and temperature and top_p null or 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def what_is_read_is_not_scored(self) -> "Generate":
+        scored = [key for key in ("rules", "kl", "judge") if getattr(self, key)]
+        if self.show and scored:
+            raise ValueError(
+                f"{', '.join(scored)} has no effect on a set with show, which is not scored"
+            )
         return self
 
 

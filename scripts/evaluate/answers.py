@@ -1,8 +1,9 @@
-"""The final number of a worked answer."""
+"""The number that a worked answer ends in."""
 
 import re
 
 _NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d])")
+_MARKED = re.compile(r"#### (-?[0-9.,]+)")
 
 
 def final_number(text: str) -> float | None:
@@ -17,3 +18,13 @@ def final_number(text: str) -> float | None:
         return None
     number = numbers[0] if mark else numbers[-1]
     return float(number.replace(",", "").replace("$", ""))
+
+
+def marked_number(text: str) -> str | None:
+    """Returns the first number behind `#### `, less commas and a full stop, or None.
+
+    What lm-evaluation-harness's GSM8K task compares under strict-match, as text:
+    https://github.com/EleutherAI/lm-evaluation-harness, lm_eval/tasks/gsm8k/gsm8k.yaml.
+    """
+    found = _MARKED.search(text)
+    return found[1].replace(",", "").removesuffix(".") if found else None

@@ -6,7 +6,7 @@ Makes metrics.json, and items.parquet with each item's score for paired tests.
 import argparse
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import exp, log1p
 from pathlib import Path
 
@@ -14,14 +14,24 @@ from scripts.common.cli import run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.common.texts import cut
-from scripts.evaluate.answers import final_number
-from scripts.evaluate.figures import Figure, groups_of, item_figure
+from scripts.evaluate.answers import final_number, marked_number
+from scripts.evaluate.calibration import calibration_error
+from scripts.evaluate.divergence import divergence_figures
+from scripts.evaluate.diversity import diversity_figures
+from scripts.evaluate.figures import AnyFigure, Figure, WholeFigure, groups_of, item_figure
+from scripts.evaluate.intervals import BOOTSTRAP
+from scripts.evaluate.likeness import likeness_figures
+from scripts.evaluate.titles import title_figures
+from scripts.evaluate.win_rate import length_controlled, win_figures, with_verdicts
+
+RULES = {"titles": title_figures}
+"""What a set's answers can be held against, by the name of its rules."""
 
 # ----------------------------------------------------------------------------------- completions
 
 
-def completion_figures(rows: list[Row], groups: dict[str, str]) -> list[Figure]:
-    """Returns the held-out loss of demonstrations."""
+def completion_figures(rows: list[Row], groups: dict[str, str]) -> list[AnyFigure]:
+    """Returns the held-out loss of demonstrations, and their perplexity."""
     if not rows:
         return []
     items = [
@@ -34,13 +44,29 @@ def completion_figures(rows: list[Row], groups: dict[str, str]) -> list[Figure]:
         for row in rows
     ]
     definition = "negative log-prob of held-out completions, summed, per completion token"
-    return [Figure("held_out_loss", "nats per token", definition, items)]
+    loss = Figure("held_out_loss", "nats per token", definition, items)
+    return [loss, perplexity(loss)]
+
+
+def perplexity(loss: Figure) -> WholeFigure:
+    """Returns exp of the held-out loss; its interval is exp of that one's."""
+    summary = loss.summary()
+    bounds = summary["intervals"].get(BOOTSTRAP)
+    return WholeFigure(
+        "perplexity",
+        "1 or more",
+        "exp of the held-out loss: of a completion token, as this model's tokenizer cuts it",
+        exp(summary["value"]),
+        [item["group"] for item in loss.items],
+        BOOTSTRAP,
+        bounds and (exp(bounds[0]), exp(bounds[1])),
+    )
 
 
 # ----------------------------------------------------------------------------------------- pairs
 
 
-def pair_figures(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[Figure]:
+def pair_figures(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[AnyFigure]:
     """Returns the figures of preference pairs; a base, its own reference, has only raw ones."""
     if not rows:
         return []
@@ -59,8 +85,25 @@ def pair_figures(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[F
             lambda row: _wins(row["chosen_logp"] - row["rejected_logp"]),
             share=True,
         ),
+        figure(
+            "policy_token_accuracy",
+            "share",
+            "pairs whose chosen completion has the higher log-prob per token under the model; ties "
+            "half",
+            lambda row: _wins(
+                row["chosen_logp"] / row["chosen_tokens"]
+                - row["rejected_logp"] / row["rejected_tokens"]
+            ),
+            share=True,
+        ),
         logp("chosen_logp", "chosen_logp", "chosen"),
         logp("rejected_logp", "rejected_logp", "rejected"),
+        figure(
+            "length_difference",
+            "tokens",
+            "mean tokens of the chosen completion minus those of the rejected one",
+            lambda row: row["chosen_tokens"] - row["rejected_tokens"],
+        ),
     ]
     if not tuned:
         return raw
@@ -84,7 +127,27 @@ def pair_figures(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[F
             "mean implicit reward of chosen minus that of rejected, beta included",
             lambda row: row["margin"],
         ),
+        calibration_error(rows, groups),
         *raw,
+        figure(
+            "chosen_change",
+            "nats",
+            "mean log-prob of the chosen completion minus that under the reference",
+            lambda row: row["chosen_logp"] - row["reference_chosen_logp"],
+        ),
+        figure(
+            "rejected_change",
+            "nats",
+            "mean log-prob of the rejected completion minus that under the reference",
+            lambda row: row["rejected_logp"] - row["reference_rejected_logp"],
+        ),
+        figure(
+            "chosen_fell",
+            "share",
+            "pairs whose chosen completion is less likely than under the reference; ties half",
+            lambda row: _wins(row["reference_chosen_logp"] - row["chosen_logp"]),
+            share=True,
+        ),
         figure(
             "reference_accuracy",
             "share",
@@ -116,7 +179,10 @@ def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Ro
 def generation_figures(
     rows: list[Row], groups: dict[str, str], answers: dict[str, str]
 ) -> list[Figure]:
-    """Returns the figures of answers; exact match over those whose known answer has a number."""
+    """Returns the figures of answers; exact match over those whose known answer has a number.
+
+    Strict exact match is over those whose known answer has one behind `####`.
+    """
     if not rows:
         return []
 
@@ -136,38 +202,42 @@ def generation_figures(
             lambda row: row["tokens"],
         ),
     ]
-    numbers = {row["id"]: final_number(answers.get(row["id"], "")) for row in rows}
-    known = [row for row in rows if numbers[row["id"]] is not None]
-    if known:
-        figures.append(
-            item_figure(
-                known,
-                groups,
-                "exact_match",
-                "share",
-                "answers whose final number equals the known answer's",
-                lambda row: final_number(row["text"]) == numbers[row["id"]],
-                share=True,
-            )
-        )
-    return figures
+    return [*figures, *_exact_matches(rows, groups, answers)]
 
 
-def bleu_summary(rows: list[Row], groups: dict[str, str], answers: dict[str, str]) -> Row:
-    """Returns corpus BLEU against the known answers; it is no mean over items."""
-    from scripts.evaluate.bleu import DESCRIPTION, bleu, bleu_interval
-
-    texts = [row["text"] for row in rows], [answers[row["id"]] for row in rows]
-    score = bleu(*texts)
-    interval = bleu_interval(*texts, [groups[row["id"]] for row in rows])
-    return {
-        "value": score["bleu"],
-        "n": len(rows),
-        "groups": len({groups[row["id"]] for row in rows}),
-        "unit": "0 to 1",
-        "intervals": {"group bootstrap": interval} if interval else {},
-        "definition": f"{DESCRIPTION} (sacrebleu {score['signature']})",
+def _exact_matches(
+    rows: list[Row], groups: dict[str, str], answers: dict[str, str]
+) -> list[Figure]:
+    """Returns both exact matches, each over the items whose known answer has such a number."""
+    readings = {
+        "exact_match": (
+            final_number,
+            "answers whose final number equals the known answer's; a number behind #### goes "
+            "before all others, else this is lm-evaluation-harness's flexible-extract",
+        ),
+        "exact_match_strict": (
+            marked_number,
+            "answers whose first number behind #### is the known answer's, as written but for "
+            "commas: lm-evaluation-harness's strict-match on GSM8K",
+        ),
     }
+    figures = []
+    for name, (read, definition) in readings.items():
+        numbers = {row["id"]: read(answers.get(row["id"], "")) for row in rows}
+        known = [row for row in rows if numbers[row["id"]] is not None]
+        if known:
+            figures.append(
+                item_figure(
+                    known,
+                    groups,
+                    name,
+                    "share",
+                    definition,
+                    lambda row, read=read, numbers=numbers: read(row["text"]) == numbers[row["id"]],
+                    share=True,
+                )
+            )
+    return figures
 
 
 # ------------------------------------------------------------------------------- sets of prompts
@@ -185,15 +255,28 @@ class Answers:
     """The known answer by id; empty where the set has none."""
     left_out: int
 
-    def figures(self) -> list[Figure]:
-        """Returns the figures that are means over items."""
-        return generation_figures(self.rows, self.groups, self.known)
+    @cached_property
+    def figures(self) -> list[AnyFigure]:
+        """Every figure of the answers."""
+        if not self.rows:
+            return []
+        rows, groups = self.rows, self.groups
+        figures = [
+            *generation_figures(rows, groups, self.known),
+            *diversity_figures(rows, groups),
+            *divergence_figures(rows, groups),
+            *win_figures(rows, groups),
+        ]
+        if self.known:
+            figures += likeness_figures(rows, groups, self.known)
+        if self.settings["rules"]:
+            figures += RULES[self.settings["rules"]](rows, groups)
+        return figures
 
     def summary(self) -> Row:
         """Returns the set's settings, how many items were left out, and all figures."""
-        figures = {figure.name: figure.summary() for figure in self.figures()}
-        if self.rows and self.known:
-            figures["bleu"] = bleu_summary(self.rows, self.groups, self.known)
+        figures = {figure.name: figure.summary() for figure in self.figures}
+        figures |= length_controlled(self.rows, self.groups)
         return {"settings": self.settings, "left_out": self.left_out, "figures": figures}
 
 
@@ -222,6 +305,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
         parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
     parser.add_argument("--generations", type=Path, required=True, help="generations.parquet")
+    parser.add_argument("--verdicts", type=Path, help="a judge's verdicts.parquet")
     parser.add_argument(
         "--sets", type=json.loads, default={}, help="settings of each set of prompts, by name"
     )
@@ -239,7 +323,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def read_sets(arguments: argparse.Namespace) -> list[Answers]:
     """Returns the answers of every set."""
-    generations = read_rows(arguments.generations)
+    verdicts = read_rows(arguments.verdicts) if arguments.verdicts else []
+    generations = with_verdicts(read_rows(arguments.generations), verdicts)
     overlaps = iter(arguments.overlaps)
     return [
         answers_to(
@@ -278,7 +363,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     write_json(arguments.metrics, metrics)
     scored = [(None, figure) for figure in figures]
-    scored += [(answers.name, figure) for answers in sets for figure in answers.figures()]
+    scored += [(answers.name, figure) for answers in sets for figure in answers.figures]
     items = [
         {"set": name, "figure": figure.name, "weight": 1.0, **item}
         for name, figure in scored

@@ -17,6 +17,8 @@ from scripts.common.rows import COMPLETIONS, GENERATIONS, PAIRS
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from scripts.lm.generation import Answer
+
 
 def score_completions(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
     """Returns id, log-prob (nats) and number of tokens of each completion."""
@@ -30,16 +32,19 @@ def score_completions(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
     ]
 
 
-def join_reference(policy: list[Row], reference: list[Row], beta: float) -> list[Row]:
-    """Returns each pair's four log-probs and its implicit reward margin.
+def join_reference(
+    tokens: list[Row], policy: list[Row], reference: list[Row], beta: float
+) -> list[Row]:
+    """Returns each pair's four log-probs, its implicit reward margin and both lengths in tokens.
 
     margin = beta * ((chosen - reference chosen) - (rejected - reference rejected)), in nats:
     Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, section 4.
     """
     references = {row["id"]: row for row in reference}
+    policies = {row["id"]: row for row in policy}
     rows = []
-    for row in policy:
-        other = references[row["id"]]
+    for pair in tokens:
+        row, other = policies[pair["id"]], references[pair["id"]]
         chosen = row["chosen_logp"] - other["chosen_logp"]
         rejected = row["rejected_logp"] - other["rejected_logp"]
         rows.append(
@@ -50,6 +55,8 @@ def join_reference(policy: list[Row], reference: list[Row], beta: float) -> list
                 "reference_chosen_logp": other["chosen_logp"],
                 "reference_rejected_logp": other["rejected_logp"],
                 "margin": beta * (chosen - rejected),
+                "chosen_tokens": len(pair["chosen_ids"]),
+                "rejected_tokens": len(pair["rejected_ids"]),
             }
         )
     return rows
@@ -68,13 +75,19 @@ def answer_prompts(
     tokenizer: "PreTrainedTokenizerBase",
     rows: list[Row],
     settings: dict[str, Any],
+    start: Path | None = None,
 ) -> list[Row]:
-    """Returns id, prompt, text, new tokens and stop reason of one answer a distinct prompt."""
+    """Returns id, prompt, text, new tokens and stop reason of one answer a distinct prompt.
+
+    A set that asks for the KL has two log-probs of each answer beside them; `start` is the adapter
+    that the reference has in the place of the model's own, where it was overwritten.
+    """
     from scripts.lm.generation import generate_answers
 
     rows = distinct_prompts(rows, settings["limit"])
     prompts = [row["prompt_ids"] for row in rows]
     answers = generate_answers(model, tokenizer, prompts, settings)
+    logps = answer_logps(model, prompts, answers, start) if settings["kl"] else [{}] * len(rows)
     return [
         {
             "id": row["id"],
@@ -82,8 +95,29 @@ def answer_prompts(
             "text": answer.text,
             "tokens": answer.tokens,
             "stop": answer.stop,
+            **logp,
         }
-        for row, answer in zip(rows, answers, strict=True)
+        for row, answer, logp in zip(rows, answers, logps, strict=True)
+    ]
+
+
+def answer_logps(
+    model: "PreTrainedModel",
+    prompts: list[list[int]],
+    answers: list["Answer"],
+    start: Path | None,
+) -> list[Row]:
+    """Returns the log-prob of each answer under the model and under its reference, in nats."""
+    from scripts.lm.logprobs import completion_logps
+    from scripts.lm.references import as_reference
+
+    sequences = [(prompt, answer.ids) for prompt, answer in zip(prompts, answers, strict=True)]
+    logps = completion_logps(model, sequences)
+    with as_reference(model, start):
+        reference_logps = completion_logps(model, sequences)
+    return [
+        {"logp": sum(logp), "reference_logp": sum(reference_logp)}
+        for logp, reference_logp in zip(logps, reference_logps, strict=True)
     ]
 
 
@@ -96,6 +130,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--adapters", type=Path, nargs="*", default=[], help="all but the last are merged"
     )
+    parser.add_argument("--start", type=Path, help="overwritten adapter: the KL's reference has it")
     parser.add_argument("--completions", type=Path, help="held-out token split of demonstrations")
     parser.add_argument("--pairs", type=Path, help="held-out token split of pairs")
     parser.add_argument("--reference", type=Path, help="the reference's log-probs of the pairs")
@@ -110,6 +145,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if len(arguments.prompts) != len(arguments.generate):
         parser.error("--prompts needs one file for each set of --generate")
+    if not arguments.adapters and any(asked["kl"] for asked in arguments.generate.values()):
+        parser.error("kl: true needs --adapters: a base is its own reference")
     return arguments
 
 
@@ -133,10 +170,11 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
     if arguments.pairs:
         reference = read_rows(arguments.reference)
         # A base is its own reference, whose log-probs are there already.
-        policy = pair_logps(model, read_rows(arguments.pairs)) if arguments.adapters else reference
-        pairs = join_reference(policy, reference, arguments.beta)
+        tokens = read_rows(arguments.pairs)
+        policy = pair_logps(model, tokens) if arguments.adapters else reference
+        pairs = join_reference(tokens, policy, reference, arguments.beta)
     for (name, settings), path in zip(arguments.generate.items(), arguments.prompts, strict=True):
-        answers = answer_prompts(model, tokenizer, read_rows(path), settings)
+        answers = answer_prompts(model, tokenizer, read_rows(path), settings, arguments.start)
         generations += [{"set": name, **answer} for answer in answers]
     return completions, pairs, generations
 

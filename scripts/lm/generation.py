@@ -17,6 +17,8 @@ class Answer:
     text: str
     tokens: int
     stop: str
+    ids: list[int]
+    """Ids of the new tokens, the one that ended the answer included, which `tokens` leaves out."""
 
 
 def generate_answers(
@@ -83,6 +85,9 @@ def _generation_config(
     else:
         named = ("do_sample", "temperature", "top_p")
         sampling = {key: settings[key] for key in named if settings[key] is not None}
+        if settings["do_sample"]:
+            # Left open, it is 50: the likeliest tokens alone, which nobody asked for.
+            sampling["top_k"] = 0
     stops = {"eos_token_id": sorted(ends), "pad_token_id": tokenizer.pad_token_id}
     return GenerationConfig(**{**sampling, **stops, "max_new_tokens": settings["max_new_tokens"]})
 
@@ -123,4 +128,6 @@ def _answer(ids: list[int], ends: set[int], tokenizer: "PreTrainedTokenizerBase"
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
     written = ids if stop is None else ids[:stop]
     text = tokenizer.decode(written, skip_special_tokens=True).strip()
-    return Answer(text, len(written), "length" if stop is None else "eos")
+    if stop is None:
+        return Answer(text, len(written), "length", ids)
+    return Answer(text, len(written), "eos", ids[: stop + 1])

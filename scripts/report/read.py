@@ -32,6 +32,11 @@ LABELS = {
     "exact_match": "Exact match",
     "stop_rate": "Stop rate",
     "generated_tokens": "Generated tokens",
+    "kl": "KL from the reference",
+    "kl_per_token": "KL per token",
+    "win_rate": "Win rate",
+    "win_rate_length_controlled": "Win rate at equal lengths",
+    "judge_disagreement": "Judge's disagreement",
     "train_loss": "Train loss",
     "preference_loss": "Preference loss",
     "preference_accuracy": "Preference accuracy",
@@ -39,10 +44,34 @@ LABELS = {
     "reference_accuracy": "Reference accuracy",
     "margin": "Reward margin",
     "chosen_logp": "Chosen log-prob",
+    "rejected_logp": "Rejected log-prob",
+    "chosen_change": "Change of chosen log-prob",
+    "rejected_change": "Change of rejected log-prob",
+    "chosen_fell": "Chosen fell",
+    "policy_token_accuracy": "Policy accuracy per token",
+    "length_difference": "Length difference",
+    "calibration_error": "Calibration error",
+    "perplexity": "Perplexity",
+    "sacrebleu": "sacreBLEU",
+    "chrf": "chrF2",
+    "rouge_l": "ROUGE-L",
+    "exact_match_strict": "Strict exact match",
+    "distinct_1": "Distinct-1",
+    "distinct_2": "Distinct-2",
+    "self_bleu": "Self-BLEU",
+    "answer_words": "Answer words",
+    "title_length": "Title length",
+    "title_only": "Title only",
+    "question": "Question",
+    "how_to": "How-to",
+    "explanatory": "Explanatory",
 }
 """What people call a figure."""
 
-SET_FIGURES = ("bleu", "exact_match", "stop_rate", "generated_tokens")
+SET_FIGURES = (
+    "bleu", "exact_match", "stop_rate", "generated_tokens", "kl", "kl_per_token", "win_rate",
+    "win_rate_length_controlled", "judge_disagreement",
+)  # fmt: skip
 """The figures of answers: each belongs to one set of prompts."""
 
 

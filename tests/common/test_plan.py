@@ -168,6 +168,25 @@ def test_training_holds_nothing_of_evaluation_or_titles() -> None:
     assert training["lora"]["init_lora_weights"] == "gaussian"
 
 
+def test_what_is_measured_of_answers_is_no_part_of_training() -> None:
+    def plan(**more: Any) -> Any:
+        sets = {"summaries": {"do_sample": True} | more}
+        experiments = {"tinyllama-corrected": {"generate": sets}}
+        return make_plan(load([ROOT / "config.yaml"], {"experiments": experiments}))
+
+    plain, asking = plan(), plan(kl=True, judge={"model": "qwen-14b"})
+    folder = "trials/dpo-1-corrected/seed-42"
+    asked = asking.trials[folder]["evaluation"]["prompts"]["summaries"]
+    assert asked["kl"]
+    assert asked["judge"] == {
+        "kind": "logprob", "model": "qwen-14b", "template": "scripts/evaluate/judge.jinja"
+    }  # fmt: skip
+    for part in ("tokens", "references", "examined", "overlaps", "lookups"):
+        assert getattr(plain, part) == getattr(asking, part)
+    for name, trial in plain.trials.items():
+        assert trial["training"] == asking.trials[name]["training"]
+
+
 def test_supervised_trials_are_not_scored_on_pairs() -> None:
     assert PLAN.trials["trials/sft-1/seed-42"]["evaluation"]["pairs"] is None
     assert PLAN.bases["bases/tinyllama"]["evaluation"]["pairs"]["split"] == "test"

@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPORA = ROOT / "demo" / "corpora"
+SETS = ROOT / "paper"
 NAMES = ("problems", "titles", "dialogues", "pretraining")
+SET_NAMES = ("summaries", "conversations")
 
 Pair = tuple[str, str, str]
 
@@ -35,8 +37,9 @@ generator = load_generator()
 
 
 def read(name: str) -> list[dict]:
-    """Return the rows of a committed corpus."""
-    lines = (CORPORA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    """Return the rows of a committed corpus or set."""
+    folder = SETS if name in SET_NAMES else CORPORA
+    lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -93,15 +96,17 @@ def earlier_wins(pairs: list[Pair]) -> list[float]:
 
 
 def test_committed_files_are_what_the_generator_writes(tmp_path: Path) -> None:
-    generator.main(["--out", str(tmp_path)])
-    for name in NAMES:
-        fresh = (tmp_path / f"{name}.jsonl").read_bytes()
-        assert fresh == (CORPORA / f"{name}.jsonl").read_bytes(), f"{name}.jsonl is out of date"
+    generator.main(["--out", str(tmp_path), "--sets", str(tmp_path)])
+    for folder, names in ((CORPORA, NAMES), (SETS, SET_NAMES)):
+        for name in names:
+            fresh = (tmp_path / f"{name}.jsonl").read_bytes()
+            assert fresh == (folder / f"{name}.jsonl").read_bytes(), f"{name}.jsonl is out of date"
 
 
 def test_another_seed_gives_other_corpora() -> None:
     corpora, _ = generator.build(seed=1)
-    assert all(corpora[name] != read(name) for name in NAMES)
+    corpora |= generator.build_sets(seed=1)
+    assert all(corpora[name] != read(name) for name in (*NAMES, *SET_NAMES))
 
 
 def test_the_corpora_are_small_enough_to_commit() -> None:
@@ -166,7 +171,8 @@ def test_each_corpus_has_a_few_rows_to_drop() -> None:
 
 def test_pretraining_holds_nothing_that_is_tested_on() -> None:
     text = "\n".join(row["text"] for row in read("pretraining"))
-    assert not [row for row in read("problems") if row["instruction"] in text]
+    for name in ("problems", *SET_NAMES):
+        assert not [row for row in read(name) if row["instruction"] in text]
     assert not [prompt for prompt, _, _ in title_pairs() if prompt in text]
     for before, *replies in dialogue_pairs():
         assert not [reply for reply in replies if f"{before.strip()}\n\nAssistant: {reply}" in text]
@@ -193,6 +199,57 @@ def test_no_dialogue_has_a_reply_that_came_up_before() -> None:
 def test_alphabetical_order_does_not_give_the_label_away(name: str) -> None:
     scores = [float(chosen < rejected) for _, chosen, rejected in PAIRS[name]()]
     assert abs(sum(scores) / len(scores) - 0.5) < half_width(scores)
+
+
+@pytest.mark.parametrize("name", SET_NAMES)
+def test_sets_have_sixty_distinct_rows(name: str) -> None:
+    rows = read(name)
+    assert len({row["instruction"] for row in rows}) == len(rows) == 60
+    assert all(row["response"].strip() == row["response"] != "" for row in rows)
+
+
+def test_summaries_say_what_happened_and_are_shorter() -> None:
+    ends = Counter()
+    for row in read("summaries"):
+        _, story = row["instruction"].split("\n\n")
+        name, task = re.search(
+            r"(?:^|time )(\w+) (?:wanted|had wanted|told \w+: I want) to (.+?)\.", story
+        ).groups()
+        failed = "gave up" in story
+        ends[failed] += 1
+        verb = "tried" if failed else "managed"
+        summary = re.fullmatch(rf"{name} {verb} to {task} by (.+?)(?:, .+)?\.", row["response"])
+        # What it was done by stands in the story, and so does all that was done.
+        tips = summary[1].split(" and ")
+        known = next(tips for known, *tips in generator.TASKS if known == task)
+        assert set(tips) == {tip for tip in known if tip in story}
+        assert len(row["response"]) < 0.75 * len(story)
+    assert min(ends.values()) >= 15
+
+
+def test_replies_of_conversations_are_right() -> None:
+    kinds = Counter()
+    for row in read("conversations"):
+        _, opening, answer, question = row["instruction"].split("\n\n")
+        assert [turn.split(": ")[0] for turn in (opening, answer, question)] == [
+            "Human", "Assistant", "Human"
+        ]  # fmt: skip
+        if counted := re.search(r"have (\d+) (\w+)\.$", opening):
+            kind, things = "count", counted[2]
+            m = int(re.search(r"\d+", question)[0])
+            sign = -1 if re.search(r"lose|I give|sell", question) else 1
+            assert row["response"] == f"You have {int(counted[1]) + sign * m} {things} now."
+        elif planned := re.search(r"try (.+) today and (.+) tomorrow\.$", opening):
+            kind, day = "plan", re.search(r"(\w+)\?$", question)[1]
+            tip = planned[("today", "tomorrow").index(day) + 1]
+            assert row["response"] == f"You wanted to try {tip} {day}."
+        else:
+            kind = "more"
+            amounts = {name: int(n) for name, n in re.findall(r"([A-Z]\w+) has (\d+)", opening)}
+            things = re.search(r"more (\w+)\?$", question)[1]
+            assert row["response"] == f"{max(amounts, key=amounts.get)} has more {things}."
+        kinds[kind] += 1
+    assert set(kinds.values()) == {20}
 
 
 def test_win_probability_matches_drawn_labels() -> None:

@@ -1,8 +1,8 @@
-"""The final number of an answer."""
+"""The number that an answer ends in."""
 
 import pytest
 
-from scripts.evaluate.answers import final_number
+from scripts.evaluate.answers import final_number, marked_number
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,20 @@ from scripts.evaluate.answers import final_number
 )
 def test_final_number(text: str, number: float | None) -> None:
     assert final_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("3 + 4 = 7\n#### 7", "7"),
+        ("#### 1,234.50", "1234.50"),
+        ("It is #### 7. And #### 8", "7"),
+        ("#### -5", "-5"),
+        ("####7", None),
+        ("#### $7", None),
+        ("7", None),
+        ("", None),
+    ],
+)
+def test_marked_number(text: str, number: str | None) -> None:
+    assert marked_number(text) == number

@@ -21,14 +21,15 @@ from scripts.evaluate.measure import (
 GROUPS = {"a": "g", "b": "g", "c": "h"}
 SETTINGS = {"do_sample": False, "temperature": None, "top_p": None, "own_settings": False,
             "max_new_tokens": 9, "answer_after": None, "answer_before": None,
-            "overlap": None, "scored": True}  # fmt: skip
+            "overlap": None, "scored": True, "rules": None}  # fmt: skip
 
 
 def pair(name: str, chosen: float, rejected: float, beta: float = 0.5) -> dict[str, Any]:
     """Returns a pair whose reference gives -10 to both completions."""
     return {"id": name, "chosen_logp": chosen, "rejected_logp": rejected,
             "reference_chosen_logp": -10.0, "reference_rejected_logp": -10.0,
-            "margin": beta * (chosen - rejected)}  # fmt: skip
+            "margin": beta * (chosen - rejected),
+            "chosen_tokens": 4, "rejected_tokens": 5}  # fmt: skip
 
 
 def values(figures: list[Any]) -> dict[str, float]:
@@ -37,10 +38,21 @@ def values(figures: list[Any]) -> dict[str, float]:
 
 def test_held_out_loss_is_per_token() -> None:
     rows = [{"id": "a", "logp": -6.0, "tokens": 3}, {"id": "c", "logp": -1.0, "tokens": 1}]
-    (figure,) = completion_figures(rows, GROUPS)
-    summary = figure.summary()
-    assert summary["value"] == pytest.approx(7 / 4)
-    assert (summary["n"], summary["groups"]) == (2, 2)
+    loss, perplexity = (figure.summary() for figure in completion_figures(rows, GROUPS))
+    assert loss["value"] == pytest.approx(7 / 4)
+    assert (loss["n"], loss["groups"]) == (2, 2)
+    # Resamples: the first twice (6/3), the second twice (1/1), or both.
+    assert perplexity["value"] == pytest.approx(math.exp(7 / 4))
+    bounds = perplexity["intervals"]["group bootstrap"]
+    assert bounds == pytest.approx((math.exp(1), math.exp(2)))
+
+
+def test_perplexity_of_one_completion_has_no_interval() -> None:
+    (_, perplexity) = completion_figures([{"id": "a", "logp": -6.0, "tokens": 3}], GROUPS)
+    summary = perplexity.summary()
+    assert (summary["value"], summary["n"]) == (pytest.approx(math.exp(2)), 1)
+    assert summary["intervals"] == {}
+    assert perplexity.items == []
 
 
 def test_pairs() -> None:
@@ -53,11 +65,32 @@ def test_pairs() -> None:
     losses = [math.log1p(math.exp(-margin)) for margin in (2, 0, -0.5)]
     assert found["preference_loss"] == pytest.approx(sum(losses) / 3)
     assert found["chosen_logp"] == pytest.approx(-28 / 3)
+    # Per token: -2 to -2.4, -2.25 to -1.8, -2.75 to -2.
+    assert found["policy_token_accuracy"] == pytest.approx(1 / 3)
+    assert found["length_difference"] == -1
+    # The reference gives -10 to each.
+    assert found["chosen_change"] == pytest.approx((2 + 1 - 1) / 3)
+    assert found["rejected_change"] == pytest.approx((-2 + 1 + 0) / 3)
+    assert found["chosen_fell"] == pytest.approx(1 / 3)
+    sure = [1 / (1 + math.exp(-margin)) for margin in (2, 0.5)]
+    assert found["calibration_error"] == pytest.approx((1 - sure[0] + sure[1]) / 3)
+
+
+def test_ties_count_half() -> None:
+    row = pair("a", -10, -10) | {"rejected_tokens": 4}
+    found = values(pair_figures([row], GROUPS, tuned=True))
+    shares = ("preference_accuracy", "policy_accuracy", "policy_token_accuracy",
+              "reference_accuracy", "chosen_fell")  # fmt: skip
+    assert {found[name] for name in shares} == {0.5}
+    assert {found[name] for name in ("chosen_change", "rejected_change", "calibration_error")} == {
+        0
+    }
 
 
 def test_a_base_has_no_implicit_reward() -> None:
     found = values(pair_figures([pair("a", -8, -12), pair("c", -1, -2)], GROUPS, tuned=False))
-    assert set(found) == {"policy_accuracy", "chosen_logp", "rejected_logp"}
+    assert set(found) == {"policy_accuracy", "policy_token_accuracy", "chosen_logp",
+                          "rejected_logp", "length_difference"}  # fmt: skip
 
 
 def test_a_huge_margin_does_not_overflow() -> None:
@@ -90,7 +123,32 @@ def test_exact_match_is_over_the_items_whose_answer_has_a_number() -> None:
 
 def test_without_numbers_there_is_no_exact_match() -> None:
     found = values(generation_figures([generation("a", "x")], GROUPS, {"a": "a title"}))
-    assert "exact_match" not in found
+    assert found.keys() == {"stop_rate", "generated_tokens"}
+
+
+def test_strict_exact_match_wants_the_mark_in_the_answer() -> None:
+    rows = [generation("a", "is 1,200 #### 1,200."), generation("b", "is 3"), generation("c", "5")]
+    answers = {"a": "#### 1200", "b": "#### 3", "c": "5"}
+    found = {figure.name: figure.summary() for figure in generation_figures(rows, GROUPS, answers)}
+    assert (found["exact_match"]["value"], found["exact_match"]["n"]) == (1, 3)
+    assert (found["exact_match_strict"]["value"], found["exact_match_strict"]["n"]) == (0.5, 2)
+
+
+def test_a_set_has_the_figures_that_it_can_have() -> None:
+    rows = [generation("a", "2 and 2 #### 4"), generation("c", "")]
+    asked = [{"id": name, "group": GROUPS[name]} for name in ("a", "c")]
+    known = [row | {"completion": [{"content": "#### 4"}]} for row in asked]
+    always = {"stop_rate", "generated_tokens", "distinct_1", "distinct_2", "answer_words",
+              "self_bleu"}  # fmt: skip
+    alike = {"exact_match", "exact_match_strict", "bleu", "sacrebleu", "chrf", "rouge_l"}
+    rules = {"title_length", "title_only", "question", "how_to", "explanatory"}
+
+    def figures(prompts: list[dict[str, Any]], settings: dict[str, Any]) -> set[str]:
+        return set(answers_to("s", SETTINGS | settings, rows, prompts, set()).summary()["figures"])
+
+    assert figures(asked, {}) == always
+    assert figures(known, {}) == always | alike
+    assert figures(asked, {"rules": "titles"}) == always | rules
 
 
 def test_the_answer_is_what_follows_the_last_mark() -> None:
@@ -159,9 +217,14 @@ def test_command_line(tmp_path: Path) -> None:
     assert found["figures"]["preference_accuracy"]["intervals"].keys() == {"wilson"}
     # Every figure that is a mean can be had again from its items.
     rows = read_rows(items)
-    means = [(None, name, figure) for name, figure in found["figures"].items()]
-    means += [("s", name, figure) for name, figure in answers["figures"].items() if name != "bleu"]
-    assert len(means) >= 8
+    whole = {"perplexity", "calibration_error", "distinct_1", "distinct_2", "bleu", "sacrebleu",
+             "chrf"}  # fmt: skip
+    every = [(None, name, figure) for name, figure in found["figures"].items()]
+    every += [("s", name, figure) for name, figure in answers["figures"].items()]
+    assert whole <= {name for _, name, _ in every}
+    means = [(place, name, figure) for place, name, figure in every if name not in whole]
+    assert len(means) >= 18
+    assert whole.isdisjoint(row["figure"] for row in rows)
     for place, name, figure in means:
         mine = [row for row in rows if (row["set"], row["figure"]) == (place, name)]
         mean = sum(row["score"] for row in mine) / sum(row["weight"] for row in mine)

@@ -14,9 +14,11 @@ from scripts.evaluate.score import distinct_prompts, join_reference
 def test_the_margin_is_beta_times_the_change_of_the_difference() -> None:
     policy = [{"id": "a", "chosen_logp": -8.0, "rejected_logp": -12.0}]
     reference = [{"id": "a", "chosen_logp": -9.0, "rejected_logp": -10.0}]
-    (row,) = join_reference(policy, reference, beta=0.1)
+    tokens = [{"id": "a", "chosen_ids": [1, 2, 3], "rejected_ids": [4]}]
+    (row,) = join_reference(tokens, policy, reference, beta=0.1)
     assert row["margin"] == pytest.approx(0.1 * ((-8 + 9) - (-12 + 10)))
     assert row["reference_rejected_logp"] == -10
+    assert (row["chosen_tokens"], row["rejected_tokens"]) == (3, 1)
 
 
 def test_each_prompt_is_answered_once() -> None:
@@ -49,7 +51,8 @@ def test_a_base_is_its_own_reference(
     tiny_model: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
     greedy = {"limit": None, "max_new_tokens": 3, "do_sample": False, "temperature": None,
-              "top_p": None, "own_settings": False, "seed": 0, "batch_size": 2}  # fmt: skip
+              "top_p": None, "own_settings": False, "seed": 0, "batch_size": 2,
+              "kl": False}  # fmt: skip
     settings = {"short": greedy, "long": greedy | {"max_new_tokens": 6}}
     found = run(tiny_model, tmp_path / "out", "--completions", files["completions"],
                 "--pairs", files["pairs"], "--reference", files["reference"],
@@ -57,12 +60,19 @@ def test_a_base_is_its_own_reference(
                 "--generate", json.dumps(settings))  # fmt: skip
     assert found["pairs"][0]["chosen_logp"] == found["pairs"][0]["reference_chosen_logp"] == -1
     assert found["pairs"][0]["margin"] == 0
+    assert (found["pairs"][0]["chosen_tokens"], found["pairs"][0]["rejected_tokens"]) == (1, 2)
     assert found["completions"][0]["tokens"] == 2
     assert found["completions"][0]["logp"] < 0
     short, long = found["generations"]
     assert (short["set"], long["set"]) == ("short", "long")
     assert short["tokens"] <= 3
     assert long["text"].startswith(short["text"])
+
+
+def test_a_base_has_no_kl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / "out", "--generate", '{"a": {"kl": true}}', "--prompts", "a")
+    assert "kl: true needs --adapters: a base is its own reference" in capsys.readouterr().err
 
 
 def test_every_set_of_prompts_needs_its_file(tmp_path: Path) -> None:

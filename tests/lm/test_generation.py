@@ -73,3 +73,15 @@ def test_the_answer_ends_at_the_first_end_token(loaded: tuple[object, object]) -
     stopped = _answer([*ids, end, end, 9], {end}, tokenizer)
     assert (stopped.text, stopped.tokens, stopped.stop) == ("7 pens", len(ids), "eos")
     assert _answer(ids, {end}, tokenizer).stop == "length"
+
+
+def test_a_sample_is_of_all_tokens_unless_some_are_left_out(loaded: tuple[object, object]) -> None:
+    """A tiny model finds all tokens about as likely: of 300 draws, many are not of its top 50."""
+    import torch
+
+    model, tokenizer = loaded
+    with torch.no_grad():
+        top = model(input_ids=torch.tensor([PROMPTS[1]])).logits[0, -1].topk(50).indices.tolist()
+    settings = GREEDY | {"do_sample": True, "max_new_tokens": 1, "batch_size": 300}
+    answers = generate_answers(model, tokenizer, [PROMPTS[1]] * 300, settings)
+    assert sum(answer.ids[0] not in top for answer in answers) > 100

@@ -19,12 +19,12 @@ def test_the_paper(project: Project) -> None:
     """The literal command on config.yaml: 29 trials and their five bases; shared references."""
     assert project.rules(*LITERAL) == {
         "check_backends": 1,
-        "fetch_dataset": 8,
+        "fetch_dataset": 10,
         "fetch_tokenizer": 2,
         "fetch_model": 2,
-        "prepare_dataset": 8,
+        "prepare_dataset": 10,
         "overlap": 1,
-        "tokenize": 13,
+        "tokenize": 15,
         "reference": 15,
         "train_sft": 10,
         "train_dpo": 19,
@@ -50,14 +50,15 @@ def test_what_is_asked_before_a_gpu_is_spent_needs_no_weights(project: Project) 
 def test_the_demo(project: Project) -> None:
     assert project.rules("--workflow-profile", "profiles/demo") == {
         "lookup": 2,
-        "fetch_dataset": 3,
+        "fetch_dataset": 5,
         "train_demo_model": 1,
-        "prepare_dataset": 3,
-        "tokenize": 3,
+        "prepare_dataset": 5,
+        "tokenize": 5,
         "reference": 5,
         "train_sft": 3,
         "train_dpo": 3,
         "score": 8,
+        "judge": 1,
         "measure": 8,
         "table": 4,
         "figure": 3,
@@ -149,6 +150,45 @@ def test_editing_how_answers_are_generated_retrains_nothing(rerun: Project) -> N
     assert not any("headlines" in subject or "titles" in subject for _, subject in stale(rerun))
 
 
+def test_what_is_measured_of_answers_retrains_nothing(rerun: Project) -> None:
+    trial, base = "trials/titles-r16/seed-0", "bases/headlines"
+    rerun.edit("demo/config.yaml", "do_sample: true, kl: true", "do_sample: true")
+    # A base has no KL: its answers stay, and what is said of their settings does not.
+    measured = {("measure", trial), ("measure", base)}
+    assert stale(rerun) == {("score", trial), ("judge", trial), *measured}
+    rerun.edit("demo/config.yaml", "do_sample: true", "do_sample: true, kl: true")
+    rerun.edit("demo/config.yaml", "{model: demo}", "{model: demo, template: judge.jinja}")
+    template = rerun.folder / "scripts" / "evaluate" / "judge.jinja"
+    text = template.read_text(encoding="utf-8")
+    (rerun.folder / "demo" / "judge.jinja").write_text(text, encoding="utf-8")
+    assert stale(rerun) == {("judge", trial), *measured}
+    rerun.edit("demo/config.yaml", ", judge: {model: demo, template: judge.jinja}", "")
+    assert stale(rerun) == measured
+
+
+def test_a_judge_compares_a_trial_with_its_base(project: Project) -> None:
+    outputs = [
+        output
+        for rule, output in project.jobs("--workflow-profile", "profiles/demo")
+        if rule == "judge"
+    ]
+    assert outputs == ["results/demo/trials/titles-r16/seed-0/verdicts.parquet"]
+
+
+def test_the_kl_to_an_overwritten_start_reads_that_start(project: Project) -> None:
+    project.edit("config.yaml", "problems-100: {", "problems-100: {do_sample: true, kl: true, ")
+    folders = [f"results/trials/{trial}/seed-42" for trial in ("dpo-1", "dpo-1-as-coded")]
+    done = project.run(*(f"{folder}/pairs.parquet" for folder in folders), "-n", "-p", *LITERAL)
+    scored = [line for line in done.stdout.splitlines() if "scripts.evaluate.score" in line]
+    merged, overwritten = (
+        next(line for line in scored if f"--out {folder} " in line) for folder in folders
+    )
+    start = "results/trials/sft-1/seed-42/adapter"
+    assert f"--adapters {start} {folders[0]}/adapter" in merged
+    assert "--start" not in merged
+    assert f"--adapters {folders[1]}/adapter --start {start}" in overwritten
+
+
 def test_editing_a_title_remakes_the_report_alone(rerun: Project) -> None:
     rerun.edit("demo/config.yaml", "title: Word problems, then dialogues", "title: Tutor")
     assert stale(rerun) == set()
@@ -185,7 +225,13 @@ def test_a_comment_or_a_reformatted_rule_reruns_nothing(rerun: Project) -> None:
             "scripts/lm/pairs.py",
             '"chosen_logp": sum(chosen)',
             '"chosen_logp": sum(list(chosen))',
-            {"reference", "train_dpo", "score", "measure"},
+            {"reference", "train_dpo", "score", "judge", "measure"},
+        ),
+        (
+            "scripts/evaluate/logprob_judge.py",
+            'VERDICTS = ("A", "B")',
+            'VERDICTS = ("B", "A")',
+            {"judge", "measure"},
         ),
         (
             "scripts/data/dialogues.py",

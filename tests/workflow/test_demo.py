@@ -74,7 +74,23 @@ def test_all_models_of_an_experiment_answer_the_same_prompts(finished: Project) 
         for folder in folders
     }
     assert len(prompts) == 1
-    assert len(prompts.pop()) == 4
+    # Four problems, two summaries and two conversations.
+    assert len(prompts.pop()) == 8
+
+
+def test_answers_are_judged_and_scored_under_the_reference_where_that_is_asked(
+    finished: Project,
+) -> None:
+    folder = finished.folder / "results" / "demo" / "trials" / "titles-r16" / "seed-0"
+    answers = read_rows(folder / "generations.parquet")
+    scored = {row["set"] for row in answers if row["reference_logp"] is not None}
+    assert scored == {"titles-sampled"}
+    verdicts = read_rows(folder / "verdicts.parquet")
+    titles = [row["id"] for row in answers if row["set"] == "titles"]
+    assert [(row["set"], row["id"]) for row in verdicts] == [("titles", name) for name in titles]
+    sets = read_json(folder / "metrics.json")["sets"]
+    assert "win_rate" in sets["titles"]["figures"]
+    assert "kl" in sets["titles-sampled"]["figures"]
 
 
 def test_no_prompt_sits_on_both_sides(finished: Project) -> None:

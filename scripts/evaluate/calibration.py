@@ -1,0 +1,56 @@
+"""Whether margins are as sure as they are right."""
+
+from typing import TYPE_CHECKING
+
+from scripts.common.files import Row
+from scripts.evaluate.figures import WholeFigure
+from scripts.evaluate.intervals import BOOTSTRAP, corpus_bootstrap
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+BINS = 10
+
+DEFINITION = (
+    "expected calibration error of the margin (Guo et al. 2017): over ten equal bins of confidence "
+    "from 0.5 to 1, the mean distance between the share of right pairs and the mean confidence, by "
+    "pairs; confidence is sigmoid(|margin|), a positive margin is right, ties half; it is above 0 "
+    "for a finite sample of calibrated margins too"
+)
+
+
+def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeFigure:
+    """Returns the expected calibration error of the pairs' margins, with its interval.
+
+    Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 2, with the bins laid over the
+    confidences that a choice between two can have.
+    """
+    statistics = _statistics([row["margin"] for row in rows])
+    belongs = [groups[row["id"]] for row in rows]
+    return WholeFigure(
+        "calibration_error",
+        "0 to 1",
+        DEFINITION,
+        float(_error(statistics.sum(0))),
+        belongs,
+        BOOTSTRAP,
+        corpus_bootstrap(statistics, belongs, _error),
+    )
+
+
+def _statistics(margins: list[float]) -> "ndarray":
+    """Returns of each pair, in its bin's column, right minus confidence; and 1 in the last."""
+    from numpy import abs as absolute
+    from numpy import arange, array, exp, linspace, ones, searchsorted, sign, zeros
+
+    margins = array(margins)
+    confidence = 1 / (1 + exp(-absolute(margins)))
+    right = (sign(margins) + 1) / 2
+    inner = linspace(0.5, 1, BINS + 1)[1:-1]
+    gaps = zeros((len(margins), BINS))
+    gaps[arange(len(margins)), searchsorted(inner, confidence)] = right - confidence
+    return array([*gaps.T, ones(len(margins))]).T
+
+
+def _error(sums: "ndarray") -> "ndarray":
+    return abs(sums[..., :-1]).sum(-1) / sums[..., -1]

@@ -1,0 +1,148 @@
+"""How much answers differ from each other, and how long they are; no known answer is needed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from random import Random
+
+from scripts.common.files import Row
+from scripts.evaluate.figures import AnyFigure, Figure, WholeFigure, item_figure
+from scripts.evaluate.intervals import JACKKNIFE, SEED, group_jackknife
+
+ORDER = 4
+LARGEST = 200
+
+DISTINCT_DEFINITION = (
+    "different {} of all answers by their number of words (Li et al. 2016); 13a tokenizer, case "
+    "kept; it falls as answers are added, so compare equally many"
+)
+SELF_BLEU_DEFINITION = (
+    "mean BLEU of each answer against all others, high where answers repeat each other (Zhu et al. "
+    "2018); sacrebleu's sentence BLEU"
+)
+DRAWN = f"; a seeded draw of {LARGEST} of the answers"
+HELD = "; the interval holds the other answers fixed"
+
+Gram = tuple[str, ...]
+
+
+def diversity_figures(rows: list[Row], groups: dict[str, str]) -> list[AnyFigure]:
+    """Returns distinct-1, distinct-2 and the number of words; self-BLEU of two answers or more."""
+    figures = [
+        distinct(rows, groups, 1, "words"),
+        distinct(rows, groups, 2, "pairs of neighbouring words"),
+        item_figure(
+            rows,
+            groups,
+            "answer_words",
+            "words",
+            "mean words of an answer, by white space",
+            lambda row: len(row["text"].split()),
+        ),
+    ]
+    return [*figures, self_bleu(rows, groups)] if len(rows) > 1 else figures
+
+
+def distinct(rows: list[Row], groups: dict[str, str], order: int, what: str) -> WholeFigure:
+    """Returns the number of different n-grams by that of words, 0 where no answer has a word.
+
+    Li et al. 2016, https://aclanthology.org/N16-1014: distinct-2, too, is scaled by the number of
+    words.
+    """
+    words: Counter[str] = Counter()
+    owners: dict[Gram, set[str]] = defaultdict(set)
+    for row, tokens in zip(rows, map(_tokenizer(), rows), strict=True):
+        group = groups[row["id"]]
+        words[group] += len(tokens)
+        for gram in _grams(tokens, order):
+            owners[gram].add(group)
+    alone = Counter(next(iter(having)) for having in owners.values() if len(having) == 1)
+
+    def rate(grams: int, total: int) -> float:
+        return grams / total if total else 0.0
+
+    total = words.total()
+    value = rate(len(owners), total)
+    without = [rate(len(owners) - alone[group], total - words[group]) for group in words]
+    interval = group_jackknife(value, without)
+    return WholeFigure(
+        f"distinct_{order}",
+        "0 to 1",
+        DISTINCT_DEFINITION.format(what),
+        value,
+        [groups[row["id"]] for row in rows],
+        JACKKNIFE,
+        interval and (max(interval[0], 0.0), min(interval[1], 1.0)),
+    )
+
+
+def self_bleu(rows: list[Row], groups: dict[str, str]) -> Figure:
+    """Returns the mean sentence BLEU, from 0 to 100, of each answer against all others.
+
+    Zhu et al. 2018, https://arxiv.org/abs/1802.01886. Of more than 200 answers, a seeded draw of
+    200 is taken: the same prompts for every model that answers them. Needs two answers.
+    """
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(effective_order=True)
+    drawn = len(rows) > LARGEST
+    rows = Random(SEED).sample(rows, LARGEST) if drawn else rows
+    scores = dict(zip((row["id"] for row in rows), _against_others(rows), strict=True))
+    # sacrebleu knows its signature once it has met references.
+    metric.sentence_score(rows[0]["text"], [row["text"] for row in rows[1:]])
+    return item_figure(
+        rows,
+        groups,
+        "self_bleu",
+        "0 to 100",
+        SELF_BLEU_DEFINITION + (DRAWN if drawn else "") + HELD,
+        lambda row: scores[row["id"]],
+        signature=str(metric.get_signature()),
+    )
+
+
+def _against_others(rows: list[Row]) -> list[float]:
+    """Returns what sacrebleu's sentence BLEU of each answer against all others is.
+
+    An n-gram may match as often as the other answer that has it most often, so the two answers that
+    have it most often are all that must be known of it: n answers are read once, not n times.
+    """
+    from sacrebleu.metrics import BLEU
+
+    tokens = [*map(_tokenizer(), rows)]
+    counts = [
+        Counter(gram for order in range(1, ORDER + 1) for gram in _grams(words, order))
+        for words in tokens
+    ]
+    most: dict[Gram, list[int]] = defaultdict(lambda: [0, 0])
+    for count in counts:
+        for gram, times in count.items():
+            most[gram] = sorted([*most[gram], times])[1:]
+    lengths = Counter(map(len, tokens))
+
+    def score(words: list[str], count: Counter[Gram]) -> float:
+        correct, total = [0] * ORDER, [0] * ORDER
+        for gram, times in count.items():
+            second, first = most[gram]
+            total[len(gram) - 1] += times
+            # Where it stands here most often, the most elsewhere is the second most of all.
+            correct[len(gram) - 1] += min(times, second if times == first else first)
+        others = lengths - Counter([len(words)])
+        nearest = min(others, key=lambda length: (abs(length - len(words)), length))
+        found = BLEU.compute_bleu(
+            correct, total, len(words), nearest, smooth_method="exp", effective_order=True
+        )
+        return found.score
+
+    return [score(words, count) for words, count in zip(tokens, counts, strict=True)]
+
+
+def _tokenizer() -> Callable[[Row], list[str]]:
+    """Returns what splits an answer into words as sacrebleu does."""
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    tokenize = Tokenizer13a()
+    return lambda row: tokenize(row["text"].rstrip()).split()
+
+
+def _grams(words: list[str], order: int) -> list[Gram]:
+    return [tuple(words[at : at + order]) for at in range(len(words) - order + 1)]

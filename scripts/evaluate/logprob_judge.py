@@ -1,0 +1,96 @@
+"""The judge `logprob`: a local language model, and how likely it finds each verdict.
+
+The question is a text with both answers, under the model's own chat template where it has one. The
+model is not sampled: the log-prob of the verdict "A" less that of "B" is its answer, as in Zheng et
+al. 2023, https://arxiv.org/abs/2306.05685 (pairwise comparison), without the noise of a draw.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.common.cli import BadInput
+from scripts.common.files import Row
+from scripts.evaluate.questions import Question
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from transformers import PreTrainedTokenizerBase
+
+VARIABLES = {"prompt", "a", "b"}
+VERDICTS = ("A", "B")
+
+
+def by_logprob(manifest: Path, settings: Row, questions: list[Question]) -> list[float]:
+    """Returns log p("A") - log p("B") of each question, in nats.
+
+    Raises
+    ------
+    BadInput
+        When the template does not show the prompt and both answers, or a question is longer than
+        the model's context.
+    """
+    from scripts.lm.logprobs import completion_logps
+    from scripts.lm.snapshots import load_base, load_tokenizer
+
+    tokenizer = load_tokenizer(manifest)
+    template = read_template(Path(settings["template"]))
+    sequences = []
+    for question in questions:
+        sequences += verdicts(tokenizer, template.render(vars(question)))
+    model = load_base(manifest, settings["precision"], settings["quantization"])
+    _check_length(
+        sequences, model.config.get_text_config().max_position_embeddings, settings["model"]
+    )
+    logps = iter(map(sum, completion_logps(model, sequences)))
+    return [next(logps) - next(logps) for _ in questions]
+
+
+def read_template(path: Path) -> "Template":
+    """Returns the Jinja template of a question. Raises BadInput where it shows not all of it."""
+    from jinja2 import StrictUndefined, TemplateError
+    from jinja2.meta import find_undeclared_variables
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    text = path.read_text(encoding="utf-8")
+    try:
+        found = find_undeclared_variables(environment.parse(text))
+    except TemplateError as error:
+        raise BadInput(f"{path}: not a Jinja template: {error}") from None
+    if found != VARIABLES:
+        raise BadInput(
+            f"{path}: found the variables {', '.join(sorted(found)) or 'none'}; "
+            f"a question shows {', '.join(sorted(VARIABLES))}"
+        )
+    return environment.from_string(text)
+
+
+def verdicts(
+    tokenizer: "PreTrainedTokenizerBase", question: str
+) -> list[tuple[list[int], list[int]]]:
+    """Returns ids of question and verdict, once for each verdict.
+
+    The verdict is what differs when question and verdict are tokenized in one piece: where it
+    follows a word, a space before it may be part of its token.
+    """
+    head = _before_verdict(tokenizer, question)
+    ids = [tokenizer(head + word, add_special_tokens=False)["input_ids"] for word in VERDICTS]
+    shared = next(place for place, (a, b) in enumerate(zip(*ids, strict=False)) if a != b)
+    return [(one[:shared], one[shared:]) for one in ids]
+
+
+def _before_verdict(tokenizer: "PreTrainedTokenizerBase", question: str) -> str:
+    """Returns the question under the chat template, or with what begins a text without one."""
+    if tokenizer.chat_template is None:
+        return f"{tokenizer.bos_token or ''}{question} "
+    messages = [{"role": "user", "content": question}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _check_length(sequences: list[tuple[list[int], list[int]]], allowed: int, model: str) -> None:
+    longest = max((len(question) + len(verdict) for question, verdict in sequences), default=0)
+    if longest > allowed:
+        raise BadInput(
+            f"judge: found a question of {longest} tokens; {model} takes {allowed}: "
+            "a shorter template or max_new_tokens, or another judge, is needed"
+        )

@@ -1,0 +1,144 @@
+"""Figures of a judge's verdicts: how often the trial's answer is better than its base's."""
+
+import warnings
+from typing import Any
+
+from scripts.common.files import Row
+from scripts.evaluate.figures import Figure, item_figure
+from scripts.evaluate.intervals import LEVEL, RESAMPLES, SEED
+
+
+class WinRate(Figure):
+    """A share of wins, with how many there are of each verdict beside it."""
+
+    def summary(self) -> Row:
+        """Returns what any figure does, and `wins`, `ties` and `losses`."""
+        scores = [item["score"] for item in self.items]
+        counts = {"wins": 1.0, "ties": 0.5, "losses": 0.0}
+        return super().summary() | {name: scores.count(score) for name, score in counts.items()}
+
+
+def with_verdicts(generations: list[Row], verdicts: list[Row]) -> list[Row]:
+    """Returns the answers, those that were judged with their verdict."""
+    found = {(row["set"], row["id"]): row for row in verdicts}
+    return [row | found.get((row["set"], row["id"]), {}) for row in generations]
+
+
+def win_figures(rows: list[Row], groups: dict[str, str]) -> list[Figure]:
+    """Returns `win_rate` and `judge_disagreement`; none where no answer was judged."""
+    judged = _judged(rows)
+    if not judged:
+        return []
+    wins = item_figure(
+        judged,
+        groups,
+        "win_rate",
+        "share",
+        "answers that the judge finds better than the base's, in both orders; ties count half",
+        lambda row: row["verdict"],
+        share=True,
+    )
+    figures: list[Figure] = [WinRate(**vars(wins))]
+    asked = [row for row in judged if row["margin_as_a"] is not None]
+    if asked:
+        figures.append(
+            item_figure(
+                asked,
+                groups,
+                "judge_disagreement",
+                "share",
+                "pairs of different answers of which the judge's verdict changes with their order",
+                lambda row: (row["margin_as_a"] > 0) != (row["margin_as_b"] > 0),
+                share=True,
+            )
+        )
+    return figures
+
+
+def length_controlled(rows: list[Row], groups: dict[str, str]) -> dict[str, Row]:
+    """Returns the summary of `win_rate_length_controlled` under its name; empty without a fit.
+
+    What the win rate would be were both answers as long, as AlpacaEval 2 has it (Dubois et al.
+    2024, https://arxiv.org/abs/2404.04475, section 3): a logistic regression of the verdict on
+    tanh(d / s), d the trial's tokens less the base's and s their standard deviation, evaluated at
+    d = 0. Their third term, how hard a prompt is, needs many models on each prompt. There is no
+    maximum of the likelihood, and so no figure, where lengths part wins from losses or all are the
+    same; and nothing to regress where all verdicts are the same.
+
+    The interval is the percentile one of 2000 resamples of whole groups; s stays that of all.
+    """
+    from numpy import array, tanh
+
+    judged = _judged(rows)
+    verdicts = array([row["verdict"] for row in judged], dtype=float)
+    longer = array([row["tuned_tokens"] - row["base_tokens"] for row in judged], dtype=float)
+    if len(set(verdicts)) < 2 or not longer.std():
+        return {}
+    lengths = tanh(longer / longer.std())
+    if _separated(lengths, verdicts):
+        return {}
+    names = [groups[row["id"]] for row in judged]
+    interval = _interval(lengths, verdicts, names)
+    summary = {
+        "value": _rate_at_zero(lengths, verdicts),
+        "n": len(judged),
+        "groups": len(set(names)),
+        "unit": "share",
+        "intervals": {"group bootstrap": interval} if interval else {},
+        "definition": "win rate at equal lengths: a logistic regression of the verdict on "
+        "tanh(difference in tokens / its standard deviation), at a difference of 0",
+    }
+    return {"win_rate_length_controlled": summary}
+
+
+def _judged(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.get("verdict") is not None]
+
+
+def _separated(x: Any, verdicts: Any) -> bool:
+    """Tells whether one threshold of x parts wins from losses, so that no finite fit is best.
+
+    Albert & Anderson 1984, https://doi.org/10.1093/biomet/71.1.1; a tie is on both sides.
+    """
+    won, lost = x[verdicts > 0], x[verdicts < 1]
+    return bool(lost.max() <= won.min() or won.max() <= lost.min())
+
+
+ITERATIONS = 25
+"""Several times as many as a fit takes that has a maximum: four or five."""
+
+
+def _rate_at_zero(x: Any, verdicts: Any) -> float:
+    """Returns the fitted probability at x = 0.
+
+    A resample may part wins from losses, and then has no maximum: its rate is that of the last
+    step towards its limit. Where all its verdicts are the same, that is the limit.
+    """
+    from numpy import column_stack, ones
+    from scipy.special import expit
+    from statsmodels.api import GLM, families
+
+    if (verdicts == verdicts[0]).all():
+        return float(verdicts[0])
+    model = GLM(verdicts, column_stack([ones(len(x)), x]), family=families.Binomial())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = model.fit(maxiter=ITERATIONS)
+    return float(expit(fit.params[0]))
+
+
+def _interval(x: Any, verdicts: Any, groups: list[str]) -> tuple[float, float] | None:
+    from numpy import array, concatenate, flatnonzero, quantile
+    from numpy.random import default_rng
+
+    names = array(groups)
+    places = [flatnonzero(names == name) for name in dict.fromkeys(groups)]
+    if len(places) < 2:
+        return None
+    draws = default_rng(SEED).integers(len(places), size=(RESAMPLES, len(places)))
+    rates = []
+    for draw in draws:
+        rows = concatenate([places[group] for group in draw])
+        rates.append(_rate_at_zero(x[rows], verdicts[rows]))
+    low, high = quantile(rates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
