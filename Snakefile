@@ -49,9 +49,13 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+report: "report/workflow.rst"
+
+
 rule all:
-    """Every table and figure of the configuration."""
+    """Every table and figure of the configuration, and the page that shows them."""
     default_target: True
     input:
-        tables(),
-        figures(),
+        tables("csv", "md", "tex"),
+        figures("pdf", "png", "md"),
+        page(),

@@ -430,7 +430,10 @@ FIGURES = {
 }
 
 
-OF_BASE = ["metrics.json", "generations.parquet", "score.json", "items.parquet"]
+# What a page has beside the tables and figures, and what of it a base has too.
+PAGE = ["base", "sft", "dpo", "lookup"]
+SCORED = ["metrics.json", "generations.parquet", "items.parquet"]
+OF_BASE = [*SCORED, "score.json"]
 
 
 def reported(methods):
@@ -589,14 +592,47 @@ def mark():
     return shlex.join(["--mark", PLAN.mark]) if PLAN.mark else ""
 
 
-def tables():
-    """Returns every table's files; one without trials of its kind is not made."""
+def table_names():
+    """Returns the tables that are made; one without trials of its kind is not."""
     names = [name for name, (methods, _) in TABLES.items() if reported(methods)]
-    names = [name for name in names if name != "comparison" or PLAN.claims]
-    return expand("<results>/tables/{table}.{kind}", table=names, kind=["csv", "md", "tex"])
+    return [name for name in names if name != "comparison" or PLAN.claims]
 
 
-def figures():
-    """Returns every figure's files; one without trials of its kind is not made."""
-    names = [name for name, (methods, _) in FIGURES.items() if reported(methods)]
-    return expand("<results>/figures/{figure}.{kind}", figure=names, kind=["pdf", "png", "md"])
+def figure_names():
+    """Returns the figures that are made; one without trials of its kind is not."""
+    return [name for name, (methods, _) in FIGURES.items() if reported(methods)]
+
+
+def tables(*kinds):
+    """Returns every table's files of these kinds."""
+    return expand("<results>/tables/{table}.{kind}", table=table_names(), kind=kinds)
+
+
+def figures(*kinds):
+    """Returns every figure's files of these kinds."""
+    return expand("<results>/figures/{figure}.{kind}", figure=figure_names(), kind=kinds)
+
+
+def prompts_rows():
+    """Returns the canonical splits behind all sets of prompts, each once."""
+    asked = [
+        part for base in PLAN.bases.values() for part in base["evaluation"]["prompts"].values()
+    ]
+    return list(dict.fromkeys(data_split(part["dataset"], part["split"]) for part in asked))
+
+
+def own_file(path):
+    """Returns a file of the project as a job is given it, wherever the results go."""
+    return shortest(Path(workflow.basedir, path))
+
+
+def look():
+    """Returns the template, style sheet and script that a page is made of."""
+    folder = Path(workflow.basedir, "scripts/report/page")
+    return sorted(shortest(path) for path in folder.glob("page.*"))
+
+
+def page():
+    """Returns the page of a whole run: one in progress, or of which little was kept, has none."""
+    whole = metrics_root() == workflow.pathvars.apply("<results>") and not PLAN.allow_failed
+    return ["<results>/report.html"] if whole else []

@@ -1,8 +1,10 @@
-"""Report: tables and figures.
+"""Report: tables, figures, and one page with all of them.
 
-Takes metrics, training records and curves of every trial and base, and published figures to
-compare with; makes results/tables/ and results/figures/. It reads in <metrics>, which no rule
-writes where it is not <results>: what was published of a run makes tables, and nothing else.
+Takes metrics, training records, curves and answers of every trial and base, and published figures
+to compare with; makes results/tables/, results/figures/ and results/report.html. It reads in
+<metrics>, which no rule writes where it is not <results>: what was published of a run makes tables
+and figures, and nothing else. What is marked `report` stands in Snakemake's own report too:
+`snakemake --report report.html`.
 """
 
 
@@ -15,9 +17,15 @@ rule table:
         references=lambda wildcards: list(reference_costs(wildcards.table)),
         claims=lambda wildcards: claims(wildcards.table),
     output:
-        csv="<results>/tables/{table}.csv",
+        csv=report(
+            "<results>/tables/{table}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
         md="<results>/tables/{table}.md",
         tex="<results>/tables/{table}.tex",
+        json="<results>/tables/{table}.json",
     log:
         "<logs>/tables/{table}.log",
     benchmark:
@@ -38,7 +46,8 @@ rule table:
     shell:
         "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
         " {params.files} {params.references} {params.mark} {params.states}"
-        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} 2> {log:q}"
+        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}"
+        " 2> {log:q}"
 
 
 rule figure:
@@ -48,7 +57,12 @@ rule figure:
         failures=failures(),
     output:
         pdf="<results>/figures/{figure}.pdf",
-        png="<results>/figures/{figure}.png",
+        png=report(
+            "<results>/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
         md="<results>/figures/{figure}.md",
     log:
         "<logs>/figures/{figure}.log",
@@ -85,3 +99,36 @@ rule list_reported:
     run:
         # Of a thousand trials, too long for a command line.
         write_json(output[0], params.files)
+
+
+rule page:
+    """Everything that people read of a run, in one file that needs nothing else."""
+    input:
+        reported_files(PAGE, [*SCORED, "seed-*/metrics.json", "trial.json", "train.json"]),
+        prompts_rows(),
+        tables("csv", "json"),
+        figures("png"),
+        look(),
+        table_captions=own_file("report/table.rst"),
+        figure_captions=own_file("report/figure.rst"),
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    conda:
+        "../envs/report.yaml"
+    params:
+        plan=as_json(reported(PAGE)),
+        root=subpath(output[0], parent=True),
+        tables=shlex.join(table_names()),
+        figures=shlex.join(figure_names()),
+        mark=mark(),
+        code=code_digest("scripts/report/page.py"),
+        env=env_digest("report"),
+    shell:
+        "python -m scripts.report.page --root {params.root:q} --plan {params.plan:q}"
+        " --tables {params.tables} --figures {params.figures}"
+        " --table-captions {input.table_captions:q} --figure-captions {input.figure_captions:q}"
+        " {params.mark} --html {output:q} 2> {log:q}"

@@ -180,17 +180,26 @@ def interval(key: str, show: Show, method: str) -> Column:
     return Column(
         f"[{INTERVALS[method]}]",
         text=lambda row: shown_interval(row.figure(key).interval(method), show),
+        key=lambda row: row.figure(key).interval(method)[0],
     )
 
 
 def sample(header: str, key: str) -> Column:
     """Returns a column of a figure's n, for people: in the CSV it stands with its figure."""
-    return Column(header, text=lambda row: shown(row.figure(key).n, count))
+    return Column(
+        header,
+        text=lambda row: shown(row.figure(key).n, count),
+        key=lambda row: row.figure(key).n,
+    )
 
 
 def groups(header: str, key: str) -> Column:
     """Returns a column of a figure's groups, for people: in the CSV they stand with it."""
-    return Column(header, text=lambda row: shown(row.figure(key).groups, count))
+    return Column(
+        header,
+        text=lambda row: shown(row.figure(key).groups, count),
+        key=lambda row: row.figure(key).groups,
+    )
 
 
 def figure_names(key: str) -> tuple[str, ...]:

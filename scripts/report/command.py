@@ -17,22 +17,31 @@ from scripts.report.read import (
     subjects_of,
     with_states,
 )
-from scripts.report.render import Table, csv_text, latex_text, markdown_text
+from scripts.report.render import Table, csv_text, json_text, latex_text, markdown_text
 from scripts.report.so_far import so_far
 
 FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
+PAGE_FORM = "json"
+"""For the report's page; written where it is asked for."""
 
 
 def write_table(
     make: Callable[[list[Subject]], Table], description: str, argv: list[str] | None
 ) -> int:
-    """Makes a table of the plan's subjects and writes its three forms; returns 0.
+    """Makes a table of the plan's subjects and writes its forms; returns 0.
 
     Raises BadInput, and writes nothing, if a file of the plan is missing or unreadable.
     """
-    arguments = parse(description, FORMS, argv)
+    arguments = parse_table(description, argv)
     subjects = planned(arguments)
     return write_forms(make(subjects), subjects, arguments)
+
+
+def parse_table(
+    description: str, argv: list[str] | None, **more: Mapping[str, str]
+) -> argparse.Namespace:
+    """Returns the arguments of a table's command line: `parse` with its forms."""
+    return parse(description, FORMS, argv, optional=[PAGE_FORM], **more)
 
 
 def planned(arguments: argparse.Namespace) -> list[Subject]:
@@ -42,7 +51,7 @@ def planned(arguments: argparse.Namespace) -> list[Subject]:
 
 
 def write_forms(table: Table, subjects: list[Subject], arguments: argparse.Namespace) -> int:
-    """Writes a table's three forms under the mark that the arguments name; returns 0.
+    """Writes a table's forms under the mark that the arguments name; returns 0.
 
     Whatever the table, it says what its subjects' numbers rest on, and what was left out of the
     data. Where the arguments hold states, each row says its own.
@@ -56,6 +65,8 @@ def write_forms(table: Table, subjects: list[Subject], arguments: argparse.Names
     if arguments.states is not None:
         marked = so_far(marked, arguments.logs)
     write_texts(marked, arguments)
+    if arguments.json:
+        write_text(arguments.json, json_text(marked))
     return 0
 
 

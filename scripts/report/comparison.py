@@ -19,7 +19,7 @@ from scripts.report.claims import (
     read_claims,
 )
 from scripts.report.columns import METHOD_NOTES, figure_names, figure_values, with_deviation
-from scripts.report.command import FORMS, parse, planned, write_forms
+from scripts.report.command import parse_table, planned, write_forms
 from scripts.report.differences import sentences
 from scripts.report.read import (
     BY_GROUP,
@@ -303,6 +303,7 @@ COLUMNS = (
             line.claim.claimed, line.claim.value, line.claim.n, *_claim_bounds(line)
         ),
         once=True,
+        key=lambda line: line.claim.value,
     ),
     Column(
         "In the authors'\nnotebook",
@@ -324,8 +325,12 @@ COLUMNS = (
         names=figure_names("ours"),
         values=lambda line: figure_values(line.found),
     ),
-    Column("95 % interval", lambda line: shown_interval(line.bounds, _show(line.figure))),
-    Column("n", lambda line: shown(line.found.n, count)),
+    Column(
+        "95 % interval",
+        text=lambda line: shown_interval(line.bounds, _show(line.figure)),
+        key=lambda line: line.bounds[0],
+    ),
+    Column("n", lambda line: shown(line.found.n, count), key=lambda line: line.found.n),
     Column(
         "Claim\ninside",
         text=_inside,
@@ -400,7 +405,7 @@ def main(argv: list[str] | None = None) -> int:
     Raises BadInput, and writes nothing, if the claims have a mistake or a planned trial's files
     lack a figure that a claim is compared with.
     """
-    arguments = parse(__doc__, FORMS, argv, {"claims": "YAML file of the published figures"})
+    arguments = parse_table(__doc__, argv, files={"claims": "YAML file of the published figures"})
     claims: Path = arguments.claims
     subjects = planned(arguments)
     return write_forms(make(read_claims(claims), subjects), subjects, arguments)

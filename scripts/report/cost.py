@@ -13,7 +13,7 @@ from typing import Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json
 from scripts.report.columns import number
-from scripts.report.command import FORMS, parse, planned, write_forms
+from scripts.report.command import parse_table, planned, write_forms
 from scripts.report.read import METHODS, Subject, document
 from scripts.report.render import Column, Table, count, decimals, shown
 
@@ -208,7 +208,7 @@ def owned(word: str) -> tuple[str, Path]:
 def main(argv: list[str] | None = None) -> int:
     """Writes the table as CSV, Markdown and LaTeX; returns 0."""
     more: dict[str, Any] = {"references": "experiment=file of each reference's cost"}
-    arguments = parse(__doc__, FORMS, argv, lists=more)
+    arguments = parse_table(__doc__, argv, lists=more)
     subjects = planned(arguments)
     return write_forms(make(subjects, map(owned, arguments.references)), subjects, arguments)
 

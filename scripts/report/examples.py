@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.common.cli import BadInput, run
 from scripts.report.columns import EXPERIMENT, answering_notes
-from scripts.report.command import FORMS, parse, write_forms
+from scripts.report.command import parse_table, write_forms
 from scripts.report.read import Subject, base_of, trial_of, with_states
 from scripts.report.render import Column, Table, count, shown
 
@@ -141,7 +141,7 @@ def make(sets: list[tuple[str, list[Subject]]]) -> Table:
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the table as CSV, Markdown and LaTeX; returns 0."""
-    arguments = parse(__doc__, FORMS, argv)
+    arguments = parse_table(__doc__, argv)
     root, states = arguments.root, arguments.states or {}
     sets = [
         (name, with_states(root, subjects, states))

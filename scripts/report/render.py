@@ -1,4 +1,4 @@
-"""A table is a list of columns over rows; here it becomes CSV, Markdown and LaTeX.
+"""A table is a list of columns over rows; here it becomes CSV, Markdown, LaTeX and JSON.
 
 A column says what people read in a cell, and which CSV columns lie behind it. People's text is
 Unicode; each form escapes it for itself.
@@ -6,6 +6,7 @@ Unicode; each form escapes it for itself.
 
 import csv
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ class Column:
     """Blank for people where the row above is of the same subject; the CSV has every value."""
     bold: Callable[[Any], bool] = lambda row: False
     """Whether people read the cell in bold."""
+    key: Callable[[Any], Raw] | None = None
+    """The number that rows are sorted by, where that is not the first of the values."""
 
     def over(self, part: Callable[[Any], Any]) -> "Column":
         """Returns the same column for rows of which `part` takes out what this one reads."""
@@ -46,7 +49,13 @@ class Column:
             text=lambda row: self.text(part(row)),
             values=lambda row: self.values(part(row)),
             bold=lambda row: self.bold(part(row)),
+            key=self.key and (lambda row: self.key(part(row))),
         )
+
+    def number(self, row: Any) -> float | None:
+        """Returns the number that a row is sorted by here; None sorts it by its text."""
+        found = self.key(row) if self.key else next(iter(self.values(row)), None)
+        return found if isinstance(found, (int, float)) and not isinstance(found, bool) else None
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,34 @@ def csv_text(table: Table) -> str:
         values = (value for column in columns for value in column.values(row))
         writer.writerow(str(it).lower() if isinstance(it, bool) else it for it in values)
     return buffer.getvalue()
+
+
+# ------------------------------------------------------------------------------------------ JSON
+
+
+def json_text(table: Table) -> str:
+    """Returns what a page needs to show, sort and filter the table.
+
+    A cell has the text for people, the number behind it (null where it is sorted by its text), and
+    whether it says again what stands above it.
+    """
+    rows = [
+        [
+            {"text": text, "number": column.number(row), "again": text != "" and not said}
+            for column, text, said in zip(
+                table.columns, (column.text(row) for column in table.columns), texts, strict=True
+            )
+        ]
+        for row, texts in zip(table.rows, table.texts(), strict=True)
+    ]
+    made = {
+        "name": table.name,
+        "title": table.title,
+        "columns": [{"header": it.header, "align": it.align} for it in table.columns],
+        "rows": rows,
+        "notes": table.notes,
+    }
+    return json.dumps(made, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 # -------------------------------------------------------------------------------------- Markdown

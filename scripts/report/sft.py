@@ -77,6 +77,7 @@ SETTINGS = (
             subject.setting("trainer", "max_steps"),
             subject.outcome("steps"),
         ),
+        key=lambda subject: subject.outcome("steps"),
     ),
     BATCH,
     TRAINABLE,

@@ -1,4 +1,4 @@
-"""Prints a run's tables to the terminal and says where tables and figures lie.
+"""Prints a run's tables to the terminal and says where tables, figures and the page lie.
 
 python -m scripts.report.show results/demo
 """
@@ -80,12 +80,15 @@ def rounded(text: str) -> str:
 
 
 def show_places(console: "Console", folder: Path) -> None:
-    """Prints the folders of tables and figures with what is in them."""
+    """Prints the folders of tables and figures with what is in them, and the page."""
     for kind in ("tables", "figures"):
         names = sorted({path.stem for path in (folder / kind).iterdir()})
         forms = sorted({path.suffix[1:] for path in (folder / kind).iterdir()})
         where = f"{folder / kind}/: {', '.join(names)} ({', '.join(forms)})"
         console.print(where, soft_wrap=True)
+    page = folder / "report.html"
+    if page.exists():
+        console.print(f"{page}: all of it in one page, with every answer", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,16 @@ def test_figures_with_intervals_and_dashes(tmp_path, capsys):
     assert "sft-1" in printed
     assert "–" in printed
     assert "curves (pdf)" in printed
+    assert "report.html" not in printed
+
+
+def test_the_page_is_named_where_there_is_one(tmp_path, capsys):
+    for folder in ("tables", "figures"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tables" / "sft.csv").write_text(HEADER, encoding="utf-8")
+    (tmp_path / "report.html").touch()
+    show.main([str(tmp_path)])
+    assert f"{tmp_path / 'report.html'}: all of it in one page" in capsys.readouterr().out
 
 
 def test_sets_of_prompts_and_the_mark(tmp_path, capsys):

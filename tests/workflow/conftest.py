@@ -14,7 +14,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-PARTS = ("Snakefile", "config.yaml", "demo", "envs", "paper", "profiles", "rules", "scripts")
+PARTS = (
+    "Snakefile", "config.yaml", "demo", "envs", "paper", "profiles", "report", "rules", "scripts",
+)  # fmt: skip
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 
 

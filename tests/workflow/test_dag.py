@@ -35,6 +35,7 @@ def test_the_paper(project: Project) -> None:
         "compare": 5,
         "table": 9,
         "figure": 9,
+        "page": 1,
         "all": 1,
     }
 
@@ -65,6 +66,7 @@ def test_the_demo(project: Project) -> None:
         "compare": 2,
         "table": 7,
         "figure": 9,
+        "page": 1,
         "all": 1,
     }
 
@@ -83,7 +85,7 @@ def stale(project: Project) -> set[tuple[str, str]]:
     return {
         (rule, re.sub(r"^results/demo/|/[^/]+$", "", output))
         for rule, output in project.jobs(*CUT_DOWN)
-        if rule not in ("all", "table", "figure")
+        if rule not in ("all", "table", "figure", "page")
     }
 
 
@@ -220,7 +222,7 @@ def test_another_seed_runs_that_seed_alone(rerun: Project) -> None:
 def test_editing_a_title_remakes_the_report_alone(rerun: Project) -> None:
     rerun.edit("demo/config.yaml", "title: Word problems, then dialogues", "title: Tutor")
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"table": 7, "figure": 9, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"table": 7, "figure": 9, "page": 1, "all": 1}
 
 
 def test_touching_every_script_reruns_nothing(rerun: Project) -> None:
@@ -282,17 +284,35 @@ def test_a_changed_helper_reruns_what_imports_it(
         assert found == rules
 
 
-def test_a_changed_figure_style_remakes_the_figures_alone(rerun: Project) -> None:
+def test_a_changed_figure_style_remakes_the_figures_and_the_page_that_shows_them(
+    rerun: Project,
+) -> None:
     rerun.edit("scripts/report/style.py", 'color_palette("colorblind")', 'color_palette("deep")')
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"figure": 9, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"figure": 9, "page": 1, "all": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("scripts/report/page/page.css", "margin: 0;", "margin: 1px;"),
+        ("scripts/report/page/page.js", "PER_PAGE = 10", "PER_PAGE = 11"),
+        ("scripts/report/page/page.html", "<h2>Tables</h2>", "<h2>The tables</h2>"),
+        ("report/figure.rst", "Training loss", "The loss"),
+    ],
+)
+def test_a_changed_look_or_caption_remakes_the_page_alone(
+    rerun: Project, file: str, old: str, new: str
+) -> None:
+    rerun.edit(file, old, new)
+    assert rerun.rules(*CUT_DOWN) == {"page": 1, "all": 1}
 
 
 def test_a_changed_lock_reruns_its_stage(rerun: Project) -> None:
     path = rerun.folder / "envs" / "report.post-deploy.sh"
     path.write_text(path.read_text(encoding="utf-8") + "# moved\n", encoding="utf-8")
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"table": 7, "figure": 9, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"table": 7, "figure": 9, "page": 1, "all": 1}
 
 
 def test_results_may_go_elsewhere_and_paths_may_be_odd(tmp_path: Path) -> None:

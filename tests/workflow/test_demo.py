@@ -14,7 +14,7 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
     assert tables == {
         f"{name}.{kind}"
         for name in ("sft", "dpo", "summary", "results", "seeds", "differences", "cost")
-        for kind in ("csv", "md", "tex")
+        for kind in ("csv", "md", "tex", "json")
     }
     figures = {path.name for path in (results / "figures").iterdir()}
     assert figures == {
