@@ -115,10 +115,12 @@ def _draw_legend(axes: "Axes", trials: list[Subject], styles: dict[str, Look]) -
 
 def _undone(trials: list[Subject], name: str) -> str:
     """Returns the states of a trial's seeds that are not done."""
-    undone = [trial for trial in trials if trial.name == name and not trial.done]
-    several = sum(trial.name == name for trial in trials) > 1
+    runs = [run for trial in trials if trial.name == name for run in trial.each_seed()]
+    several = len(runs) > 1
     return ", ".join(
-        f"seed {trial.seed} {trial.state.word}" if several else trial.state.word for trial in undone
+        f"seed {run.seed} {run.state.word}" if several else run.state.word
+        for run in runs
+        if not run.done
     )
 
 

@@ -61,7 +61,10 @@ def share(ratings: Sequence[Rating], scores: Sequence[float]) -> Figure:
     if weights is not None:
         intervals[BY_GROUP] = bounds(weights @ array(scores) / weights.sum(axis=1))
     groups = len({rating.group for rating in ratings})
-    return Figure(sum(scores) / len(scores), len(scores), groups, "share", intervals)
+    return Figure(
+        value=sum(scores) / len(scores), n=len(scores), groups=groups, unit="share",
+        intervals=intervals,
+    )  # fmt: skip
 
 
 def resampled(ratings: Sequence[Rating]) -> "ndarray | None":
@@ -173,7 +176,9 @@ def bradley_terry(ratings: Sequence[Rating]) -> dict[tuple[str, str], Figure]:
             return Figure()
         interval = (None, None) if drawn is None else bounds(drawn[:, i, j])
         intervals = {} if None in interval else {BY_GROUP: interval}
-        return Figure(value, len(ratings), groups, "log odds", intervals)
+        return Figure(
+            value=value, n=len(ratings), groups=groups, unit="log odds", intervals=intervals
+        )
 
     places = range(len(models))
     return {(models[i], models[j]): figure(i, j) for i, j in permutations(places, 2)}

@@ -315,7 +315,9 @@ class Subject:
     @property
     def versions(self) -> dict[str, str] | None:
         """The packages that it was trained with; None for what is not trained here."""
-        return self.outcome("versions")
+        if self.method in ("base", "lookup") or not self.done:
+            return None
+        return _together([train.at("versions") for train in self._trains])
 
     def history(self, key: str) -> list[tuple[int, float]]:
         """Returns the steps at which `history.jsonl` has a value for the key, and the values.

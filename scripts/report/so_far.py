@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.states import DONE, FAILED
-from scripts.report.read import Subject, log_of
+from scripts.report.read import RUN, Subject, log_of
 from scripts.report.render import Column, Table, shown
 
 
@@ -64,6 +64,6 @@ def state_notes(subjects: list[Subject], logs: Path) -> list[str]:
 
 
 def name_of(subject: Subject) -> str:
-    """Returns what to call a subject, with its seed if it has one."""
-    name = f"{subject.name} of {subject.experiment}" if subject.seed is None else subject.name
-    return name if subject.seed is None else f"{name}, seed {subject.seed}"
+    """Returns what to call what is not done: a trial with the seed that is not."""
+    found = RUN.match((subject.undone_folder or "").removeprefix("trials/"))
+    return f"{found[1]}, seed {found[2]}" if found else f"{subject.name} of {subject.experiment}"

@@ -48,7 +48,7 @@ def test_a_statement_names_only_what_is_there(empty_results, figures):
     empty_results.trial("one", "dpo", {}, seed=7)
     found = subjects(empty_results)
     assert statement(dpo.make(found), found) == "Seed 7."
-    empty_results.trial("one", "dpo", figures["preferred"](), seed=2)
+    empty_results.trial("two", "dpo", figures["preferred"](), seed=2)
     found = subjects(empty_results)
     assert statement(dpo.make(found), found).endswith("by group; seeds 2, 7.")
 

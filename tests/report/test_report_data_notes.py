@@ -73,5 +73,5 @@ def test_the_notes_stand_below_a_table(results: Results, tmp_path: Path) -> None
     outputs = [tmp_path / f"sft.{form}" for form in ("csv", "md", "tex")]
     assert sft.main([*results.arguments(*outputs), "--data", str(path)]) == 0
     note = "Data problems: 1 row dropped before the split (1 × empty prompt)."
-    assert outputs[1].read_text(encoding="utf-8").splitlines()[-1] == f"- {note}"
+    assert f"- {note}" in outputs[1].read_text(encoding="utf-8").splitlines()
     assert "Data problems: 1 row dropped" in outputs[2].read_text(encoding="utf-8")

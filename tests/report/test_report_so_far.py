@@ -72,7 +72,7 @@ def test_what_is_not_done_is_a_row_that_says_so_and_the_others_stand(
 ) -> None:
     rows = rows_of(made(unfinished, name, STATES))
     assert {(row["trial"], row["state"], row["reason"], row["log"]) for row in rows} == wanted
-    known = ("experiment", "title", "trial", "method", "seed", "state", "reason", "log")
+    known = ("experiment", "title", "trial", "method", "seeds", "state", "reason", "log")
     # In long form a row names the figure that it lacks.
     known += ("figure", "unit")
     for row in rows:
@@ -111,7 +111,7 @@ def test_a_finished_sweep_says_done_and_a_plain_table_nothing(results: Results) 
 
 
 def test_in_a_plain_table_a_missing_file_is_an_error(unfinished: Results) -> None:
-    with pytest.raises(BadInput, match=r"sft_2/seed-0/metrics\.json: no such file"):
+    with pytest.raises(BadInput, match=r"sft_2/seed-0/train\.json: no such file"):
         made(unfinished, "sft", None)
 
 
@@ -167,8 +167,10 @@ def test_figures_say_the_word(unfinished: Results, name: str, words: tuple[str, 
     assert not [line for line in written if "sft_1 (" in line]
 
 
-def test_a_trial_of_several_seeds_says_which(results: Results) -> None:
-    results.trial("sft_1", "sft", {}, seed=7)
+def test_a_trial_of_several_seeds_says_which(empty_results: Results) -> None:
+    results = empty_results
+    for seed in (0, 7):
+        results.trial("sft_1", "sft", {}, seed=seed)
     written = drawn(results, "curves", {"trials/sft_1/seed-7": ["running"]})
     assert "sft_1 (seed 7 running)" in written.splitlines()
 
@@ -189,12 +191,12 @@ def test_a_claim_about_a_failed_trial(unfinished: Results, tmp_path: Path) -> No
     text = HEAD + ACCURACY + BLEU.replace("trial: sft_1", "trial: sft_2")
     claims.write_text(text, encoding="utf-8")
     rows = rows_of(made(unfinished, "comparison", STATES, "--claims", str(claims)))
-    found = {row["our_trial"]: (row["state"], row["ours"], row["seed"]) for row in rows}
+    found = {row["our_trial"]: (row["state"], row["ours"], row["seeds"]) for row in rows}
     assert found == {
-        "titles-1": ("done", "0.75", "0"),
+        "titles-1": ("done", "0.75", "1"),
         "lookup": ("not run", "", ""),
         "titles-1-by-idea": ("", "", ""),
-        "sft_2": ("failed", "", "0"),
+        "sft_2": ("failed", "", "1"),
         "base": ("done", "0.0721", ""),
     }
 
