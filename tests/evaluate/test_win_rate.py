@@ -134,7 +134,8 @@ def test_no_number_where_there_is_no_fit(pairs: list[tuple[float, int]]) -> None
 
 def test_measuring_joins_verdicts_and_divergence(tmp_path: Path) -> None:
     asked = [{"role": "user", "content": "q"}]
-    settings = {"answer_after": None, "answer_before": None, "overlap": None, "scored": True}
+    settings = {"answer_after": None, "answer_before": None, "overlap": None, "scored": True,
+                "rules": None}  # fmt: skip
     answer = {"set": "s", "prompt": "q", "text": "x", "tokens": 1, "stop": "eos"}
     verdicts = [judged(i, v, d) for i, (v, d) in enumerate([(1.0, 1), (0.0, 2), (1.0, 3)])]
     rows = {
