@@ -408,6 +408,7 @@ TABLES = {
     "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
     "summary": (["base", "sft", "dpo", "lookup"], ["metrics.json", "comparison.json"]),
     "results": (["dpo", "lookup"], ["metrics.json", "train.json"]),
+    "metrics": (["base", "sft", "dpo", "lookup"], ["metrics.json"]),
     "seeds": (["sft", "dpo"], ["seed-*/metrics.json", "train.json"]),
     "differences": (["base", "sft", "dpo"], ["comparison.json"]),
     "comparison": (

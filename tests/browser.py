@@ -56,7 +56,7 @@ def browser() -> Iterator["Browser"]:
 def opened(running: "Browser", path: Path, **device: object) -> Iterator[Opened]:
     """Yields a file, opened as a reader opens it; `device` as in `PHONE`."""
     context = running.new_context(**device)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     found = Opened(context.new_page())
     address = path.absolute().as_uri()
 

@@ -252,6 +252,11 @@ class Subject:
         """The sets of prompts that it answered."""
         return [] if self.method == "lookup" else list(self._metrics.at("sets"))
 
+    def measured(self, set_name: str | None = None) -> list[str]:
+        """Returns the figures of a set of prompts, or without one those of pairs and rows."""
+        above = ("figures",) if set_name is None else ("sets", set_name, "figures")
+        return list(self._metrics.at(*above))
+
     def figure(self, key: str, set_name: str | None = None) -> Figure:
         """Returns a figure of `metrics.json`, without a value where it does not apply.
 

@@ -132,7 +132,10 @@ def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    ["comparison", "cost", "differences", "dpo", "examples", "results", "seeds", "sft", "summary"],
+    [
+        "comparison", "cost", "differences", "dpo", "examples", "metrics", "results", "seeds",
+        "sft", "summary",
+    ],
 )  # fmt: skip
 def test_every_table_says_that_it_is_a_rehearsal(results: Path, table: str) -> None:
     for form in ("csv", "md", "tex"):

@@ -1,0 +1,141 @@
+"""The table of all figures: a line for each that was measured of a model, on pairs and on answers.
+
+    python -m scripts.report.metrics --root results/demo --plan '[{"experiment": …}, …]' \\
+        --csv metrics.csv --md metrics.md --tex metrics.tex
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scripts.common.cli import run
+from scripts.report.columns import (
+    EXPERIMENT,
+    METHOD,
+    METHOD_NOTES,
+    SEEDS,
+    TRIAL,
+    lookup_notes,
+    seed_note,
+    selection_notes,
+    with_deviation,
+)
+from scripts.report.command import write_table
+from scripts.report.read import BY_GROUP, INTERVALS, WILSON, Figure, Subject, label_of
+from scripts.report.render import Column, Table, count, decimals, shown, shown_interval
+
+JACKKNIFE = "group jackknife"
+METHODS = {BY_GROUP: INTERVALS[BY_GROUP], JACKKNIFE: "jackknife", WILSON: INTERVALS[WILSON]}
+"""How intervals are made, the one that is shown first: items of a group go together."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of one model."""
+
+    subject: Subject
+    set: str | None
+    key: str
+
+    @property
+    def figure(self) -> Figure:
+        """What was measured."""
+        return self.subject.figure(self.key, self.set)
+
+    @property
+    def method(self) -> str | None:
+        """How its interval is made, if it has one."""
+        return next((method for method in METHODS if method in self.figure.intervals), None)
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Its interval's bounds, if it has one."""
+        return (None, None) if self.method is None else self.figure.interval(self.method)
+
+
+def lines_of(subject: Subject) -> Iterator[Line]:
+    """Yields the figures of pairs and completions, then those of each set of prompts."""
+    for name in (None, *subject.sets):
+        for key in subject.measured(name):
+            yield Line(subject, name, key)
+
+
+COLUMNS = (
+    *(column.over(lambda line: line.subject) for column in (EXPERIMENT, TRIAL, METHOD, SEEDS)),
+    Column("Prompts", lambda line: shown(line.set, str), ("set",), lambda line: (line.set,), "l"),
+    Column(
+        "Figure",
+        text=lambda line: label_of(line.key),
+        names=("figure", "definition"),
+        values=lambda line: (line.key, line.figure.definition),
+        align="l",
+    ),
+    Column(
+        "Value",
+        text=lambda line: with_deviation(line.figure, decimals(3)),
+        names=("value", "sd"),
+        values=lambda line: (line.figure.value, line.figure.sd),
+    ),
+    Column(
+        "95 % interval",
+        text=lambda line: shown_interval(line.bounds, decimals(3)),
+        names=("interval_low", "interval_high"),
+        values=lambda line: line.bounds,
+    ),
+    Column(
+        "Interval",
+        text=lambda line: shown(line.method, METHODS.__getitem__),
+        names=("interval_method",),
+        values=lambda line: (line.method,),
+        align="l",
+    ),
+    Column(
+        "Unit",
+        text=lambda line: line.figure.unit,
+        names=("unit",),
+        values=lambda line: (line.figure.unit,),
+        align="l",
+    ),
+    Column(
+        "n",
+        text=lambda line: shown(line.figure.n, count),
+        names=("n",),
+        values=lambda line: (line.figure.n,),
+    ),
+    Column(
+        "Groups",
+        text=lambda line: shown(line.figure.groups, count),
+        names=("groups",),
+        values=lambda line: (line.figure.groups,),
+    ),
+)
+
+
+def make(subjects: list[Subject]) -> Table:
+    """Returns the table: every figure of every model."""
+    return Table(
+        name="metrics",
+        title="Every figure of every model",
+        columns=COLUMNS,
+        rows=[line for subject in subjects for line in lines_of(subject)],
+        notes=[
+            seed_note(subjects),
+            *selection_notes(subjects),
+            "What each figure is stands in the column definition of the CSV, and in "
+            "docs/metrics.md.",
+            *lookup_notes(subjects),
+            METHOD_NOTES[WILSON],
+            METHOD_NOTES[BY_GROUP],
+            "Jackknife: from the figure without each group in turn, for counts of what differs.",
+        ],
+        subject=lambda line: line.subject,
+        stub=5,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the table as CSV, Markdown and LaTeX; returns 0."""
+    return write_table(make, __doc__, argv)
+
+
+if __name__ == "__main__":
+    run(main)
