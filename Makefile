@@ -13,7 +13,7 @@
 # make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md (hours; goes on)
 # make test       checks and tests; of the equality tests a cut of four minutes
 # make test-all   checks and all tests
-# make lock       envs/ from its .in files
+# make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
 
 PYTHON ?= python3
 VENV := .venv
@@ -130,7 +130,7 @@ check: setup
 	python -m scripts.common.config check demo/config.yaml
 
 lock: setup
-	python envs/lock.py
+	python envs/lock.py $(if $(UPGRADE),--upgrade)
 
 docs: setup
 	python -m scripts.common.config fields > docs/config.md

@@ -1,5 +1,9 @@
 """Writes envs/launcher.lock and each stage's env from the .in files: `make lock`.
 
+    python envs/lock.py [--upgrade]
+
+A version that is locked stays while it fits; --upgrade takes the newest of all.
+
 The launcher's lock holds every package of every stage with hashes, for Python 3.11 and newer. A
 stage's env is an interpreter and uv from conda-forge; its post-deploy script installs the stage's
 share of that same lock. The script *contains* the lock, because Snakemake's identity of an env
@@ -10,16 +14,18 @@ the machine's own package index decides between a CPU and a CUDA build. The vers
 overrides.in says where the locks overrule what a package asks for.
 """
 
+import argparse
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ENVS = Path(__file__).parent
 STAGES = ("data", "train", "evaluate", "report")
 PYTHON = "3.11"
-BY_MACHINE = re.compile(r"^(torch|triton|nvidia-.*|cuda-.*)$")
+BY_MACHINE = re.compile(r"^(torch|triton|nvidia-(?!ml-py$).*|cuda-.*)$")
 
 YAML = f"""\
 # Made by `make lock`. The packages stand in {{stage}}.post-deploy.sh, hashes included.
@@ -45,8 +51,14 @@ uv pip install --python "$CONDA_PREFIX" {requirement}
 """
 
 
-def compiled(requirements: Path, constraints: Path | None = None) -> str:
-    """Returns the hashed, universal lock of a requirements file, as uv writes it."""
+def compiled(requirements: Path, present: str = "", constraints: Path | None = None) -> str:
+    """Returns the hashed, universal lock of a requirements file, as uv writes it.
+
+    Parameters
+    ----------
+    present
+        A lock whose versions are kept where they fit.
+    """
     command = [
         *("uv", "pip", "compile", "--universal", "--python-version", PYTHON),
         *("--generate-hashes", "--no-header", "--no-annotate", "--quiet"),
@@ -57,7 +69,11 @@ def compiled(requirements: Path, constraints: Path | None = None) -> str:
     links = os.environ.get("PIP_FIND_LINKS")
     if links:
         command += ["--find-links", links]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Path(folder) / "lock"
+        lock.write_text(present, encoding="utf-8")
+        subprocess.run([*command, "--output-file", str(lock)], check=True, capture_output=True)
+        return lock.read_text(encoding="utf-8")
 
 
 def packages(lock: str) -> dict[str, str]:
@@ -84,9 +100,13 @@ def torch_requirement(requirements: Path) -> str | None:
 
 def main() -> int:
     """Writes the locks; prints which packages moved."""
+    parser = argparse.ArgumentParser(description="Writes the locks, and says what moved.")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest versions")
+    arguments = parser.parse_args()
     target = ENVS / "launcher.lock"
-    before = packages(target.read_text(encoding="utf-8")) if target.exists() else {}
-    whole = compiled(ENVS / "launcher.in")
+    present = target.read_text(encoding="utf-8") if target.exists() else ""
+    before = packages(present)
+    whole = compiled(ENVS / "launcher.in", "" if arguments.upgrade else present)
     target.write_text(without_torch(whole), encoding="utf-8")
     after = packages(target.read_text(encoding="utf-8"))
     for line in sorted(before.keys() ^ after.keys()):
@@ -97,7 +117,7 @@ def main() -> int:
     try:
         for stage in STAGES:
             source = ENVS / f"{stage}.in"
-            lock = without_torch(compiled(source, versions))
+            lock = without_torch(compiled(source, constraints=versions))
             requirement = torch_requirement(source)
             torch = TORCH.format(requirement=requirement) if requirement else ""
             script = SCRIPT.format(stage=stage, lock=lock, torch=torch)
