@@ -49,7 +49,7 @@ tables-so-far: setup
 	snakemake $(if $(PROFILE),--workflow-profile $(PROFILE)) --nolock --config allow_failed=true --allowed-rules $(SO_FAR)
 
 status: setup
-	@python -m scripts.report.show_status $(if $(CONFIG),--config $(CONFIG))
+	@python -m scripts.report.show_status --config $(CONFIG)
 
 # Of which run: its configuration, its results, what is kept of them, and where reports go.
 CONFIG := config.yaml
@@ -81,8 +81,7 @@ doctor: setup
 	snakemake doctor
 	@python -m scripts.report.show_doctor $$(ls results/tokens/*/doctor.json)
 
-RESULTS ?= results
-RATING ?= $(RESULTS)/rating
+RATING := $(RESULTS)/rating
 
 rating: setup
 	@python -m scripts.report.rating --root $(RESULTS) --out $(RATING) \

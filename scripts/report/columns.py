@@ -7,6 +7,7 @@ from typing import Any
 from scripts.report.read import (
     BY_GROUP,
     INTERVALS,
+    JACKKNIFED,
     LABELS,
     LOOKUP,
     METHODS,
@@ -222,6 +223,49 @@ def _broken(label: str) -> str:
     """Breaks a label of two words into two lines, as narrow as its numbers."""
     return label.replace(" ", "\n", 1)
 
+
+# --------------------------------------------------------------------- a line for a figure alone
+
+
+def _bounds(line: Any) -> tuple[float | None, float | None]:
+    return (None, None) if line.method is None else line.figure.interval(line.method)
+
+
+OF_FIGURE = (
+    Column(
+        "Value",
+        text=lambda line: with_deviation(line.figure, decimals(3)),
+        names=("value", "sd", "unit"),
+        values=lambda line: (line.figure.value, line.figure.sd, line.figure.unit or None),
+    ),
+    Column("Unit", lambda line: line.figure.unit, align="l"),
+    Column(
+        "Interval",
+        text=lambda line: shown_interval(_bounds(line), decimals(3)),
+        names=("interval_low", "interval_high"),
+        values=_bounds,
+    ),
+    Column(
+        "Interval method",
+        text=lambda line: shown(line.method, lambda method: (INTERVALS | JACKKNIFED)[method]),
+        names=("interval_method",),
+        values=lambda line: (line.method,),
+        align="l",
+    ),
+    Column(
+        "n",
+        text=lambda line: shown(line.figure.n, count),
+        names=("n",),
+        values=lambda line: (line.figure.n,),
+    ),
+    Column(
+        "Groups",
+        text=lambda line: shown(line.figure.groups, count),
+        names=("groups",),
+        values=lambda line: (line.figure.groups,),
+    ),
+)
+"""The columns of a line that has a `figure`, and the `method` of one of its intervals or None."""
 
 # --------------------------------------------------------------------------------- shared columns
 

@@ -12,20 +12,19 @@ from scripts.report.columns import (
     EXPERIMENT,
     METHOD,
     METHOD_NOTES,
+    OF_FIGURE,
     SEEDS,
     TRIAL,
     lookup_notes,
     seed_note,
     selection_notes,
-    with_deviation,
 )
 from scripts.report.command import write_table
-from scripts.report.read import BY_GROUP, INTERVALS, WILSON, Figure, Subject, label_of
-from scripts.report.render import Column, Table, count, decimals, shown, shown_interval
+from scripts.report.read import BY_GROUP, JACKKNIFE, WILSON, Figure, Subject, label_of
+from scripts.report.render import Column, Table, shown
 
-JACKKNIFE = "group jackknife"
-METHODS = {BY_GROUP: INTERVALS[BY_GROUP], JACKKNIFE: "jackknife", WILSON: INTERVALS[WILSON]}
-"""How intervals are made, the one that is shown first: items of a group go together."""
+METHODS = (BY_GROUP, JACKKNIFE, WILSON)
+"""The interval that is shown first: items of a group go together."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ class Line:
         """How its interval is made, if it has one."""
         return next((method for method in METHODS if method in self.figure.intervals), None)
 
-    @property
-    def bounds(self) -> tuple[float | None, float | None]:
-        """Its interval's bounds, if it has one."""
-        return (None, None) if self.method is None else self.figure.interval(self.method)
-
 
 def lines_of(subject: Subject) -> Iterator[Line]:
     """Yields the figures of pairs and completions, then those of each set of prompts."""
@@ -69,44 +63,7 @@ COLUMNS = (
         values=lambda line: (line.key, line.figure.definition),
         align="l",
     ),
-    Column(
-        "Value",
-        text=lambda line: with_deviation(line.figure, decimals(3)),
-        names=("value", "sd"),
-        values=lambda line: (line.figure.value, line.figure.sd),
-    ),
-    Column(
-        "95 % interval",
-        text=lambda line: shown_interval(line.bounds, decimals(3)),
-        names=("interval_low", "interval_high"),
-        values=lambda line: line.bounds,
-    ),
-    Column(
-        "Interval",
-        text=lambda line: shown(line.method, METHODS.__getitem__),
-        names=("interval_method",),
-        values=lambda line: (line.method,),
-        align="l",
-    ),
-    Column(
-        "Unit",
-        text=lambda line: line.figure.unit,
-        names=("unit",),
-        values=lambda line: (line.figure.unit,),
-        align="l",
-    ),
-    Column(
-        "n",
-        text=lambda line: shown(line.figure.n, count),
-        names=("n",),
-        values=lambda line: (line.figure.n,),
-    ),
-    Column(
-        "Groups",
-        text=lambda line: shown(line.figure.groups, count),
-        names=("groups",),
-        values=lambda line: (line.figure.groups,),
-    ),
+    *OF_FIGURE,
 )
 
 

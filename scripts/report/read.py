@@ -27,6 +27,9 @@ LOOKUP = "win counts in train, no model"
 WILSON, BY_GROUP = "wilson", "group bootstrap"
 INTERVALS = {WILSON: "Wilson", BY_GROUP: "by group"}
 """What tables call the methods of an interval."""
+JACKKNIFE = "group jackknife"
+JACKKNIFED = {JACKKNIFE: "jackknife"}
+"""The same of counts of what differs, which have no other interval."""
 
 HEADLINES = ("preference_accuracy", "held_out_loss", "exact_match")
 """The figures that a reader looks at first."""

@@ -11,17 +11,17 @@ from scripts.common.cli import run
 from scripts.report.columns import (
     EXPERIMENT,
     METHOD_NOTES,
+    OF_FIGURE,
     SEEDS,
     TRIAL,
     figure_notes,
     lookup_notes,
     seed_note,
     selection_notes,
-    with_deviation,
 )
 from scripts.report.command import write_table
 from scripts.report.read import BY_GROUP, INTERVALS, LABELS, WILSON, Figure, Subject
-from scripts.report.render import Column, Table, count, decimals, shown, shown_interval
+from scripts.report.render import Column, Table
 
 HELD_OUT = ("preference_loss", "preference_accuracy", "margin")
 
@@ -34,6 +34,7 @@ class Line:
     key: str
     figure: Figure
     method: str | None
+    """How its interval is made, if it has one."""
 
 
 def _lines(subject: Subject) -> list[Line]:
@@ -52,44 +53,10 @@ def _held_out(subject: Subject, keys: Iterable[str]) -> list[Line]:
     return lines
 
 
-def _bounds(line: Line) -> tuple[float | None, float | None]:
-    return (None, None) if line.method is None else line.figure.interval(line.method)
-
-
 COLUMNS = (
     *(column.over(lambda line: line.subject) for column in (EXPERIMENT, TRIAL, SEEDS)),
     Column("Figure", lambda line: LABELS[line.key], ("figure",), lambda line: (line.key,), "l"),
-    Column(
-        "Value",
-        text=lambda line: with_deviation(line.figure, decimals(3)),
-        names=("value", "sd", "unit"),
-        values=lambda line: (line.figure.value, line.figure.sd, line.figure.unit or None),
-    ),
-    Column(
-        "Interval",
-        text=lambda line: shown_interval(_bounds(line), decimals(3)),
-        names=("interval_low", "interval_high"),
-        values=_bounds,
-    ),
-    Column(
-        "Interval method",
-        text=lambda line: shown(line.method, INTERVALS.__getitem__),
-        names=("interval_method",),
-        values=lambda line: (line.method,),
-        align="l",
-    ),
-    Column(
-        "n",
-        text=lambda line: shown(line.figure.n, count),
-        names=("n",),
-        values=lambda line: (line.figure.n,),
-    ),
-    Column(
-        "Groups",
-        text=lambda line: shown(line.figure.groups, count),
-        names=("groups",),
-        values=lambda line: (line.figure.groups,),
-    ),
+    *OF_FIGURE,
 )
 
 

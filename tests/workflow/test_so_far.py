@@ -59,7 +59,13 @@ def test_tables_so_far_and_the_run_after(failed: Project) -> None:
     trained = results / "trials" / "dpo-r8" / "seed-0"
     assert read_json(trained / "trial.json")["trainer"]["learning_rate"] == 6e-4
 
-    assert set(failed.rules(*SWEEP, *so_far())) <= {"all", "table", "figure"}
+    assert set(failed.rules(*SWEEP, *so_far())) <= {
+        "all",
+        "table",
+        "figure",
+        "aggregate",
+        "compare",
+    }
     failed.run(*SWEEP, *so_far())
     assert left.stat().st_mtime_ns == tried
     states = {}
