@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as Grid
 
+Row = dict[str, str]
+
 # What a terminal has room for; the files hold every column.
 COLUMNS = {
     "sft": ("trial", "seeds", "r", "held_out_loss", "set", "exact_match"),
@@ -30,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     if not tables:
         raise BadInput(f"{folder}/tables: no tables; a finished run makes them")
 
-    from rich.console import Console
+    from scripts.report.terminal import terminal
 
-    console = Console()
+    console = terminal()
     for path in tables:
         if path.stem in COLUMNS:
             console.print(path.with_suffix(".md"), soft_wrap=True)
@@ -47,7 +49,7 @@ def grid(path: Path) -> "Grid":
     from rich.table import Table as Grid
 
     with open(path, encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+        rows = telling(list(csv.DictReader(lines)), COLUMNS[path.stem][-1])
     columns = [name for name in COLUMNS[path.stem] if any(name in row for row in rows)]
     mark = next((row["mark"] for row in rows if row.get("mark")), None)
     table = Grid(box=box.SIMPLE_HEAD, title=mark)
@@ -59,15 +61,22 @@ def grid(path: Path) -> "Grid":
     return table
 
 
-def cell(row: dict[str, str], name: str) -> str:
+def telling(rows: list[Row], figure: str) -> list[Row]:
+    """Returns the rows less those without a figure that another row of the same trial has."""
+    having = {row["trial"] for row in rows if row.get(figure)}
+    return [row for row in rows if row.get(figure) or row["trial"] not in having]
+
+
+def cell(row: Row, name: str) -> str:
     """Returns a figure rounded, with its first interval in brackets, or the text as it is."""
     bounds = [
-        rounded(text)
+        float(text)
         for key, text in row.items()
         if key.startswith(f"{name}_") and key.endswith(("_low", "_high")) and text
     ]
-    interval = f" [{bounds[0]}, {bounds[1]}]" if bounds else ""
-    return rounded(row[name]) + interval or "–"
+    if bounds:
+        return f"{float(row[name]):.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+    return rounded(row[name]) or "–"
 
 
 def rounded(text: str) -> str:
