@@ -337,8 +337,8 @@ SECONDS = outcome("Seconds", "seconds", decimals(1))
 # ------------------------------------------------------------------------------------------ notes
 
 METHOD_NOTES = {
-    WILSON: "Wilson: 95 % score interval of a share, items taken as independent; over several seeds "
-    "the interval by group stands in its place.",
+    WILSON: "Wilson: 95 % score interval of a share, items taken as independent; over several "
+    "seeds the interval by group stands in its place.",
     BY_GROUP: "By group: 95 % bootstrap interval; whole groups are drawn, so that items of one "
     "prompt stay together, and of several seeds the seeds, too.",
 }
