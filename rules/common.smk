@@ -70,9 +70,13 @@ def seeds_of(plan):
 
 
 def unfinished_of(plan):
-    """Returns by folder the states of all that tables need not wait for: none in a plain run."""
-    results = Path(workflow.pathvars.apply("<results>"))
-    return unfinished(results, plan, time.time()) if plan.allow_failed else {}
+    """Returns by folder the states of all that tables need not wait for.
+
+    None in a plain run, and of what was published, which is whole.
+    """
+    results = workflow.pathvars.apply("<results>")
+    awaited = not plan.allow_failed or metrics_root() != results
+    return {} if awaited else unfinished(Path(results), plan, time.time())
 
 
 # ---------------------------------------------------------------------------------- files by name
@@ -337,18 +341,24 @@ def prompt_sets(wildcards):
 def identity(folder):
     """Returns what tells a trial or base from the others."""
     subject = PLAN.subject(folder)
-    return {key: subject[key] for key in ("name", "experiment", "method", "seed")}
+    own = {key: subject[key] for key in ("name", "experiment", "method", "seed")}
+    return own | (splits_of_trial(subject) if "training" in subject else {})
 
 
 def aggregated(name):
-    """Returns what tells a trial from the others, and on which splits it is reported and selected.
+    """Returns what tells a trial from the others."""
+    trial = PLAN.trials[SEEDS[name][0]]
+    return {key: trial[key] for key in ("name", "experiment", "method")} | splits_of_trial(trial)
+
+
+def splits_of_trial(trial):
+    """Returns on which splits a trial is reported and selected.
 
     The adapter of the best evaluation is selected on the split of the evaluations.
     """
-    trial = PLAN.trials[SEEDS[name][0]]
     training, evaluation = trial["training"], trial["evaluation"]
     best = training["trainer"]["load_best_model_at_end"]
-    return {key: trial[key] for key in ("name", "experiment", "method")} | {
+    return {
         "held_out": {
             kind: evaluation[kind] and evaluation[kind]["split"]
             for kind in ("completions", "pairs")

@@ -35,12 +35,14 @@ def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
     seeds = [str(one["seed"]) for one in metrics]
 
     def figures(set_name: str | None, places: list[Row]) -> Row:
+        # A few figures cannot be had of every seed, such as a regression without a fit.
+        names = dict.fromkeys(name for place in places for name in place)
         return {
             name: over_seeds(
-                dict(zip(seeds, (place[name] for place in places), strict=True)),
+                dict(zip(seeds, (place.get(name) for place in places), strict=True)),
                 [rows.get((set_name, name), []) for rows in items],
             )
-            for name in places[0]
+            for name in names
         }
 
     sets = {
@@ -58,18 +60,20 @@ def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
     }
 
 
-def over_seeds(found: dict[str, Row], items: list[list[Row]]) -> Row:
+def over_seeds(found: dict[str, Row | None], items: list[list[Row]]) -> Row:
     """Returns a figure's mean over seeds, their standard deviation (n - 1) and each seed's value.
+
+    Where a seed lacks the figure, there is no mean.
 
     Parameters
     ----------
     found
-        The figure by seed, as `measure` wrote it.
+        The figure by seed, as `measure` wrote it, or None.
     items
         Its items of each seed; empty where it is no mean over items.
     """
-    first = next(iter(found.values()))
-    values = [figure["value"] for figure in found.values()]
+    first = next(figure for figure in found.values() if figure)
+    values = [figure["value"] if figure else None for figure in found.values()]
     each = {"seeds": dict(zip(found, values, strict=True))}
     if len(values) == 1:
         return first | {"sd": None} | each
@@ -106,24 +110,14 @@ def crossed_interval(items: list[list[Row]]) -> Interval | None:
 
 
 def read_metrics(paths: list[Path]) -> list[Row]:
-    """Returns the metrics of each seed. Raises BadInput where one lacks what another has."""
+    """Returns the metrics of each seed. Raises BadInput where one lacks a set that another has."""
     metrics = [read_json(path) for path in paths]
     for path, one in zip(paths, metrics, strict=True):
         for other_path, other in zip(paths, metrics, strict=True):
-            lacks = _places(other) - _places(one)
+            lacks = other["sets"].keys() - one["sets"].keys()
             if lacks:
-                raise BadInput(f"{path}: has no {min(lacks)}, which {other_path} has")
+                raise BadInput(f"{path}: has no sets.{min(lacks)}, which {other_path} has")
     return metrics
-
-
-def _places(metrics: Row) -> set[str]:
-    """Returns where a file has figures."""
-    own = {f"figures.{name}" for name in metrics["figures"]}
-    return own | {
-        f"sets.{name}.figures.{figure}"
-        for name, of_set in metrics["sets"].items()
-        for figure in of_set["figures"]
-    }
 
 
 def read_items(path: Path) -> Items:

@@ -201,19 +201,22 @@ def lower_leads(figure: str) -> bool:
 
 def on_same_items(key: Key, models: list[Model]) -> tuple[list[Model], list[Model]]:
     """Returns the models with the items that most models have of a figure, and the others."""
-    kinds: dict[bytes, list[Model]] = {}
+    kinds: dict[str, list[Model]] = {}
+    uneven = []
     for model in models:
-        blocks = model.blocks.get(key)
-        if blocks:
-            kinds.setdefault(_items_of(blocks), []).append(model)
-    ranked = sorted(kinds.values(), key=len, reverse=True)
-    return (ranked[0] if ranked else []), [model for kind in ranked[1:] for model in kind]
+        own = {_items_of(block) for block in model.blocks.get(key, [])}
+        if len(own) == 1:
+            kinds.setdefault(own.pop(), []).append(model)
+        elif own:
+            # Its seeds have not the same items: no two of them can be averaged item by item.
+            uneven.append(model)
+    first, *others = sorted(kinds.values(), key=len, reverse=True) or [[]]
+    return first, [*(model for kind in others for model in kind), *uneven]
 
 
-def _items_of(blocks: list[Block]) -> bytes:
+def _items_of(block: Block) -> str:
     """Returns what is equal for blocks of the same items alone."""
-    kinds = {"\n".join([*block.ids, "", *block.groups]).encode() for block in blocks}
-    return b"\0".join(sorted(kinds))
+    return "\n".join([*block.ids, "", *block.groups])
 
 
 def panel_of(key: Key, models: list[Model]) -> Panel:
@@ -280,6 +283,8 @@ def compare_figure(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]
 
     Trials lead apart where the corrected test against the runner-up shows a difference.
     """
+    if not models:
+        return [], []
     of_set, figure = key
     panel = panel_of(key, models)
     asked = list(questions(figure, models, panel.values))

@@ -171,7 +171,8 @@ def make(subjects: list[Subject], references: Iterable[tuple[str, Path]]) -> Tab
             "Peak: of a GPU what was allocated, on a CPU the size of the process; of training and "
             "evaluation the larger.",
             "Energy: of the whole GPU, as it counts by itself; – where none does.",
-            "Data, tables and figures, and tries that failed or were interrupted, are not counted.",
+            "Data, judging, tables and figures, and tries that failed or were interrupted, are not "
+            "counted.",
         ],
     )  # fmt: skip
 
@@ -180,10 +181,11 @@ def _total(title: str, lines: list[Line]) -> str:
     """Returns what an experiment took; energy only where every part is known."""
     trained = [line for line in lines if line.method != REFERENCE]
     references = [line for line in lines if line.method == REFERENCE]
+    several = "" if len(references) == 1 else "s"
     parts = {
         "training": _sum(line.training for line in trained),
         "evaluation": _sum(line.evaluation for line in trained),
-        f"{len(references)} references, each once": _sum(line.training for line in references),
+        f"{len(references)} reference{several}, each once": _sum(it.training for it in references),
     }
     # What is not done has taken nothing that is known.
     joules = [line.joules for line in lines if line.devices]

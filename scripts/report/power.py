@@ -137,7 +137,8 @@ def _draw_panel(axes: "Axes", rivals: Rivals) -> None:
     axes.axhline(POWER, color=FAINT, linewidth=0.8, linestyle=DOTTED, zorder=1)
     needed = groups_needed(rivals.effect) if rivals.effect else None
     if needed is None:
-        text = "no difference to be found"
+        unknown = test["difference"] and not test["group_deviation"]
+        text = "not to be estimated" if unknown else "no difference to be found"
         axes.set_xticks([])
     else:
         text = f"80 % needs {count(needed)}"

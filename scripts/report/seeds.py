@@ -19,6 +19,7 @@ from scripts.report.columns import (
     lines_of,
     of_line,
     once,
+    selection_notes,
     set_notes,
 )
 from scripts.report.command import write_table
@@ -48,6 +49,7 @@ def make(subjects: list[Subject]) -> Table:
         rows=lines_of(runs, FIGURES),
         subject=lambda line: line.subject,
         notes=[
+            *selection_notes(runs),
             "Train loss: mean over the run.",
             *figure_notes(runs, FIGURES),
             *set_notes(runs, FIGURES),

@@ -10,7 +10,7 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_rows
 from scripts.common.rows import ITEMS
-from scripts.evaluate.aggregate import main, over_seeds
+from scripts.evaluate.aggregate import main, over_seeds, read_metrics
 from scripts.evaluate.figures import Figure
 
 SUBJECT = {"name": "dpo-1", "experiment": "tutor", "method": "dpo"}
@@ -142,7 +142,22 @@ def test_a_seed_without_a_value_leaves_no_mean() -> None:
     assert found["seeds"] == {"0": 1.0, "1": None}
 
 
-def test_a_seed_that_lacks_a_figure_is_named(run) -> None:
-    message = r"seed-1/metrics\.json: has no sets\.problems\.figures\.exact, which .*seed-0"
-    with pytest.raises(BadInput, match=message):
-        run((0, shares(0)), (1, shares(1)), lacking=1)
+def test_a_figure_that_a_seed_lacks_has_no_mean(run) -> None:
+    """As a regression without a fit; whichever seed it is, and the others have theirs."""
+    for lacking in (0, 1):
+        found, _ = run((0, shares(0)), (1, shares(1)), lacking=lacking)
+        exact = found["sets"]["problems"]["figures"]["exact"]
+        assert (exact["value"], exact["sd"], exact["intervals"]) == (None, None, {})
+        assert exact["seeds"][str(lacking)] is None
+        assert exact["seeds"][str(1 - lacking)] == pytest.approx(mean(shares(1 - lacking)))
+        assert found["figures"]["accuracy"]["value"] is not None
+
+
+def test_a_seed_that_lacks_a_set_of_prompts_is_named(run, tmp_path: Path) -> None:
+    run((0, shares(0)), (1, shares(1)))
+    path = tmp_path / "seed-1" / "metrics.json"
+    path.write_text(json.dumps(read_json(path) | {"sets": {}}))
+    with pytest.raises(
+        BadInput, match=r"seed-1/metrics\.json: has no sets\.problems, which .*seed-0"
+    ):
+        read_metrics([tmp_path / "seed-0" / "metrics.json", path])

@@ -219,6 +219,16 @@ def test_other_items_are_not_compared_and_said(made: Experiment) -> None:
     ]
 
 
+def test_a_trial_whose_seeds_have_other_items_is_not_compared_and_said(made: Experiment) -> None:
+    """As pairs that a judge was asked about: each seed has its own."""
+    made.base(judge_disagreement=shares(9))
+    for seed, n in ((0, 24), (1, 23)):
+        made.trial("sft", "a", {"judge_disagreement": shares(9, n=n)}, seed=seed)
+    found = made.compared()
+    assert found["tests"] == []
+    assert [(one["model"], one["reason"]) for one in found["left_out"]] == [("a", "other items")]
+
+
 def test_seeds_are_averaged_and_drawn(made: Experiment) -> None:
     made.base(held_out_loss=shares(20))
     draw = np.random.default_rng(0)
