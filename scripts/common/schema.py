@@ -648,6 +648,11 @@ class Config(Closed):
         description="tables and figures wait for no trial: one that failed or has not run stands "
         "in them as such (for the command line: `make tables-so-far`)",
     )
+    allow_env_drift: bool = Field(
+        False,
+        description="a job runs though what is installed differs from its env's lock; results say "
+        "so (for the command line: `--config allow_env_drift=true`)",
+    )
     models: dict[Name, Model] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
     experiments: dict[Name, Experiment] = Field(min_length=1)
