@@ -33,7 +33,7 @@ rule table:
     wildcard_constraints:
         table=only(TABLES),
     conda:
-        "../envs/report.yaml"
+        env_file("report")
     params:
         plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
         root=lambda wildcards: metrics_root(),
@@ -71,7 +71,7 @@ rule figure:
     wildcard_constraints:
         figure=only(FIGURES),
     conda:
-        "../envs/report.yaml"
+        env_file("report")
     params:
         plan=lambda wildcards: as_json(reported(FIGURES[wildcards.figure][0])),
         root=lambda wildcards: metrics_root(),
@@ -118,7 +118,7 @@ rule page:
     benchmark:
         "<benchmarks>/report.tsv"
     conda:
-        "../envs/report.yaml"
+        env_file("report")
     params:
         plan=as_json(reported(PAGE)),
         root=subpath(output[0], parent=True),

@@ -34,7 +34,7 @@ rule plan:
     benchmark:
         "<benchmarks>/plan.tsv"
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -65,7 +65,7 @@ rule probe:
     wildcard_constraints:
         trial=only(PROBES),
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -95,7 +95,7 @@ rule reference:
     benchmark:
         "<benchmarks>/references/{reference}/{split}.tsv"
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -127,7 +127,7 @@ rule train_sft:
     wildcard_constraints:
         trial=only(PLAN.trial_names("sft")),
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -157,7 +157,7 @@ rule train_dpo:
     wildcard_constraints:
         trial=only(PLAN.trial_names("dpo")),
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from scripts.common.environment import form_files
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "scripts"
 
@@ -35,16 +37,15 @@ def code_digest(module: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def env_digest(env: str) -> str:
-    """Returns the digest of a stage's environment, envs/{env}.*, lock included.
+def env_digest(env: str, accelerator: str) -> str:
+    """Returns the digest of the form of a stage's env that an accelerator asks for, lock included.
 
     Raises
     ------
     FileNotFoundError
         When there is no such environment.
     """
-    paths = [ROOT / "envs" / f"{env}.yaml", ROOT / "envs" / f"{env}.post-deploy.sh"]
-    contents = b"\0".join(path.read_bytes() for path in paths)
+    contents = b"\0".join(path.read_bytes() for path in form_files(env, accelerator))
     return hashlib.sha256(contents).hexdigest()[:16]
 
 
