@@ -19,7 +19,7 @@ rule fetch_dataset:
         "<benchmarks>/data/{dataset}/fetch.tsv"
     retries: 3
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]["source"]),
         code=code_digest("scripts/data/fetch.py"),
@@ -46,7 +46,7 @@ rule prepare_dataset:
     benchmark:
         "<benchmarks>/data/{dataset}/prepare.tsv"
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         dataset=lambda wildcards: as_json(
             without(PLAN.datasets[wildcards.dataset], "source", "name")
@@ -76,7 +76,7 @@ rule tokenize:
     benchmark:
         "<benchmarks>/tokens/{tokens}.tsv"
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         rows=lambda wildcards: PLAN.tokens[wildcards.tokens]["rows"],
         lengths=lambda wildcards: token_lengths(wildcards),
@@ -106,7 +106,7 @@ rule examine:
     benchmark:
         "<benchmarks>/tokens/{tokens}.doctor.tsv"
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         template=lambda wildcards, input: options(input, "template"),
         generation=lambda wildcards: PLAN.examined[wildcards.tokens],
@@ -142,7 +142,7 @@ rule overlap:
     benchmark:
         "<benchmarks>/overlaps/{overlap}.tsv"
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         code=code_digest("scripts/data/overlap.py"),
         env=env_digest("data"),

@@ -26,7 +26,7 @@ rule score:
     benchmark:
         "<benchmarks>/{subject}/score.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     resources:
         gpu=1,
     params:
@@ -60,7 +60,7 @@ rule judge:
     wildcard_constraints:
         subject=only(judged_trials()),
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     resources:
         gpu=1,
     params:
@@ -90,7 +90,7 @@ rule measure:
     benchmark:
         "<benchmarks>/{subject}/measure.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         subject=lambda wildcards: as_json(identity(wildcards.subject)),
         sets=lambda wildcards: as_json(prompt_sets(wildcards)),
@@ -130,7 +130,7 @@ rule lookup:
     benchmark:
         "<benchmarks>/baselines/{lookup}.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         dataset=lambda wildcards: PLAN.lookups[wildcards.lookup]["dataset"],
         code=code_digest("scripts/evaluate/lookup.py"),
@@ -159,7 +159,7 @@ rule aggregate:
     wildcard_constraints:
         trial=only(SEEDS),
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         subject=lambda wildcards: as_json(aggregated(wildcards.trial)),
         code=code_digest("scripts/evaluate/aggregate.py"),
@@ -185,7 +185,7 @@ rule compare:
     benchmark:
         "<benchmarks>/comparisons/{experiment}.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         plan=lambda wildcards: as_json(compared(wildcards.experiment)),
         root=subpath(output[0], ancestor=2),

@@ -14,7 +14,7 @@ rule check_backends:
     benchmark:
         "<benchmarks>/backends.tsv"
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -45,7 +45,7 @@ rule fetch_tokenizer:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         source=lambda wildcards: as_json(PLAN.models[wildcards.model]["source"]),
         code=code_digest("scripts/models/fetch.py"),
@@ -75,7 +75,7 @@ rule fetch_model:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         source=lambda wildcards: as_json(PLAN.models[wildcards.model]["source"]),
         code=code_digest("scripts/models/fetch.py"),
@@ -105,7 +105,7 @@ rule train_demo_model:
     wildcard_constraints:
         model=only(PLAN.models_from("demo")),
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     params:
         model=lambda wildcards: as_json(without(PLAN.models[wildcards.model]["source"], "demo")),
         snapshot=lambda wildcards, output: Path(output[0]).with_name("snapshot"),

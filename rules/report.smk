@@ -34,7 +34,7 @@ rule table:
     wildcard_constraints:
         table=only(TABLES),
     conda:
-        "../envs/report.yaml"
+        env_file("report")
     params:
         plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
         root=lambda wildcards: metrics_root(),
@@ -76,7 +76,7 @@ rule figure:
     wildcard_constraints:
         figure=only(FIGURES),
     conda:
-        "../envs/report.yaml"
+        env_file("report")
     params:
         plan=lambda wildcards: as_json(reported(FIGURES[wildcards.figure][0])),
         root=lambda wildcards: metrics_root(),
@@ -105,7 +105,7 @@ rule list_reported:
         "<benchmarks>/list_reported.tsv"
     localrule: True
     conda:
-        "../envs/report.yaml"
+        env_file("report")
     params:
         files=as_json(all_reported_files()),
         code=code_digest("scripts/common/listing.py"),
@@ -138,7 +138,7 @@ rule page:
     benchmark:
         "<benchmarks>/report.tsv"
     conda:
-        "../envs/report.yaml"
+        env_file("report")
     params:
         plan=as_json(reported(PAGE)),
         root=subpath(output[0], parent=True),

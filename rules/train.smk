@@ -16,7 +16,7 @@ rule list_trials:
         "<benchmarks>/list_trials.tsv"
     localrule: True
     conda:
-        "../envs/data.yaml"
+        env_file("data")
     params:
         trials=as_json(list(PLAN.trials.values())),
         code=code_digest("scripts/common/listing.py"),
@@ -45,7 +45,7 @@ rule plan:
     benchmark:
         "<benchmarks>/plan.tsv"
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -81,7 +81,7 @@ rule probe:
     wildcard_constraints:
         trial=only(PROBES),
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -116,7 +116,7 @@ rule reference:
     benchmark:
         "<benchmarks>/references/{reference}/{split}.tsv"
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -153,7 +153,7 @@ rule train_sft:
     wildcard_constraints:
         trial=only(PLAN.trial_names("sft")),
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:
@@ -188,7 +188,7 @@ rule train_dpo:
     wildcard_constraints:
         trial=only(PLAN.trial_names("dpo")),
     conda:
-        "../envs/train.yaml"
+        env_file("train")
     resources:
         gpu=1,
     params:

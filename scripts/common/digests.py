@@ -20,6 +20,8 @@ from scripts.common.files import write_text
 if TYPE_CHECKING:
     import ast
 
+from scripts.common.environment import form_files
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "scripts"
 KEPT = Path(".snakemake", "code.json")
@@ -80,16 +82,15 @@ def forget() -> None:
         function.cache_clear()
 
 
-def env_digest(env: str) -> str:
-    """Returns the digest of a stage's environment, envs/{env}.*, lock included.
+def env_digest(env: str, accelerator: str) -> str:
+    """Returns the digest of the form of a stage's env that an accelerator asks for, lock included.
 
     Raises
     ------
     FileNotFoundError
         When there is no such environment.
     """
-    paths = [ROOT / "envs" / f"{env}.yaml", ROOT / "envs" / f"{env}.post-deploy.sh"]
-    contents = b"\0".join(path.read_bytes() for path in paths)
+    contents = b"\0".join(path.read_bytes() for path in form_files(env, accelerator))
     return hashlib.sha256(contents).hexdigest()[:16]
 
 

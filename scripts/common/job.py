@@ -130,22 +130,25 @@ def env_part(name: str, accelerator: str, allow_drift: bool) -> Part:
     BadInput
         When what is installed differs from the env's lock, and no drift is allowed.
     """
-    own = environment.snakemakes()
+    own = made_by_snakemake()
     differences = [] if own else environment.drift(name, accelerator)
     if differences and not allow_drift:
-        raise BadInput(
-            f"env {name}: what is installed differs from its lock; --sdm conda or make setup"
-            " brings the lock's, and --config allow_env_drift=true goes on and marks the result\n"
-            + "\n".join(differences)
-        )
+        raise BadInput(environment.refusal(name, accelerator, differences))
+    _, lock = environment.form_files(name, accelerator)
     return {
         "name": name,
-        "accelerator": accelerator,
-        "digest": env_digest(name),
+        "form": environment.form(name, accelerator),
+        "digest": env_digest(name, accelerator),
+        "lock": file_digest(lock),
         "made_by_snakemake": own,
         "drift": differences,
         "versions": dict(sorted(environment.installed().items())),
     }
+
+
+def made_by_snakemake() -> bool:
+    """Tells whether this interpreter is of an env that Snakemake made and activated for the job."""
+    return os.path.exists(f"{sys.prefix}.env_setup_done")
 
 
 def arguments_of(command: list[str]) -> Part:
@@ -320,7 +323,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rule", required=True, help="the rule's name")
     parser.add_argument("--env", required=True, help="the env in which it should run")
-    parser.add_argument("--accelerator", default="cuda", help="the form of the env: cuda or cpu")
+    parser.add_argument(
+        "--accelerator", choices=environment.ACCELERATORS, required=True, help="the env's form"
+    )
     parser.add_argument("--allow-env-drift", action="store_true", help="run in another env, too")
     parser.add_argument("--results", required=True, help="the folder of all results")
     parser.add_argument("--provenance", required=True, help=f"file to write, {SUFFIX}")

@@ -83,7 +83,7 @@ def test_it_does_not_depend_on_the_python_version() -> None:
 
 
 def test_an_env_digest_covers_the_lock() -> None:
-    data, train = digests.env_digest("data"), digests.env_digest("train")
+    data, train = digests.env_digest("data", "cuda"), digests.env_digest("train", "cuda")
     assert data != train
     with pytest.raises(FileNotFoundError):
-        digests.env_digest("none")
+        digests.env_digest("none", "cuda")
