@@ -10,10 +10,9 @@ was found out about a file's content is kept in Snakemake's own folder, by the c
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scripts.common.files import write_text
 
@@ -26,10 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "scripts"
 KEPT = Path(".snakemake", "code.json")
 """What is known of files by their content; kept where there is such a folder."""
+NEW: set[str] = set()
+"""The contents that this process parsed and has not kept yet."""
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(NamedTuple):
     """What a digest needs to know of a file."""
 
     digest: str
@@ -122,10 +122,11 @@ def _source(path: Path) -> bytes:
 def _parsed(path: Path) -> Parsed:
     source = _source(path)
     content = hashlib.sha256(source).hexdigest()
-    entries = _known().entries
-    if content not in entries:
-        entries[content] = _parse(source, str(path))
-    return Parsed(**entries[content])
+    known = _known()
+    if content not in known:
+        known[content] = _parse(source, str(path))
+        NEW.add(content)
+    return Parsed(**known[content])
 
 
 def _parse(source: bytes, name: str) -> dict[str, Any]:
@@ -146,32 +147,22 @@ def _parse(source: bytes, name: str) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Known:
-    """What is known of files by their content."""
-
-    entries: dict[str, dict[str, Any]]
-    kept: int
-    """How many of them the next process will find."""
-
-
 @cache
-def _known() -> Known:
-    """Returns what an earlier process kept, to which this one adds."""
+def _known() -> dict[str, dict[str, Any]]:
+    """Returns what is known of files by their content; what an earlier process kept, at first."""
     try:
         found = json.loads(KEPT.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = {}
-    entries = found["known"] if found.get("by") == _maker() else {}
-    return Known(entries, len(entries))
+        return {}
+    return found["known"] if found.get("by") == _maker() else {}
 
 
 def _keep() -> None:
-    """Keeps what was found out, if anything was, for the next process."""
+    """Keeps what this process found out, if anything, for the next."""
     known = _known()
-    if len(known.entries) > known.kept and KEPT.parent.is_dir():
-        write_text(KEPT, json.dumps({"by": _maker(), "known": known.entries}))
-        known.kept = len(known.entries)
+    if NEW and KEPT.parent.is_dir():
+        write_text(KEPT, json.dumps({"by": _maker(), "known": known}))
+        NEW.clear()
 
 
 @cache

@@ -20,7 +20,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
@@ -38,38 +37,32 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signa
 CODE = ("Snakefile", "envs", "profiles", "report", "rules", "scripts")
 """Where a file that git does not know makes the project dirty."""
 GPU = ("name", "uuid", "memory.total", "driver_version")
+PATIENCE = 60
+"""Seconds after which a program that was asked about this machine has no answer."""
 ROLES = {"data": "data", "tokens": "tokens", "models": "model", "references": "reference"}
 """What the files of a folder of the results are to a job that reads them."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question that another program answers meanwhile; none where that program is absent."""
-
-    process: subprocess.Popen[str] | None
-
-    def answer(self) -> list[str] | None:
-        """Returns the lines of the answer, or None where there is none."""
-        if self.process is None:
-            return None
-        try:
-            text, _ = self.process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
-            return None
-        return text.splitlines() if self.process.returncode == 0 else None
-
-
-def ask(*command: str) -> Question:
-    """Starts a program that answers a question about this machine."""
+def ask(*command: str) -> "subprocess.Popen[str] | None":
+    """Starts a program that answers a question about this machine; none where it is absent."""
     if not shutil.which(command[0]):
-        return Question(None)
-    return Question(
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
-        )
+        return None
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
     )
+
+
+def answer(asked: "subprocess.Popen[str] | None") -> list[str] | None:
+    """Returns the lines that a program answered, or None where it has no answer."""
+    if asked is None:
+        return None
+    try:
+        text, _ = asked.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        asked.kill()
+        asked.communicate()
+        return None
+    return text.splitlines() if asked.returncode == 0 else None
 
 
 def git_of(lines: list[str] | None) -> Part | None:
@@ -375,9 +368,9 @@ def main(argv: list[str] | None = None) -> int:
         "inputs": [linked(part, file) for part, file in zip(read, inputs, strict=True)],
         "outputs": [],
         "code": code_part(command, before),
-        "git": git_of(status.answer()),
+        "git": git_of(answer(status)),
         "env": env,
-        "machine": machine(gpus_of(gpus.answer())),
+        "machine": machine(gpus_of(answer(gpus))),
     }
     failed = arguments.provenance.removesuffix(SUFFIX) + FAILED
     outputs = [file for file in arguments.outputs if file != arguments.provenance]
