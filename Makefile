@@ -71,7 +71,7 @@ PAPER = $(REPORTED) pathvars='{results: "$(REPORT)", logs: "logs/paper", metrics
 paper: setup
 	$(PAPER) --allowed-rules list_reported --forcerun list_reported --quiet all -- \
 	  $(REPORT)/reported.json
-	@python -m scripts.report.verify --files $(REPORT)/reported.json --root $(METRICS)
+	@python -m scripts.report.check_published --files $(REPORT)/reported.json --root $(METRICS)
 	$(PAPER) --allowed-rules table figure all
 
 plan: setup

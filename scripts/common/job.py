@@ -207,7 +207,7 @@ def templates_of(inputs: list[str], results: str) -> dict[str, str]:
     }
     for file in inputs:
         if named(file, results)["file"].startswith("tokens/") and (made := maker(file)):
-            found |= made[1]["templates"]
+            found |= made.content["templates"]
     return found or {
         name: value
         for file in inputs
@@ -228,7 +228,7 @@ def chat_template(manifest: str, results: str) -> dict[str, str]:
 def linked(part: Part, file: str) -> Part:
     """Returns what provenance says of an input, with the provenance of the job that made it."""
     made = maker(file)
-    return part | ({"made_by": made[0]} if made else {})
+    return part | ({"made_by": made.link} if made else {})
 
 
 def code_part(command: list[str], before: dict[Path, bytes]) -> Part:

@@ -12,7 +12,7 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scripts.common.digests import ROOT
 from scripts.common.files import sha256
@@ -55,11 +55,21 @@ def below(file: str | Path, folder: str | Path) -> str | None:
     return path[len(start) :].replace(os.sep, "/") if path.startswith(start) else None
 
 
-def maker(file: str) -> tuple[Part, Part] | None:
-    """Returns the provenance of the job that made a file: its file and digest, and what it says.
+class Maker(NamedTuple):
+    """The job that made a file, by its provenance."""
 
-    It lies in the file's folder, or in the one above for an adapter's files, say. None where there
-    is none, as of a source.
+    results: str
+    """The folder that its files are named relative to."""
+    link: Part
+    """What provenance says of it where the file is read: its own file, and its SHA-256."""
+    content: Part
+    """What it says itself."""
+
+
+def maker(file: str) -> Maker | None:
+    """Returns the job that made a file; its provenance lies in the same folder or the one above.
+
+    None where there is none, as of a source.
     """
     path = os.path.abspath(file)
     folder = os.path.dirname(path)
@@ -67,16 +77,17 @@ def maker(file: str) -> tuple[Part, Part] | None:
 
 
 @cache
-def _made_in(folder: str) -> dict[str, tuple[Part, Part]]:
-    """Returns by file the provenance that lies in a folder."""
+def _made_in(folder: str) -> dict[str, Maker]:
+    """Returns by file the job that made it, as far as its provenance lies in a folder."""
     made = {}
-    for name in sorted(os.listdir(folder)):
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for name in names:
         if name.endswith(SUFFIX):
             path = os.path.join(folder, name)
             content = Path(path).read_bytes()
             found = json.loads(content)
-            results = path.removesuffix(found["file"])
             link = {"file": found["file"], "sha256": hashlib.sha256(content).hexdigest()}
+            results = path.removesuffix("/" + found["file"])
             for part in found["outputs"]:
-                made[os.path.join(results, part["file"])] = (link, found)
+                made[f"{results}/{part['file']}"] = Maker(results, link, found)
     return made
