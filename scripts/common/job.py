@@ -135,8 +135,15 @@ def env_part(name: str, accelerator: str, allow_drift: bool) -> Part:
         "lock": file_digest(lock),
         "made_by_snakemake": own,
         "drift": differences,
-        "versions": dict(sorted(environment.installed().items())),
+        "versions": versions_of(name, accelerator),
     }
+
+
+def versions_of(env: str, accelerator: str) -> dict[str, str]:
+    """Returns the installed version of each package that an env's lock names and that is there."""
+    installed = environment.installed()
+    locked = sorted({package for package, _, _ in environment.locked(env, accelerator)})
+    return {package: installed[package] for package in locked if package in installed}
 
 
 def made_by_snakemake() -> bool:
@@ -229,6 +236,15 @@ def linked(part: Part, file: str) -> Part:
     """Returns what provenance says of an input, with the provenance of the job that made it."""
     made = maker(file)
     return part | ({"made_by": made.link} if made else {})
+
+
+def drift_behind(inputs: list[str]) -> list[str]:
+    """Returns the provenance files of all jobs behind a job that ran in another env than locked."""
+    found: set[str] = set()
+    for made in filter(None, map(maker, inputs)):
+        found |= set(made.content["drift_behind"])
+        found |= {made.link["file"]} if made.content["env"]["drift"] else set()
+    return sorted(found)
 
 
 def code_part(command: list[str], before: dict[Path, bytes]) -> Part:
@@ -343,7 +359,7 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.provenance.endswith(SUFFIX):
         raise BadInput(f"--provenance: found {arguments.provenance}, allowed is *{SUFFIX}")
     results = arguments.results
-    inputs = dict.fromkeys([*arguments.inputs, *words_of(arguments.inputs_from)])
+    inputs = list(dict.fromkeys([*arguments.inputs, *words_of(arguments.inputs_from)]))
     started = now()
     env = env_part(arguments.env, arguments.accelerator, arguments.allow_env_drift)
     status = ask("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "-unormal")
@@ -364,12 +380,13 @@ def main(argv: list[str] | None = None) -> int:
         "exit": code,
         "seeds": seeds_in(given),
         "digests": digests_of(read, given),
-        "templates": templates_of(list(inputs), results),
+        "templates": templates_of(inputs, results),
         "inputs": [linked(part, file) for part, file in zip(read, inputs, strict=True)],
         "outputs": [],
         "code": code_part(command, before),
         "git": git_of(answer(status)),
         "env": env,
+        "drift_behind": drift_behind(inputs),
         "machine": machine(gpus_of(answer(gpus))),
     }
     failed = arguments.provenance.removesuffix(SUFFIX) + FAILED

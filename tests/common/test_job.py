@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,9 @@ def test_it_says_what_was_read_and_made_and_how(results: Path) -> None:
     assert found["outputs"] == [{"file": "data/x/raw.parquet", "sha256": sha256(made), "bytes": 4}]
     assert found["env"]["form"] == "train.cpu"
     assert found["env"]["digest"] == digests.env_digest("train", "cpu")
-    assert found["env"]["versions"]["pytest"] == pytest.__version__
+    assert found["env"]["versions"]["peft"] == version("peft")
+    assert "pytest" not in found["env"]["versions"]
+    assert found["drift_behind"] == []
     assert found["machine"]["system"] == "Linux" or sys.platform != "linux"
 
 
@@ -116,6 +119,28 @@ def test_a_drifted_env_stops_the_job_unless_it_may(
     assert not mark.exists()
     assert job.main(wrapped(results, "x", *command, words=("--allow-env-drift",))) == 0
     assert record_of(results, "x")["env"]["drift"] == ["torch: 1 is locked"]
+
+
+def test_what_is_made_of_a_drifted_job_says_so(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [results / name / "file" for name in "abc"]
+    for file in files:
+        file.parent.mkdir()
+    for number, file in enumerate(files):
+        differences = [] if number else ["torch: 1 is locked"]
+        monkeypatch.setattr(environment, "drift", lambda *_, found=differences: found)
+        command = (sys.executable, "-c", f"open({str(file)!r}, 'w')")
+        arguments = wrapped(
+            results, f"{file.parent.name}/made", *command, inputs=files[:number][-1:],
+            outputs=[file], words=("--allow-env-drift",),
+        )  # fmt: skip
+        assert job.main(arguments) == 0
+    assert [record_of(results, f"{name}/made")["drift_behind"] for name in "abc"] == [
+        [],
+        ["a/made.provenance.json"],
+        ["a/made.provenance.json"],
+    ]
 
 
 def test_inside_an_env_of_snakemakes_nothing_is_compared(
