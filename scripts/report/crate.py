@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,17 +44,34 @@ NAMED_ONLY = ("data/", "tokens/", "references/")
 """Folders of the results of which rows are named by digest and not copied."""
 CODE = ("rules", "scripts", "envs")
 FORMATS = {
+    ".css": "text/css",
     ".csv": "text/csv",
     ".html": "text/html",
+    ".js": "text/javascript",
     ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".md": "text/markdown",
     ".parquet": "application/vnd.apache.parquet",
     ".pdf": "application/pdf",
     ".png": "image/png",
+    ".py": "text/x-python",
+    ".safetensors": "application/octet-stream",
+    ".sh": "application/x-sh",
     ".tex": "application/x-tex",
     ".yaml": "application/yaml",
 }
+DONE = "http://schema.org/CompletedActionStatus"
+
+
+def one_or_many(entities: Iterable["Entity"]) -> Any:
+    """Returns entities, each once, as JSON-LD has them: one alone stands without a list."""
+    found = list({entity.id: entity for entity in entities}.values())
+    return found[0] if len(found) == 1 else found
+
+
+def moment(time: str) -> str:
+    """Returns a time of provenance as the profile has it."""
+    return time.replace("Z", "+00:00")
 
 
 @dataclass
@@ -63,6 +81,7 @@ class Packer:
     jobs: list[Job]
     configs: list[Path]
     name: str
+    author: str | None = None
     entities: dict[str, "Entity"] = field(default_factory=dict)
     """What the crate holds, by its id."""
 
@@ -76,12 +95,19 @@ class Packer:
     @property
     def started(self) -> str:
         """When the first job began."""
-        return min(job.content["started"] for job in self.jobs)
+        return moment(min(job.content["started"] for job in self.jobs))
 
     @property
     def ended(self) -> str:
         """When the last job ended."""
-        return max(job.content["ended"] for job in self.jobs)
+        return moment(max(job.content["ended"] for job in self.jobs))
+
+    @cached_property
+    def agent(self) -> Part:
+        """Who ran it, as a property of what was done; none where nobody is named."""
+        if self.author is None:
+            return {}
+        return {"agent": self.context("#author", "Person", name=self.author)}
 
     def pack(self) -> "ROCrate":
         """Returns the crate with everything in it."""
@@ -100,6 +126,8 @@ class Packer:
             "each read, made and ran on, and all tables, figures, metrics and adapters."
         )
         root["datePublished"] = self.ended
+        if self.agent:
+            root["author"] = self.agent["agent"]
         root["license"] = self.context(
             LICENCE,
             "CreativeWork",
@@ -129,13 +157,18 @@ class Packer:
         workflow = self.crate.add(
             ComputationalWorkflow(self.crate, str(ROOT / "Snakefile"), "Snakefile")
         )
+        workflow["@type"] = [*workflow.type, "HowTo"]
         workflow["name"] = "prefmake"
+        workflow["encodingFormat"] = "text/plain"
+        commits = {(job.content["git"] or {}).get("commit") or "unknown" for job in self.jobs}
+        workflow["version"] = ", ".join(sorted(commits))
         workflow["programmingLanguage"] = language
         self.crate.mainEntity = workflow
         for folder in CODE:
             for path in sorted((ROOT / folder).rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     self.file(path, path.relative_to(ROOT).as_posix())
+        self.file(ROOT / "README.md", "README.md", about=self.crate.root_dataset)
         for path in self.configs:
             self.file(path, f"config/{path.name}", description="configuration of the run")
         return workflow
@@ -143,8 +176,8 @@ class Packer:
     def file(self, path: Path, where: str, /, **properties: Any) -> "Entity":
         """Adds a file, once, and returns its entity."""
         if where not in self.entities:
-            known = FORMATS.get(path.suffix)
-            whole = {"name": where, **({"encodingFormat": known} if known else {}), **properties}
+            known = FORMATS.get(path.suffix, "text/plain")
+            whole = {"name": where, "encodingFormat": known, **properties}
             self.entities[where] = self.crate.add_file(str(path), where, properties=whole)
         return self.entities[where]
 
@@ -178,11 +211,14 @@ class Packer:
             name=f"{job.rule}: {job.file.removesuffix(SUFFIX)}",
             description=_how(job),
             instrument=self._tool(job),
-            object=[self.of_part(job, part) for part in job.inputs] + self._origins(job),
-            result=made,
-            startTime=content["started"],
-            endTime=content["ended"],
-            actionStatus={"@id": "http://schema.org/CompletedActionStatus"},
+            object=one_or_many(
+                [self.of_part(job, part) for part in job.inputs] + self._origins(job)
+            ),
+            result=one_or_many(made),
+            startTime=moment(content["started"]),
+            endTime=moment(content["ended"]),
+            actionStatus=DONE,
+            **self.agent,
         )
 
     def _tool(self, job: Job) -> "Entity":
@@ -218,7 +254,7 @@ class Packer:
             by_rule[job.rule].append((job, action))
         steps, controls = [], []
         for position, (rule, mine) in enumerate(by_rule.items()):
-            tools = list({tool.id: tool for tool in (self._tool(job) for job, _ in mine)}.values())
+            tools = one_or_many(self._tool(job) for job, _ in mine)
             step = self.context(
                 f"#step/{rule}", "HowToStep", name=rule, position=str(position), workExample=tools
             )
@@ -228,23 +264,23 @@ class Packer:
                 "ControlAction",
                 name=f"jobs of the rule {rule}",
                 instrument=step,
-                object=[action for _, action in mine],
+                object=one_or_many(action for _, action in mine),
             )
             controls.append(control)
         workflow["step"] = steps
-        workflow["hasPart"] = list(
-            {tool.id: tool for step in steps for tool in step["workExample"]}.values()
-        )
+        workflow["hasPart"] = one_or_many(self._tool(job) for job, _ in actions)
         whole = self.context(
             "#run",
             "CreateAction",
             name=f"run of {self.name}",
+            description="From the first job that began to the last that ended.",
             instrument=workflow,
-            object=self._of(actions, "inputs", lambda job, part: part.get("outside", False)),
-            result=self._of(actions, "outputs", _is_last),
+            object=self._of("inputs", _is_source),
+            result=self._of("outputs", _is_last),
             startTime=self.started,
             endTime=self.ended,
-            actionStatus={"@id": "http://schema.org/CompletedActionStatus"},
+            actionStatus=DONE,
+            **self.agent,
         )
         engine = self.context(
             "https://snakemake.github.io",
@@ -262,18 +298,23 @@ class Packer:
             result=whole,
             startTime=self.started,
             endTime=self.ended,
+            **self.agent,
         )
         self.crate.root_dataset["mentions"] = [whole, organize, *(it for _, it in actions)]
 
-    def _of(self, actions: list[tuple[Job, "Entity"]], key: str, wanted: Any) -> list["Entity"]:
-        """Returns the entities of all inputs or outputs that are wanted, each once."""
-        found = {}
-        for job, _ in actions:
-            for part in job.content[key]:
-                if wanted(job, part):
-                    entity = self.of_part(job, part)
-                    found[entity.id] = entity
-        return list(found.values())
+    def _of(self, key: str, wanted: Callable[[Job, Part], bool]) -> Any:
+        """Returns all inputs or outputs of jobs that are wanted."""
+        return one_or_many(
+            self.of_part(job, part)
+            for job in self.jobs
+            for part in job.content[key]
+            if wanted(job, part)
+        )
+
+
+def _is_source(job: Job, part: Part) -> bool:
+    """Tells whether an input is no job's output."""
+    return part.get("outside", False)
 
 
 def _is_last(job: Job, part: Part) -> bool:
@@ -341,11 +382,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("results", type=Path, help="the results folder of a finished run")
     parser.add_argument("--config", type=Path, nargs="+", default=[], help="its configuration")
+    parser.add_argument("--author", help="who ran it")
     parser.add_argument("--out", type=Path, required=True, help="folder, or file with .zip")
     arguments = parser.parse_args(argv)
     check_free(arguments.out)
     jobs = finished_jobs(arguments.results)
-    crate = Packer(jobs, arguments.config, str(arguments.results)).pack()
+    packer = Packer(jobs, arguments.config, arguments.results.name, arguments.author)
+    crate = packer.pack()
     write(crate, arguments.out)
     files = sum(hasattr(entity, "source") for entity in crate.data_entities)
     print(f"{arguments.out}: {len(jobs)} jobs, {files} files")
