@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         )
 
     from scripts.lm.backends import start_backend
-    from scripts.lm.snapshots import load_tokenizer, snapshot_folder
+    from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
     from scripts.train.trials import make_reproducible, publish, train, work_folder
 
     with work_folder(arguments.out) as work:

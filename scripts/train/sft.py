@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from scripts.lm.adapters import lora_config
     from scripts.lm.backends import start_backend
-    from scripts.lm.snapshots import load_tokenizer, snapshot_folder
+    from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
     from scripts.train.trials import make_reproducible, publish, train, work_folder
 
     trial = arguments.trial
