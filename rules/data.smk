@@ -17,6 +17,7 @@ rule fetch_dataset:
     benchmark:
         "<benchmarks>/data/{dataset}/fetch.tsv"
     retries: 3
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:

@@ -38,6 +38,7 @@ rule fetch_tokenizer:
     wildcard_constraints:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
@@ -63,6 +64,7 @@ rule fetch_model:
     wildcard_constraints:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
+    localrule: True
     conda:
         "../envs/data.yaml"
     params:
