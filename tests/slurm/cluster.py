@@ -145,7 +145,7 @@ def configure(folder: Path) -> None:
 def link(path: Path, target: Path) -> None:
     """Puts a link where Slurm looks. Raises CannotStart if another configuration lies there."""
     if path.is_symlink() and Path(os.readlink(path)).parent.name.startswith(PREFIX):
-        if path.exists():
+        if is_running(Path(os.readlink(path)).with_name("slurmctld.pid")):
             raise CannotStart(f"another test's cluster is running: {os.readlink(path)}")
         # Of a test that was killed.
         path.unlink()
@@ -155,10 +155,16 @@ def link(path: Path, target: Path) -> None:
     path.symlink_to(target)
 
 
+def is_running(pid: Path) -> bool:
+    """Tells whether the daemon that wrote its number into a file is running."""
+    return pid.exists() and Path("/proc", pid.read_text(encoding="ascii").strip()).exists()
+
+
 def start(stack: ExitStack, folder: Path, command: list[str]) -> None:
-    """Starts a daemon that ends with the stack."""
+    """Starts a daemon that ends with the stack, and at the latest with this process."""
+    words = ["setpriv", "--pdeathsig", "TERM", *command]
     with open(folder / f"{command[0]}.out", "wb") as log:
-        daemon = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        daemon = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     stack.callback(stop, daemon)
 
 
