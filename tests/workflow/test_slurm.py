@@ -7,13 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from scripts.common.files import sha256
 from tests.slurm.cluster import CannotStart, Cluster, Task, running, until
-from tests.workflow.conftest import CUT_DOWN, Project, environment
+from tests.workflow.conftest import Project, environment
 
 SLURM = (
     "--workflow-profile", "profiles/slurm", "--configfile", "demo/config.yaml", "cut-down.yaml",
@@ -135,6 +134,7 @@ def test_a_requeued_trial_goes_on_in_the_same_job(survived: Run) -> None:
     assert (survived.states[job], survived.restarts[job]) == ("COMPLETED", "1")
 
 
+@pytest.mark.xfail(reason="trainers do not heed the warning yet", strict=True)
 def test_a_trial_that_is_warned_ends_itself_and_is_submitted_again(survived: Run) -> None:
     stopped, again = survived.jobs[WARNED]
     assert (survived.states[stopped], survived.restarts[stopped]) == ("FAILED", "0")
