@@ -130,6 +130,8 @@ rule train_sft:
         "../envs/train.yaml"
     resources:
         gpu=1,
+        # How often is the machine's matter; no change of it trains anything anew.
+        checkpoint_minutes=5,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(input, "tokens", "valid_tokens"),
@@ -138,7 +140,8 @@ rule train_sft:
         env=env_digest("train"),
     shell:
         "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
-        " {params.files} --out {params.out:q} 2> {log:q}"
+        " {params.files} --out {params.out:q}"
+        " --checkpoint-minutes {resources.checkpoint_minutes} 2> {log:q}"
 
 
 rule train_dpo:
@@ -160,6 +163,8 @@ rule train_dpo:
         "../envs/train.yaml"
     resources:
         gpu=1,
+        # How often is the machine's matter; no change of it trains anything anew.
+        checkpoint_minutes=5,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(
@@ -170,4 +175,5 @@ rule train_dpo:
         env=env_digest("train"),
     shell:
         "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
-        " {params.files} --out {params.out:q} 2> {log:q}"
+        " {params.files} --out {params.out:q}"
+        " --checkpoint-minutes {resources.checkpoint_minutes} 2> {log:q}"

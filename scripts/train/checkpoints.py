@@ -9,8 +9,9 @@ not there, and once its successor is whole it goes, unless it holds the best wei
 import random
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy
 import torch
@@ -20,9 +21,6 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from scripts.common.files import Row, read_json
 from scripts.train.folders import as_json, as_torch, discard, is_whole, whole_folder, write_file
 from scripts.train.stopping import Stop
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PREFIX = "checkpoint-"
 WEIGHTS, RUN = "weights.safetensors", "run.json"
@@ -53,8 +51,8 @@ class ResumableTrainer(Trainer):
         self.resumed = 0
         """How often this training has gone on from a checkpoint."""
         self._checkpoint: Path | None = None
-        # Not earlier: transformers sets to nought what was restored before.
-        self.add_callback(OnTrainBegin(self._restore))
+        # Not earlier: transformers would set to nought again what is restored.
+        self.add_callback(_OnTrainBegin(self))
 
     def checkpoint_path(self, step: int) -> Path:
         """Returns the folder of the checkpoint after a step."""
@@ -76,6 +74,8 @@ class ResumableTrainer(Trainer):
             SCHEDULE: as_torch(self.lr_scheduler.state_dict()),
             RANDOM: as_torch(_random_state()),
             RUN: as_json(self.kept()),
+            # Not by save_to_json, which sorts keys, and with them those of history.jsonl.
+            STATE: as_json(asdict(state)),
         }
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
             parts[SCALER] = as_torch(scaler.state_dict())
@@ -83,7 +83,6 @@ class ResumableTrainer(Trainer):
         with whole_folder(folder) as temporary:
             for name, content in parts.items():
                 write_file(temporary / name, content)
-            state.save_to_json(str(temporary / STATE))
         if self.args.save_total_limit is not None:
             self._rotate({folder.name, f"{PREFIX}{state.best_global_step}"})
 
@@ -147,7 +146,8 @@ class ResumableTrainer(Trainer):
                 self.state.best_model_checkpoint = str(best)
         return begin
 
-    def _restore(self) -> None:
+    def begin(self) -> None:
+        """Does what comes before the first step; the model is wrapped, and all is loaded."""
         if self._checkpoint is not None:
             self.restore(read_json(self._checkpoint / RUN))
 
@@ -216,15 +216,12 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix(PREFIX))
 
 
-class OnTrainBegin(TrainerCallback):
-    """Calls something when training begins: the model is wrapped, and all is loaded."""
-
-    def __init__(self, act: "Callable[[], None]") -> None:
-        self.act = act
+class _OnTrainBegin(TrainerCallback):
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self.trainer = trainer
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Calls it."""
-        self.act()
+        self.trainer.begin()
 
 
 class Saving(TrainerCallback):

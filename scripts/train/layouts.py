@@ -16,7 +16,7 @@ import torch
 from scripts.common.cli import BadInput
 from scripts.lm.prefix_tree import Sequence, Tree
 from scripts.lm.tree_attention import NAME, attend_trees
-from scripts.train.checkpoints import OnTrainBegin, ResumableTrainer
+from scripts.train.checkpoints import ResumableTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,8 +57,17 @@ class LaidOutTrainer(ResumableTrainer):
     def __init__(self, *args: Any, layout: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.layout = Layout(layout)
-        # Not a decision of this method's: the model is wrapped, and checkpoints set, in train().
-        self.add_callback(OnTrainBegin(self.decide_layout))
+
+    def begin(self) -> None:
+        """Settles the layout. Not earlier: the model is wrapped, and checkpointing set, in train().
+
+        A layout that goes on is the one that was decided on weights that had not been trained.
+        """
+        super().begin()
+        if not self.resumed:
+            self.decide_layout()
+        elif self.layout.ran == "shared":
+            self.model_wrapped.set_attn_implementation(NAME)
 
     def sequences_of(self, batch: Batch) -> list[Sequence]:
         """Returns a padded batch's token sequences, as far as a pass has to compute them."""
@@ -83,11 +92,6 @@ class LaidOutTrainer(ResumableTrainer):
             When `shared` is asked for and cannot be.
         """
         layout = self.layout
-        if self.resumed:
-            # As it was decided, on weights that had not been trained.
-            if layout.ran == "shared":
-                self.model_wrapped.set_attn_implementation(NAME)
-            return
         if layout.asked == "stock":
             return
         layout.reason = self._unfit() or self._unproven()
