@@ -32,6 +32,7 @@ ENVS = Path(__file__).parent
 PYTHON = "3.11"
 BY_BUILD = re.compile(r"^(torch|triton|nvidia-(?!ml-py$).*|cuda-.*)$")
 """torch, and what no package but its CUDA builds brings."""
+PINNED = re.compile(r"[\w.-]+==")
 HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})\b")
 
 YAML = f"""\
@@ -40,7 +41,7 @@ channels:
   - conda-forge
   - nodefaults
 dependencies:
-  - python={PYTHON}.*
+  - python={PYTHON}
   - uv
 """
 
@@ -63,10 +64,11 @@ fi
 CPU = """\
 torch=={version}+cpu ; sys_platform != "darwin"
 torch=={version} ; sys_platform == "darwin"
-triton ; sys_platform == "never"
+triton ; python_version < "3"
 """
 """How a CPU form overrules its packages. On macOS the ordinary build is one for CPUs; triton
-compiles kernels for a GPU, and packages ask for it wherever there is Linux."""
+compiles kernels for a GPU, and packages ask for it wherever there is Linux, so it is left out by a
+marker that holds nowhere."""
 
 CONSTRAINTS = """\
 # Made by `make lock`. What CUDA builds of torch bring: `make setup` keeps to these versions.
@@ -78,8 +80,16 @@ CONSTRAINTS = """\
 
 def packages(lock: str) -> dict[str, str]:
     """Returns each requirement of a lock, hashes included, by its first line less the hashes."""
-    blocks = re.findall(r"^[\w.-]+==.*?(?=^\S|\Z)", lock, flags=re.MULTILINE | re.DOTALL)
-    return {block.splitlines()[0].removesuffix(" \\"): block for block in blocks}
+    found: dict[str, list[str]] = {}
+    block: list[str] = []
+    for line in lock.splitlines(keepends=True):
+        if not line.startswith(" "):
+            # A line of a script is none, and what follows it belongs to no package.
+            block = []
+            if PINNED.match(line):
+                block = found.setdefault(line.rstrip("\n").removesuffix(" \\"), [])
+        block.append(line)
+    return {line: "".join(block) for line, block in found.items()}
 
 
 def name_of(line: str) -> str:
@@ -235,16 +245,16 @@ def generated(present: dict[str, str], upgrade: bool = False) -> dict[str, str]:
     for stage in STAGES:
         source = ENVS / f"{stage}.in"
         cuda = compiled(source, versions=versions)
-        files |= _env(stage, stage, cuda)
+        files |= env_files(stage, stage, cuda)
         version = torch_version(source)
         if version:
             had = lock_of(kept.get(f"{stage}.cpu.post-deploy.sh", ""))
             cpu = cpu_form(source, version, cuda, had)
-            files |= _env(stage, f"{stage}.cpu", cpu, SOURCE)
+            files |= env_files(stage, f"{stage}.cpu", cpu, SOURCE)
     return files
 
 
-def _env(stage: str, form: str, lock: str, source: str = "") -> dict[str, str]:
+def env_files(stage: str, form: str, lock: str, source: str = "") -> dict[str, str]:
     """Returns the files of one form of a stage's env."""
     return {
         f"{form}.yaml": YAML.format(form=form),

@@ -18,6 +18,7 @@ rule fetch_dataset:
     benchmark:
         "<benchmarks>/data/{dataset}/fetch.tsv"
     retries: 3
+    localrule: True
     conda:
         env_file("data")
     params:

@@ -44,6 +44,7 @@ rule fetch_tokenizer:
     wildcard_constraints:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
+    localrule: True
     conda:
         env_file("data")
     params:
@@ -74,6 +75,7 @@ rule fetch_model:
     wildcard_constraints:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
+    localrule: True
     conda:
         env_file("data")
     params:
