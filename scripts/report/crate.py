@@ -171,7 +171,8 @@ class Packer:
             for path in sorted((ROOT / folder).rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     self.file(path, path.relative_to(ROOT).as_posix())
-        self.file(ROOT / "README.md", "README.md", about=self.crate.root_dataset)
+        if (ROOT / "README.md").is_file():
+            self.file(ROOT / "README.md", "README.md", about=self.crate.root_dataset)
         for path in self.configs:
             self.file(path, f"config/{path.name}", description="configuration of the run")
         return workflow

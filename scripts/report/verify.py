@@ -21,8 +21,9 @@ from scripts.common.provenance import FAILED, SUFFIX, Part
 from scripts.report.chain import LEFT_OUT, Job, digest_now, jobs_in, read_job, shown_path
 
 CHANGED, MISSING, BARE, BROKEN = "changed", "missing", "no provenance", "broken link"
-BY_HAND = ("rating/", "tables/ratings.", "README.md", "published.json")
-"""What people make with other commands, for which there is no job."""
+BY_HAND = ("rating/", "tables/ratings.", "README.md")
+"""How the names of what people make with other commands begin, for which there is no job."""
+CRATE = ".crate.zip"
 
 Finding = tuple[str, str]
 """What is wrong, and with what, in words."""
@@ -153,7 +154,7 @@ def _bare(root: Path, made: dict[str, Job], others: set[Path]) -> Iterator[str]:
         )
         for name in sorted(files):
             file = (here / name).relative_to(root).as_posix()
-            ours = file.endswith((SUFFIX, FAILED)) or name.startswith(".")
+            ours = file.endswith((SUFFIX, FAILED, CRATE)) or name.startswith(".")
             if file not in made and not ours and not file.startswith(BY_HAND):
                 yield file
 
