@@ -32,7 +32,7 @@ def record(root: Path, step: str, outputs: list[str], **more: Any) -> None:
 @pytest.fixture
 def made(tmp_path: Path) -> Results:
     """Returns two preference trials of one seed, with provenance in which nothing drifted."""
-    provenance._made_in.cache_clear()
+    provenance.forget()
     made = Results(tmp_path)
     for name in ("dpo-1", "dpo-2"):
         made.trial(name, "dpo", preferred())

@@ -21,7 +21,7 @@ DEMO = Path("results", "demo")
 @pytest.fixture(autouse=True)
 def nothing_known() -> None:
     """Lets each test read provenance and files anew."""
-    provenance._made_in.cache_clear()
+    provenance.forget()
     chain.digest_now.cache_clear()
 
 
