@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conda import stand_in
-from tests.envs.test_imports import RULES
+from tests.envs import rules as written
 from tests.workflow.conftest import CUT_DOWN, Project
 
 COST = "results/demo/tables/cost.csv"
@@ -133,7 +133,7 @@ def test_every_rule_runs_in_its_env_alone(conda: Conda, project: Project, tmp_pa
     done = conda.run(project, *TARGETS)
     ran(done)
     jobs = set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE))
-    assert jobs >= {rule.name for rule in RULES} - NOT_RUN
+    assert jobs >= {rule.name for rule in written.rules()} - NOT_RUN
 
     envs = {env.with_suffix(".post-deploy.sh").read_text("utf-8"): env for env in conda.envs()}
     for stage, form in FORMS.items():
