@@ -24,8 +24,10 @@ from scripts.common.processes import Process, ancestors, is_run_by_snakemake, th
 
 BEAT = 5.0
 """Seconds between two heartbeats."""
-PATIENCE = 60.0
-"""Seconds without a heartbeat after which a process elsewhere counts as gone."""
+PATIENCE = 60
+"""Looks at a heartbeat that does not move, after which a process elsewhere counts as gone."""
+PAUSE = 1.0
+"""Seconds between two of them."""
 GRACE = 120.0
 """Seconds that an orphan has to finish its step and to write its checkpoint."""
 LOOK = 0.05
@@ -139,13 +141,15 @@ def _make_way(work: Path, me: Holder) -> None:
 def _watch(work: Path, holder: Holder) -> None:
     """Returns when no heartbeat comes for long enough, or the lock is given up."""
     print(
-        f"{work}: {holder.process} was at work; watching for {PATIENCE:.0f} s whether it still is",
+        f"{work}: {holder.process} was at work; looking for {PATIENCE * PAUSE:.0f} s whether it "
+        "still is",
         file=sys.stderr,
         flush=True,
     )
-    seen, end = _heartbeat(work), time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        time.sleep(min(1.0, PATIENCE / 10))
+    seen = _heartbeat(work)
+    # Counted, since this process may stand still itself.
+    for _ in range(PATIENCE):
+        time.sleep(PAUSE)
         if holder_of(work) != holder:
             return
         if _heartbeat(work) != seen:
