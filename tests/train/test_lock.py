@@ -126,7 +126,7 @@ def test_a_holder_elsewhere_whose_heart_beats_is_refused(
     elsewhere(tmp_path / "work")
     beats = iter([b"1", b"1", b"2"])
     monkeypatch.setattr(lock, "_heartbeat", lambda _: next(beats))
-    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+    monkeypatch.setattr(lock, "PAUSE", 0.001)
     line = f"process {os.getpid()} on node7 is at work on this trial"
     with pytest.raises(BadInput, match=line), locked(tmp_path / "work"):
         pass
@@ -136,12 +136,11 @@ def test_a_holder_elsewhere_without_a_heartbeat_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere(tmp_path / "work")
-    monkeypatch.setattr(lock, "PATIENCE", 0.05)
+    monkeypatch.setattr(lock, "PAUSE", 0.001)
     with locked(tmp_path / "work"):
         assert holder_of(tmp_path / "work") == this_holder()
-    assert (
-        f"process {os.getpid()} on node7 is gone; its work goes on here" in capsys.readouterr().err
-    )
+    line = f"process {os.getpid()} on node7 is gone; its work goes on here"
+    assert line in capsys.readouterr().err
 
 
 def test_a_lock_that_is_given_up_meanwhile_is_free(
@@ -154,6 +153,7 @@ def test_a_lock_that_is_given_up_meanwhile_is_free(
         (work / "lock.json").unlink(missing_ok=True)
         return b"1"
 
+    monkeypatch.setattr(lock, "PAUSE", 0.001)
     monkeypatch.setattr(lock, "_heartbeat", give_up)
     with locked(work):
         assert holder_of(work) == this_holder()
