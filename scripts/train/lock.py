@@ -101,21 +101,34 @@ def locked(work: Path, lost: Callable[[], None] | None = None) -> Iterator[None]
         thread.join()
         os.close(heart)
         if work.is_dir():
-            with _guarded(work):
-                if holder_of(work) == me:
-                    (work / "lock.json").unlink()
+            _give_up(work, me)
+
+
+def _give_up(work: Path, me: Holder) -> None:
+    """Removes the lock, unless somebody looks at it, who may be waiting for this process to end."""
+    with suppress(BlockingIOError), _guarded(work, wait=False):
+        if holder_of(work) == me:
+            (work / "lock.json").unlink()
 
 
 @contextmanager
-def _guarded(work: Path) -> Iterator[None]:
-    """Lets one process at a time look at a lock and take it; the kernel frees a dead one's turn."""
+def _guarded(work: Path, wait: bool = True) -> Iterator[None]:
+    """Lets one process at a time look at a lock and take it; the kernel frees a dead one's turn.
+
+    Raises BlockingIOError where it is another one's turn, and this one is not to wait.
+    """
     while True:
         work.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             descriptor = os.open(work / "guard", os.O_RDWR | os.O_CREAT, 0o666)
-            # A file system that has no such locks is left to the moment between look and take.
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise
+            except OSError:
+                # No such locks on this file system: two may look in the same moment.
+                pass
             # It may have gone with its folder while this one waited.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(work / "guard")):
