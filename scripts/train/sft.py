@@ -95,7 +95,7 @@ def train_trial(arguments: argparse.Namespace, work: Work) -> None:
     """Trains, from the last checkpoint on, and leaves the finished files in the work folder."""
     from scripts.lm.adapters import lora_config
     from scripts.lm.backends import start_backend
-    from scripts.lm.snapshots import load_tokenizer, snapshot_folder
+    from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
     from scripts.train.trials import finish, make_reproducible, train
 
     trial = arguments.trial
