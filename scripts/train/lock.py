@@ -71,7 +71,7 @@ def holder_of(work: Path) -> Holder | None:
 def locked(work: Path, lost: Callable[[], None] | None = None) -> Iterator[None]:
     """Holds the lock of a work folder, which is made, through the block.
 
-    The lock goes at the end, or with the folder where the block removes that.
+    The lock goes at the end.
 
     Parameters
     ----------
@@ -108,7 +108,8 @@ def _give_up(work: Path, me: Holder) -> None:
     """Removes the lock, unless somebody looks at it, who may be waiting for this process to end."""
     with suppress(BlockingIOError), _guarded(work, wait=False):
         if holder_of(work) == me:
-            (work / "lock.json").unlink()
+            for name in ("lock.json", "heartbeat", "guard"):
+                (work / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -252,7 +253,7 @@ def _keep_beating(
             holder = holder_of(work)
         except (OSError, ValueError):
             continue
-        # None where the folder is on its way out.
+        # None where the folder was removed by hand.
         if holder not in (me, None):
             lost()
             return

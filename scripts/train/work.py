@@ -4,12 +4,13 @@
     fingerprint.json              what the rest is of
     progress.json, failed.json    how far the trial is; why the last try failed
     checkpoint-{step}/            from where a trainer goes on
-    finished/                     what training ended with, until it is published
+    finished/                     what training ended with
     scratch/                      what a backend compiles for itself
 
-A checkpoint or a result of another fingerprint is refused, and goes. Declared files are given
-second names of finished ones, one by one, and the work folder goes last: whenever a process is
-killed, and whatever Snakemake removes before it starts the next, nothing has to be done twice.
+A checkpoint or a result of another fingerprint is refused, and goes. The finished files are given
+second names, those that are declared, one by one. They stay in the work folder themselves until the
+trial is scored: whenever a process is killed before the workflow has taken notice, and whatever
+Snakemake removes before it starts the next, nothing has to be done twice.
 """
 
 import argparse
@@ -28,9 +29,9 @@ from typing import Any
 from scripts.common.cli import BadInput
 from scripts.common.digests import code_digest
 from scripts.common.files import Row, sha256, write_json
+from scripts.common.folders import CONTENTS, discard, is_full, is_whole, put, sweep
 from scripts.common.states import checkpoints, progress, read_if_there
 from scripts.lm.backends import BACKENDS
-from scripts.train.folders import CONTENTS, discard, is_full, is_whole, put, sweep
 from scripts.train.lock import locked
 from scripts.train.stopping import Stop, Stopped, stoppable
 
@@ -83,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[Work]:
-    """Yields the trial's work folder, locked; it goes when the block succeeds.
+    """Yields the trial's work folder, locked; when the block succeeds, only what is finished stays.
 
     `progress.json` in it says that the trial began. When the block fails, `failed.json` says why,
     and checkpoints stay: what failed is tried again from the last one, so that what will fail again
@@ -102,7 +103,10 @@ def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[W
             _begin(out, work, fingerprint)
             with _told(work, stop):
                 yield Work(work, out, minutes, stop)
-            discard(work)
+            for folder in [work / f"checkpoint-{step}" for step in checkpoints(work)]:
+                discard(folder)
+            shutil.rmtree(work / "scratch", ignore_errors=True)
+            (work / "progress.json").unlink()
     except Exception as error:
         if not is_full(error):
             raise

@@ -175,7 +175,8 @@ def _kill() -> None:
 
 def _count_changes(below: Path, last: int | None, into: str | None) -> Callable[[], None]:
     """Kills the process before its `last`-th change below a folder, or in the midst of a write."""
-    from scripts.train import checkpoints, folders
+    from scripts.common import folders
+    from scripts.train import checkpoints
 
     changes = 0
     prefix = str(below)

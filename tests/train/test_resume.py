@@ -18,7 +18,7 @@ import pytest
 
 from scripts.common.files import read_json, sha256, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
-from scripts.common.states import RUNNING, STALE, state_of
+from scripts.common.states import RUNNING, STALE, forget_work, state_of
 from tests.train.conftest import resolved
 from tests.train.nursery import Nursery, nursery
 
@@ -133,7 +133,12 @@ def assert_same(out: Path, whole: Path) -> None:
         {it.relative_to(folder).as_posix() for it in folder.rglob("*") if it.is_file()}
         for folder in (out, whole)
     ]
+    files = [names - {"work/fingerprint.json"} for names in files]
     assert files[0] == files[1]
+    beside = {"finished/" + name for name in files[0] if not name.startswith("work/")}
+    kept = {name.removeprefix("work/") for name in files[0] if name.startswith("work/")}
+    assert kept == beside | {"finished/contents.json"}
+    files[0] -= {"work/finished/contents.json", "work/finished/train.json"}
     for name in files[0] - {"train.json"}:
         assert sha256(out / name) == sha256(whole / name), name
     trained, once = (read_json(folder / "train.json") for folder in (out, whole))
@@ -347,16 +352,22 @@ def test_the_newest_and_the_best_are_kept(yard: Yard) -> None:
     assert_same(out, yard.whole("sft-dropout-best"))
 
 
-@pytest.mark.parametrize("put", [1, 4])
-def test_what_is_finished_is_published_and_not_trained_again(yard: Yard, put: int) -> None:
-    """Killed while it publishes; then Snakemake removes what is declared, and begins anew."""
-    case, out = CASES["dpo-dropout"], yard.folder / f"finished-{put}"
-    assert yard.attempt(case, out, put=put) == -signal.SIGKILL
-    for path in [it for it in out.rglob("*") if it.is_file() and "work" not in it.parts]:
-        path.unlink()
-    assert yard.attempt(case, out) == 0, said(out)
+def test_what_is_finished_is_published_and_not_trained_again(yard: Yard) -> None:
+    """Killed before it publishes, while it does, and after; Snakemake removes what is declared."""
+    case, out = CASES["dpo-dropout"], yard.folder / "finished"
+    for put in (1, 4, None):
+        code = yard.attempt(case, out, **({"put": put} if put else {}))
+        assert code == (-signal.SIGKILL if put else 0), said(out)
+        # Trained once, by the first of them.
+        assert (said(out) == "") == (put != 1)
+        for path in [it for it in out.rglob("*") if it.is_file() and "work" not in it.parts]:
+            path.unlink()
+    assert yard.attempt(case, out) == 0
     assert said(out) == ""
     assert_same(out, yard.whole("dpo-dropout"))
+    # Once it is scored, it is published for good.
+    forget_work(out)
+    assert not (out / "work").exists()
 
 
 def test_a_killed_trial_says_where_it_will_go_on(yard: Yard) -> None:
