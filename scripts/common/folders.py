@@ -62,13 +62,6 @@ def discard(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def sweep(parent: Path) -> None:
-    """Removes what killed processes left half written or half removed in a folder."""
-    for beginning in (PARTIAL, GONE):
-        for left in parent.glob(f"{beginning}*"):
-            shutil.rmtree(left, ignore_errors=True)
-
-
 def put(source: Path, target: Path) -> None:
     """Gives a file a second name, whole from the first moment; a copy where there are no links."""
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ PAUSE = 1.0
 """Seconds between two of them."""
 GRACE = 120.0
 """Seconds that an orphan has to finish its step and to write its checkpoint."""
+FILES = ("lock.json", "guard", "heartbeat")
 LOOK = 0.05
 """Seconds between two looks at a process that is to end."""
 
@@ -108,7 +109,7 @@ def _give_up(work: Path, me: Holder) -> None:
     """Removes the lock, unless somebody looks at it, who may be waiting for this process to end."""
     with suppress(BlockingIOError), _guarded(work, wait=False):
         if holder_of(work) == me:
-            for name in ("lock.json", "heartbeat", "guard"):
+            for name in FILES:
                 (work / name).unlink(missing_ok=True)
 
 
