@@ -202,6 +202,8 @@ def _stop(process: Process, grace: float, ask_at_once: bool = True) -> None:
     try:
         if ask_at_once and process.is_alive():
             os.kill(process.pid, signal.SIGTERM)
+            # One that was suspended hears nothing before it goes on.
+            os.kill(process.pid, signal.SIGCONT)
         if not _gone(process, grace):
             os.kill(process.pid, signal.SIGKILL)
             _gone(process, grace)

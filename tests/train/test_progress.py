@@ -36,7 +36,7 @@ def test_a_training_ends_with_its_last_step(
 
 
 def test_a_trial_is_running_from_its_first_moment(tmp_path: Path) -> None:
-    with at_work(tmp_path, {}) as work:
+    with at_work(tmp_path, {"trial": {}}) as work:
         found = read_json(work.folder / "progress.json")
         assert (found["step"], found["steps"], found["loss"]) == (0, None, None)
         assert state_of(tmp_path, {}, found["updated"]).word == RUNNING

@@ -196,14 +196,14 @@ def test_killed_at_every_write_it_ends_with_the_same_bytes(yard: Yard) -> None:
     print(f"{kills} kills")
     assert_same(out, yard.whole("sft"))
     # Those of a whole attempt: it locks, goes on, writes a checkpoint, finishes and publishes.
-    assert kills > 80
+    assert kills > 60
 
 
 @pytest.mark.all
 @pytest.mark.parametrize("name", ["dpo-best-epoch", "sft-dropout-best"])
 def test_killed_at_every_write_of_more_trials(yard: Yard, name: str) -> None:
     out = yard.folder / "writes" / name
-    assert killed_at_every_write(yard, name, out) > 80
+    assert killed_at_every_write(yard, name, out) > 60
     assert_same(out, yard.whole(name))
 
 
