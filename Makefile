@@ -14,6 +14,7 @@
 # make test       checks and tests; of the equality tests a cut of four minutes
 # make test-all   checks and all tests
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
+# make check-locks  whether envs/ is what make lock would write, package index asked
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,15 +22,15 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse tables-so-far status paper publish plan doctor rating ratings gpu-check bench test test-all check browser lock docs corpora
+.PHONY: setup demo rehearse tables-so-far status paper publish plan doctor rating ratings gpu-check bench test test-all check browser lock check-locks docs corpora
 
 setup: $(VENV)/ready
 
-$(VENV)/ready: envs/launcher.lock envs/train.in
+$(VENV)/ready: envs/launcher.lock envs/torch.txt envs/train.in
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("prefmake needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
-	@# torch first: which build it is, and what that build brings, is this machine's choice.
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	@# torch first: which build it is, is this machine's choice; what that build brings is locked.
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint envs/torch.txt $(TORCH)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/launcher.lock
 	@touch $@
 
@@ -70,7 +71,7 @@ PAPER = $(REPORTED) pathvars='{results: "$(REPORT)", logs: "logs/paper", metrics
 paper: setup
 	$(PAPER) --allowed-rules list_reported --forcerun list_reported --quiet all -- \
 	  $(REPORT)/reported.json
-	@python -m scripts.report.verify --files $(REPORT)/reported.json --root $(METRICS)
+	@python -m scripts.report.check_published --files $(REPORT)/reported.json --root $(METRICS)
 	$(PAPER) --allowed-rules table figure all
 
 plan: setup
@@ -129,7 +130,10 @@ check: setup
 	python -m scripts.common.config check demo/config.yaml
 
 lock: setup
-	python envs/lock.py $(if $(UPGRADE),--upgrade)
+	python -m envs.lock $(if $(UPGRADE),--upgrade)
+
+check-locks: setup
+	python -m envs.lock --check
 
 docs: setup
 	python -m scripts.common.config fields > docs/config.md

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from scripts.common import digests, environment
 from scripts.common.config import load
 from scripts.common.config_files import ConfigError
-from scripts.common.digests import code_digest, env_digest
-from scripts.common.files import shortest, write_json
+from scripts.common.digests import code_digest
+from scripts.common.files import shortest
 from scripts.common.pace import probed_pace
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
@@ -28,6 +29,16 @@ def plan_of(files, overrides):
         return make_plan(load(files, overrides))
     except (ConfigError, ValueError) as error:
         raise WorkflowError(f"the configuration has mistakes\n{error}") from None
+
+
+def env_file(env):
+    """Returns the file of a stage's conda env, in the form that the configuration chooses."""
+    return f"../envs/{environment.form(env, PLAN.accelerator)}.yaml"
+
+
+def env_digest(env):
+    """Returns the digest of a stage's env, in the form that the configuration chooses."""
+    return digests.env_digest(env, PLAN.accelerator)
 
 
 def as_json(part):
@@ -77,6 +88,29 @@ def unfinished_of(plan):
     results = workflow.pathvars.apply("<results>")
     awaited = not plan.allow_failed or metrics_root() != results
     return {} if awaited else unfinished(Path(results), plan, time.time())
+
+
+# -------------------------------------------------------------------------------------- commands
+
+
+def job(rule, env, command, stdin=""):
+    """Returns a rule's shell command: its module, run by the wrapper that writes its provenance.
+
+    Inputs come through a file descriptor: thousands of them are too long for a command line.
+    `exec`, so that what stops the job reaches the wrapper, which hands it on.
+    """
+    results = shlex.quote(workflow.pathvars.apply("<results>"))
+    given = "<<'STDIN'" if stdin else ""
+    words = [
+        "exec python -m scripts.common.job",
+        f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
+        "--allow-env-drift" if PLAN.allow_env_drift else "",
+        f"--results {results.replace('{', '{{').replace('}', '}}')}",
+        "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",
+        f"-- {command} 2> {{log:q}} 3<<'INPUTS' {given}",
+    ]
+    documents = ["{input:q}", "INPUTS"] + ([stdin, "STDIN"] if stdin else [])
+    return "\n".join([" ".join(filter(None, words)), *documents])
 
 
 # ---------------------------------------------------------------------------------- files by name

@@ -20,12 +20,13 @@ rule score:
         pairs="<results>/{subject}/pairs.parquet",
         generations="<results>/{subject}/generations.parquet",
         cost="<results>/{subject}/score.json",
+        provenance="<results>/{subject}/score.provenance.json",
     log:
         "<logs>/{subject}/score.log",
     benchmark:
         "<benchmarks>/{subject}/score.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     resources:
         gpu=1,
     params:
@@ -37,8 +38,12 @@ rule score:
         code=code_digest("scripts/evaluate/score.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
-        " {params.files} --out {params.out:q} 2> {log:q}"
+        job(
+            "score",
+            "evaluate",
+            "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
+            " {params.files} --out {params.out:q}",
+        )
 
 
 rule judge:
@@ -46,7 +51,8 @@ rule judge:
     input:
         unpack(judge_inputs),
     output:
-        "<results>/{subject}/verdicts.parquet",
+        verdicts="<results>/{subject}/verdicts.parquet",
+        provenance="<results>/{subject}/judge.provenance.json",
     log:
         "<logs>/{subject}/judge.log",
     benchmark:
@@ -54,7 +60,7 @@ rule judge:
     wildcard_constraints:
         subject=only(judged_trials()),
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     resources:
         gpu=1,
     params:
@@ -63,8 +69,12 @@ rule judge:
         code=code_digest("scripts/evaluate/judge.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.judge --sets {params.sets:q} {params.files}"
-        " --out {output:q} 2> {log:q}"
+        job(
+            "judge",
+            "evaluate",
+            "python -m scripts.evaluate.judge --sets {params.sets:q} {params.files}"
+            " --out {output.verdicts:q}",
+        )
 
 
 rule measure:
@@ -74,12 +84,13 @@ rule measure:
     output:
         metrics="<results>/{subject}/metrics.json",
         scores="<results>/{subject}/items.parquet",
+        provenance="<results>/{subject}/measure.provenance.json",
     log:
         "<logs>/{subject}/measure.log",
     benchmark:
         "<benchmarks>/{subject}/measure.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         subject=lambda wildcards: as_json(identity(wildcards.subject)),
         sets=lambda wildcards: as_json(prompt_sets(wildcards)),
@@ -97,9 +108,13 @@ rule measure:
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.measure --subject {params.subject:q}"
-        " --sets {params.sets:q} {params.files}"
-        " --metrics {output.metrics:q} --items {output.scores:q} 2> {log:q}"
+        job(
+            "measure",
+            "evaluate",
+            "python -m scripts.evaluate.measure --subject {params.subject:q}"
+            " --sets {params.sets:q} {params.files}"
+            " --metrics {output.metrics:q} --items {output.scores:q}",
+        )
 
 
 rule lookup:
@@ -109,20 +124,24 @@ rule lookup:
     output:
         metrics="<results>/baselines/{lookup}/metrics.json",
         scores="<results>/baselines/{lookup}/items.parquet",
+        provenance="<results>/baselines/{lookup}/lookup.provenance.json",
     log:
         "<logs>/baselines/{lookup}.log",
     benchmark:
         "<benchmarks>/baselines/{lookup}.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         dataset=lambda wildcards: PLAN.lookups[wildcards.lookup]["dataset"],
         code=code_digest("scripts/evaluate/lookup.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
-        " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}"
-        " 2> {log:q}"
+        job(
+            "lookup",
+            "evaluate",
+            "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
+            " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}",
+        )
 
 
 rule aggregate:
@@ -131,7 +150,8 @@ rule aggregate:
         metrics=lambda wildcards: seed_files(wildcards.trial, "metrics.json"),
         scores=lambda wildcards: seed_files(wildcards.trial, "items.parquet"),
     output:
-        "<results>/trials/{trial}/metrics.json",
+        metrics="<results>/trials/{trial}/metrics.json",
+        provenance="<results>/trials/{trial}/aggregate.provenance.json",
     log:
         "<logs>/trials/{trial}/aggregate.log",
     benchmark:
@@ -139,14 +159,18 @@ rule aggregate:
     wildcard_constraints:
         trial=only(SEEDS),
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         subject=lambda wildcards: as_json(aggregated(wildcards.trial)),
         code=code_digest("scripts/evaluate/aggregate.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.aggregate --subject {params.subject:q}"
-        " --metrics {input.metrics:q} --items {input.scores:q} --out {output:q} 2> {log:q}"
+        job(
+            "aggregate",
+            "evaluate",
+            "python -m scripts.evaluate.aggregate --subject {params.subject:q}"
+            " --metrics {input.metrics:q} --items {input.scores:q} --out {output.metrics:q}",
+        )
 
 
 rule compare:
@@ -154,18 +178,23 @@ rule compare:
     input:
         lambda wildcards: compared_files(wildcards.experiment),
     output:
-        "<results>/comparisons/{experiment}.json",
+        comparison="<results>/comparisons/{experiment}.json",
+        provenance="<results>/comparisons/{experiment}.provenance.json",
     log:
         "<logs>/comparisons/{experiment}.log",
     benchmark:
         "<benchmarks>/comparisons/{experiment}.tsv"
     conda:
-        "../envs/evaluate.yaml"
+        env_file("evaluate")
     params:
         plan=lambda wildcards: as_json(compared(wildcards.experiment)),
         root=subpath(output[0], ancestor=2),
         code=code_digest("scripts/evaluate/compare.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.compare --root {params.root:q} --plan {params.plan:q}"
-        " --out {output:q} 2> {log:q}"
+        job(
+            "compare",
+            "evaluate",
+            "python -m scripts.evaluate.compare --root {params.root:q} --plan {params.plan:q}"
+            " --out {output.comparison:q}",
+        )

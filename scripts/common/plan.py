@@ -43,6 +43,8 @@ class Plan:
     claims: str | None = None
     mark: str | None = None
     allow_failed: bool = False
+    accelerator: str = "cuda"
+    allow_env_drift: bool = False
 
     def models_from(self, kind: str) -> list[str]:
         """Returns the models whose source is `hub`, `folder` or `demo`."""
@@ -69,6 +71,8 @@ def make_plan(config: Config) -> Plan:
         claims=shortest(config.claims) if config.claims else None,
         mark=config.mark,
         allow_failed=config.allow_failed,
+        accelerator=config.accelerator,
+        allow_env_drift=config.allow_env_drift,
     )
     for name, experiment in config.experiments.items():
         if experiment.enabled:

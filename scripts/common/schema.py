@@ -648,6 +648,16 @@ class Config(Closed):
         description="tables and figures wait for no trial: one that failed or has not run stands "
         "in them as such (for the command line: `make tables-so-far`)",
     )
+    accelerator: Literal["cuda", "cpu"] = Field(
+        "cuda",
+        description="the build of torch that the envs have (docs/environments.md); what a trial "
+        "runs on is the machine's",
+    )
+    allow_env_drift: bool = Field(
+        False,
+        description="outside its conda env, a job whose installed packages differ from its env's "
+        "lock runs all the same, and its result says so (for the command line)",
+    )
     models: dict[Name, Model] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
     experiments: dict[Name, Experiment] = Field(min_length=1)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from scripts.common.files import write_text
 from scripts.report.caption import statement, version_notes
 from scripts.report.data_notes import data_notes
+from scripts.report.drift import drift_notes
 from scripts.report.read import (
     PLAN_KEYS,
     Subject,
@@ -54,13 +55,19 @@ def planned(arguments: argparse.Namespace) -> list[Subject]:
 def write_forms(table: Table, subjects: list[Subject], arguments: argparse.Namespace) -> int:
     """Writes a table's forms under the mark that the arguments name; returns 0.
 
-    Whatever the table, it says what its subjects' numbers rest on, and what was left out of the
-    data. Where the arguments hold states, each row says its own.
+    Whatever the table, it says what its subjects' numbers rest on, what was left out of the data,
+    and what ran with other packages than it should. Where the arguments hold states, each row says
+    its own.
     """
     marked = replace(
         table,
         mark=arguments.mark,
-        notes=[*table.notes, *data_notes(arguments.data), *version_notes(subjects)],
+        notes=[
+            *table.notes,
+            *data_notes(arguments.data),
+            *version_notes(subjects),
+            *drift_notes(subjects),
+        ],
         statement=statement(table, subjects),
     )
     if arguments.states is not None:

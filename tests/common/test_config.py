@@ -80,7 +80,7 @@ MISTAKES = [
     ((f"{E1}.sft.trials.0.rank", 4),
      f"{E1}.sft.trials[0].rank: unknown key; allowed: name, backend"),
     (("colour", 1),
-     "colour: unknown key; allowed: pathvars, mark, claims, allow_failed, models, datasets"),
+     "colour: unknown key; allowed: pathvars, mark, claims, allow_failed, accelerator"),
     ((f"{E1}.sft.trials.0.lora", {"r": 0}), f"{E1}.sft.trials[0].lora.r: found 0: "),
     ((f"{E1}.sft.trials", []), f"{E1}.sft.trials: is empty; at least one is needed"),
     ((f"{E1}.sft.trials", [{"name": "s"}, {"name": "s"}]),

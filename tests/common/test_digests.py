@@ -33,8 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def digest_after(project: Path, name: str, text: str) -> str:
     (project / "scripts" / name).write_text(text, encoding="utf-8")
-    for function in (digests._closure, digests._tree, digests._imports, digests._syntax_digest):
-        function.cache_clear()
+    digests.forget()
     return digests.code_digest("scripts/module.py")
 
 
@@ -84,7 +83,7 @@ def test_it_does_not_depend_on_the_python_version() -> None:
 
 
 def test_an_env_digest_covers_the_lock() -> None:
-    data, train = digests.env_digest("data"), digests.env_digest("train")
+    data, train = digests.env_digest("data", "cuda"), digests.env_digest("train", "cuda")
     assert data != train
     with pytest.raises(FileNotFoundError):
-        digests.env_digest("none")
+        digests.env_digest("none", "cuda")
