@@ -463,14 +463,14 @@ TABLES = {
     "cost": (["base", "sft", "dpo"], ["train.json", "score.json"]),
 }
 FIGURES = {
-    "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
+    "curves": (["sft", "dpo"], ["metrics.json", "trial.json", "history.jsonl"]),
     "accuracy": (["dpo", "lookup"], ["metrics.json"]),
     "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
-    "forest": (["base", "sft", "dpo"], ["comparison.json"]),
+    "forest": (["base", "sft", "dpo"], ["metrics.json", "comparison.json"]),
     "power": (["base", "sft", "dpo"], ["comparison.json"]),
     "sensitivity": (["sft", "dpo"], ["metrics.json", "trial.json"]),
-    "reliability": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
-    "length": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
+    "reliability": (["dpo"], ["metrics.json", "seed-*/metrics.json", "items.parquet"]),
+    "length": (["dpo"], ["metrics.json", "seed-*/metrics.json", "items.parquet"]),
     "quality": (["sft", "dpo"], ["metrics.json"]),
 }
 
