@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -501,6 +502,7 @@ def reported(methods):
     return [part for part in parts if part["sft"] or part["dpo"] or part["shown"]]
 
 
+@cache
 def runs_of(experiment, method):
     """Returns an experiment's trials of a method as `{trial}/seed-{seed}`."""
     return [
