@@ -30,6 +30,8 @@ KINDS = {
     "sets": ("--generations", "--sets-rows", "--overlaps", "--verdicts", "--prompts"),
 }
 """Which options of scoring and measuring name the files of figures of each kind."""
+OF_ALL = {"completions": "held_out_loss", "pairs": "policy_accuracy", "sets": "stop_rate"}
+"""Of each kind a figure that has a score for every item."""
 EACH_SET = {"--sets-rows": "--sets", "--prompts": "--generate"}
 """Options with a file for each set of prompts, and those that name the sets in the same order."""
 OF_VALUES = (
@@ -120,8 +122,10 @@ class Cell:
             if self.figure is None or not path.is_file():
                 continue
             own = self.set if self.kind == "sets" else None
-            rows = [
-                row for row in read_rows(path) if row["figure"] == self.figure and row["set"] == own
+            every = [row for row in read_rows(path) if row["set"] == own]
+            # A figure of the whole, as BLEU, has no score of its own for an item.
+            rows = [row for row in every if row["figure"] == self.figure] or [
+                row for row in every if row["figure"] == OF_ALL[self.kind]
             ]
             ids, groups = [row["id"] for row in rows], [row["group"] for row in rows]
             one = Behind(_rows_file(path, self.kind, own), ids, groups)
@@ -204,7 +208,8 @@ def _plain(text: str) -> str:
 
 def _is_named(row: Row, words: str) -> bool:
     """Tells whether each word is one of the names of a row; those of columns say nothing."""
-    names = {_plain(row[name]) for name in NAMES if row.get(name)}
+    values = [row[name] for name in NAMES if row.get(name)]
+    names = {_plain(word) for value in values for word in value.split()}
     names |= {f"seed_{row['seed']}"} if row.get("seed") else set()
     asked = [_plain(word) for word in re.split(r"[\s,;/=:]+", words) if _plain(word)]
     return all(word in names or word in NAMES for word in asked)

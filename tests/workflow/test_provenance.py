@@ -45,13 +45,11 @@ def declared(project: Project) -> dict[str, tuple[str, set[str], set[str]]]:
     done = project.run(*CUT_DOWN, "-n", "--forceall")
     found = {}
     for rule, body in JOB.findall(done.stdout + done.stderr):
-        inputs, outputs = (
-            set(re.search(rf"^    {kind}: (.+)$", body, re.MULTILINE)[1].split(", "))
-            for kind in ("input", "output")
-            if f"    {kind}: " in body
-        )
-        (own,) = (file for file in outputs if file.endswith(SUFFIX)) if outputs else (None,)
-        found[own] = (rule, inputs, outputs)
+        files = dict(re.findall(r"^    (input|output): (.+)$", body, re.MULTILINE))
+        inputs, outputs = (set(files.get(kind, "").split(", ")) for kind in ("input", "output"))
+        # The rule of the targets makes nothing.
+        for own in (file for file in outputs if file.endswith(SUFFIX)):
+            found[own] = (rule, inputs, outputs)
     return found
 
 
