@@ -120,17 +120,20 @@ gpu-check: setup
 bench: setup
 	python -m benchmarks.fast_path
 
-# Workflows run behind the rest: they take both cores for themselves, and one is held to a time.
-PYTEST_BESIDE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --ignore tests/workflow
+# Workflows run behind the rest, for they take both cores; planning, held to a time, runs alone.
+PYTEST_BESIDE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+PLANNING := tests/workflow/test_planning.py
 
 test: check browser
 	@echo "Tests marked all are left out: they take long, and make test-all runs them too."
-	$(PYTEST_BESIDE)
-	pytest tests/workflow
+	$(PYTEST_BESIDE) --ignore tests/workflow
+	$(PYTEST_BESIDE) --ignore $(PLANNING) tests/workflow
+	pytest $(PLANNING)
 
 test-all: check browser
-	$(PYTEST_BESIDE) -m ""
-	pytest tests/workflow -m ""
+	$(PYTEST_BESIDE) --ignore tests/workflow -m ""
+	$(PYTEST_BESIDE) --ignore $(PLANNING) tests/workflow -m ""
+	pytest $(PLANNING) -m ""
 
 # Tests open the project's pages in it. Without it, and where it cannot be installed, they are skipped.
 browser:

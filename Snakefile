@@ -4,6 +4,7 @@ snakemake --cores 1 --resources gpu=1                        # config.yaml
 snakemake --workflow-profile profiles/demo                   # the embedded default, no GPU
 """
 
+import gc
 import shlex
 import signal
 import sys
@@ -12,6 +13,8 @@ from snakemake.utils import min_version
 
 min_version("9.27.1")
 
+# A plan of a thousand trials is objects that stay: a tenth of its time went into looking for others.
+gc.set_threshold(100_000, 50, 100)
 # Modules are found wherever the results go (-d), and nothing else is found by accident.
 sys.path.insert(0, workflow.basedir)
 # Slurm sends its signals to every process of a job. The trainer heeds them and ends by itself; what

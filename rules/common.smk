@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -463,14 +464,14 @@ TABLES = {
     "cost": (["base", "sft", "dpo"], ["train.json", "score.json"]),
 }
 FIGURES = {
-    "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
+    "curves": (["sft", "dpo"], ["metrics.json", "trial.json", "history.jsonl"]),
     "accuracy": (["dpo", "lookup"], ["metrics.json"]),
     "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
-    "forest": (["base", "sft", "dpo"], ["comparison.json"]),
+    "forest": (["base", "sft", "dpo"], ["metrics.json", "comparison.json"]),
     "power": (["base", "sft", "dpo"], ["comparison.json"]),
     "sensitivity": (["sft", "dpo"], ["metrics.json", "trial.json"]),
-    "reliability": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
-    "length": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
+    "reliability": (["dpo"], ["metrics.json", "seed-*/metrics.json", "items.parquet"]),
+    "length": (["dpo"], ["metrics.json", "seed-*/metrics.json", "items.parquet"]),
     "quality": (["sft", "dpo"], ["metrics.json"]),
 }
 
@@ -501,6 +502,7 @@ def reported(methods):
     return [part for part in parts if part["sft"] or part["dpo"] or part["shown"]]
 
 
+@cache
 def runs_of(experiment, method):
     """Returns an experiment's trials of a method as `{trial}/seed-{seed}`."""
     return [

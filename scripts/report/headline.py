@@ -90,13 +90,12 @@ def leading(subjects: list[Subject]) -> tuple[list[Subject], list[str]]:
     plan's order.
     """
     left_out, notes = set(), []
-    blocks = {(it.trials[0].experiment, it.trials[0].method): it for it in blocks_of(subjects)}
     for members in by_experiment(subjects).values():
         for method in TRAINED:
             trials = [subject for subject in members if subject.method == method]
             if len(trials) <= ROOM:
                 continue
-            block = blocks.get((trials[0].experiment, method))
+            block = _block(trials)
             ranked = block.ranked if block else trials
             left_out |= {(it.experiment, it.name) for it in ranked[ROOM:]}
             by = f"that lead in {label_of(block.key).lower()}" if block else "that come first"
