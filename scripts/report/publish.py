@@ -17,6 +17,8 @@ from scripts.common.provenance import maker
 MANIFEST = "manifest.json"
 OPTIONAL = ("comparisons/*.json",)
 """What is published too, where a run has it."""
+ORIGINS = ("/raw.json", "/manifest.json")
+"""The files that say where a dataset or a model came from."""
 
 
 def missing(root: Path, files: list[str]) -> list[str]:
@@ -41,13 +43,21 @@ def present(root: Path, files: list[str]) -> list[str]:
 
 
 def provenance(root: Path, files: list[str]) -> list[str]:
-    """Returns the provenance of files and of all that is behind them, as far as a run has it."""
+    """Returns the provenance of files and of all that is behind them, as far as a run has it.
+
+    With it what says from which repository and commit something was fetched.
+    """
     found: dict[str, None] = {}
     waiting = list(files)
     while waiting:
         made = maker(str(root / waiting.pop()))
         if made is not None and made.link["file"] not in found:
             found[made.link["file"]] = None
+            found |= dict.fromkeys(
+                part["file"]
+                for part in made.content["outputs"]
+                if part["file"].endswith(ORIGINS) and (root / part["file"]).is_file()
+            )
             waiting += [it["file"] for it in made.content["inputs"] if not it.get("outside")]
     return list(found)
 

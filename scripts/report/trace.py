@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json
-from scripts.common.provenance import Part
+from scripts.common.provenance import Part, below
 from scripts.report.cell import Behind, Cell, find_cell
 from scripts.report.chain import Job, digest_now, maker_of, shown_path
 
@@ -58,7 +58,9 @@ class Tracer:
                 if maker is None:
                     branch.add(_source_text(job, part))
                 else:
-                    makers[maker].append(part)
+                    # What was published is read from another folder than the one it was made in.
+                    own = below(job.at(part), maker.results)
+                    makers[maker].append(part | {"file": own})
         for kind in _alike(makers):
             shown = kind if self.whole or len(kind) <= 2 * FEW else kind[:FEW]
             for maker in shown:

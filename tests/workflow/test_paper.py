@@ -55,6 +55,18 @@ def fresh(kept: Path, tmp_path: Path) -> Project:
     return project
 
 
+def test_the_provenance_of_all_that_is_behind_it_is_published(
+    kept: Path, finished: Project
+) -> None:
+    run = finished.folder / "results" / "demo"
+    wanted = ("data/dialogues/fetch", "models/demo/train", "trials/sft-r16/seed-0/train")
+    origins = ("data/dialogues/raw.json", "models/demo/manifest.json")
+    for file in (*(f"{step}{SUFFIX}" for step in wanted), *origins):
+        assert (kept / file).read_bytes() == (run / file).read_bytes()
+    assert not list(kept.rglob("*.safetensors"))
+    assert not (kept / f"tables/dpo{SUFFIX}").exists()
+
+
 def test_nothing_but_reports_can_be_made(fresh: Project) -> None:
     """Though every rule is allowed: none makes what the reports read."""
     assert set(fresh.rules(*AGAIN)) == {"table", "figure", "all"}
@@ -79,6 +91,7 @@ def test_the_tables_and_figures_are_those_of_the_run(fresh: Project, finished: P
         assert f"{step} → " in done.stdout
     assert "source demo/corpora/dialogues.jsonl" in done.stdout
     assert "not here: trials/dpo-r8/seed-0/pairs.parquet" in done.stdout
+    assert "not here: models/demo/manifest.json" not in done.stdout
 
 
 def contents(folder: Path) -> dict[str, bytes]:
