@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,7 +17,7 @@ from scripts.common import digests, environment
 from scripts.common.config import load
 from scripts.common.config_files import ConfigError
 from scripts.common.digests import code_digest
-from scripts.common.files import shortest, write_json
+from scripts.common.files import shortest
 from scripts.common.pace import probed_pace
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
@@ -88,6 +89,29 @@ def unfinished_of(plan):
     results = workflow.pathvars.apply("<results>")
     awaited = not plan.allow_failed or metrics_root() != results
     return {} if awaited else unfinished(Path(results), plan, time.time())
+
+
+# -------------------------------------------------------------------------------------- commands
+
+
+def job(rule, env, command, stdin=""):
+    """Returns a rule's shell command: its module, run by the wrapper that writes its provenance.
+
+    Inputs come through a file descriptor: thousands of them are too long for a command line.
+    `exec`, so that what stops the job reaches the wrapper, which hands it on.
+    """
+    results = shlex.quote(workflow.pathvars.apply("<results>"))
+    given = "<<'STDIN'" if stdin else ""
+    words = [
+        "exec python -m scripts.common.job",
+        f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
+        "--allow-env-drift" if PLAN.allow_env_drift else "",
+        f"--results {results.replace('{', '{{').replace('}', '}}')}",
+        "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",
+        f"-- {command} 2> {{log:q}} 3<<'INPUTS' {given}",
+    ]
+    documents = ["{input:q}", "INPUTS"] + ([stdin, "STDIN"] if stdin else [])
+    return "\n".join([" ".join(filter(None, words)), *documents])
 
 
 # ---------------------------------------------------------------------------------- files by name
@@ -440,14 +464,14 @@ TABLES = {
     "cost": (["base", "sft", "dpo"], ["train.json", "score.json"]),
 }
 FIGURES = {
-    "curves": (["sft", "dpo"], ["trial.json", "history.jsonl"]),
+    "curves": (["sft", "dpo"], ["metrics.json", "trial.json", "history.jsonl"]),
     "accuracy": (["dpo", "lookup"], ["metrics.json"]),
     "before_after": (["base", "sft", "dpo"], ["metrics.json"]),
-    "forest": (["base", "sft", "dpo"], ["comparison.json"]),
+    "forest": (["base", "sft", "dpo"], ["metrics.json", "comparison.json"]),
     "power": (["base", "sft", "dpo"], ["comparison.json"]),
     "sensitivity": (["sft", "dpo"], ["metrics.json", "trial.json"]),
-    "reliability": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
-    "length": (["dpo"], ["seed-*/metrics.json", "items.parquet"]),
+    "reliability": (["dpo"], ["metrics.json", "seed-*/metrics.json", "items.parquet"]),
+    "length": (["dpo"], ["metrics.json", "seed-*/metrics.json", "items.parquet"]),
     "quality": (["sft", "dpo"], ["metrics.json"]),
 }
 
@@ -478,6 +502,7 @@ def reported(methods):
     return [part for part in parts if part["sft"] or part["dpo"] or part["shown"]]
 
 
+@cache
 def runs_of(experiment, method):
     """Returns an experiment's trials of a method as `{trial}/seed-{seed}`."""
     return [

@@ -12,11 +12,13 @@ rule fetch_dataset:
     output:
         rows="<results>/data/{dataset}/raw.parquet",
         record="<results>/data/{dataset}/raw.json",
+        provenance="<results>/data/{dataset}/fetch.provenance.json",
     log:
         "<logs>/data/{dataset}/fetch.log",
     benchmark:
         "<benchmarks>/data/{dataset}/fetch.tsv"
     retries: 3
+    localrule: True
     conda:
         env_file("data")
     params:
@@ -24,8 +26,12 @@ rule fetch_dataset:
         code=code_digest("scripts/data/fetch.py"),
         env=env_digest("data"),
     shell:
-        "HF_HUB_OFFLINE=0 python -m scripts.data.fetch --source {params.source:q}"
-        " --rows {output.rows:q} --record {output.record:q} 2> {log:q}"
+        job(
+            "fetch_dataset",
+            "data",
+            "env HF_HUB_OFFLINE=0 python -m scripts.data.fetch --source {params.source:q}"
+            " --rows {output.rows:q} --record {output.record:q}",
+        )
 
 
 rule prepare_dataset:
@@ -35,6 +41,7 @@ rule prepare_dataset:
     output:
         splits=expand("<results>/data/{{dataset}}/{split}.parquet", split=SPLITS),
         dropped="<results>/data/{dataset}/dropped.parquet",
+        provenance="<results>/data/{dataset}/prepare.provenance.json",
     log:
         "<logs>/data/{dataset}/prepare.log",
     benchmark:
@@ -49,8 +56,12 @@ rule prepare_dataset:
         code=code_digest("scripts/data/prepare.py"),
         env=env_digest("data"),
     shell:
-        "python -m scripts.data.prepare --dataset {params.dataset:q}"
-        " --rows {input:q} --out {params.out:q} 2> {log:q}"
+        job(
+            "prepare_dataset",
+            "data",
+            "python -m scripts.data.prepare --dataset {params.dataset:q}"
+            " --rows {input:q} --out {params.out:q}",
+        )
 
 
 rule tokenize:
@@ -60,6 +71,7 @@ rule tokenize:
     output:
         splits=expand("<results>/tokens/{{tokens}}/{split}.parquet", split=SPLITS),
         report="<results>/tokens/{tokens}/report.json",
+        provenance="<results>/tokens/{tokens}/tokenize.provenance.json",
     log:
         "<logs>/tokens/{tokens}.log",
     benchmark:
@@ -74,9 +86,13 @@ rule tokenize:
         code=code_digest("scripts/data/tokenize.py"),
         env=env_digest("data"),
     shell:
-        "python -m scripts.data.tokenize --data {input.data:q} --model {input.model:q}"
-        " --rows {params.rows} {params.lengths} {params.template}"
-        " --out {params.out:q} 2> {log:q}"
+        job(
+            "tokenize",
+            "data",
+            "python -m scripts.data.tokenize --data {input.data:q} --model {input.model:q}"
+            " --rows {params.rows} {params.lengths} {params.template}"
+            " --out {params.out:q}",
+        )
 
 
 rule examine:
@@ -84,7 +100,8 @@ rule examine:
     input:
         unpack(doctor_inputs),
     output:
-        "<results>/tokens/{tokens}/doctor.json",
+        findings="<results>/tokens/{tokens}/doctor.json",
+        provenance="<results>/tokens/{tokens}/doctor.provenance.json",
     log:
         "<logs>/tokens/{tokens}.doctor.log",
     benchmark:
@@ -97,10 +114,14 @@ rule examine:
         code=code_digest("scripts/data/doctor.py"),
         env=env_digest("data"),
     shell:
-        "python -m scripts.data.doctor --name {wildcards.tokens:q} --data {input.data:q}"
-        " --dropped {input.dropped:q} --tokens {input.tokens:q} --report {input.report:q}"
-        " --model {input.model:q} {params.template} --generation-template {params.generation:q}"
-        " --out {output:q} 2> {log:q}"
+        job(
+            "examine",
+            "data",
+            "python -m scripts.data.doctor --name {wildcards.tokens:q} --data {input.data:q}"
+            " --dropped {input.dropped:q} --tokens {input.tokens:q} --report {input.report:q}"
+            " --model {input.model:q} {params.template} --generation-template {params.generation:q}"
+            " --out {output.findings:q}",
+        )
 
 
 rule doctor:
@@ -116,6 +137,7 @@ rule overlap:
     output:
         rows="<results>/overlaps/{overlap}.parquet",
         report="<results>/overlaps/{overlap}.json",
+        provenance="<results>/overlaps/{overlap}.provenance.json",
     log:
         "<logs>/overlaps/{overlap}.log",
     benchmark:
@@ -126,5 +148,9 @@ rule overlap:
         code=code_digest("scripts/data/overlap.py"),
         env=env_digest("data"),
     shell:
-        "python -m scripts.data.overlap --rows {input.rows:q} --against {input.against:q}"
-        " --out {output.rows:q} --report {output.report:q} 2> {log:q}"
+        job(
+            "overlap",
+            "data",
+            "python -m scripts.data.overlap --rows {input.rows:q} --against {input.against:q}"
+            " --out {output.rows:q} --report {output.report:q}",
+        )

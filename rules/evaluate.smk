@@ -20,6 +20,7 @@ rule score:
         pairs="<results>/{subject}/pairs.parquet",
         generations="<results>/{subject}/generations.parquet",
         cost="<results>/{subject}/score.json",
+        provenance="<results>/{subject}/score.provenance.json",
     log:
         "<logs>/{subject}/score.log",
     benchmark:
@@ -37,8 +38,12 @@ rule score:
         code=code_digest("scripts/evaluate/score.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
-        " {params.files} --out {params.out:q} 2> {log:q}"
+        job(
+            "score",
+            "evaluate",
+            "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
+            " {params.files} --out {params.out:q}",
+        )
 
 
 rule judge:
@@ -46,7 +51,8 @@ rule judge:
     input:
         unpack(judge_inputs),
     output:
-        "<results>/{subject}/verdicts.parquet",
+        verdicts="<results>/{subject}/verdicts.parquet",
+        provenance="<results>/{subject}/judge.provenance.json",
     log:
         "<logs>/{subject}/judge.log",
     benchmark:
@@ -63,8 +69,12 @@ rule judge:
         code=code_digest("scripts/evaluate/judge.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.judge --sets {params.sets:q} {params.files}"
-        " --out {output:q} 2> {log:q}"
+        job(
+            "judge",
+            "evaluate",
+            "python -m scripts.evaluate.judge --sets {params.sets:q} {params.files}"
+            " --out {output.verdicts:q}",
+        )
 
 
 rule measure:
@@ -74,6 +84,7 @@ rule measure:
     output:
         metrics="<results>/{subject}/metrics.json",
         scores="<results>/{subject}/items.parquet",
+        provenance="<results>/{subject}/measure.provenance.json",
     log:
         "<logs>/{subject}/measure.log",
     benchmark:
@@ -97,9 +108,13 @@ rule measure:
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.measure --subject {params.subject:q}"
-        " --sets {params.sets:q} {params.files}"
-        " --metrics {output.metrics:q} --items {output.scores:q} 2> {log:q}"
+        job(
+            "measure",
+            "evaluate",
+            "python -m scripts.evaluate.measure --subject {params.subject:q}"
+            " --sets {params.sets:q} {params.files}"
+            " --metrics {output.metrics:q} --items {output.scores:q}",
+        )
 
 
 rule lookup:
@@ -109,6 +124,7 @@ rule lookup:
     output:
         metrics="<results>/baselines/{lookup}/metrics.json",
         scores="<results>/baselines/{lookup}/items.parquet",
+        provenance="<results>/baselines/{lookup}/lookup.provenance.json",
     log:
         "<logs>/baselines/{lookup}.log",
     benchmark:
@@ -120,9 +136,12 @@ rule lookup:
         code=code_digest("scripts/evaluate/lookup.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
-        " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}"
-        " 2> {log:q}"
+        job(
+            "lookup",
+            "evaluate",
+            "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
+            " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}",
+        )
 
 
 rule aggregate:
@@ -131,7 +150,8 @@ rule aggregate:
         metrics=lambda wildcards: seed_files(wildcards.trial, "metrics.json"),
         scores=lambda wildcards: seed_files(wildcards.trial, "items.parquet"),
     output:
-        "<results>/trials/{trial}/metrics.json",
+        metrics="<results>/trials/{trial}/metrics.json",
+        provenance="<results>/trials/{trial}/aggregate.provenance.json",
     log:
         "<logs>/trials/{trial}/aggregate.log",
     benchmark:
@@ -145,8 +165,12 @@ rule aggregate:
         code=code_digest("scripts/evaluate/aggregate.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.aggregate --subject {params.subject:q}"
-        " --metrics {input.metrics:q} --items {input.scores:q} --out {output:q} 2> {log:q}"
+        job(
+            "aggregate",
+            "evaluate",
+            "python -m scripts.evaluate.aggregate --subject {params.subject:q}"
+            " --metrics {input.metrics:q} --items {input.scores:q} --out {output.metrics:q}",
+        )
 
 
 rule compare:
@@ -154,7 +178,8 @@ rule compare:
     input:
         lambda wildcards: compared_files(wildcards.experiment),
     output:
-        "<results>/comparisons/{experiment}.json",
+        comparison="<results>/comparisons/{experiment}.json",
+        provenance="<results>/comparisons/{experiment}.provenance.json",
     log:
         "<logs>/comparisons/{experiment}.log",
     benchmark:
@@ -167,5 +192,9 @@ rule compare:
         code=code_digest("scripts/evaluate/compare.py"),
         env=env_digest("evaluate"),
     shell:
-        "python -m scripts.evaluate.compare --root {params.root:q} --plan {params.plan:q}"
-        " --out {output:q} 2> {log:q}"
+        job(
+            "compare",
+            "evaluate",
+            "python -m scripts.evaluate.compare --root {params.root:q} --plan {params.plan:q}"
+            " --out {output.comparison:q}",
+        )

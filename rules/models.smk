@@ -7,7 +7,8 @@ Takes hub repositories, local folders or the demo's corpus; makes results/models
 rule check_backends:
     """The backends that trials ask for run here; known before anything is downloaded."""
     output:
-        "<results>/backends.json",
+        backends="<results>/backends.json",
+        provenance="<results>/backends.provenance.json",
     log:
         "<logs>/backends.log",
     benchmark:
@@ -21,7 +22,11 @@ rule check_backends:
         code=code_digest("scripts/lm/backends.py"),
         env=env_digest("train"),
     shell:
-        "python -m scripts.lm.backends {params.backends:q} --out {output:q} 2> {log:q}"
+        job(
+            "check_backends",
+            "train",
+            "python -m scripts.lm.backends {params.backends:q} --out {output.backends:q}",
+        )
 
 
 rule fetch_tokenizer:
@@ -30,7 +35,8 @@ rule fetch_tokenizer:
         lambda wildcards: folder_files(wildcards.model),
         lambda wildcards: backend_checks(PLAN.models[wildcards.model]["source"]),
     output:
-        "<results>/models/{model}/tokenizer/manifest.json",
+        manifest="<results>/models/{model}/tokenizer/manifest.json",
+        provenance="<results>/models/{model}/tokenizer/fetch.provenance.json",
     log:
         "<logs>/models/{model}.tokenizer.log",
     benchmark:
@@ -38,6 +44,7 @@ rule fetch_tokenizer:
     wildcard_constraints:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
+    localrule: True
     conda:
         env_file("data")
     params:
@@ -45,8 +52,12 @@ rule fetch_tokenizer:
         code=code_digest("scripts/models/fetch.py"),
         env=env_digest("data"),
     shell:
-        "HF_HUB_OFFLINE=0 python -m scripts.models.fetch --source {params.source:q} --tokenizer"
-        " --manifest {output:q} 2> {log:q}"
+        job(
+            "fetch_tokenizer",
+            "data",
+            "env HF_HUB_OFFLINE=0 python -m scripts.models.fetch --source {params.source:q} --tokenizer"
+            " --manifest {output.manifest:q}",
+        )
 
 
 rule fetch_model:
@@ -55,7 +66,8 @@ rule fetch_model:
         lambda wildcards: folder_files(wildcards.model),
         lambda wildcards: backend_checks(PLAN.models[wildcards.model]["source"]),
     output:
-        "<results>/models/{model}/manifest.json",
+        manifest="<results>/models/{model}/manifest.json",
+        provenance="<results>/models/{model}/fetch.provenance.json",
     log:
         "<logs>/models/{model}.log",
     benchmark:
@@ -63,6 +75,7 @@ rule fetch_model:
     wildcard_constraints:
         model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
     retries: 3
+    localrule: True
     conda:
         env_file("data")
     params:
@@ -70,8 +83,12 @@ rule fetch_model:
         code=code_digest("scripts/models/fetch.py"),
         env=env_digest("data"),
     shell:
-        "HF_HUB_OFFLINE=0 python -m scripts.models.fetch --source {params.source:q}"
-        " --manifest {output:q} 2> {log:q}"
+        job(
+            "fetch_model",
+            "data",
+            "env HF_HUB_OFFLINE=0 python -m scripts.models.fetch --source {params.source:q}"
+            " --manifest {output.manifest:q}",
+        )
 
 
 rule train_demo_model:
@@ -82,6 +99,7 @@ rule train_demo_model:
     output:
         manifest="<results>/models/{model}/manifest.json",
         tokenizer="<results>/models/{model}/tokenizer/manifest.json",
+        provenance="<results>/models/{model}/train.provenance.json",
     log:
         "<logs>/models/{model}.log",
     benchmark:
@@ -93,16 +111,13 @@ rule train_demo_model:
     params:
         model=lambda wildcards: as_json(without(PLAN.models[wildcards.model]["source"], "demo")),
         snapshot=lambda wildcards, output: Path(output[0]).with_name("snapshot"),
-        source=lambda wildcards, output: as_json(
-            {"folder": str(Path(output[0]).with_name("snapshot"))}
-        ),
-        origin=as_json({"source": "demo"}),
-        code=[code_digest(f"scripts/models/{module}.py") for module in ("demo", "fetch")],
+        code=code_digest("scripts/models/demo.py"),
         env=env_digest("train"),
     shell:
-        "python -m scripts.models.demo --corpus {input.corpus:q} --model {params.model:q}"
-        " --out {params.snapshot:q} 2> {log:q}"
-        " && python -m scripts.models.manifest --folder {params.snapshot:q}"
-        " --origin {params.origin:q} --manifest {output.manifest:q} 2>> {log:q}"
-        " && python -m scripts.models.fetch --source {params.source:q} --tokenizer"
-        " --manifest {output.tokenizer:q} 2>> {log:q}"
+        job(
+            "train_demo_model",
+            "train",
+            "python -m scripts.models.demo --corpus {input.corpus:q} --model {params.model:q}"
+            " --out {params.snapshot:q} --manifest {output.manifest:q}"
+            " --tokenizer-manifest {output.tokenizer:q}",
+        )

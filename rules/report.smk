@@ -26,6 +26,7 @@ rule table:
         md="<results>/tables/{table}.md",
         tex="<results>/tables/{table}.tex",
         json="<results>/tables/{table}.json",
+        provenance="<results>/tables/{table}.provenance.json",
     log:
         "<logs>/tables/{table}.log",
     benchmark:
@@ -44,10 +45,13 @@ rule table:
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
-        "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
-        " {params.files} {params.references} {params.mark} {params.states}"
-        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}"
-        " 2> {log:q}"
+        job(
+            "table",
+            "report",
+            "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
+            " {params.files} {params.references} {params.mark} {params.states}"
+            " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}",
+        )
 
 
 rule figure:
@@ -64,6 +68,7 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
         md="<results>/figures/{figure}.md",
+        provenance="<results>/figures/{figure}.provenance.json",
     log:
         "<logs>/figures/{figure}.log",
     benchmark:
@@ -80,25 +85,39 @@ rule figure:
         code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
         env=env_digest("report"),
     shell:
-        "python -m scripts.report.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
-        " {params.mark} {params.states}"
-        " --pdf {output.pdf:q} --png {output.png:q} --md {output.md:q} 2> {log:q}"
+        job(
+            "figure",
+            "report",
+            "python -m scripts.report.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
+            " {params.mark} {params.states}"
+            " --pdf {output.pdf:q} --png {output.png:q} --md {output.md:q}",
+        )
 
 
 rule list_reported:
     """The files that all tables and figures read, for `make publish` and `make paper`."""
     output:
-        "<results>/reported.json",
+        files="<results>/reported.json",
+        provenance="<results>/reported.provenance.json",
     log:
         "<logs>/list_reported.log",
     benchmark:
         "<benchmarks>/list_reported.tsv"
     localrule: True
+    conda:
+        env_file("report")
     params:
-        files=all_reported_files(),
-    run:
-        # Of a thousand trials, too long for a command line.
-        write_json(output[0], params.files)
+        files=as_json(all_reported_files()),
+        code=code_digest("scripts/common/listing.py"),
+        env=env_digest("report"),
+    shell:
+        # Of a thousand trials, too long for an argument.
+        job(
+            "list_reported",
+            "report",
+            "python -m scripts.common.listing --out {output.files:q}",
+            stdin="{params.files}",
+        )
 
 
 rule page:
@@ -112,7 +131,8 @@ rule page:
         table_captions=own_file("report/table.rst"),
         figure_captions=own_file("report/figure.rst"),
     output:
-        "<results>/report.html",
+        page="<results>/report.html",
+        provenance="<results>/report.provenance.json",
     log:
         "<logs>/report.log",
     benchmark:
@@ -128,7 +148,11 @@ rule page:
         code=code_digest("scripts/report/page.py"),
         env=env_digest("report"),
     shell:
-        "python -m scripts.report.page --root {params.root:q} --plan {params.plan:q}"
-        " --tables {params.tables} --figures {params.figures}"
-        " --table-captions {input.table_captions:q} --figure-captions {input.figure_captions:q}"
-        " {params.mark} --html {output:q} 2> {log:q}"
+        job(
+            "page",
+            "report",
+            "python -m scripts.report.page --root {params.root:q} --plan {params.plan:q}"
+            " --tables {params.tables} --figures {params.figures}"
+            " --table-captions {input.table_captions:q} --figure-captions {input.figure_captions:q}"
+            " {params.mark} --html {output.page:q}",
+        )

@@ -8,17 +8,27 @@ spent, results/plan.json on what they will take.
 rule list_trials:
     """Every trial as it is resolved, for `plan`."""
     output:
-        "<results>/trials.json",
+        trials="<results>/trials.json",
+        provenance="<results>/trials.provenance.json",
     log:
         "<logs>/list_trials.log",
     benchmark:
         "<benchmarks>/list_trials.tsv"
     localrule: True
+    conda:
+        env_file("data")
     params:
-        trials=list(PLAN.trials.values()),
-    run:
-        # Of a thousand trials, too long for a command line.
-        write_json(output[0], params.trials)
+        trials=as_json(list(PLAN.trials.values())),
+        code=code_digest("scripts/common/listing.py"),
+        env=env_digest("data"),
+    shell:
+        # Of a thousand trials, too long for an argument.
+        job(
+            "list_trials",
+            "data",
+            "python -m scripts.common.listing --out {output.trials:q}",
+            stdin="{params.trials}",
+        )
 
 
 rule plan:
@@ -28,7 +38,8 @@ rule plan:
         models=expand("<results>/models/{model}/tokenizer/manifest.json", model=TRAINED["model"]),
         tokens=expand("<results>/tokens/{tokens}/report.json", tokens=TRAINED["tokens"]),
     output:
-        "<results>/plan.json",
+        plan="<results>/plan.json",
+        provenance="<results>/plan.provenance.json",
     log:
         "<logs>/plan.log",
     benchmark:
@@ -44,9 +55,13 @@ rule plan:
         code=code_digest("scripts/train/estimate.py"),
         env=env_digest("train"),
     shell:
-        "shopt -s nullglob; python -m scripts.train.estimate --trials {input.trials:q}"
-        " --models {params.models:q} --tokens {params.tokens:q} --probes {params.probes:q}/*.json"
-        " --out {output:q} 2> {log:q}"
+        job(
+            "plan",
+            "train",
+            "python -m scripts.train.estimate --trials {input.trials:q}"
+            " --models {params.models:q} --tokens {params.tokens:q} --probes {params.probes:q}"
+            " --out {output.plan:q}",
+        )
 
 
 rule probe:
@@ -57,7 +72,8 @@ rule probe:
             PROBES[wildcards.trial]["tokens"], PROBES[wildcards.trial]["train"]
         ),
     output:
-        "<results>/probes/{trial}.json",
+        probe="<results>/probes/{trial}.json",
+        provenance="<results>/probes/{trial}.provenance.json",
     log:
         "<logs>/probes/{trial}.log",
     benchmark:
@@ -73,8 +89,12 @@ rule probe:
         code=code_digest("scripts/train/probe.py"),
         env=env_digest("train"),
     shell:
-        "python -m scripts.train.probe --trial {params.trial:q} --model {input.model:q}"
-        " --tokens {input.tokens:q} --out {output:q} 2> {log:q}"
+        job(
+            "probe",
+            "train",
+            "python -m scripts.train.probe --trial {params.trial:q} --model {input.model:q}"
+            " --tokens {input.tokens:q} --out {output.probe:q}",
+        )
 
 
 rule probes:
@@ -90,6 +110,7 @@ rule reference:
     output:
         logps="<results>/references/{reference}/{split}.parquet",
         cost="<results>/references/{reference}/{split}.json",
+        provenance="<results>/references/{reference}/{split}.provenance.json",
     log:
         "<logs>/references/{reference}/{split}.log",
     benchmark:
@@ -106,9 +127,13 @@ rule reference:
         code=code_digest("scripts/train/reference.py"),
         env=env_digest("train"),
     shell:
-        "python -m scripts.train.reference --model {input.model:q} {params.files}"
-        " --backend {params.backend} --precision {params.precision}"
-        " --quantization {params.quantization} --out {output.logps:q} 2> {log:q}"
+        job(
+            "reference",
+            "train",
+            "python -m scripts.train.reference --model {input.model:q} {params.files}"
+            " --backend {params.backend} --precision {params.precision}"
+            " --quantization {params.quantization} --out {output.logps:q}",
+        )
 
 
 rule train_sft:
@@ -120,6 +145,7 @@ rule train_sft:
         trial="<results>/trials/{trial}/seed-{seed}/trial.json",
         run="<results>/trials/{trial}/seed-{seed}/train.json",
         history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
+        provenance="<results>/trials/{trial}/seed-{seed}/train.provenance.json",
     log:
         "<logs>/trials/{trial}/seed-{seed}/train.log",
     benchmark:
@@ -130,6 +156,8 @@ rule train_sft:
         env_file("train")
     resources:
         gpu=1,
+        # How often is the machine's matter; no change of it trains anything anew.
+        checkpoint_minutes=5,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(input, "tokens", "valid_tokens"),
@@ -137,8 +165,13 @@ rule train_sft:
         code=code_digest("scripts/train/sft.py"),
         env=env_digest("train"),
     shell:
-        "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
-        " {params.files} --out {params.out:q} 2> {log:q}"
+        job(
+            "train_sft",
+            "train",
+            "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
+            " {params.files} --out {params.out:q}"
+            " --checkpoint-minutes {resources.checkpoint_minutes}",
+        )
 
 
 rule train_dpo:
@@ -150,6 +183,7 @@ rule train_dpo:
         trial="<results>/trials/{trial}/seed-{seed}/trial.json",
         run="<results>/trials/{trial}/seed-{seed}/train.json",
         history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
+        provenance="<results>/trials/{trial}/seed-{seed}/train.provenance.json",
     log:
         "<logs>/trials/{trial}/seed-{seed}/train.log",
     benchmark:
@@ -160,6 +194,8 @@ rule train_dpo:
         env_file("train")
     resources:
         gpu=1,
+        # How often is the machine's matter; no change of it trains anything anew.
+        checkpoint_minutes=5,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(
@@ -169,5 +205,10 @@ rule train_dpo:
         code=code_digest("scripts/train/dpo.py"),
         env=env_digest("train"),
     shell:
-        "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
-        " {params.files} --out {params.out:q} 2> {log:q}"
+        job(
+            "train_dpo",
+            "train",
+            "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
+            " {params.files} --out {params.out:q}"
+            " --checkpoint-minutes {resources.checkpoint_minutes}",
+        )

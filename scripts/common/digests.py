@@ -2,19 +2,40 @@
 
 A job reruns when a digest changes. So a digest must change when a result could, and must not when
 only the clock, a comment, a docstring or the layout of a file did.
+
+To parse all that a rule's module imports takes a third of a second, and each job asks for it: what
+was found out about a file's content is kept in Snakemake's own folder, by the content's SHA-256.
 """
 
-import ast
 import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scripts.common.files import write_text
+
+if TYPE_CHECKING:
+    import ast
 
 from scripts.common.environment import form_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "scripts"
+KEPT = Path(".snakemake", "code.json")
+"""What is known of files by their content; kept where there is such a folder."""
+NEW: set[str] = set()
+"""The contents that this process parsed and has not kept yet."""
+
+
+class Parsed(NamedTuple):
+    """What a digest needs to know of a file."""
+
+    digest: str
+    """Of its syntax tree."""
+    imports: list[str]
+    """The project's names that it imports anywhere, in functions too."""
 
 
 def code_digest(module: str) -> str:
@@ -31,10 +52,34 @@ def code_digest(module: str) -> str:
         When there is no such module.
     """
     digest = hashlib.sha256()
-    for path in sorted(_closure(ROOT / module)):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
-        digest.update(_syntax_digest(path).encode())
+    for path, own in code_files(module).items():
+        digest.update(path.encode() + b"\0")
+        digest.update(own.encode())
     return digest.hexdigest()[:16]
+
+
+def code_files(module: str) -> dict[str, str]:
+    """Returns the digest of a module and of each that it imports, by path below the root."""
+    found = {
+        path.relative_to(ROOT).as_posix(): _parsed(path).digest
+        for path in sorted(_closure(ROOT / module))
+    }
+    _keep()
+    return found
+
+
+def read_sources() -> dict[Path, bytes]:
+    """Returns the content of every module of the project, which digests then are of.
+
+    So that a job's digest is of the code with which it began, whenever it is asked for.
+    """
+    return {path: _source(path) for path in (ROOT / PACKAGE).rglob("*.py")}
+
+
+def forget() -> None:
+    """Lets the next digest be of what files hold then."""
+    for function in (_source, _parsed, _closure, _imports):
+        function.cache_clear()
 
 
 def env_digest(env: str, accelerator: str) -> str:
@@ -63,36 +108,75 @@ def _closure(module: Path) -> frozenset[Path]:
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=str(path))
+def _imports(path: Path) -> frozenset[Path]:
+    """Returns the project files that a module imports."""
+    return frozenset(file for name in _parsed(path).imports for file in _files(name))
 
 
 @cache
-def _imports(path: Path) -> frozenset[Path]:
-    """Returns the project files that a module imports anywhere, in functions too."""
+def _source(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@cache
+def _parsed(path: Path) -> Parsed:
+    source = _source(path)
+    content = hashlib.sha256(source).hexdigest()
+    known = _known()
+    if content not in known:
+        known[content] = _parse(source, str(path))
+        NEW.add(content)
+    return Parsed(**known[content])
+
+
+def _parse(source: bytes, name: str) -> dict[str, Any]:
+    """Returns the fields of `Parsed`."""
+    import ast
+
+    tree = ast.parse(source, filename=name)
     names: set[str] = set()
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return frozenset(file for name in names for file in _files(name))
+    return {
+        "digest": hashlib.sha256(json.dumps(_plain(tree)).encode()).hexdigest(),
+        "imports": sorted(it for it in names if it.split(".")[0] == PACKAGE),
+    }
+
+
+@cache
+def _known() -> dict[str, dict[str, Any]]:
+    """Returns what is known of files by their content; what an earlier process kept, at first."""
+    try:
+        found = json.loads(KEPT.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found["known"] if found.get("by") == _maker() else {}
+
+
+def _keep() -> None:
+    """Keeps what this process found out, if anything, for the next."""
+    known = _known()
+    if NEW and KEPT.parent.is_dir():
+        write_text(KEPT, json.dumps({"by": _maker(), "known": known}))
+        NEW.clear()
+
+
+@cache
+def _maker() -> str:
+    """Returns what tells one way to digest from another: this file."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 def _files(name: str) -> Iterator[Path]:
     """Yields the files that an import of a dotted name runs, its packages included."""
     parts = name.split(".")
-    if parts[0] != PACKAGE:
-        return
     for length in range(1, len(parts) + 1):
         base = ROOT.joinpath(*parts[:length])
         yield from (p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
-
-
-@cache
-def _syntax_digest(path: Path) -> str:
-    return hashlib.sha256(json.dumps(_plain(_tree(path))).encode()).hexdigest()
 
 
 def _plain(node: object) -> object:
@@ -101,6 +185,8 @@ def _plain(node: object) -> object:
     Positions and docstrings are left out, and so are empty fields, because newer Pythons add
     fields that are empty for older code.
     """
+    import ast
+
     if isinstance(node, ast.AST):
         fields = [
             [name, _plain(value)]
@@ -113,7 +199,9 @@ def _plain(node: object) -> object:
     return repr(node)
 
 
-def _without_docstring(node: ast.AST) -> ast.AST:
+def _without_docstring(node: "ast.AST") -> "ast.AST":
+    import ast
+
     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
         first = node.body[0] if node.body else None
         if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):

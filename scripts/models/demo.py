@@ -4,7 +4,9 @@ The result is a Hugging Face snapshot like any other base model's, so that every
 runs on it unchanged. The same corpus, settings and packages give the same bytes.
 
     python -m scripts.models.demo --corpus demo/corpora/pretraining.jsonl \\
-        --model '{"hidden_size": 128, ...}' --out results/models/demo
+        --model '{"hidden_size": 128, ...}' --out results/models/demo/snapshot \\
+        --manifest results/models/demo/manifest.json \\
+        --tokenizer-manifest results/models/demo/tokenizer/manifest.json
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import make_shared
+from scripts.models.fetch import fetch_tokenizer
+from scripts.models.manifest import write_manifest
 
 if TYPE_CHECKING:
     import torch
@@ -286,7 +290,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train the tokenizer and the model on a corpus and write the snapshot.
+    """Train the tokenizer and the model on a corpus; write the snapshot and its manifests.
 
     Raise BadInput for settings or a corpus that cannot be used.
     """
@@ -294,6 +298,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, required=True, help="JSONL with a text a row")
     parser.add_argument("--model", required=True, help="the model settings, a JSON object")
     parser.add_argument("--out", type=Path, required=True, help="folder of the snapshot")
+    parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")
+    parser.add_argument(
+        "--tokenizer-manifest", type=Path, required=True, help="the same, of all but the weights"
+    )
     args = parser.parse_args(argv)
     try:
         settings = read_settings(args.model)
@@ -306,6 +314,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parameters = sum(weight.numel() for weight in model.parameters())
     print(f"{parameters} parameters, {len(tokenizer)} tokens", file=sys.stderr)
     save(model, tokenizer, args.out)
+    write_manifest(args.manifest, args.out, {"source": "demo"})
+    fetch_tokenizer({"folder": str(args.out)}, args.tokenizer_manifest)
     return 0
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from scripts.common.files import write_text
 from scripts.report.caption import statement, version_notes
 from scripts.report.data_notes import data_notes
+from scripts.report.drift import drift_notes
 from scripts.report.read import (
     PLAN_KEYS,
     Subject,
@@ -21,6 +22,7 @@ from scripts.report.render import Table, csv_text, json_text, latex_text, markdo
 from scripts.report.so_far import so_far
 
 FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
+MACHINES = "csv"
 PAGE_FORM = "json"
 """For the report's page; written where it is asked for."""
 
@@ -53,26 +55,33 @@ def planned(arguments: argparse.Namespace) -> list[Subject]:
 def write_forms(table: Table, subjects: list[Subject], arguments: argparse.Namespace) -> int:
     """Writes a table's forms under the mark that the arguments name; returns 0.
 
-    Whatever the table, it says what its subjects' numbers rest on, and what was left out of the
-    data. Where the arguments hold states, each row says its own.
+    Whatever the table, it says what its subjects' numbers rest on, what was left out of the data,
+    and what ran with other packages than it should. Where the arguments hold states, each row says
+    its own.
     """
     marked = replace(
         table,
         mark=arguments.mark,
-        notes=[*table.notes, *data_notes(arguments.data), *version_notes(subjects)],
+        notes=[
+            *table.notes,
+            *data_notes(arguments.data),
+            *version_notes(subjects),
+            *drift_notes(subjects),
+        ],
         statement=statement(table, subjects),
     )
     if arguments.states is not None:
         marked = so_far(marked, arguments.logs)
     write_texts(marked, arguments)
     if arguments.json:
-        write_text(arguments.json, json_text(marked))
+        write_text(arguments.json, json_text(marked.cut()))
     return 0
 
 
 def write_texts(table: Table, arguments: argparse.Namespace) -> None:
-    """Writes a table's three forms, as it is."""
-    texts = {form: render(table) for form, render in FORMS.items()}
+    """Writes a table's three forms, as it is; the one for machines has every row."""
+    read = table.cut()
+    texts = {form: render(table if form == MACHINES else read) for form, render in FORMS.items()}
     for form, text in texts.items():
         write_text(getattr(arguments, form), text)
 

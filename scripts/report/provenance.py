@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.common.provenance import maker
+from scripts.report.drift import drifted
 from scripts.report.read import METHODS, TRAINED, Subject, by_experiment
 from scripts.report.render import DASH
 
@@ -79,10 +81,33 @@ def _trials(subjects: list[Subject]) -> list[Trial]:
                 name=f"{subject.name}, seed {subject.seed}",
                 settings=[_setting(name, own, first) for name in names],
                 outcomes={key: text for key, text in train.items() if key not in computed},
-                made_with={key: text for key, text in train.items() if key in computed},
+                made_with={key: text for key, text in train.items() if key in computed}
+                | recorded(subject),
             )
         )
     return trials
+
+
+def recorded(subject: Subject) -> dict[str, str]:
+    """Returns what the provenance of a trial's training says of commit, code and env.
+
+    Nothing where it has none. Not when it ran: the same run made again has the same page.
+    """
+    made = maker(str(subject.root / subject.folder / "train.json"))
+    if made is None:
+        return {}
+    git, code, env = (made.content[key] for key in ("git", "code", "env"))
+    changed = ", ".join(git["changed"]) if git else ""
+    behind = drifted(subject)
+    return {
+        "commit": (git["commit"] or DASH) if git else "no git",
+        **({"uncommitted changes": changed} if changed else {}),
+        "code": code["digest"],
+        **({"edited while it ran": ", ".join(code["edited"])} if code["edited"] else {}),
+        "env": f"{env['form']} {env['digest']}",
+        **({"env drift": "; ".join(env["drift"])} if env["drift"] else {}),
+        **({"env drift behind it": ", ".join(behind)} if behind else {}),
+    }
 
 
 def _settings(subject: Subject) -> dict[str, str]:

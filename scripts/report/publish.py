@@ -1,5 +1,7 @@
 """Copies what tables and figures read from a finished run into a folder that is kept in the repo.
 
+With it goes the provenance of every job behind it, so that tables made again can be traced.
+
     python -m scripts.report.publish --files results/reported.json --root results \\
         --out paper/metrics
 """
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, sha256, write_json, written_whole
+from scripts.common.provenance import maker
 
 MANIFEST = "manifest.json"
 OPTIONAL = ("comparisons/*.json",)
@@ -35,6 +38,18 @@ def present(root: Path, files: list[str]) -> list[str]:
         raise BadInput("\n".join(lines))
     more = [path for pattern in OPTIONAL for path in root.glob(pattern)]
     return sorted({*files, *(str(path.relative_to(root)) for path in more)})
+
+
+def provenance(root: Path, files: list[str]) -> list[str]:
+    """Returns the provenance of files and of all that is behind them, as far as a run has it."""
+    found: dict[str, None] = {}
+    waiting = list(files)
+    while waiting:
+        made = maker(str(root / waiting.pop()))
+        if made is not None and made.link["file"] not in found:
+            found[made.link["file"]] = None
+            waiting += [it["file"] for it in made.content["inputs"] if not it.get("outside")]
+    return list(found)
 
 
 def copy(root: Path, out: Path, files: list[str]) -> None:
@@ -66,6 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the folder to fill")
     arguments = parser.parse_args(argv)
     files = present(arguments.root, read_json(arguments.files))
+    files = sorted({*files, *provenance(arguments.root, files)})
     copy(arguments.root, arguments.out, files)
     sizes = {file: (arguments.out / file).stat().st_size for file in files}
     for file, size in sizes.items():

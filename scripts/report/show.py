@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput, run
+from scripts.common.provenance import SUFFIX
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,8 +92,9 @@ def rounded(text: str) -> str:
 def show_places(console: "Console", folder: Path) -> None:
     """Prints the folders of tables and figures with what is in them, and the page."""
     for kind in ("tables", "figures"):
-        names = sorted({path.stem for path in (folder / kind).iterdir()})
-        forms = sorted({path.suffix[1:] for path in (folder / kind).iterdir()})
+        files = [path for path in (folder / kind).iterdir() if not path.name.endswith(SUFFIX)]
+        names = sorted({path.stem for path in files})
+        forms = sorted({path.suffix[1:] for path in files})
         where = f"{folder / kind}/: {', '.join(names)} ({', '.join(forms)})"
         console.print(where, soft_wrap=True)
     page = folder / "report.html"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, write_json
 from scripts.common.pace import probed_pace
+from scripts.common.provenance import SUFFIX
 from scripts.lm.sizes import (
     FLOAT32,
     Batch,
@@ -325,7 +326,7 @@ def totals(trials: list[Part], models: dict[str, Model], tokens: Iterable[Path])
     disk = {
         "snapshots": sum(models[name].snapshot_bytes for name in used),
         "tokens": sum(
-            f.stat().st_size for folder in tokens for f in folder.glob("*") if f.is_file()
+            file.stat().st_size for folder in tokens for file in folder.glob("*.parquet")
         ),
         "adapters": sum(trial["disk"]["adapter"] for trial in trials),
         "checkpoints": max((trial["disk"]["checkpoints"] for trial in trials), default=0),
@@ -387,9 +388,21 @@ def read_trials(path: Path) -> list[Part]:
 
 
 def read_probes(paths: list[Path], gpu: Gpu) -> list[Part]:
-    """Returns the probes; where this machine's GPU is known, those that were taken on one alike."""
-    probes = [read_json(path) for path in paths]
+    """Returns the probes; where this machine's GPU is known, those that were taken on one alike.
+
+    Parameters
+    ----------
+    paths
+        Probes, or folders of them, which may not be there yet.
+    """
+    probes = [read_json(file) for path in paths for file in _probe_files(path)]
     return [probe for probe in probes if gpu.name in (None, probe["device"])]
+
+
+def _probe_files(path: Path) -> list[Path]:
+    if path.suffix == ".json":
+        return [path]
+    return sorted(file for file in path.glob("*.json") if not file.name.endswith(SUFFIX))
 
 
 def named_path(text: str) -> tuple[str, Path]:
@@ -433,8 +446,8 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         nargs="*",
         default=[],
-        metavar="FILE",
-        help="what scripts.train.probe wrote",
+        metavar="PATH",
+        help="what scripts.train.probe wrote, or folders of it",
     )
     parser.add_argument(
         "--gpu-gb",

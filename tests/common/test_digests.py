@@ -33,8 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def digest_after(project: Path, name: str, text: str) -> str:
     (project / "scripts" / name).write_text(text, encoding="utf-8")
-    for function in (digests._closure, digests._tree, digests._imports, digests._syntax_digest):
-        function.cache_clear()
+    digests.forget()
     return digests.code_digest("scripts/module.py")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, sha256
-from scripts.report import publish, verify
+from scripts.report import check_published, publish
 
 FILES = ["bases/a/metrics.json", "trials/b/seed-0/metrics.json"]
 
@@ -76,12 +76,12 @@ def test_publishing_again_takes_away_what_is_no_longer_read_and_nothing_of_other
 def test_what_was_published_passes(tmp_path):
     finished(tmp_path / "run")
     out = published(tmp_path)
-    assert verify.main(arguments(tmp_path, out)) == 0
+    assert check_published.main(arguments(tmp_path, out)) == 0
 
 
 def test_each_missing_file_is_named(tmp_path):
     with pytest.raises(BadInput) as raised:
-        verify.main(arguments(tmp_path, tmp_path / "nowhere"))
+        check_published.main(arguments(tmp_path, tmp_path / "nowhere"))
     first, *rest = str(raised.value).splitlines()
     assert "3 files are missing" in first
     assert rest == [str(tmp_path / "nowhere" / file) for file in [*FILES, "manifest.json"]]
@@ -92,7 +92,7 @@ def test_a_file_that_was_edited_is_named(tmp_path):
     out = published(tmp_path)
     (out / FILES[1]).write_text("another number")
     with pytest.raises(BadInput) as raised:
-        verify.main(arguments(tmp_path, out))
+        check_published.main(arguments(tmp_path, out))
     assert str(raised.value).splitlines()[1:] == [str(out / FILES[1])]
 
 
@@ -102,4 +102,4 @@ def test_a_file_that_reports_read_and_nobody_published_is_named(tmp_path):
     (out / FILES[1]).parent.mkdir(parents=True)
     (out / FILES[1]).write_bytes((root / FILES[1]).read_bytes())
     with pytest.raises(BadInput, match=r"are not those of manifest\.json"):
-        verify.main(arguments(tmp_path, out))
+        check_published.main(arguments(tmp_path, out))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.conftest import ROOT
 
@@ -90,12 +91,20 @@ CUT_DOWN = ("--workflow-profile", "profiles/demo", "--configfile", "demo/config.
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Returns a copy in which the cut-down demo was interrupted once and then ran to its end."""
-    project = copied(tmp_path_factory.mktemp("finished") / "project")
-    interrupt(project, "rule train_demo_model:")
-    project.run(*CUT_DOWN)
-    return project
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """Returns a copy in which the cut-down demo was interrupted once and then ran to its end.
+
+    There is one for all of pytest's workers, which must leave it as it is.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            project = copied(folder.with_name("unfinished"))
+            interrupt(project, "rule train_demo_model:")
+            project.run(*CUT_DOWN)
+            folder.with_name("unfinished").rename(folder)
+    return Project(folder)
 
 
 def interrupt(project: Project, line: str) -> None:

@@ -14,7 +14,7 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
     assert tables == {
         f"{name}.{kind}"
         for name in ("sft", "dpo", "summary", "results", "metrics", "seeds", "differences", "cost")
-        for kind in ("csv", "md", "tex", "json")
+        for kind in ("csv", "md", "tex", "json", "provenance.json")
     }
     figures = {path.name for path in (results / "figures").iterdir()}
     assert figures == {
@@ -30,7 +30,7 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
             "forest",
             "power",
         )
-        for kind in ("pdf", "png", "md")
+        for kind in ("pdf", "png", "md", "provenance.json")
     }
 
 

@@ -1,5 +1,6 @@
 """What people open of a finished run: the page, and Snakemake's own report with the captions."""
 
+import shutil
 from html import unescape
 from pathlib import Path
 
@@ -17,9 +18,11 @@ SHOWN = [("table", it) for it in TABLES] + [("figure", it) for it in FIGURES]
 
 @pytest.fixture(scope="module")
 def snakemakes(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Snakemake's report of the finished run."""
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    finished.run(*CUT_DOWN, "--report", str(path))
+    """Snakemake's report of the finished run, from a copy: it locks the folder."""
+    folder = tmp_path_factory.mktemp("report")
+    path = folder / "report.html"
+    shutil.copytree(finished.folder, folder / "project", symlinks=True)
+    Project(folder / "project").run(*CUT_DOWN, "--report", str(path))
     return path
 
 

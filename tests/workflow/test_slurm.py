@@ -1,0 +1,150 @@
+"""Trials as jobs of a real Slurm cluster of one node, through profiles/slurm."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from scripts.common.files import sha256
+from tests.slurm.cluster import CannotStart, Cluster, Task, running, until
+from tests.workflow.conftest import Project, environment
+
+SLURM = (
+    "--workflow-profile", "profiles/slurm", "--configfile", "demo/config.yaml", "cut-down.yaml",
+    # This cluster has no accounting database, shares its disk with itself, and is asked often.
+    "--slurm-status-command", "squeue", "--latency-wait", "5",
+    "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
+)  # fmt: skip
+SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: \S+/rule_(\w+)/(\S*)/\d+\.log\)")
+REQUEUED, WARNED = "sft-r4", "sft-r16"
+TRIALS = [f"results/demo/trials/{trial}/seed-0" for trial in (REQUEUED, WARNED)]
+AGAIN = ("--forcerun", "train_sft", "--", *(f"{folder}/trial.json" for folder in TRIALS))
+SAME = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "history.jsonl")
+"""What is the same to the last bit however often a trial was stopped."""
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Cluster]:
+    """Returns a running cluster; tests are skipped where none can be started."""
+    with ExitStack() as stack:
+        try:
+            if shutil.which("nvidia-smi"):
+                raise CannotStart("jobs would train on this machine's GPU, which rounds otherwise")
+            cluster = stack.enter_context(running())
+        except CannotStart as reason:
+            if os.environ.get("CI") and shutil.which("apt-get"):
+                pytest.fail(f"no Slurm cluster: {reason}")
+            pytest.skip(f"no Slurm cluster: {reason}")
+        yield cluster
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened to the two trials that ran side by side."""
+
+    project: Project
+    before: dict[str, str]
+    """Digests of what they made on this machine without Slurm, by file."""
+    together: dict[str, str]
+    """The state of every job at the moment at which both trials were at work."""
+    first: list[Task]
+    """The tasks that had begun then."""
+    jobs: dict[str, list[str]]
+    """The numbers of the Slurm jobs of each trial."""
+    states: dict[str, str]
+    restarts: dict[str, str]
+    output: str
+
+
+def digests(project: Project) -> dict[str, str]:
+    """Returns the digest of every file of the two trials that must not change."""
+    files = [f"{folder}/{name}" for folder in TRIALS for name in SAME]
+    return {file: sha256(project.folder / file) for file in files}
+
+
+def submitted(output: str) -> dict[str, list[str]]:
+    """Returns the numbers of the jobs that Snakemake submitted, by their first wildcard or rule."""
+    found: dict[str, list[str]] = {}
+    for job, rule, wildcards in SUBMITTED.findall(output):
+        found.setdefault(wildcards.split("_")[0] or rule, []).append(job)
+    return found
+
+
+@pytest.fixture(scope="module")
+def survived(slurm: Cluster, finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Trains two trials side by side anew; the one is requeued, the other warned of its end."""
+    folder = tmp_path_factory.mktemp("slurm") / "project"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    project = Project(folder)
+    before = digests(project)
+    log = folder / "snakemake.log"
+    with open(log, "wb") as lines:
+        process = subprocess.Popen(
+            project.command(*SLURM, *AGAIN),
+            cwd=folder, env=environment(), stdout=lines, stderr=lines,
+        )  # fmt: skip
+    try:
+        # Written when the trainer heeds signals, before it loads what takes long.
+        begun = [folder / trial / "work" / "progress.json" for trial in TRIALS]
+
+        def both_began() -> bool:
+            assert process.poll() is None, log.read_text(encoding="utf-8")[-6000:]
+            return all(path.exists() for path in begun)
+
+        until(both_began, "the trials do not begin", 240)
+        together, first = slurm.jobs(), slurm.tasks()
+        jobs = submitted(log.read_text(encoding="utf-8"))
+        for command in (
+            ["scontrol", "requeue", *jobs[REQUEUED]],
+            # As Slurm sends it before a time limit: to the job's steps, not to its batch script.
+            ["scancel", "--signal=USR1", *jobs[WARNED]],
+        ):
+            subprocess.run(command, check=True)
+        assert process.wait(300) == 0, log.read_text(encoding="utf-8")[-6000:]
+    finally:
+        process.kill()
+    output = log.read_text(encoding="utf-8")
+    jobs = submitted(output)
+    return Run(
+        project,
+        before,
+        together,
+        first,
+        jobs,
+        slurm.jobs(),
+        {job: slurm.facts(job)["Restarts"] for numbers in jobs.values() for job in numbers},
+        output,
+    )
+
+
+def test_two_trials_run_side_by_side_each_on_a_gpu_of_its_own(survived: Run) -> None:
+    numbers = [survived.jobs[trial][0] for trial in (REQUEUED, WARNED)]
+    assert [survived.together[number] for number in numbers] == ["RUNNING", "RUNNING"]
+    assert sorted(task.job for task in survived.first) == sorted(numbers)
+    assert sorted(task.gpus for task in survived.first) == ["0", "1"]
+
+
+def test_a_requeued_trial_goes_on_in_the_same_job(survived: Run) -> None:
+    (job,) = survived.jobs[REQUEUED]
+    assert (survived.states[job], survived.restarts[job]) == ("COMPLETED", "1")
+
+
+@pytest.mark.xfail(reason="trainers do not heed the warning yet", strict=True)
+def test_a_trial_that_is_warned_ends_itself_and_is_submitted_again(survived: Run) -> None:
+    stopped, again = survived.jobs[WARNED]
+    assert (survived.states[stopped], survived.restarts[stopped]) == ("FAILED", "0")
+    assert (survived.states[again], survived.restarts[again]) == ("COMPLETED", "0")
+
+
+def test_what_was_stopped_has_the_bytes_of_what_was_not(survived: Run) -> None:
+    assert digests(survived.project) == survived.before
+
+
+def test_the_profile_makes_nothing_stale(survived: Run) -> None:
+    targets = AGAIN[AGAIN.index("--") :]
+    assert survived.project.jobs(*SLURM, *targets) == []
