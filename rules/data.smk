@@ -142,6 +142,8 @@ rule overlap:
         "<logs>/overlaps/{overlap}.log",
     benchmark:
         "<benchmarks>/overlaps/{overlap}.tsv"
+    wildcard_constraints:
+        overlap=only(PLAN.overlaps),
     conda:
         env_file("data")
     params:

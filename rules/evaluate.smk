@@ -184,6 +184,8 @@ rule compare:
         "<logs>/comparisons/{experiment}.log",
     benchmark:
         "<benchmarks>/comparisons/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=only(base["experiment"] for base in PLAN.bases.values()),
     conda:
         env_file("evaluate")
     params:

@@ -115,6 +115,8 @@ rule reference:
         "<logs>/references/{reference}/{split}.log",
     benchmark:
         "<benchmarks>/references/{reference}/{split}.tsv"
+    wildcard_constraints:
+        split=only(SPLITS),
     conda:
         env_file("train")
     resources:

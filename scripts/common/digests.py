@@ -9,7 +9,6 @@ was found out about a file's content is kept in Snakemake's own folder, by the c
 
 import hashlib
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,7 +77,7 @@ def read_sources() -> dict[Path, bytes]:
 
 def forget() -> None:
     """Lets the next digest be of what files hold then."""
-    for function in (_source, _parsed, _closure, _imports):
+    for function in (_source, _parsed, _closure, _imports, _files):
         function.cache_clear()
 
 
@@ -171,12 +170,13 @@ def _maker() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
-def _files(name: str) -> Iterator[Path]:
-    """Yields the files that an import of a dotted name runs, its packages included."""
-    parts = name.split(".")
-    for length in range(1, len(parts) + 1):
-        base = ROOT.joinpath(*parts[:length])
-        yield from (p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
+@cache
+def _files(name: str) -> tuple[Path, ...]:
+    """Returns the files that an import of a dotted name runs, its packages included."""
+    package, _, _ = name.rpartition(".")
+    base = ROOT.joinpath(*name.split("."))
+    own = (base.with_suffix(".py"), base / "__init__.py")
+    return (*(_files(package) if package else ()), *(path for path in own if path.is_file()))
 
 
 def _plain(node: object) -> object:

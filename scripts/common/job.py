@@ -331,60 +331,96 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Returns what stands before and after the first `--`."""
+def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Returns the wrapper's own arguments, and the command behind the first `--`.
+
+    Raises
+    ------
+    BadInput
+        When there is no command, or the provenance file has another name than it may.
+    """
     where = argv.index("--") if "--" in argv else len(argv)
-    return argv[:where], argv[where + 1 :]
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code. Raises BadInput for an env that drifted."""
-    own, command = split_at_dashes(sys.argv[1:] if argv is None else argv)
-    arguments = parser().parse_args(own)
+    arguments, command = parser().parse_args(argv[:where]), argv[where + 1 :]
     if not command:
         raise BadInput("no command: it stands behind --")
     if not arguments.provenance.endswith(SUFFIX):
         raise BadInput(f"--provenance: found {arguments.provenance}, allowed is *{SUFFIX}")
+    arguments.inputs = list(dict.fromkeys([*arguments.inputs, *words_of(arguments.inputs_from)]))
+    arguments.outputs = [file for file in arguments.outputs if file != arguments.provenance]
+    return arguments, command
+
+
+def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
+    """Runs the command and returns its provenance, less the outputs.
+
+    Raises
+    ------
+    BadInput
+        When the env drifted, before the command began.
+    """
     results = arguments.results
-    inputs = list(dict.fromkeys([*arguments.inputs, *words_of(arguments.inputs_from)]))
+    file = named(arguments.provenance, results)["file"]
+    given = arguments_of(command)
     started = now()
     env = env_part(arguments.env, arguments.accelerator, arguments.allow_env_drift)
     status = ask("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "-unormal")
     gpus = ask("nvidia-smi", f"--query-gpu={','.join(GPU)}", "--format=csv,noheader")
     before = read_sources()
-    read = [entry(file, results) for file in inputs]
+    read = [entry(file, results) for file in arguments.inputs]
     code = run_command(command)
-    ended = now()
-    given = arguments_of(command)
-    record = {
+    return {
         "schema": SCHEMA,
-        "file": named(arguments.provenance, results)["file"],
+        "file": file,
         "rule": arguments.rule,
-        **subject_of(named(arguments.provenance, results)["file"]),
+        **subject_of(file),
         "command": command,
         "started": started,
-        "ended": ended,
+        "ended": now(),
         "exit": code,
         "seeds": seeds_in(given),
         "digests": digests_of(read, given),
-        **behind(read, inputs),
+        **behind(read, arguments.inputs),
         "outputs": [],
         "code": code_part(command, before),
         "git": git_of(answer(status)),
         "env": env,
         "machine": machine(gpus_of(answer(gpus))),
     }
+
+
+def leave_failed(path: str, record: Part) -> None:
+    """Writes what a failed job leaves; a full disk, say, must not hide why it failed."""
+    try:
+        write_json(path, record)
+    except OSError as error:
+        print(f"{path}: not written: {error.strerror}", file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and leaves its provenance; returns its exit code.
+
+    Raises
+    ------
+    BadInput
+        When the env drifted, an input cannot be read, or an output is missing or cannot be read.
+    """
+    arguments, command = parse(sys.argv[1:] if argv is None else argv)
     failed = arguments.provenance.removesuffix(SUFFIX) + FAILED
-    outputs = [file for file in arguments.outputs if file != arguments.provenance]
-    missing = [file for file in outputs if not os.path.exists(file)]
-    if code or missing:
-        write_json(failed, record)
-        if not code:
+    try:
+        record = run_recorded(arguments, command)
+        missing = [file for file in arguments.outputs if not os.path.exists(file)]
+        if record["exit"] or missing:
+            leave_failed(failed, record)
+        if record["exit"]:
+            return record["exit"]
+        if missing:
             raise BadInput(f"rule {arguments.rule}: ended well without making {missing[0]}")
-        return code
-    record["outputs"] = [entry(file, results) for file in outputs]
-    write_json(arguments.provenance, record)
-    Path(failed).unlink(missing_ok=True)
+        record["outputs"] = [entry(file, arguments.results) for file in arguments.outputs]
+        write_json(arguments.provenance, record)
+        Path(failed).unlink(missing_ok=True)
+    except OSError as error:
+        where = error.filename or arguments.provenance
+        raise BadInput(f"rule {arguments.rule}: {where}: {error.strerror}") from None
     return 0
 
 

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,16 @@ HELPER = "def add(a, b):\n    return a + b\n"
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a project of two modules, digests pointed at it."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yields a project of two modules, digests pointed at it."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "__init__.py").write_text("", encoding="utf-8")
     (tmp_path / "scripts" / "module.py").write_text(MODULE, encoding="utf-8")
     (tmp_path / "scripts" / "helper.py").write_text(HELPER, encoding="utf-8")
     monkeypatch.setattr(digests, "ROOT", tmp_path)
-    return tmp_path
+    digests.forget()
+    yield tmp_path
+    digests.forget()
 
 
 def digest_after(project: Path, name: str, text: str) -> str:

@@ -1,5 +1,6 @@
 """The wrapper of every job: what it hands on, and what it writes down."""
 
+import errno
 import json
 import os
 import shlex
@@ -106,6 +107,40 @@ def test_an_output_that_is_not_there_fails_the_job(results: Path) -> None:
     with pytest.raises(BadInput, match=r"rule rule: .*missing\.json"):
         job.main(wrapped(results, "x", sys.executable, "-c", "", outputs=[missing]))
     assert not (results / "x.provenance.json").exists()
+
+
+def test_a_full_disk_hides_neither_the_failure_nor_itself(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: str, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(job, "write_json", full)
+    assert job.main(wrapped(results, "x", sys.executable, "-c", "raise SystemExit(7)")) == 7
+    assert "x.provenance.failed.json: not written: No space left" in capsys.readouterr().err
+    with pytest.raises(
+        BadInput, match=r"rule rule: .*x\.provenance\.json: No space left on device"
+    ):
+        job.main(wrapped(results, "x", sys.executable, "-c", ""))
+
+
+def test_an_input_that_is_not_there_is_named(results: Path) -> None:
+    missing = results / "missing.json"
+    with pytest.raises(BadInput, match=r"rule rule: .*missing\.json: No such file"):
+        job.main(wrapped(results, "x", sys.executable, "-c", "", inputs=[missing]))
+
+
+def test_gpus_are_told_as_nvidia_smi_tells_them() -> None:
+    line = "NVIDIA H100 80GB HBM3, GPU-1b2c, 81559 MiB, 570.86.15"
+    assert job.gpus_of([line]) == [
+        {
+            "name": "NVIDIA H100 80GB HBM3",
+            "uuid": "GPU-1b2c",
+            "memory.total": "81559 MiB",
+            "driver_version": "570.86.15",
+        }
+    ]
+    assert job.gpus_of(None) is None
 
 
 def test_a_drifted_env_stops_the_job_unless_it_may(

@@ -71,6 +71,14 @@ def test_the_tables_and_figures_are_those_of_the_run(fresh: Project, finished: P
         made = contents(results / "again" / room)
         assert made
         assert made == contents(finished.folder / "results" / "demo" / room)
+    # They are traced through what was published to the sources of the first run.
+    item = "ITEM=results/again/tables/dpo.md"
+    done = make(fresh.folder, "trace", item, "ROW=dpo-r8", "COLUMN=preference accuracy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for step in ("table", "aggregate", "measure", "score", "train_dpo", "train_sft", "tokenize"):
+        assert f"{step} → " in done.stdout
+    assert "source demo/corpora/dialogues.jsonl" in done.stdout
+    assert "not here: trials/dpo-r8/seed-0/pairs.parquet" in done.stdout
 
 
 def contents(folder: Path) -> dict[str, bytes]:
