@@ -171,23 +171,6 @@ class ResumableTrainer(Trainer):
             return
         super()._run_epoch(*args, **kwargs)
 
-    def get_batch_samples(self, *args: Any) -> tuple[list[Any], torch.Tensor | int | None]:
-        """Returns a step's batches and its number of loss tokens, as transformers does.
-
-        A loader that has skipped batches does not know how many rows an epoch's last batch lacks.
-        accelerate cuts what a step's metrics are taken of by that number.
-        """
-        found = super().get_batch_samples(*args)
-        loader = self.accelerator.gradient_state.active_dataloader
-        if (
-            self._checkpoint is not None
-            and loader is not None
-            and not self.args.dataloader_drop_last
-        ):
-            rows = self.args.train_batch_size * self.args.world_size
-            loader.remainder = len(self.train_dataset) % rows
-        return found
-
 
 def as_torch(value: Any) -> bytes:
     """Returns what torch.load reads.
