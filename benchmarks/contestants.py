@@ -45,7 +45,7 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
         backend = start_backend(trial["backend"], Path(work))
 
         from benchmarks.meter import Meter, matmul_flops
-        from scripts.lm.snapshots import load_tokenizer
+        from scripts.lm.tokenizers import load_tokenizer
         from scripts.train.trials import make_reproducible
 
         make_reproducible(trial["seed"])

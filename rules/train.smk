@@ -156,6 +156,8 @@ rule train_sft:
         env_file("train")
     resources:
         gpu=1,
+        # How often is the machine's matter; no change of it trains anything anew.
+        checkpoint_minutes=5,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(input, "tokens", "valid_tokens"),
@@ -167,7 +169,8 @@ rule train_sft:
             "train_sft",
             "train",
             "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
-            " {params.files} --out {params.out:q}",
+            " {params.files} --out {params.out:q}"
+            " --checkpoint-minutes {resources.checkpoint_minutes}",
         )
 
 
@@ -191,6 +194,8 @@ rule train_dpo:
         env_file("train")
     resources:
         gpu=1,
+        # How often is the machine's matter; no change of it trains anything anew.
+        checkpoint_minutes=5,
     params:
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(
@@ -204,5 +209,6 @@ rule train_dpo:
             "train_dpo",
             "train",
             "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
-            " {params.files} --out {params.out:q}",
+            " {params.files} --out {params.out:q}"
+            " --checkpoint-minutes {resources.checkpoint_minutes}",
         )

@@ -27,11 +27,22 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     os.close(descriptor)
     temporary = Path(name)
     try:
-        yield temporary
-        make_shared(temporary)
-        os.replace(temporary, path)
+        with named(path):
+            yield temporary
+            make_shared(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Has an OSError that names no file, as those of writing are, name this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def make_shared(path: Path) -> None:

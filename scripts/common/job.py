@@ -170,7 +170,8 @@ def seeds_in(value: Any, name: str = "") -> dict[str, Any]:
     found = {}
     for key, inner in value.items():
         where = f"{name}.{key}" if name else key
-        found |= {where: inner} if key == "seed" else seeds_in(inner, where)
+        is_seed = key == "seed" and inner is not None
+        found |= {where: inner} if is_seed else seeds_in(inner, where)
     return found
 
 

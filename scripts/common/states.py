@@ -1,7 +1,8 @@
 """What has become of each trial, told from the files that it leaves.
 
 A trial at work keeps `progress.json` in its work folder, and one that fails leaves `failed.json`
-there; a finished one has no work folder, and `trial.json` and `train.json` beside the adapter.
+there; a finished one has no work folder, and `trial.json` and `train.json` beside the adapter. One
+that was killed or stopped leaves its checkpoints, from which the next run goes on.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, read_json
+from scripts.common.processes import Process
 
 if TYPE_CHECKING:
     from scripts.common.plan import Plan
@@ -49,6 +51,9 @@ def progress(
     updated: float,
     loss: float | None = None,
     accuracy: float | None = None,
+    *,
+    first: int = 0,
+    earlier: float = 0.0,
 ) -> Row:
     """Returns what `progress.json` holds.
 
@@ -60,8 +65,12 @@ def progress(
         Seconds since 1970: when the first step began, and now.
     accuracy
         The share of the last logged pairs whose chosen completion has the larger reward.
+    first, earlier
+        The step of the checkpoint that it went on from, and the seconds that were spent by then.
     """
     return {
+        "first": first,
+        "earlier": earlier,
         "step": step,
         "steps": steps,
         "loss": loss,
@@ -90,13 +99,42 @@ def state_of(folder: Path, training: Part, now: float) -> State:
     if failed:
         return State(FAILED, one_line(failed["reason"]), progress=found)
     if found:
-        silent = now - found["updated"]
-        who = f"process {found['pid']} on {found['host']}"
-        reason = f"no news for {silent / 60:.0f} minutes from {who}"
-        stale = silent > PATIENCE
-        return State(STALE, reason, progress=found) if stale else State(RUNNING, progress=found)
+        reason = _interruption(folder / "work", found, now)
+        return State(STALE if reason else RUNNING, reason, progress=found)
     trained = (folder / "train.json").is_file() and read_if_there(folder / "trial.json") == training
     return State(DONE if trained else NOT_RUN)
+
+
+def _interruption(work: Path, found: Row, now: float) -> str | None:
+    """Returns why a trial that began is not at work, or None where it seems to be."""
+    who = f"process {found['pid']} on {found['host']}"
+    silent = now - found["updated"]
+    if signal := found.get("stopped"):
+        what = f"stopped by {signal}"
+    elif _is_killed(work):
+        what = f"{who} was killed"
+    elif silent > PATIENCE:
+        what = f"no news for {silent / 60:.0f} minutes from {who}"
+    else:
+        return None
+    steps = checkpoints(work)
+    if not steps:
+        return what
+    return f"{what} at step {found['step']} of {found['steps']}; goes on from step {max(steps)}"
+
+
+def _is_killed(work: Path) -> bool:
+    """Tells whether the process that has the lock was one of this machine and is gone."""
+    lock = read_if_there(work / "lock.json")
+    if not lock:
+        return False
+    process = Process(**lock["process"])
+    return process.is_here() and not process.is_alive()
+
+
+def checkpoints(work: Path) -> list[int]:
+    """Returns the steps of the checkpoints in a work folder."""
+    return [int(it.name.removeprefix("checkpoint-")) for it in work.glob("checkpoint-*")]
 
 
 def states_of(results: Path, trials: dict[str, Part], now: float) -> dict[str, State]:

@@ -507,7 +507,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from transformers import AutoTokenizer
 
-    from scripts.lm.snapshots import snapshot_folder
+    from scripts.lm.tokenizers import snapshot_folder
 
     report = read_json(arguments.report)
     splits = [

@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the token splits")
     arguments = parser.parse_args(argv)
 
-    from scripts.lm.snapshots import load_tokenizer
+    from scripts.lm.tokenizers import load_tokenizer
 
     template = arguments.template.read_text(encoding="utf-8") if arguments.template else None
     encoder = Encoder(load_tokenizer(arguments.model), template)

@@ -89,7 +89,7 @@ def judge_duels(duels: list[Duel], settings: Row, manifest: Path) -> list[Row]:
 
     A margin is above 0 where the judge prefers the trial's answer, whichever place that has.
     """
-    from scripts.lm.snapshots import load_tokenizer
+    from scripts.lm.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(manifest)
 

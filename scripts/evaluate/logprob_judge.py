@@ -30,7 +30,8 @@ def by_logprob(manifest: Path, settings: Row, questions: list[Question]) -> list
         the model's context.
     """
     from scripts.lm.logprobs import completion_logps
-    from scripts.lm.snapshots import load_base, load_tokenizer
+    from scripts.lm.snapshots import load_base
+    from scripts.lm.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(manifest)
     template = read_template(Path(settings["template"]))

@@ -154,7 +154,8 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
     """Returns completions, pairs and generations of the model that the arguments name."""
     from scripts.lm.devices import pin_threads
     from scripts.lm.pairs import pair_logps
-    from scripts.lm.snapshots import attach_adapter, load_base, load_tokenizer, merge_adapters
+    from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters
+    from scripts.lm.tokenizers import load_tokenizer
 
     pin_threads()
     tokenizer = load_tokenizer(arguments.model)

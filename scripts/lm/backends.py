@@ -109,7 +109,8 @@ class Unsloth:
         import torch
         from transformers import AutoConfig
 
-        from scripts.lm.snapshots import snapshot_folder, weights_dtype
+        from scripts.lm.snapshots import weights_dtype
+        from scripts.lm.tokenizers import snapshot_folder
 
         dtype = weights_dtype(precision)
         if dtype == torch.float32 and torch.cuda.is_available():

@@ -30,6 +30,13 @@ KINDS = {
     "sets": ("--generations", "--sets-rows", "--overlaps", "--verdicts", "--prompts"),
 }
 """Which options of scoring and measuring name the files of figures of each kind."""
+EACH_SET = {"--sets-rows": "--sets", "--prompts": "--generate"}
+"""Options with a file for each set of prompts, and those that name the sets in the same order."""
+OF_VALUES = (
+    "_sd", "_n", "_groups", "_best", "_wilson_low", "_wilson_high", "_group_bootstrap_low",
+    "_group_bootstrap_high",
+)  # fmt: skip
+"""What stands behind a figure's name in further columns of it."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +83,25 @@ class Cell:
 
     def leads_to(self, job: Job, part: Part) -> bool:
         """Tells whether the cell's path goes through an input of a job."""
-        if "--root" in job.content["command"] and job.rule in ("table", "figure", "compare"):
+        if job.rule == "table" and self.row.get("a"):
+            return part["file"].endswith(f"comparisons/{self.row['experiment']}.json")
+        if job.rule in ("table", "compare"):
             return self._is_of_row(part["file"])
         if job.rule not in ("score", "measure") or self.figure is None:
             return True
-        others = [
-            word
-            for kind, options in KINDS.items()
-            for option in options
-            if kind != self.kind
-            for word in job.given(option)
-        ]
-        own = [word for option in KINDS[self.kind] for word in job.given(option)]
-        ends = f"/{part['file']}"
-        mine = any(f"/{word}".endswith(ends) for word in own)
-        return mine or not any(f"/{word}".endswith(ends) for word in others)
+        every = [word for it in KINDS.values() for option in it for word in job.given(option)]
+        return _is_among(part, self._own_words(job)) or not _is_among(part, every)
+
+    def _own_words(self, job: Job) -> list[str]:
+        """Returns the files of the figure's kind, and set, that a job was given."""
+        found = []
+        for option in KINDS[self.kind]:
+            words = job.given(option)
+            if option in EACH_SET:
+                sets = list(json.loads("".join(job.given(EACH_SET[option])) or "{}"))
+                words = [word for name, word in zip(sets, words, strict=True) if name == self.set]
+            found += words
+        return found
 
     def _is_of_row(self, file: str) -> bool:
         """Tells whether a file belongs to the row's models and to the kind of the value."""
@@ -153,6 +164,11 @@ def find_cell(table: Path, row: str, column: str) -> Cell:
     return cells[0]
 
 
+def _is_among(part: Part, words: list[str]) -> bool:
+    """Tells whether a file is one of those that a command names."""
+    return any(f"/{word}".endswith(f"/{part['file']}") for word in words)
+
+
 def _set_of(cell: Cell) -> str | None:
     """Returns the set that a cell's value belongs to, which its row may name without need."""
     return cell.set if cell.figure and cell.kind == "sets" else None
@@ -178,7 +194,7 @@ def _in_column(table: Path, rows: list[Row], column: str) -> tuple[list[Row], st
     if chosen:
         return chosen, value
     figures = dict.fromkeys(row["figure"] for row in rows if value and row.get("figure"))
-    allowed = [name for name in rows[0] if name not in NAMES]
+    allowed = [name for name in rows[0] if name not in NAMES and not name.endswith(OF_VALUES)]
     raise BadInput(f"{table}: has no column {column!r}; allowed: {', '.join([*figures, *allowed])}")
 
 
@@ -271,4 +287,4 @@ def _rows_file(items: Path, kind: str, set_name: str | None) -> str:
 
 def _relative(job: Job, word: str) -> str:
     """Returns a file that a command names, relative to the results."""
-    return next(part["file"] for part in job.inputs if f"/{word}".endswith(f"/{part['file']}"))
+    return next(part["file"] for part in job.inputs if _is_among(part, [word]))

@@ -101,13 +101,15 @@ def _finished(folder: Path) -> Row:
 def _under_way(found: Row, now: float | None) -> Row:
     """Returns what progress.json tells; `now` where the trial goes on."""
     taken = found["updated"] - found["started"]
-    known = now is not None and found["step"] and found["steps"]
-    whole = taken / found["step"] * found["steps"] if known else None
+    # The pace is that of this attempt, which may have gone on from a checkpoint.
+    first, earlier = found.get("first", 0), found.get("earlier", 0.0)
+    known = now is not None and found["step"] > first and found["steps"]
+    whole = taken / (found["step"] - first) * (found["steps"] - first) if known else None
     spent = taken if now is None else now - found["started"]
     return {
         **{key: found[key] for key in ("step", "steps", "loss", "accuracy")},
         "eta": None if whole is None else max(0.0, whole - spent),
-        "seconds": max(0.0, spent),
+        "seconds": earlier + max(0.0, spent),
     }
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FEW = 5
 """How many of many that are alike are shown, unless all are asked for."""
 
+WIDE = 10_000
+"""Columns that hold every line."""
+
 Follow = Callable[[Job, Part], bool]
 """Tells whether a path goes through one of a job's inputs."""
 
@@ -224,9 +227,12 @@ def main(argv: list[str] | None = None) -> int:
         raise BadInput("a cell needs both, a row and a column")
     cell = None if row is None else find_cell(table_of(item), row, column)
 
-    from scripts.report.terminal import terminal
+    from rich.console import Console
 
-    terminal().print(trace(item, cell, arguments.all), soft_wrap=True)
+    console = Console()
+    # In a file or a pipe a line is a line.
+    options = {} if console.is_terminal else {"width": WIDE}
+    Console(**options).print(trace(item, cell, arguments.all))
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows
+from scripts.train.work import Work, add_options, at_work, fingerprint_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -122,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--reference", type=Path, required=True, help="its reference log-probs")
     parser.add_argument("--valid-tokens", type=Path, help="token split of the loss while training")
     parser.add_argument("--valid-reference", type=Path, help="its reference log-probs")
-    parser.add_argument("--out", type=Path, required=True, help="the trial's folder")
+    add_options(parser)
     arguments = parser.parse_args(argv)
 
     trial = arguments.trial
@@ -131,28 +132,47 @@ def main(argv: list[str] | None = None) -> int:
             "start_as: found overwritten without a start to overwrite; merged is allowed"
         )
 
-    from scripts.lm.backends import start_backend
-    from scripts.lm.snapshots import load_tokenizer, snapshot_folder
-    from scripts.train.trials import make_reproducible, publish, train, work_folder
-
-    with work_folder(arguments.out) as work:
-        backend = start_backend(trial["backend"], work)
-        from scripts.train.dpo_trainer import StepZeroGate
-
-        make_reproducible(trial["seed"])
-        model = policy(backend, trial, arguments.model, arguments.start)
-        alpha = trial["trainer"]["ld_alpha"]
-        dataset = dpo_dataset(read_rows(arguments.tokens), read_rows(arguments.reference), alpha)
-        valid = None
-        if arguments.valid_tokens:
-            reference = read_rows(arguments.valid_reference)
-            valid = dpo_dataset(read_rows(arguments.valid_tokens), reference, alpha)
-        tokenizer = load_tokenizer(arguments.model)
-        gate = StepZeroGate(model.dtype, trial)
-        trainer = dpo_trainer(trial, model, tokenizer, dataset, valid, work, gate)
-        result = train(trainer, trial) | {"step_zero": gate.found()}
-        publish(trainer, trial, result, snapshot_folder(arguments.model), arguments.out)
+    fingerprint = fingerprint_of(
+        trial,
+        "scripts/train/dpo.py",
+        model=arguments.model,
+        start=arguments.start,
+        tokens=arguments.tokens,
+        reference=arguments.reference,
+        valid_tokens=arguments.valid_tokens,
+        valid_reference=arguments.valid_reference,
+    )
+    with at_work(arguments.out, fingerprint, arguments.checkpoint_minutes) as work:
+        if not work.is_finished():
+            train_trial(arguments, work)
+        work.publish()
     return 0
+
+
+def train_trial(arguments: argparse.Namespace, work: Work) -> None:
+    """Trains, from the last checkpoint on, and leaves the finished files in the work folder."""
+    from scripts.lm.backends import start_backend
+    from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
+    from scripts.train.trials import finish, make_reproducible, train
+
+    trial = arguments.trial
+    backend = start_backend(trial["backend"], work.scratch)
+
+    from scripts.train.dpo_trainer import StepZeroGate
+
+    make_reproducible(trial["seed"])
+    model = policy(backend, trial, arguments.model, arguments.start)
+    alpha = trial["trainer"]["ld_alpha"]
+    dataset = dpo_dataset(read_rows(arguments.tokens), read_rows(arguments.reference), alpha)
+    valid = None
+    if arguments.valid_tokens:
+        reference = read_rows(arguments.valid_reference)
+        valid = dpo_dataset(read_rows(arguments.valid_tokens), reference, alpha)
+    tokenizer = load_tokenizer(arguments.model)
+    gate = StepZeroGate(model.dtype, trial)
+    trainer = dpo_trainer(trial, model, tokenizer, dataset, valid, work.folder, gate)
+    result = train(trainer, trial, work) | {"step_zero": gate.found()}
+    finish(trainer, trial, result, snapshot_folder(arguments.model), work.finished)
 
 
 if __name__ == "__main__":

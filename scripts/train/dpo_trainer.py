@@ -164,6 +164,14 @@ class StepZeroGate(TrainerCallback):
         """Returns what train.json holds: the first step's margin and loss, and whether it gates."""
         return {"margin": self.margin, "loss": self.loss, "gate": self.closed}
 
+    def kept(self) -> Row:
+        """Returns what the first step was found to be, for a checkpoint."""
+        return {"margin": self.margin, "loss": self.loss}
+
+    def restore(self, kept: Row) -> None:
+        """Takes it back: a trainer that goes on has no first step."""
+        self.margin, self.loss = kept["margin"], kept["loss"]
+
     def on_log(
         self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
     ) -> None:

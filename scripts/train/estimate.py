@@ -93,7 +93,7 @@ def read_model(manifest: Path) -> Model:
     """
     from transformers import AutoConfig
 
-    from scripts.lm.snapshots import snapshot_folder
+    from scripts.lm.tokenizers import snapshot_folder
 
     content = read_json(manifest)
     here = sum(file["bytes"] for file in content["files"])

@@ -7,16 +7,16 @@ take no more memory than the largest of them takes padded, and laid out again.
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Trainer, TrainerCallback
 
 from scripts.common.cli import BadInput
 from scripts.lm.prefix_tree import Sequence, Tree
-from scripts.lm.tree_attention import attend_trees
+from scripts.lm.tree_attention import NAME, attend_trees
+from scripts.train.checkpoints import ResumableTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +47,7 @@ class Layout:
     """What the stock layout takes, padding among them."""
 
 
-class LaidOutTrainer(Trainer):
+class LaidOutTrainer(ResumableTrainer):
     """Chooses its layout when its model is ready to train; mixed into TRL's trainers.
 
     A subclass says how sequences are laid out (`tree_of`) and how few tokens they take
@@ -57,8 +57,17 @@ class LaidOutTrainer(Trainer):
     def __init__(self, *args: Any, layout: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.layout = Layout(layout)
-        # Not a decision of this method's: the model is wrapped, and checkpoints set, in train().
-        self.add_callback(_OnTrainBegin(self.decide_layout))
+
+    def begin(self) -> None:
+        """Settles the layout. Not earlier: the model is wrapped, and checkpointing set, in train().
+
+        A layout that goes on is the one that was decided on weights that had not been trained.
+        """
+        super().begin()
+        if not self.resumed:
+            self.decide_layout()
+        elif self.layout.ran == "shared":
+            self.model_wrapped.set_attn_implementation(NAME)
 
     def sequences_of(self, batch: Batch) -> list[Sequence]:
         """Returns a padded batch's token sequences, as far as a pass has to compute them."""
@@ -92,6 +101,15 @@ class LaidOutTrainer(Trainer):
             raise BadInput(f"layout: found shared, but {layout.reason}; auto or stock is allowed")
         else:
             print(f"layout: stock, because {layout.reason}", file=sys.stderr)
+
+    def kept(self) -> dict[str, Any]:
+        """Returns what a trainer that goes on has to know, the layout among it."""
+        return super().kept() | {"layout": asdict(self.layout)}
+
+    def restore(self, run: dict[str, Any]) -> None:
+        """Takes it back."""
+        super().restore(run)
+        self.layout = Layout(**run["layout"])
 
     def _unfit(self) -> str | None:
         """Returns why the shared layout would not give the stock layout's numbers, or None."""
@@ -176,14 +194,6 @@ class LaidOutTrainer(Trainer):
         for data in filter(None, (self.train_dataset, self.eval_dataset)):
             for row in data:
                 yield from map(len, self.sequences_of(self.data_collator([row])))
-
-
-class _OnTrainBegin(TrainerCallback):
-    def __init__(self, act: Callable[[], None]) -> None:
-        self.act = act
-
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.act()
 
 
 def active_dropout(model: torch.nn.Module) -> str | None:

@@ -63,7 +63,7 @@ def make_trainer(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "T
 
     from scripts.lm.adapters import lora_config
     from scripts.lm.pairs import pair_logps
-    from scripts.lm.snapshots import load_tokenizer
+    from scripts.lm.tokenizers import load_tokenizer
     from scripts.train.dpo import dpo_dataset, dpo_trainer
     from scripts.train.sft import sft_trainer
     from scripts.train.trials import make_reproducible

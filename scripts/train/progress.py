@@ -21,6 +21,18 @@ class ProgressLines(TrainerCallback):
 
     def __init__(self) -> None:
         self.start = time.monotonic()
+        self.first = 0
+
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Starts the clock, and says where training goes on from."""
+        self.start = time.monotonic()
+        self.first = state.global_step
+        if self.first:
+            print(
+                f"step {self.first}/{state.max_steps}: goes on from a checkpoint",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def on_log(
         self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
@@ -30,8 +42,8 @@ class ProgressLines(TrainerCallback):
         if not shown:
             return
         step, steps = state.global_step, state.max_steps
-        passed = time.monotonic() - self.start
-        left = f", {passed / step * (steps - step):.0f} s left" if step else ""
+        passed, done = time.monotonic() - self.start, step - self.first
+        left = f", {passed / done * (steps - step):.0f} s left" if done else ""
         losses = ", ".join(f"{name} {float(loss):.4f}" for name, loss in shown.items())
         print(f"step {step}/{steps}: {losses}{left}", file=sys.stderr, flush=True)
 
@@ -43,12 +55,15 @@ class ProgressFile(TrainerCallback):
         self.path = path
         self.clock = clock
         self.started = clock()
+        self.first = 0
+        self.earlier = 0.0
         self.written = -math.inf
         self.logged: Row = {"loss": None, "accuracy": None}
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Starts the clock and writes that nothing is done yet."""
+        """Starts the clock and writes what is done already: nothing, or up to a checkpoint."""
         self.started = self.clock()
+        self.first = state.global_step
         self._write(state)
 
     def on_log(
@@ -72,6 +87,15 @@ class ProgressFile(TrainerCallback):
         """Writes, if that is a while ago: an evaluation may take minutes."""
         self._write_again(state)
 
+    def kept(self) -> Row:
+        """Returns what was logged last and the seconds so far, for a checkpoint."""
+        seconds = self.earlier + self.clock() - self.started
+        return {"logged": self.logged, "seconds": round(seconds, 3)}
+
+    def restore(self, kept: Row) -> None:
+        """Takes them back."""
+        self.logged, self.earlier = kept["logged"], kept["seconds"]
+
     def _write_again(self, state: TrainerState) -> None:
         if self.clock() - self.written >= EVERY:
             self._write(state)
@@ -79,7 +103,13 @@ class ProgressFile(TrainerCallback):
     def _write(self, state: TrainerState) -> None:
         self.written = self.clock()
         found = progress(
-            state.global_step, state.max_steps, self.started, self.written, **self.logged
+            state.global_step,
+            state.max_steps,
+            self.started,
+            self.written,
+            first=self.first,
+            earlier=self.earlier,
+            **self.logged,
         )
         write_json(self.path, found)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import run
 from scripts.common.files import Row, read_rows
+from scripts.train.work import Work, add_options, at_work, fingerprint_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -74,30 +75,42 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
     parser.add_argument("--tokens", type=Path, required=True, help="token split to train on")
     parser.add_argument("--valid-tokens", type=Path, help="token split of the loss while training")
-    parser.add_argument("--out", type=Path, required=True, help="the trial's folder")
+    add_options(parser)
     arguments = parser.parse_args(argv)
+    fingerprint = fingerprint_of(
+        arguments.trial,
+        "scripts/train/sft.py",
+        model=arguments.model,
+        tokens=arguments.tokens,
+        valid_tokens=arguments.valid_tokens,
+    )
+    with at_work(arguments.out, fingerprint, arguments.checkpoint_minutes) as work:
+        if not work.is_finished():
+            train_trial(arguments, work)
+        work.publish()
+    return 0
 
+
+def train_trial(arguments: argparse.Namespace, work: Work) -> None:
+    """Trains, from the last checkpoint on, and leaves the finished files in the work folder."""
     from scripts.lm.adapters import lora_config
     from scripts.lm.backends import start_backend
-    from scripts.lm.snapshots import load_tokenizer, snapshot_folder
-    from scripts.train.trials import make_reproducible, publish, train, work_folder
+    from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
+    from scripts.train.trials import finish, make_reproducible, train
 
     trial = arguments.trial
     checkpointing = trial["trainer"]["gradient_checkpointing"]
-    with work_folder(arguments.out) as work:
-        backend = start_backend(trial["backend"], work)
-        make_reproducible(trial["seed"])
-        base = backend.load(
-            arguments.model, trial["precision"], trial["quantization"], checkpointing
-        )
-        adapter = lora_config(base, trial["lora"])
-        model = backend.attach(base, adapter, trial["seed"], checkpointing)
-        valid = read_rows(arguments.valid_tokens) if arguments.valid_tokens else None
-        tokenizer = load_tokenizer(arguments.model)
-        trainer = sft_trainer(trial, model, tokenizer, read_rows(arguments.tokens), valid, work)
-        result = train(trainer, trial)
-        publish(trainer, trial, result, snapshot_folder(arguments.model), arguments.out)
-    return 0
+    backend = start_backend(trial["backend"], work.scratch)
+    make_reproducible(trial["seed"])
+    base = backend.load(arguments.model, trial["precision"], trial["quantization"], checkpointing)
+    adapter = lora_config(base, trial["lora"])
+    model = backend.attach(base, adapter, trial["seed"], checkpointing)
+    valid = read_rows(arguments.valid_tokens) if arguments.valid_tokens else None
+    tokenizer = load_tokenizer(arguments.model)
+    rows = read_rows(arguments.tokens)
+    trainer = sft_trainer(trial, model, tokenizer, rows, valid, work.folder)
+    result = train(trainer, trial, work)
+    finish(trainer, trial, result, snapshot_folder(arguments.model), work.finished)
 
 
 if __name__ == "__main__":

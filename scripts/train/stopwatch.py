@@ -18,7 +18,9 @@ class Stopwatch(TrainerCallback):
     """Takes the time and the tokens of every step of a trainer."""
 
     def __init__(self) -> None:
-        self.ends: list[float] = []
+        self.seconds: list[float] = []
+        """Of each step, those before a checkpoint too."""
+        self._last = 0.0
         self.batches: list[list[tuple[int, torch.Tensor | int]]] = []
         self._step: list[tuple[int, torch.Tensor | int]] = []
 
@@ -41,25 +43,37 @@ class Stopwatch(TrainerCallback):
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Starts the clock."""
-        self.ends.append(_now())
+        self._last = _now()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """Takes the time, once the device is done with the step."""
-        self.ends.append(_now())
+        now = _now()
+        self.seconds.append(now - self._last)
+        self._last = now
         self.batches.append(self._step)
         self._step = []
 
+    def kept(self) -> list[float]:
+        """Returns the seconds of the steps, for a checkpoint."""
+        return self.seconds
+
+    def restore(self, kept: list[float]) -> None:
+        """Takes them back."""
+        self.seconds = list(kept)
+
     def step_seconds(self) -> float | None:
         """Returns the median seconds of a step behind the warm-up, or None where there is none."""
-        timed = [seconds for seconds, *_ in self.steps()[WARM_UP:]]
+        timed = self.seconds[WARM_UP:]
         return median(timed) if timed else None
 
     def steps(self) -> list[tuple[float, int, int]]:
-        """Returns each step's seconds, and the real and padded tokens of its stock batches."""
-        seconds = [end - start for start, end in zip(self.ends, self.ends[1:], strict=False)]
+        """Returns each step's seconds, and the real and padded tokens of its stock batches.
+
+        Of a training that never stopped: tokens are not kept in a checkpoint.
+        """
         return [
             (took, sum(int(real) for _, real in step), sum(padded for padded, _ in step))
-            for took, step in zip(seconds, self.batches, strict=True)
+            for took, step in zip(self.seconds, self.batches, strict=True)
         ]
 
 

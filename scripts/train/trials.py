@@ -5,44 +5,20 @@ Imports no transformers on its own: a trial's backend comes first.
 
 import json
 import math
-import os
-import shutil
-import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, make_shared, write_json, write_jsonl
-from scripts.common.states import progress
+from scripts.train.folders import whole_folder
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import Trainer
 
+    from scripts.train.work import Work
+
 Part = dict[str, Any]
-
-
-@contextmanager
-def work_folder(out: Path) -> Iterator[Path]:
-    """Yields the trial's work folder, which no rule declares, and which goes on success.
-
-    `progress.json` in it says that the trial began. When the block fails, `failed.json` says why.
-    """
-    work = out / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    now = time.time()
-    write_json(work / "progress.json", progress(0, None, now, now))
-    try:
-        yield work
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        write_json(work / "failed.json", {"reason": reason, "traceback": traceback.format_exc()})
-        raise
-    shutil.rmtree(work)
 
 
 def make_reproducible(seed: int) -> None:
@@ -87,7 +63,8 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
         "per_device_eval_batch_size": trainer["per_device_train_batch_size"],
         "save_strategy": trainer["eval_strategy"] if keeps_best else "no",
         "save_steps": trainer["eval_steps"] or 500,
-        "save_total_limit": 1,
+        # The newest and the best.
+        "save_total_limit": 2,
         "metric_for_best_model": "eval_loss" if keeps_best else None,
         "report_to": "none",
         "use_cpu": not torch.cuda.is_available(),
@@ -97,12 +74,19 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
     }
 
 
-def train(trainer: "Trainer", trial: Part) -> Part:
-    """Runs the trainer with progress lines and returns what train.json holds of the run."""
+def train(trainer: "Trainer", trial: Part, work: "Work | None" = None) -> Part:
+    """Runs the trainer with progress lines and returns what train.json holds of the run.
+
+    Parameters
+    ----------
+    work
+        Where checkpoints are written, and where an earlier one is looked for; without it, neither.
+    """
     from transformers import PrinterCallback
 
     from scripts.lm.backends import versions
-    from scripts.lm.devices import Meter
+    from scripts.train.checkpoints import Saving, last_checkpoint
+    from scripts.train.costs import Costs
     from scripts.train.progress import ProgressFile, ProgressLines
     from scripts.train.stopwatch import Stopwatch
 
@@ -111,9 +95,13 @@ def train(trainer: "Trainer", trial: Part) -> Part:
     trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
-    meter = Meter()
-    result = trainer.train()
-    cost = meter.cost()
+    costs = Costs()
+    trainer.add_callback(costs)
+    checkpoint = None
+    if work:
+        trainer.add_callback(Saving(work.minutes, work.stop))
+        checkpoint = last_checkpoint(work.folder)
+    result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     parameters = list(trainer.model.parameters())
     # PEFT counts a 4-bit weight as one, where its tensor holds two in a byte.
@@ -127,7 +115,8 @@ def train(trainer: "Trainer", trial: Part) -> Part:
         "epochs": trainer.state.epoch,
         "tokens": int(getattr(trainer, "_total_train_tokens", 0)),
         "step_seconds": stopwatch.step_seconds(),
-        **cost,
+        **costs.kept(),
+        "resumed": trainer.resumed,
         "trainable_parameters": trainable,
         "total_parameters": total,
         "precision": str(trainer.model.dtype).removeprefix("torch."),
@@ -157,16 +146,13 @@ def _optimizer(trainer: "Trainer") -> str:
     return f"{kind.__module__}.{kind.__qualname__}{fused}"
 
 
-def publish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, out: Path) -> None:
-    """Writes adapter, model card, history.jsonl, train.json and trial.json into `out`."""
-    saved = Path(trainer.args.output_dir) / "adapter"
-    _save_adapter(trainer.model, trial, base_folder, saved)
-    (out / "adapter").mkdir(parents=True, exist_ok=True)
-    for path in saved.iterdir():
-        os.replace(path, out / "adapter" / path.name)
-    write_jsonl(out / "history.jsonl", _history(trainer.state.log_history))
-    write_json(out / "train.json", run)
-    write_json(out / "trial.json", trial)
+def finish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, folder: Path) -> None:
+    """Writes adapter, model card, history.jsonl, train.json and trial.json as one whole folder."""
+    with whole_folder(folder) as temporary:
+        _save_adapter(trainer.model, trial, base_folder, temporary / "adapter")
+        write_jsonl(temporary / "history.jsonl", _history(trainer.state.log_history))
+        write_json(temporary / "train.json", run)
+        write_json(temporary / "trial.json", trial)
 
 
 def _save_adapter(model: "PeftModel", trial: Part, base_folder: Path, folder: Path) -> None:

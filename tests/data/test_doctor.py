@@ -15,7 +15,7 @@ from scripts.common.templates import TEMPLATES
 from scripts.data import doctor, fetch, prepare, tokenize
 from scripts.data.doctor import Split, end_ids, examine, examine_held_out, examine_rows
 from scripts.data.tokenize import Encoder, tokenize_rows
-from scripts.lm.snapshots import load_tokenizer
+from scripts.lm.tokenizers import load_tokenizer
 
 Row = dict[str, Any]
 Tokenizer = Any

@@ -9,7 +9,7 @@ from scripts.common.files import read_json, read_rows, write_rows
 from scripts.common.rows import PREFERENCES
 from scripts.data import tokenize
 from scripts.data.tokenize import Encoder, tokenize_rows
-from scripts.lm.snapshots import load_tokenizer
+from scripts.lm.tokenizers import load_tokenizer
 
 
 def row(prompt: str, completion: str, name: str = "a") -> dict[str, object]:

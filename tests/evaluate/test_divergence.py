@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from scripts.evaluate.divergence import divergence_figures
 from scripts.evaluate.score import answer_prompts
 from scripts.lm.references import as_reference
-from scripts.lm.snapshots import attach_adapter, load_base, load_tokenizer, merge_adapters
+from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters
+from scripts.lm.tokenizers import load_tokenizer
 
 SAMPLED = {"limit": None, "max_new_tokens": 1, "do_sample": True, "temperature": None,
            "top_p": None, "own_settings": False, "seed": 0, "batch_size": 100,

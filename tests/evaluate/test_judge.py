@@ -16,7 +16,8 @@ from scripts.evaluate import judge
 from scripts.evaluate.judge import Duel, as_text, duels_of, judge_duels, verdict
 from scripts.evaluate.logprob_judge import by_logprob, read_template, verdicts
 from scripts.evaluate.questions import Question
-from scripts.lm.snapshots import load_base, load_tokenizer
+from scripts.lm.snapshots import load_base
+from scripts.lm.tokenizers import load_tokenizer
 
 SETTINGS = {"kind": "logprob", "model": "tiny", "template": str(JUDGE), "precision": "auto",
             "quantization": "none"}  # fmt: skip
@@ -101,7 +102,7 @@ def test_the_log_probs_are_the_models(
     tokenizer, model = load_tokenizer(tiny_model), load_base(tiny_model, "auto", "none")
     if not chat:
         tokenizer.chat_template = None
-        monkeypatch.setattr("scripts.lm.snapshots.load_tokenizer", lambda manifest: tokenizer)
+        monkeypatch.setattr("scripts.lm.tokenizers.load_tokenizer", lambda manifest: tokenizer)
     questions = [Question("Ada has 3 pens.", "7 pens", "3"), Question("Try", "a", "b c")]
     template = read_template(JUDGE)
     found = by_logprob(tiny_model, SETTINGS, questions)

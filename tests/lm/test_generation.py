@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from scripts.lm.generation import _answer, generate_answers
-from scripts.lm.snapshots import load_base, load_tokenizer
+from scripts.lm.snapshots import load_base
+from scripts.lm.tokenizers import load_tokenizer
 
 GREEDY = {"max_new_tokens": 6, "do_sample": False, "temperature": None, "top_p": None,
           "own_settings": False, "seed": 0, "batch_size": 2}  # fmt: skip

@@ -36,7 +36,8 @@ from scripts.lm.sizes import (
     trainable_parameters,
     weight_bytes,
 )
-from scripts.lm.snapshots import load_base, load_tokenizer
+from scripts.lm.snapshots import load_base
+from scripts.lm.tokenizers import load_tokenizer
 from scripts.models.manifest import write_manifest
 from scripts.train.dpo import dpo_dataset, dpo_trainer
 from scripts.train.dpo_trainer import StepZeroGate

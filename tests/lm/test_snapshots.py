@@ -73,7 +73,7 @@ def test_a_snapshot_that_is_not_as_listed_is_refused(tiny_model: Path, tmp_path:
 def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path) -> None:
     """stories260K gives a story's words a far higher log-prob than the same words backwards."""
     from scripts.lm.logprobs import completion_logps
-    from scripts.lm.snapshots import load_tokenizer
+    from scripts.lm.tokenizers import load_tokenizer
     from scripts.models.manifest import write_manifest
 
     manifest = tmp_path / "manifest.json"

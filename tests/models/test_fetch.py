@@ -10,7 +10,7 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, sha256
-from scripts.lm.snapshots import load_tokenizer, snapshot_folder
+from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
 from scripts.models import fetch
 from tests.conftest import ROOT
 from tests.hub.repositories import COMMIT, MODEL, TOKENIZER_FILES, WEIGHT_FILES, write_model

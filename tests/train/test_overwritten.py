@@ -133,7 +133,7 @@ def test_the_same_trial_with_the_gate_closed_stops(
     model = dpo.policy(BACKENDS["transformers"], trial_of(TARGETS[0]), tiny_model, start)
     options = commands(tiny_model, start, pairs, tmp_path)
     from scripts.common.files import read_rows
-    from scripts.lm.snapshots import load_tokenizer
+    from scripts.lm.tokenizers import load_tokenizer
 
     dataset = dpo.dpo_dataset(pairs, read_rows(options[options.index("--reference") + 1]))
     tokenizer = load_tokenizer(tiny_model)

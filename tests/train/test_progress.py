@@ -10,7 +10,8 @@ from scripts.common.files import read_json
 from scripts.common.states import RUNNING, state_of
 from scripts.train import probe
 from scripts.train.progress import ProgressFile
-from scripts.train.trials import train, work_folder
+from scripts.train.trials import train
+from scripts.train.work import at_work
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]
@@ -35,11 +36,11 @@ def test_a_training_ends_with_its_last_step(
 
 
 def test_a_trial_is_running_from_its_first_moment(tmp_path: Path) -> None:
-    with work_folder(tmp_path) as work:
-        found = read_json(work / "progress.json")
+    with at_work(tmp_path, {}) as work:
+        found = read_json(work.folder / "progress.json")
         assert (found["step"], found["steps"], found["loss"]) == (0, None, None)
         assert state_of(tmp_path, {}, found["updated"]).word == RUNNING
-    assert not work.exists()
+    assert not work.folder.exists()
 
 
 def test_it_writes_at_each_log_and_else_once_a_second(tmp_path: Path) -> None:

@@ -1,0 +1,274 @@
+"""Checkpoints from which a trainer goes on as if it had never stopped, to the last bit.
+
+transformers restores the weights, the optimizer, the schedule, the random state and the data order.
+What it starts at nought again is kept here beside them: the running loss, TRL's running metrics and
+count of tokens, and what the project's own parts have found out (`Kept`). A checkpoint is whole or
+not there, and once its successor is whole it goes, unless it holds the best weights.
+"""
+
+import random
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy
+import torch
+from safetensors.torch import load_file, save
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+
+from scripts.common.files import Row, read_json
+from scripts.train.folders import as_json, as_torch, discard, is_whole, whole_folder, write_file
+from scripts.train.stopping import Stop
+
+PREFIX = "checkpoint-"
+WEIGHTS, RUN = "weights.safetensors", "run.json"
+OPTIMIZER, SCHEDULE, SCALER = "optimizer.pt", "scheduler.pt", "scaler.pt"
+RANDOM, STATE = "rng_state.pth", "trainer_state.json"
+"""Under these names transformers looks for them."""
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """A callback that has found out what a trainer that goes on cannot find out again."""
+
+    def kept(self) -> Any:
+        """Returns it as JSON takes it."""
+
+    def restore(self, kept: Any) -> None:
+        """Takes it back, before training begins."""
+
+
+class ResumableTrainer(Trainer):
+    """Writes and reads checkpoints; mixed into TRL's trainers.
+
+    It goes on from a checkpoint by `train(resume_from_checkpoint=…)`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.resumed = 0
+        """How often this training has gone on from a checkpoint."""
+        self._checkpoint: Path | None = None
+        # Not earlier: transformers would set to nought again what is restored.
+        self.add_callback(_OnTrainBegin(self))
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Returns the folder of the checkpoint after a step."""
+        return Path(self.args.output_dir) / f"{PREFIX}{step}"
+
+    # ----------------------------------------------------------------------------------- writing
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        weights = self._trained()
+        if not all(weight.isfinite().all() for weight in weights.values()):
+            print("no checkpoint: some weights are no numbers", file=sys.stderr)
+            return
+        state = self.state
+        if state.best_global_step:
+            state.best_model_checkpoint = str(self.checkpoint_path(state.best_global_step))
+        parts = {
+            WEIGHTS: save(weights),
+            OPTIMIZER: as_torch(self.optimizer.state_dict()),
+            SCHEDULE: as_torch(self.lr_scheduler.state_dict()),
+            RANDOM: as_torch(_random_state()),
+            RUN: as_json(self.kept()),
+            # Not by save_to_json, which sorts keys, and with them those of history.jsonl.
+            STATE: as_json(asdict(state)),
+        }
+        if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
+            parts[SCALER] = as_torch(scaler.state_dict())
+        folder = self.checkpoint_path(state.global_step)
+        with whole_folder(folder) as temporary:
+            for name, content in parts.items():
+                write_file(temporary / name, content)
+        if self.args.save_total_limit is not None:
+            self._rotate({folder.name, f"{PREFIX}{state.best_global_step}"})
+
+    def _rotate(self, kept: set[str]) -> None:
+        for folder in Path(self.args.output_dir).glob(f"{PREFIX}*"):
+            if folder.name not in kept:
+                discard(folder)
+
+    def _trained(self) -> dict[str, torch.Tensor]:
+        return {
+            name: weight.detach().contiguous().cpu()
+            for name, weight in self.model.named_parameters()
+            if weight.requires_grad
+        }
+
+    def kept(self) -> Row:
+        """Returns what transformers and TRL do not keep of a run."""
+        return {
+            "loss": float(self._tr_loss),
+            "total_loss": self._total_loss_scalar,
+            "last_logged": self._globalstep_last_logged,
+            "metrics": {mode: dict(values) for mode, values in self._metrics.items()},
+            "train_tokens": self._total_train_tokens,
+            "resumed": self.resumed,
+            "callbacks": {
+                type(callback).__name__: callback.kept() for callback in self._kept_callbacks()
+            },
+        }
+
+    def _kept_callbacks(self) -> list[Kept]:
+        return [it for it in self.callback_handler.callbacks if isinstance(it, Kept)]
+
+    # ----------------------------------------------------------------------------------- reading
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # Into the weights as they are: PEFT would take the adapter for one from elsewhere.
+        saved = load_file(Path(resume_from_checkpoint, WEIGHTS))
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                if weight.requires_grad:
+                    weight.copy_(saved.pop(name))
+        if saved:
+            raise ValueError(f"{resume_from_checkpoint} has weights that are not trained: {saved}")
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _init_training_state(
+        self, max_steps: int, updates: int, epochs: int, resume_from_checkpoint: Any, trial: Any
+    ) -> tuple[int, int]:
+        begin = super()._init_training_state(
+            max_steps, updates, epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is not None:
+            self._checkpoint = Path(resume_from_checkpoint)
+            # It was evaluated when it did start.
+            self.args.eval_on_start = False
+            if self.state.best_global_step:
+                # The folder may have moved since.
+                best = self.checkpoint_path(self.state.best_global_step)
+                self.state.best_model_checkpoint = str(best)
+        return begin
+
+    def begin(self) -> None:
+        """Does what comes before the first step; the model is wrapped, and all is loaded."""
+        if self._checkpoint is not None:
+            self.restore(read_json(self._checkpoint / RUN))
+
+    def restore(self, run: Row) -> None:
+        """Takes back what `kept` returned."""
+        self._tr_loss.fill_(run["loss"])
+        self._total_loss_scalar = run["total_loss"]
+        self._globalstep_last_logged = run["last_logged"]
+        for mode, values in run["metrics"].items():
+            self._metrics[mode].update(values)
+        self._total_train_tokens = run["train_tokens"]
+        self.resumed = run["resumed"] + 1
+        for callback in self._kept_callbacks():
+            callback.restore(run["callbacks"][type(callback).__name__])
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # A checkpoint of the last step: transformers would train one more.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def get_batch_samples(self, *args: Any) -> tuple[list[Any], torch.Tensor | int | None]:
+        """Returns a step's batches and its number of loss tokens, as transformers does.
+
+        A loader that has skipped batches does not know how many rows an epoch's last batch lacks.
+        accelerate cuts what a step's metrics are taken of by that number.
+        """
+        found = super().get_batch_samples(*args)
+        loader = self.accelerator.gradient_state.active_dataloader
+        if (
+            self._checkpoint is not None
+            and loader is not None
+            and not self.args.dataloader_drop_last
+        ):
+            rows = self.args.train_batch_size * self.args.world_size
+            loader.remainder = len(self.train_dataset) % rows
+        return found
+
+
+def _random_state() -> Row:
+    """Returns the state of all generators, as transformers reads it."""
+    found = {
+        "python": random.getstate(),
+        "numpy": numpy.random.get_state(),
+        "cpu": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.random.get_rng_state()
+    return found
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """Returns the newest checkpoint that is whole, and whose best weights are; None without one."""
+    found = sorted(work.glob(f"{PREFIX}*"), key=_step, reverse=True)
+    for folder in found:
+        if is_whole(folder):
+            best = read_json(folder / STATE)["best_global_step"]
+            if not best or best == _step(folder) or is_whole(work / f"{PREFIX}{best}"):
+                return folder
+        print(f"{folder}: damaged, and passed over", file=sys.stderr)
+    return None
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix(PREFIX))
+
+
+class _OnTrainBegin(TrainerCallback):
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.trainer.begin()
+
+
+class Saving(TrainerCallback):
+    """Asks for checkpoints so many minutes apart, and for one when the trainer is to stop.
+
+    Between two steps nothing is under way; at the end of an epoch, not before it has been
+    evaluated.
+    """
+
+    def __init__(self, minutes: float, stop: Stop) -> None:
+        self.seconds = 60 * minutes
+        self.stop = stop
+        self.saved_at = time.monotonic()
+        self.saved_step = -1
+
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Starts the clock."""
+        self.saved_at = time.monotonic()
+        self.saved_step = state.global_step
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Notes that there is something to lose."""
+        self.stop.wait = True
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Asks for a checkpoint, if it is time."""
+        ends_epoch = state.epoch == int(state.epoch) or control.should_training_stop
+        if not ends_epoch and self._is_due(state):
+            control.should_save = True
+
+    def on_epoch_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Asks for a checkpoint, if it is time."""
+        if self._is_due(state):
+            control.should_save = True
+
+    def _is_due(self, state: TrainerState) -> bool:
+        due = self.stop.requested or time.monotonic() - self.saved_at >= self.seconds
+        return bool(due) and state.global_step != self.saved_step
+
+    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Notes when that was, and stops the trainer if it is to stop."""
+        self.saved_at, self.saved_step = time.monotonic(), state.global_step
+        self.stop.wait = False
+        self.stop.now_if_asked(
+            f" after step {state.global_step} of {state.max_steps}; the next run goes on from there"
+        )

@@ -1,0 +1,247 @@
+"""A trial's lock: one trainer at a time in a work folder, and a heartbeat that shows it at work.
+
+Whoever finds the lock held asks who holds it. A process of this machine that is gone left it
+behind. One that lives while the run that started it is gone is an orphan: it is stopped, and its
+work is taken over. Of a process elsewhere only the heartbeat is known: as long as it moves, the
+lock is refused. Clocks are never compared, neither of two machines nor of a machine and a file
+system.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scripts.common.cli import BadInput
+from scripts.common.files import read_json, write_json
+from scripts.common.processes import Process, ancestors, is_run_by_snakemake, this_process
+
+BEAT = 5.0
+"""Seconds between two heartbeats."""
+PATIENCE = 60.0
+"""Seconds without a heartbeat after which a process elsewhere counts as gone."""
+GRACE = 120.0
+"""Seconds that an orphan has to finish its step and to write its checkpoint."""
+LOOK = 0.05
+"""Seconds between two looks at a process that is to end."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock."""
+
+    process: Process
+    ancestors: list[Process]
+    """Whoever started it: the outermost Snakemake last, or the parent alone."""
+    by_snakemake: bool
+
+    @property
+    def launcher(self) -> Process | None:
+        """The run that the holder belongs to; None where that is the machine's first process."""
+        return self.ancestors[-1] if self.ancestors else None
+
+
+def this_holder() -> Holder:
+    """Returns the holder that this process would be."""
+    return Holder(this_process(), ancestors(), is_run_by_snakemake())
+
+
+def holder_of(work: Path) -> Holder | None:
+    """Returns who holds the lock of a work folder."""
+    try:
+        found = read_json(work / "lock.json")
+    except FileNotFoundError:
+        return None
+    return Holder(
+        Process(**found["process"]),
+        [Process(**it) for it in found["ancestors"]],
+        found["by_snakemake"],
+    )
+
+
+@contextmanager
+def locked(work: Path, lost: Callable[[], None] | None = None) -> Iterator[None]:
+    """Holds the lock of a work folder, which is made, through the block.
+
+    The lock goes at the end, or with the folder where the block removes that.
+
+    Parameters
+    ----------
+    lost
+        Called from another thread when the lock is no longer this process's: it stood still for so
+        long that another one took it for dead. By default the process ends there and then.
+
+    Raises
+    ------
+    BadInput
+        When another process is at work here.
+    """
+    me = this_holder()
+    with _guarded(work):
+        _make_way(work, me)
+        write_json(work / "lock.json", asdict(me))
+        heart = os.open(work / "heartbeat", os.O_RDWR | os.O_CREAT, 0o666)
+        _beat(heart, 0)
+    ended = threading.Event()
+    arguments = (work, me, heart, ended, lost or _end)
+    thread = threading.Thread(target=_keep_beating, args=arguments, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        os.close(heart)
+        if work.is_dir():
+            with _guarded(work):
+                if holder_of(work) == me:
+                    (work / "lock.json").unlink()
+
+
+@contextmanager
+def _guarded(work: Path) -> Iterator[None]:
+    """Lets one process at a time look at a lock and take it; the kernel frees a dead one's turn."""
+    while True:
+        work.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(work / "guard", os.O_RDWR | os.O_CREAT, 0o666)
+            # A file system that has no such locks is left to the moment between look and take.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # It may have gone with its folder while this one waited.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(work / "guard")):
+                    break
+            os.close(descriptor)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_way(work: Path, me: Holder) -> None:
+    """Returns once nobody else is at work; raises BadInput where somebody is and may be."""
+    holder = holder_of(work)
+    if holder is None:
+        return
+    if not holder.process.is_here():
+        _watch(work, holder)
+    elif holder.process.is_alive():
+        _stop_orphan(work, holder, me)
+
+
+def _watch(work: Path, holder: Holder) -> None:
+    """Returns when no heartbeat comes for long enough, or the lock is given up."""
+    print(
+        f"{work}: {holder.process} was at work; watching for {PATIENCE:.0f} s whether it still is",
+        file=sys.stderr,
+        flush=True,
+    )
+    seen, end = _heartbeat(work), time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        time.sleep(min(1.0, PATIENCE / 10))
+        if holder_of(work) != holder:
+            return
+        if _heartbeat(work) != seen:
+            raise BadInput(_refusal(work, holder))
+    print(f"{holder.process} is gone; its work goes on here", file=sys.stderr, flush=True)
+
+
+def _stop_orphan(work: Path, holder: Holder, me: Holder) -> None:
+    """Stops a living holder of this machine whose run is gone, and what it ran under.
+
+    A Snakemake never has two jobs for one trial: a holder under this one's own Snakemake belongs to
+    a job that it has given up.
+    """
+    launcher = holder.launcher
+    same_run = holder.by_snakemake and launcher == me.launcher
+    if holder.process == me.process or launcher is None:
+        raise BadInput(_refusal(work, holder))
+    if launcher.is_alive() and not same_run:
+        raise BadInput(_refusal(work, holder))
+    print(
+        f"{work}: {holder.process} is left over from a run that is gone; it is stopped, and its "
+        "work goes on here",
+        file=sys.stderr,
+        flush=True,
+    )
+    _stop(holder.process, GRACE)
+    # Its shell and its Snakemake's helper clean up behind it; let them, before files come again.
+    for process in holder.ancestors[:-1]:
+        if process not in me.ancestors:
+            _stop(process, GRACE / 10, ask_at_once=False)
+
+
+def _stop(process: Process, grace: float, ask_at_once: bool = True) -> None:
+    """Returns once a process of this machine is gone, which is asked to end, and then made to."""
+    try:
+        if ask_at_once and process.is_alive():
+            os.kill(process.pid, signal.SIGTERM)
+        if not _gone(process, grace):
+            os.kill(process.pid, signal.SIGKILL)
+            _gone(process, grace)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise BadInput(
+            f"{process} is left over from another user's run; only that user can stop it"
+        ) from None
+
+
+def _gone(process: Process, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while process.is_alive():
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK)
+    return True
+
+
+def _refusal(work: Path, holder: Holder) -> str:
+    under = f", under process {holder.launcher.pid}" if holder.launcher else ""
+    return (
+        f"{work}: {holder.process} is at work on this trial{under}; wait for it, or stop it with "
+        f"kill {holder.process.pid} there: what it has done is kept"
+    )
+
+
+def _heartbeat(work: Path) -> bytes:
+    # Opened anew each time, which has a network file system ask its server.
+    try:
+        return (work / "heartbeat").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _beat(heart: int, count: int) -> None:
+    # In place and of one length: a full disk has room for it.
+    with suppress(OSError):
+        os.pwrite(heart, f"{os.getpid():>10} {count:>20}\n".encode(), 0)
+
+
+def _keep_beating(
+    work: Path, me: Holder, heart: int, ended: threading.Event, lost: Callable[[], None]
+) -> None:
+    count = 0
+    while not ended.wait(BEAT):
+        count += 1
+        try:
+            holder = holder_of(work)
+        except (OSError, ValueError):
+            continue
+        # None where the folder is on its way out.
+        if holder not in (me, None):
+            lost()
+            return
+        _beat(heart, count)
+
+
+def _end() -> None:
+    print("another process has taken this one's lock; it ends here", file=sys.stderr, flush=True)
+    os._exit(1)

@@ -1,0 +1,126 @@
+"""A rule's modules import nothing that the rule's env lacks.
+
+Everything that a module reaches through the project's own modules counts, imports in functions
+too. tests/workflow/test_conda.py shows the same by running rules in their envs.
+"""
+
+import ast
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from scripts.common import digests
+from scripts.common.environment import ACCELERATORS, ROOT, locked
+
+COMMON = ast.parse((ROOT / "rules" / "common.smk").read_text(encoding="utf-8"))
+# A name that is imported, and the packages that have it: of all envs, the launcher has every one.
+PROVIDERS = packages_distributions()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that runs modules, the env that it names, and the modules."""
+
+    name: str
+    env: str | None
+    modules: tuple[str, ...]
+
+
+def rules() -> list[Rule]:
+    """Returns every rule with a shell command."""
+    found = []
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for text in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            if "    shell:" in text:
+                env = re.search(r'conda:\s+env_file\("(\w+)"\)', text)
+                named = re.findall(r"python -m (scripts\.[\w.]+(?:\{wildcards\.\w+\})?)", text)
+                modules = tuple(module for name in named for module in spelled_out(name))
+                found.append(Rule(text.partition(":")[0], env and env[1], modules))
+    return found
+
+
+def spelled_out(name: str) -> list[str]:
+    """Returns the modules that a name in a rule stands for: a table's wildcard has many."""
+    wildcard = re.search(r"\{wildcards\.(\w+)\}", name)
+    if not wildcard:
+        return [name]
+    return [name.replace(wildcard[0], value) for value in keys_of(f"{wildcard[1].upper()}S")]
+
+
+def keys_of(constant: str) -> list[str]:
+    """Returns the keys of a mapping that rules/common.smk defines."""
+    values = [
+        node.value
+        for node in COMMON.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == constant
+    ]
+    return [key.value for key in values[0].keys]
+
+
+def imports(module: str) -> set[str]:
+    """Returns the names of all packages that a module reaches, but for Python's own and ours."""
+    start = ROOT / f"{module.replace('.', '/')}.py"
+    names = {name for path in digests._closure(start) for name in imported(path)}
+    return names - sys.stdlib_module_names - {"scripts"}
+
+
+@cache
+def imported(path: Path) -> set[str]:
+    """Returns the names of all packages that a file imports anywhere."""
+    tree = digests._tree(path)
+    left_out = for_types_alone(tree)
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and node not in left_out:
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node not in left_out:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+def for_types_alone(tree: ast.Module) -> set[ast.AST]:
+    """Returns what stands below `if TYPE_CHECKING`, which never runs."""
+    return {
+        inner
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+
+
+def lacking(rule: Rule, accelerator: str) -> set[str]:
+    """Returns the names that a rule's modules import and that no package of its env has."""
+    present = {name for name, _, _ in locked(rule.env, accelerator)}
+    wanted = {name for module in rule.modules for name in imports(module)}
+    return {name for name in wanted if not present & providers(name)}
+
+
+def providers(name: str) -> set[str]:
+    """Returns the packages that an imported name may come from, as locks write them."""
+    return {re.sub(r"[-_.]+", "-", it).lower() for it in PROVIDERS.get(name, [name])}
+
+
+RULES = rules()
+
+
+def test_rules_and_what_they_import_are_found() -> None:
+    """The tests below would pass for rules and imports that they do not see."""
+    by_name = {rule.name: rule for rule in RULES}
+    assert len(by_name) >= 20
+    assert "scripts.report.cost" in by_name["table"].modules
+    assert "scripts.train.dpo" in by_name["train_dpo"].modules
+    assert {"torch", "trl", "unsloth", "pyarrow"} <= imports("scripts.train.dpo")
+    assert lacking(Rule("none", "report", ("scripts.train.dpo",)), "cpu") >= {"torch", "trl"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_imports_what_its_env_has(rule: Rule) -> None:
+    assert rule.env is not None
+    assert rule.modules
+    for accelerator in ACCELERATORS:
+        assert lacking(rule, accelerator) == set()
