@@ -1,5 +1,6 @@
 """Base models and adapters, loaded without the network and without remote code."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,11 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
     disable_progress_bar()
     dtype = weights_dtype(precision)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "LOCAL_RANK" in os.environ and quantization == "none":
+        # One of several processes, which take their shards from here.
+        device = "cpu"
+    elif "LOCAL_RANK" in os.environ and device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     options = {"quantization_config": _nf4(dtype)} if quantization == "nf4" else {}
     model = AutoModelForCausalLM.from_pretrained(
         snapshot_folder(manifest),
