@@ -36,9 +36,11 @@ def all_of(value: Any) -> list[Any]:
     """Returns what each process has here, the first's first; all have to call it."""
     if count() == 1:
         return [value]
-    from accelerate.utils import gather_object
+    import torch
 
-    return gather_object([value])
+    values: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def whole(tensor: Any) -> Any:

@@ -13,13 +13,13 @@ from accelerate.utils import DistributedType
 
 def main() -> None:
     """Runs the module that the first argument names with the others."""
-    found = PartialState._prepare_backend
+    inner = PartialState.set_device
 
-    def as_accelerators(*arguments: object, **options: object) -> tuple[str, DistributedType]:
-        backend, kind = found(*arguments, **options)
-        return backend, DistributedType.MULTI_GPU if kind == DistributedType.MULTI_CPU else kind
+    def set_device(state: PartialState) -> None:
+        inner(state)
+        state.distributed_type = DistributedType.MULTI_GPU
 
-    PartialState._prepare_backend = as_accelerators
+    PartialState.set_device = set_device
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
