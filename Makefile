@@ -5,6 +5,9 @@
 # make status     how far each trial is, live; of another sweep: CONFIG=demo/config.yaml
 # make paper      the paper's tables and figures from paper/metrics/: no GPU, nothing is trained
 # make publish    fills paper/metrics/ from a finished run
+# make trace ITEM=results/tables/dpo.csv  where it comes from; a cell: ROW=dpo-1 COLUMN="train loss"
+# make verify     hashes a run again and names what is not as it was made; RESULTS=results/demo
+# make crate      a finished run as an RO-Crate for an archive
 # make plan       what the paper's trials will take: steps, memory, downloads, hours
 # make doctor     what is wrong with the paper's data
 # make rating     a page on which people compare answers blindly: docs/rating.md
@@ -22,7 +25,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse tables-so-far status paper publish plan doctor rating ratings gpu-check bench test test-all check browser lock check-locks docs corpora
+.PHONY: setup demo rehearse tables-so-far status paper publish trace verify crate plan doctor rating ratings gpu-check bench test test-all check browser lock check-locks docs corpora
 
 setup: $(VENV)/ready
 
@@ -73,6 +76,21 @@ paper: setup
 	  $(REPORT)/reported.json
 	@python -m scripts.report.check_published --files $(REPORT)/reported.json --root $(METRICS)
 	$(PAPER) --allowed-rules table figure all
+
+# ALL=yes shows all of many that are alike.
+trace: setup
+	@python -m scripts.report.trace "$(ITEM)" $(if $(ROW),--row "$(ROW)") \
+	  $(if $(COLUMN),--column "$(COLUMN)") $(if $(ALL),--all)
+
+verify: setup
+	@python -m scripts.report.verify $(RESULTS)
+
+CRATE := $(RESULTS).crate.zip
+
+# CRATE may be a folder, too; AUTHOR says who ran it.
+crate: setup
+	@python -m scripts.report.crate $(RESULTS) --config $(CONFIG) --out $(CRATE) \
+	  $(if $(AUTHOR),--author "$(AUTHOR)")
 
 plan: setup
 	snakemake plan --forcerun plan

@@ -44,6 +44,10 @@ PROBES = probed(PLAN)
 SEEDS = seeds_of(PLAN)
 UNFINISHED = unfinished_of(PLAN)
 
+if PLAN.container:
+
+    containerized: PLAN.container
+
 
 include: "rules/data.smk"
 include: "rules/models.smk"

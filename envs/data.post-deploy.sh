@@ -1,8 +1,9 @@
 #!/bin/sh
 # Made by `make lock` from data.in. Runs in the new env, which Snakemake has activated.
 set -eu
-uv pip install --python "$CONDA_PREFIX" --compile-bytecode \
-  --no-deps --require-hashes -r - <<'LOCK'
+# Once, here: jobs run side by side, and some machines write no bytecode when a module is imported.
+export UV_COMPILE_BYTECODE="${UV_COMPILE_BYTECODE:-1}"
+uv pip install --python "$CONDA_PREFIX" --no-deps --require-hashes -r - <<'LOCK'
 aiohappyeyeballs==2.7.1 \
     --hash=sha256:065665c041c42a5938ed220bdcd7230f22527fbec085e1853d2402c8a3615d9d \
     --hash=sha256:9243213661e29250eb41368e5daa826fc017156c3b8a11440826b2e3ed376472

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Made by `make lock` from evaluate.in. Runs in the new env, which Snakemake has activated.
 set -eu
+# Once, here: jobs run side by side, and some machines write no bytecode when a module is imported.
+export UV_COMPILE_BYTECODE="${UV_COMPILE_BYTECODE:-1}"
 # The CPU build lies in PyTorch's own index, unless this machine is told of another place.
 if [ -z "${UV_FIND_LINKS:-}${UV_INDEX:-}${UV_TORCH_BACKEND:-}" ]; then
   export UV_TORCH_BACKEND=cpu
 fi
-uv pip install --python "$CONDA_PREFIX" --compile-bytecode \
-  --no-deps --require-hashes -r - <<'LOCK'
+uv pip install --python "$CONDA_PREFIX" --no-deps --require-hashes -r - <<'LOCK'
 absl-py==2.5.1 \
     --hash=sha256:286e71c82c1a38e75bbcf185f9b37d0305ad7786535107cb49bf4df9ff2e1f95 \
     --hash=sha256:721200f2f0e9960f2ca9dc3a2a706b201f5f75d812c158f059cbbe29eeafbdb8

@@ -49,8 +49,9 @@ SCRIPT = """\
 #!/bin/sh
 # Made by `make lock` from {stage}.in. Runs in the new env, which Snakemake has activated.
 set -eu
-{source}uv pip install --python "$CONDA_PREFIX" --compile-bytecode \\
-  --no-deps --require-hashes -r - <<'LOCK'
+# Once, here: jobs run side by side, and some machines write no bytecode when a module is imported.
+export UV_COMPILE_BYTECODE="${{UV_COMPILE_BYTECODE:-1}}"
+{source}uv pip install --python "$CONDA_PREFIX" --no-deps --require-hashes -r - <<'LOCK'
 {lock}LOCK
 """
 
@@ -318,7 +319,8 @@ def _whole(block: str) -> bool:
 
 def present_files() -> dict[str, str]:
     """Returns the text of every generated file that there is, by its name in envs/."""
-    made = [*ENVS.glob("*.lock"), ENVS / "torch.txt", *ENVS.glob("*.yaml"), *ENVS.glob("*.sh")]
+    kinds = ("*.lock", "torch.txt", "*.yaml", "*.post-deploy.sh")
+    made = [path for kind in kinds for path in ENVS.glob(kind)]
     return {path.name: path.read_text(encoding="utf-8") for path in made if path.is_file()}
 
 

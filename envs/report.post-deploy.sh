@@ -1,8 +1,9 @@
 #!/bin/sh
 # Made by `make lock` from report.in. Runs in the new env, which Snakemake has activated.
 set -eu
-uv pip install --python "$CONDA_PREFIX" --compile-bytecode \
-  --no-deps --require-hashes -r - <<'LOCK'
+# Once, here: jobs run side by side, and some machines write no bytecode when a module is imported.
+export UV_COMPILE_BYTECODE="${UV_COMPILE_BYTECODE:-1}"
+uv pip install --python "$CONDA_PREFIX" --no-deps --require-hashes -r - <<'LOCK'
 annotated-types==0.8.0 \
     --hash=sha256:13b2beaad985e05e2d6407ee4c4f35590b11f8d693a258a561055cac8f64cab7 \
     --hash=sha256:f072f4d804ea359e4eaf198b1af7a8b0943881a87f31bb764f8bf219bb9419e0

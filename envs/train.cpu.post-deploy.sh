@@ -1,12 +1,13 @@
 #!/bin/sh
 # Made by `make lock` from train.in. Runs in the new env, which Snakemake has activated.
 set -eu
+# Once, here: jobs run side by side, and some machines write no bytecode when a module is imported.
+export UV_COMPILE_BYTECODE="${UV_COMPILE_BYTECODE:-1}"
 # The CPU build lies in PyTorch's own index, unless this machine is told of another place.
 if [ -z "${UV_FIND_LINKS:-}${UV_INDEX:-}${UV_TORCH_BACKEND:-}" ]; then
   export UV_TORCH_BACKEND=cpu
 fi
-uv pip install --python "$CONDA_PREFIX" --compile-bytecode \
-  --no-deps --require-hashes -r - <<'LOCK'
+uv pip install --python "$CONDA_PREFIX" --no-deps --require-hashes -r - <<'LOCK'
 accelerate==1.15.0 \
     --hash=sha256:5654f8c5eaa0d4fa68b33e287a97765da6849bf6d51dcac874e73fbbddfb6134 \
     --hash=sha256:97eacca0b73e45cb867dbf8c5d5d4dc32219544300e0c8992c7334dc2ef33cec

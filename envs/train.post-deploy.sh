@@ -1,8 +1,9 @@
 #!/bin/sh
 # Made by `make lock` from train.in. Runs in the new env, which Snakemake has activated.
 set -eu
-uv pip install --python "$CONDA_PREFIX" --compile-bytecode \
-  --no-deps --require-hashes -r - <<'LOCK'
+# Once, here: jobs run side by side, and some machines write no bytecode when a module is imported.
+export UV_COMPILE_BYTECODE="${UV_COMPILE_BYTECODE:-1}"
+uv pip install --python "$CONDA_PREFIX" --no-deps --require-hashes -r - <<'LOCK'
 accelerate==1.15.0 \
     --hash=sha256:5654f8c5eaa0d4fa68b33e287a97765da6849bf6d51dcac874e73fbbddfb6134 \
     --hash=sha256:97eacca0b73e45cb867dbf8c5d5d4dc32219544300e0c8992c7334dc2ef33cec

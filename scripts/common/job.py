@@ -202,50 +202,36 @@ def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def templates_of(inputs: list[str], results: str) -> dict[str, str]:
-    """Returns by file the digest of each template that what a job reads was rendered with.
+def behind(read: list[Part], inputs: list[str]) -> Part:
+    """Returns what stands behind a job: its inputs with the jobs that made them, and what they say.
 
-    Templates that it is given, and those with which its tokens were made; else the chat template
-    of each model that it is given.
+    Of templates those that it is given, and those with which its tokens were made; else the chat
+    template of each model that it is given.
     """
-    found = {
-        named(file, results)["file"]: file_digest(file)
-        for file in inputs
-        if file.endswith(".jinja")
-    }
-    for file in inputs:
-        if named(file, results)["file"].startswith("tokens/") and (made := maker(file)):
-            found |= made.content["templates"]
-    return found or {
-        name: value
-        for file in inputs
-        if os.path.basename(file) == "manifest.json"
-        for name, value in chat_template(file, results).items()
-    }
+    linked, templates, drifted = [], {}, set()
+    for part, file in zip(read, inputs, strict=True):
+        made = maker(file)
+        linked.append(part if made is None else part | {"made_by": made.link})
+        if part["file"].endswith(".jinja"):
+            templates[part["file"]] = part["sha256"]
+        if made is not None:
+            drifted |= set(made.content["drift_behind"])
+            drifted |= {made.link["file"]} if made.content["env"]["drift"] else set()
+            if part["file"].startswith("tokens/"):
+                templates |= made.content["templates"]
+    for part, file in zip(read, inputs, strict=True) if not templates else ():
+        if os.path.basename(file) == "manifest.json":
+            templates |= chat_template(file, part["file"])
+    return {"inputs": linked, "templates": templates, "drift_behind": sorted(drifted)}
 
 
-def chat_template(manifest: str, results: str) -> dict[str, str]:
-    """Returns the digest of the file that holds a model's chat template."""
+def chat_template(manifest: str, name: str) -> dict[str, str]:
+    """Returns the digest of the file that holds a model's chat template, by that file's name."""
     listed = {it["name"]: it["sha256"] for it in read_json(manifest).get("files", [])}
-    for name in ("chat_template.jinja", "tokenizer_config.json"):
-        if name in listed:
-            return {f"{named(manifest, results)['file']}#{name}": listed[name]}
+    for file in ("chat_template.jinja", "tokenizer_config.json"):
+        if file in listed:
+            return {f"{name}#{file}": listed[file]}
     return {}
-
-
-def linked(part: Part, file: str) -> Part:
-    """Returns what provenance says of an input, with the provenance of the job that made it."""
-    made = maker(file)
-    return part | ({"made_by": made.link} if made else {})
-
-
-def drift_behind(inputs: list[str]) -> list[str]:
-    """Returns the provenance files of all jobs behind a job that ran in another env than locked."""
-    found: set[str] = set()
-    for made in filter(None, map(maker, inputs)):
-        found |= set(made.content["drift_behind"])
-        found |= {made.link["file"]} if made.content["env"]["drift"] else set()
-    return sorted(found)
 
 
 def code_part(command: list[str], before: dict[Path, bytes]) -> Part:
@@ -381,13 +367,11 @@ def main(argv: list[str] | None = None) -> int:
         "exit": code,
         "seeds": seeds_in(given),
         "digests": digests_of(read, given),
-        "templates": templates_of(inputs, results),
-        "inputs": [linked(part, file) for part, file in zip(read, inputs, strict=True)],
+        **behind(read, inputs),
         "outputs": [],
         "code": code_part(command, before),
         "git": git_of(answer(status)),
         "env": env,
-        "drift_behind": drift_behind(inputs),
         "machine": machine(gpus_of(answer(gpus))),
     }
     failed = arguments.provenance.removesuffix(SUFFIX) + FAILED

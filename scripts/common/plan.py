@@ -44,6 +44,7 @@ class Plan:
     mark: str | None = None
     allow_failed: bool = False
     accelerator: str = "cuda"
+    container: str | None = None
     allow_env_drift: bool = False
 
     def models_from(self, kind: str) -> list[str]:
@@ -72,6 +73,7 @@ def make_plan(config: Config) -> Plan:
         mark=config.mark,
         allow_failed=config.allow_failed,
         accelerator=config.accelerator,
+        container=config.container,
         allow_env_drift=config.allow_env_drift,
     )
     for name, experiment in config.experiments.items():

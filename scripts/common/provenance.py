@@ -10,7 +10,7 @@ outside are sources and templates: relative to the project where they lie in it,
 import hashlib
 import json
 import os
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ SCHEMA = 1
 SUFFIX = ".provenance.json"
 FAILED = ".provenance.failed.json"
 """Of a job that failed: no rule declares it, so that Snakemake leaves it, and none reads it."""
+FOLDERS = 256
+"""How many folders' provenance is remembered, of thousands that a table reads."""
 
 
 def entry(file: str, results: str) -> Part:
@@ -44,9 +46,9 @@ def named(file: str, results: str) -> Part:
     return {"file": below(file, ROOT) or os.path.abspath(file), "outside": True}
 
 
-def located(part: Part, results: str | Path) -> Path:
+def located(part: Part, results: str) -> str:
     """Returns where a file lies that stands in the provenance of a job of these results."""
-    return Path(ROOT if part.get("outside") else results, part["file"])
+    return os.path.join(ROOT if part.get("outside") else results, part["file"])
 
 
 def below(file: str | Path, folder: str | Path) -> str | None:
@@ -73,21 +75,36 @@ def maker(file: str) -> Maker | None:
     """
     path = os.path.abspath(file)
     folder = os.path.dirname(path)
-    return _made_in(folder).get(path) or _made_in(os.path.dirname(folder)).get(path)
+    return _made_in(folder, path) or _made_in(os.path.dirname(folder), path)
 
 
-@cache
-def _made_in(folder: str) -> dict[str, Maker]:
-    """Returns by file the job that made it, as far as its provenance lies in a folder."""
-    made = {}
+def _made_in(folder: str, path: str) -> Maker | None:
+    """Returns the job that made a file, if its provenance lies in a folder."""
+    name = f'/{os.path.basename(path)}"'.encode()
+    for place, content in _provenance_in(folder):
+        # To parse what does not even name it would take most of the time.
+        if name in content:
+            found = _parsed(content)
+            results = place.removesuffix("/" + found["file"])
+            if any(path == f"{results}/{part['file']}" for part in found["outputs"]):
+                digest = hashlib.sha256(content).hexdigest()
+                return Maker(results, {"file": found["file"], "sha256": digest}, found)
+    return None
+
+
+@lru_cache(maxsize=FOLDERS)
+def _provenance_in(folder: str) -> list[tuple[str, bytes]]:
+    """Returns the provenance files of a folder, each with what it holds."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    for name in names:
-        if name.endswith(SUFFIX):
-            path = os.path.join(folder, name)
-            content = Path(path).read_bytes()
-            found = json.loads(content)
-            link = {"file": found["file"], "sha256": hashlib.sha256(content).hexdigest()}
-            results = path.removesuffix("/" + found["file"])
-            for part in found["outputs"]:
-                made[f"{results}/{part['file']}"] = Maker(results, link, found)
-    return made
+    paths = [os.path.join(folder, name) for name in names if name.endswith(SUFFIX)]
+    return [(path, Path(path).read_bytes()) for path in paths]
+
+
+@lru_cache(maxsize=FOLDERS)
+def _parsed(content: bytes) -> Part:
+    return json.loads(content)
+
+
+def forget() -> None:
+    """Lets provenance be read anew."""
+    _provenance_in.cache_clear()

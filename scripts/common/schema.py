@@ -676,6 +676,10 @@ class Config(Closed):
         description="the build of torch that the envs have (docs/environments.md); what a trial "
         "runs on is the machine's",
     )
+    container: str | None = Field(
+        None,
+        description="an image with the envs, for `--sdm conda apptainer`: envs/Containerfile",
+    )
     allow_env_drift: bool = Field(
         False,
         description="outside its conda env, a job whose installed packages differ from its env's "

@@ -1,8 +1,8 @@
 """What has become of each trial, told from the files that it leaves.
 
 A trial at work keeps `progress.json` in its work folder, and one that fails leaves `failed.json`
-there; a finished one has no work folder, and `trial.json` and `train.json` beside the adapter. One
-that was killed or stopped leaves its checkpoints, from which the next run goes on.
+there; a finished one has neither, and `trial.json` and `train.json` beside the adapter. One that
+was killed or stopped leaves its checkpoints, from which the next run goes on.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, read_json
+from scripts.common.folders import discard
 from scripts.common.processes import Process
 
 if TYPE_CHECKING:
@@ -130,6 +131,17 @@ def _is_killed(work: Path) -> bool:
         return False
     process = Process(**lock["process"])
     return process.is_here() and not process.is_alive()
+
+
+def forget_work(folder: Path) -> None:
+    """Removes a trial's work folder, unless somebody is at work there.
+
+    For whoever comes after training: only then is it sure that the workflow took notice of what was
+    published, and will not ask for it again.
+    """
+    work = folder / "work"
+    if not (work / "lock.json").exists():
+        discard(work)
 
 
 def checkpoints(work: Path) -> list[int]:

@@ -110,15 +110,17 @@ def read_blocks(path: Path) -> dict[Key, Block]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    table = table.append_column("key", pc.binary_join_element_wise(
-        pc.fill_null(table["set"], ""), table["figure"], "\n"
-    ))  # fmt: skip
+    key = pc.binary_join_element_wise(pc.fill_null(table["set"], ""), table["figure"], "\n")
+    # Numbers from 0 on, in the order in which the figures first stand in the file.
+    numbered = pc.dictionary_encode(key).combine_chunks()
+    table = table.append_column("number", numbered.indices)
+    table = table.sort_by([("number", "ascending"), ("id", "ascending")])
+    columns = [table[name].to_numpy() for name in ("id", "group", "score", "weight")]
+    starts = [0, *pc.value_counts(numbered.indices).field("counts").to_numpy().cumsum()]
     found = {}
-    for key in pc.unique(table["key"]).to_pylist():
-        set_name, figure = key.split("\n")
-        part = table.filter(pc.equal(table["key"], key)).sort_by("id")
-        columns = [part[name].to_numpy() for name in ("id", "group", "score", "weight")]
-        found[set_name or None, figure] = Block(*columns)
+    for name, start, end in zip(numbered.dictionary.to_pylist(), starts, starts[1:], strict=False):
+        set_name, figure = name.split("\n")
+        found[set_name or None, figure] = Block(*(column[start:end] for column in columns))
     return found
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import COMPLETIONS, GENERATIONS, PAIRS
+from scripts.common.states import forget_work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -181,7 +182,7 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the four files."""
+    """Writes the four files; what training has kept of its work until now is removed."""
     arguments = parse_arguments(argv)
 
     from scripts.lm.devices import Meter
@@ -193,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     write_rows(arguments.out / "pairs.parquet", pairs, PAIRS)
     write_rows(arguments.out / "generations.parquet", generations, GENERATIONS)
     write_json(arguments.out / "score.json", meter.cost())
+    forget_work(arguments.out)
     return 0
 
 

@@ -47,7 +47,7 @@ class Job:
 
     def at(self, part: Part) -> Path:
         """Returns where one of its files lies."""
-        return located(part, self.results)
+        return Path(located(part, str(self.results)))
 
     def given(self, option: str) -> list[str]:
         """Returns what its command has behind an option: none, one or several words."""
@@ -100,12 +100,12 @@ def jobs_in(results: Path) -> Iterator[Path]:
 
 
 @cache
-def digest_now(path: Path) -> str | None:
+def digest_now(path: str) -> str | None:
     """Returns the SHA-256 that a file has now; None where it is not there."""
-    return sha256(path) if path.is_file() else None
+    return sha256(path) if os.path.isfile(path) else None
 
 
-def shown_path(path: Path) -> str:
+def shown_path(path: Path | str) -> str:
     """Returns a path as people would type it here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

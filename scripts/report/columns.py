@@ -67,8 +67,9 @@ def lines_of(subjects: Iterable[Subject], keys: Iterable[str]) -> list[Line]:
     return [
         Line(subject, name)
         for members in by_experiment(subjects).values()
+        for names in [sets_with(members, keys)]
         for subject in members
-        for name in _own(subject, sets_with(members, keys)) or [None]
+        for name in _own(subject, names) or [None]
     ]
 
 

@@ -22,6 +22,7 @@ from scripts.report.render import Table, csv_text, json_text, latex_text, markdo
 from scripts.report.so_far import so_far
 
 FORMS = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
+MACHINES = "csv"
 PAGE_FORM = "json"
 """For the report's page; written where it is asked for."""
 
@@ -73,13 +74,14 @@ def write_forms(table: Table, subjects: list[Subject], arguments: argparse.Names
         marked = so_far(marked, arguments.logs)
     write_texts(marked, arguments)
     if arguments.json:
-        write_text(arguments.json, json_text(marked))
+        write_text(arguments.json, json_text(marked.cut()))
     return 0
 
 
 def write_texts(table: Table, arguments: argparse.Namespace) -> None:
-    """Writes a table's three forms, as it is."""
-    texts = {form: render(table) for form, render in FORMS.items()}
+    """Writes a table's three forms, as it is; the one for machines has every row."""
+    read = table.cut()
+    texts = {form: render(table if form == MACHINES else read) for form, render in FORMS.items()}
     for form, text in texts.items():
         write_text(getattr(arguments, form), text)
 

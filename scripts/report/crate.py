@@ -154,21 +154,25 @@ class Packer:
             identifier={"@id": "https://doi.org/10.12688/f1000research.29032.2"},
             url={"@id": "https://snakemake.github.io"},
         )
-        workflow = self.crate.add(
-            ComputationalWorkflow(self.crate, str(ROOT / "Snakefile"), "Snakefile")
-        )
-        workflow["@type"] = [*workflow.type, "HowTo"]
-        workflow["name"] = "prefmake"
-        workflow["encodingFormat"] = "text/plain"
         commits = {(job.content["git"] or {}).get("commit") or "unknown" for job in self.jobs}
-        workflow["version"] = ", ".join(sorted(commits))
-        workflow["programmingLanguage"] = language
+        properties = {
+            "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+            "name": "prefmake",
+            "encodingFormat": "text/plain",
+            "programmingLanguage": language,
+            "version": ", ".join(sorted(commits)),
+        }
+        source = str(ROOT / "Snakefile")
+        workflow = self.crate.add(
+            ComputationalWorkflow(self.crate, source, "Snakefile", properties=properties)
+        )
         self.crate.mainEntity = workflow
         for folder in CODE:
             for path in sorted((ROOT / folder).rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     self.file(path, path.relative_to(ROOT).as_posix())
-        self.file(ROOT / "README.md", "README.md", about=self.crate.root_dataset)
+        if (ROOT / "README.md").is_file():
+            self.file(ROOT / "README.md", "README.md", about=self.crate.root_dataset)
         for path in self.configs:
             self.file(path, f"config/{path.name}", description="configuration of the run")
         return workflow

@@ -173,7 +173,8 @@ NOTES = [
     "seeds for each side of its own.",
     "Test, two-sided, on the same items: sign flips swap A and B group by group and count how "
     "often the difference is as large; all ways where at most twelve groups differ, else 10,000 "
-    "drawn ones (40 a test where there are more than 250), of which the least p is 1 / 10,001. "
+    "drawn ones (40 a test where there are more than 250, of those that the first 10,000 leave "
+    "below 0.1), of which the least p is 1 / 10,001. "
     "McNemar where every item is a group of its own and a success or a failure. Ties count half. "
     "Items' scores are averaged over seeds: a test is of the items, and tells nothing of other "
     "seeds.",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from scripts.common.files import write_text
 from scripts.report.caption import caption_of
 from scripts.report.command import parse, planned
+from scripts.report.headline import leading
 from scripts.report.read import Subject
 from scripts.report.style import mark, save, use_style
 
@@ -23,6 +24,7 @@ def write_figure(
     description: str,
     argv: list[str] | None,
     notes: Callable[[list[Subject]], list[str]] = no_notes,
+    every_trial: bool = False,
 ) -> int:
     """Draws a figure and writes it as PDF and PNG, and its caption as Markdown; returns 0.
 
@@ -34,12 +36,16 @@ def write_figure(
         What the command line does; its first sentence says what the figure shows.
     notes
         What a reader must know of the figures that are drawn.
+    every_trial
+        Whether any number of trials can be drawn; else of very many the leading ones are.
     """
     arguments = parse(description, ("pdf", "png"), argv, optional=["md"])
     use_style()
     subjects = planned(arguments)
+    subjects, left_out = (subjects, []) if every_trial else leading(subjects)
     figure = draw(subjects)
-    caption = caption_of(description, subjects, notes(subjects), arguments.mark)
+    texts = [*left_out, *notes(subjects)]
+    caption = caption_of(description, subjects, texts, arguments.mark)
     if arguments.mark:
         mark(figure, arguments.mark)
     save(figure, arguments.pdf, arguments.png, caption.title)

@@ -56,7 +56,7 @@ def draw(subjects: list[Subject]) -> "Canvas":
     blocks = [
         (comparison, panels[start : start + ACROSS])
         for comparison in comparisons_of(subjects)
-        for panels in [panels_of(comparison)]
+        for panels in [panels_of(comparison, {it.name for it in subjects})]
         for start in range(0, len(panels), ACROSS)
     ]
     if not blocks:
@@ -76,9 +76,15 @@ def draw(subjects: list[Subject]) -> "Canvas":
     return figure
 
 
-def panels_of(comparison: Comparison) -> list[Panel]:
-    """Returns the panels of an experiment, in the order in which its figures are looked at."""
-    lines = [line for line in lines_of([comparison]) if line.at("kind") in KINDS]
+def panels_of(comparison: Comparison, names: set[str]) -> list[Panel]:
+    """Returns the panels of an experiment's trials of these names, in the order in which its
+    figures are looked at.
+    """
+    lines = [
+        line
+        for line in lines_of([comparison])
+        if line.at("kind") in KINDS and line.at("a") in names
+    ]
     places = dict.fromkeys((line.at("figure"), line.at("set")) for line in lines)
     return [
         Panel(figure, of_set, [it for it in lines if (it.at("figure"), it.at("set")) == place])

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 
 from scripts.report.columns import Line, figure_notes, sets_with
-from scripts.report.read import BY_GROUP, TRAINED, WILSON, Figure, Subject, by_experiment
+from scripts.report.read import (
+    BY_GROUP,
+    METHODS,
+    TRAINED,
+    WILSON,
+    Figure,
+    Subject,
+    by_experiment,
+    label_of,
+)
+from scripts.report.render import count
 
 HEADLINES = {
     "sft": ("held_out_loss", "exact_match", "bleu"),
@@ -12,6 +22,8 @@ HEADLINES = {
 """By method the figures that may be the headline: the first that one of the trials has."""
 FALLING = ("held_out_loss",)
 """The figures that are better the lower they are."""
+ROOM = 40
+"""So many trials of an experiment and method have a row, a panel or a line in a figure."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,14 @@ class Block:
         """The trials' names, each once."""
         return list(dict.fromkeys(trial.name for trial in self.trials))
 
+    @property
+    def ranked(self) -> list[Subject]:
+        """The trials, best first; those that lack the figure come last."""
+        sign = 1 if self.key in FALLING else -1
+        pairs = zip(self.trials, self.figures, strict=True)
+        ranks = [(found.value is None, sign * (found.value or 0), it) for it, found in pairs]
+        return [it for *_, it in sorted(ranks, key=lambda rank: rank[:2])]
+
     def better(self, value: float, than: float) -> bool:
         """Tells whether a value of the figure is better than another."""
         return value < than if self.key in FALLING else value > than
@@ -61,6 +81,30 @@ def _block(trials: list[Subject]) -> Block | None:
             if block.measured:
                 return block
     return None
+
+
+def leading(subjects: list[Subject]) -> tuple[list[Subject], list[str]]:
+    """Returns the subjects that a figure has room for, and in words who is left out.
+
+    Of an experiment and method with very many trials those that lead in the headline figure, in the
+    plan's order.
+    """
+    left_out, notes = set(), []
+    blocks = {(it.trials[0].experiment, it.trials[0].method): it for it in blocks_of(subjects)}
+    for members in by_experiment(subjects).values():
+        for method in TRAINED:
+            trials = [subject for subject in members if subject.method == method]
+            if len(trials) <= ROOM:
+                continue
+            block = blocks.get((trials[0].experiment, method))
+            ranked = block.ranked if block else trials
+            left_out |= {(it.experiment, it.name) for it in ranked[ROOM:]}
+            by = f"that lead in {label_of(block.key).lower()}" if block else "that come first"
+            notes.append(
+                f"{trials[0].title}, {METHODS[method]}: of {count(len(trials))} trials the {ROOM} "
+                f"{by}, picked by what is shown of them; the tables have all."
+            )
+    return [it for it in subjects if (it.experiment, it.name) not in left_out], notes
 
 
 def bounds(found: Figure) -> tuple[float | None, float | None]:

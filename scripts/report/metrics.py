@@ -6,6 +6,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from scripts.common.cli import run
 from scripts.report.columns import (
@@ -35,12 +36,12 @@ class Line:
     set: str | None
     key: str
 
-    @property
+    @cached_property
     def figure(self) -> Figure:
         """What was measured."""
         return self.subject.figure(self.key, self.set)
 
-    @property
+    @cached_property
     def method(self) -> str | None:
         """How its interval is made, if it has one."""
         return next((method for method in METHODS if method in self.figure.intervals), None)

@@ -170,7 +170,7 @@ def _draw_curve(axes: "Axes", rivals: Rivals, needed: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the figure as PDF and PNG; returns 0."""
-    return write_figure(draw, __doc__, argv)
+    return write_figure(draw, __doc__, argv, every_trial=True)
 
 
 if __name__ == "__main__":

@@ -154,8 +154,12 @@ class Comparison:
 
     def leads(self, method: str, name: str, key: str, set_name: str | None) -> bool:
         """Tells whether a trial leads its method in a figure, apart from the runner-up."""
-        wanted = {"method": method, "leading": name, "figure": key, "set": set_name, "apart": True}
-        return any(wanted.items() <= one.items() for one in self.leading)
+        return (method, name, key, set_name) in self._apart
+
+    @cached_property
+    def _apart(self) -> set[tuple[str, str, str, str | None]]:
+        keys = ("method", "leading", "figure", "set")
+        return {tuple(one[key] for key in keys) for one in self.leading if one["apart"]}
 
     @cached_property
     def _file(self) -> Document:
@@ -268,6 +272,12 @@ class Subject:
         set_name
             The set of prompts that the figure belongs to; none for pairs and held-out loss.
         """
+        asked = (key, set_name)
+        if asked not in self._figures:
+            self._figures[asked] = self._figure(key, set_name)
+        return self._figures[asked]
+
+    def _figure(self, key: str, set_name: str | None) -> Figure:
         above = ("figures",) if set_name is None else ("sets", set_name, "figures")
         if (set_name is not None and set_name not in self.sets) or (
             key not in self._metrics.at(*above)
@@ -343,6 +353,11 @@ class Subject:
             return list(first.items())
         shared = [step for step in first if all(step in one for one in others)]
         return [(step, fmean(one[step] for one in found)) for step in shared]
+
+    @cached_property
+    def _figures(self) -> dict[tuple[str, str | None], Figure]:
+        """What was asked for: every form of a table asks again."""
+        return {}
 
     @cached_property
     def _metrics(self) -> Document:

@@ -77,6 +77,8 @@ class Table:
     """What must be known before any number is read; it stands in title and rows."""
     statement: str = ""
     """What the numbers rest on, in one sentence: it stands in a paper's caption."""
+    most: int = 5_000
+    """So many rows are more than people read: of a longer table they get the first."""
 
     @property
     def heading(self) -> str:
@@ -94,6 +96,16 @@ class Table:
             ]
             for number, row in enumerate(full)
         ]
+
+    def cut(self) -> "Table":
+        """Returns the table as people read it: of very many rows the first, and a note on it."""
+        if len(self.rows) <= self.most:
+            return self
+        note = (
+            f"The first {count(self.most)} of {count(len(self.rows))} rows; "
+            f"all of them are in {self.name}.csv."
+        )
+        return replace(self, rows=self.rows[: self.most], notes=[note, *self.notes])
 
     def bolds(self) -> list[list[bool]]:
         """Tells of each cell whether it is bold."""

@@ -150,7 +150,7 @@ def notes(subjects: list[Subject]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the figure as PDF and PNG, and its caption; returns 0."""
-    return write_figure(draw, __doc__, argv, notes)
+    return write_figure(draw, __doc__, argv, notes, every_trial=True)
 
 
 if __name__ == "__main__":

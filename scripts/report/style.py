@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.common.files import written_whole
 from scripts.report.read import BY_GROUP, LABELS, METHODS, WILSON, Figure, Subject
-from scripts.report.render import DASH
+from scripts.report.render import DASH, count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +34,8 @@ DASHES = (
     (0, (8, 2)),
     (0, (2, 1, 4, 1)),
 )
+LOOKS = 70
+"""So many names have a look of their own."""
 DOTTED = (0, (1, 2))
 RED, MARK = "#a4262c", 0.17
 """A mark's colour, and the inches that a line of it takes."""
@@ -103,17 +105,22 @@ def use_style() -> None:
 
 
 def looks(names: list[str]) -> dict[str, Look]:
-    """Returns a look for each name; the first seventy differ, and neighbours differ in grey."""
+    """Returns a look for each name, of which neighbours differ in grey; of more than seventy, which
+    could not be told apart, all have one.
+    """
     import seaborn
 
     colors = seaborn.color_palette("colorblind").as_hex()
+    distinct = dict.fromkeys(names)
+    if len(distinct) > LOOKS:
+        return dict.fromkeys(distinct, Look(colors[0], MARKERS[0]))
     return {
         name: Look(
             colors[place % len(colors)],
             MARKERS[place % len(MARKERS)],
             DASHES[place % len(DASHES)],
         )
-        for place, name in enumerate(dict.fromkeys(names))
+        for place, name in enumerate(distinct)
     }
 
 
@@ -278,12 +285,18 @@ def say_absent(axes: "Axes", why: str) -> None:
 
 
 def name_legend(axes: "Axes", styles: dict[str, Look], *more: "Line2D") -> None:
-    """Adds a legend of markers right of the panel, and of lines that are drawn with them."""
+    """Adds a legend of markers right of the panel, and of lines that are drawn with them.
+
+    Of trials that share one look it says how many they are.
+    """
     from matplotlib.lines import Line2D
 
+    entries = styles
+    if len(styles) > LOOKS:
+        entries = {f"one of {count(len(styles))} trials": next(iter(styles.values()))}
     handles = [
         Line2D([], [], color=look.color, marker=look.marker, linestyle="", label=name)
-        for name, look in styles.items()
+        for name, look in entries.items()
     ]
     axes.legend(handles=[*handles, *more], loc="upper left", bbox_to_anchor=(1.03, 1.0),
                 borderaxespad=0, ncols=ceil(len(handles) / ENTRIES), handletextpad=0.3)  # fmt: skip

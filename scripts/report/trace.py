@@ -118,7 +118,7 @@ def marks(job: Job, parts: list[Part]) -> Iterator[str]:
         yield f"edited while it ran: {', '.join(content['code']['edited'])}"
     made = {part["file"]: part["sha256"] for part in job.outputs}
     for part in parts:
-        now = digest_now(job.results / part["file"])
+        now = digest_now(str(job.results / part["file"]))
         if now is None:
             yield f"not here: {part['file']}"
         elif now != made[part["file"]]:
@@ -150,7 +150,7 @@ def _source_text(job: Job, part: Part) -> "Text":
 
     text = Text(f"source {shown_path(job.at(part))}", style="green")
     text.append(f"  {part['sha256'][:12]}, {part['bytes']:,} bytes", style="dim")
-    now = digest_now(job.at(part))
+    now = digest_now(str(job.at(part)))
     if now != part["sha256"]:
         text.append("\nnot here" if now is None else "\nchanged since", style="red")
     return text

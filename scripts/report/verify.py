@@ -17,13 +17,19 @@ from pathlib import Path
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json
-from scripts.common.provenance import FAILED, SUFFIX, Part
+from scripts.common.provenance import FAILED, SUFFIX, Part, located
 from scripts.report.chain import LEFT_OUT, Job, digest_now, jobs_in, read_job, shown_path
 
 CHANGED, MISSING, BARE, BROKEN = "changed", "missing", "no provenance", "broken link"
-BY_HAND = ("rating/", "tables/ratings.", "README.md", "published.json")
-"""What people make with other commands, for which there is no job."""
+BY_HAND = ("rating/", "tables/ratings.", "README.md")
+"""How the names of what people make with other commands begin, for which there is no job."""
+CRATE = ".crate.zip"
 
+CHUNK = 64
+"""Files that a thread hashes at a time."""
+
+Digests = dict[str, str | None]
+"""By file its SHA-256 now; None of one that is not there."""
 Finding = tuple[str, str]
 """What is wrong, and with what, in words."""
 
@@ -46,9 +52,10 @@ def findings(results: Path) -> tuple[list[Finding], dict[str, int]]:
     jobs = list(own.values())
     made = {part["file"]: job for job in jobs for part in job.outputs}
     listed = list(_listed(jobs))
+    # Of a thousand trials tens of thousands of files: paths are strings, which cost a tenth.
     now = _digests(
-        [job.at(part) for job in jobs for part in [*job.outputs, *job.inputs]]
-        + [job.path for job in jobs]
+        [_at(job, part) for job in jobs for part in [*job.outputs, *job.inputs]]
+        + [str(job.path) for job in jobs]
         + [path for path, _, _ in listed]
     )
     found = [
@@ -67,93 +74,105 @@ def findings(results: Path) -> tuple[list[Finding], dict[str, int]]:
     return found, counts
 
 
-def _digests(paths: Iterable[Path]) -> dict[Path, str | None]:
+def _at(job: Job, part: Part) -> str:
+    return located(part, str(job.results))
+
+
+def _digests(paths: Iterable[str]) -> Digests:
     """Returns the SHA-256 of each file, by several threads: a digest lets go of the interpreter."""
     unique = list(dict.fromkeys(paths))
+    chunks = [unique[start : start + CHUNK] for start in range(0, len(unique), CHUNK)]
     with ThreadPoolExecutor() as pool:
-        return dict(zip(unique, pool.map(digest_now, unique), strict=True))
+        found = pool.map(lambda chunk: list(map(digest_now, chunk)), chunks)
+        return dict(zip(unique, (digest for chunk in found for digest in chunk), strict=True))
 
 
-def _listed(jobs: list[Job]) -> Iterator[tuple[Path, str, Path]]:
+def _listed(jobs: list[Job]) -> Iterator[tuple[str, str, str]]:
     """Yields each file that a model's manifest lists: its path, its SHA-256, the manifest."""
     for job in jobs:
         for part in job.outputs:
-            path = job.at(part)
-            if path.name == "manifest.json" and path.is_file():
+            path = job.at(part) if part["file"].endswith("/manifest.json") else None
+            if path is not None and path.is_file():
                 manifest = read_json(path)
-                folder = Path(os.path.normpath(path.parent / manifest["folder"]))
+                folder = os.path.normpath(path.parent / manifest["folder"])
                 for file in manifest["files"]:
-                    yield folder / file["name"], file["sha256"], path
+                    yield os.path.join(folder, file["name"]), file["sha256"], str(path)
 
 
-def _of_outputs(jobs: list[Job], now: dict[Path, str | None]) -> Iterator[Finding]:
+def _of_outputs(jobs: list[Job], now: Digests) -> Iterator[Finding]:
     for job in jobs:
         for part in job.outputs:
-            yield from _compared(job.at(part), part["sha256"], now, job.path)
+            yield from _compared(_at(job, part), part["sha256"], now, str(job.path))
 
 
-def _of_listed(
-    listed: list[tuple[Path, str, Path]], now: dict[Path, str | None]
-) -> Iterator[Finding]:
+def _of_listed(listed: list[tuple[str, str, str]], now: Digests) -> Iterator[Finding]:
     for path, wanted, manifest in listed:
         yield from _compared(path, wanted, now, manifest)
 
 
-def _compared(
-    path: Path, wanted: str, now: dict[Path, str | None], says: Path
-) -> Iterator[Finding]:
-    if now[path] is None:
+def _compared(path: str, wanted: str, now: Digests, says: str) -> Iterator[Finding]:
+    found = now[path]
+    if found is None:
         yield MISSING, f"{shown_path(path)}, which {shown_path(says)} names"
-    elif now[path] != wanted:
-        what = f"has {now[path][:12]}, {shown_path(says)} says {wanted[:12]}"
+    elif found != wanted:
+        what = f"has {found[:12]}, {shown_path(says)} says {wanted[:12]}"
         yield CHANGED, f"{shown_path(path)}: {what}"
 
 
 def _of_inputs(
-    jobs: list[Job], made: dict[str, Job], own: dict[str, Job], now: dict[Path, str | None]
+    jobs: list[Job], made: dict[str, Job], own: dict[str, Job], now: Digests
 ) -> Iterator[Finding]:
     """Yields the inputs that are not what their makers made, and sources that changed."""
     digests = {part["file"]: part["sha256"] for job in jobs for part in job.outputs}
+    anew = {file: now[str(job.path)] for file, job in own.items()}
     for job in jobs:
         for part in job.inputs:
             if part.get("outside"):
-                yield from _compared(job.at(part), part["sha256"], now, job.path)
-                continue
-            who = f"{shown_path(job.path)} read {part['file']}"
-            if part["file"] not in made:
-                yield BROKEN, f"{who}, which no job made"
-            elif part["sha256"] != digests[part["file"]]:
-                maker = shown_path(made[part["file"]].path)
-                recorded = digests[part["file"]][:12]
-                yield BROKEN, f"{who} as {part['sha256'][:12]}, {maker} made {recorded}"
+                yield from _compared(_at(job, part), part["sha256"], now, str(job.path))
             else:
-                yield from _of_link(part, who, own, now)
+                what = _wrong_with(part, made, digests, anew)
+                if what:
+                    yield BROKEN, f"{shown_path(job.path)} read {part['file']}{what}"
 
 
-def _of_link(
-    part: Part, who: str, own: dict[str, Job], now: dict[Path, str | None]
-) -> Iterator[Finding]:
-    """Yields whether the provenance of an input's maker is another than when it was read."""
-    link = part.get("made_by")
+def _wrong_with(
+    part: Part, made: dict[str, Job], digests: dict[str, str], anew: Digests
+) -> str | None:
+    """Returns in what an input is not what its maker made, in words; None where it is.
+
+    Parameters
+    ----------
+    made, digests
+        By file the job that made it, and the SHA-256 that it wrote down.
+    anew
+        By provenance file its SHA-256 now.
+    """
+    file, link = part["file"], part.get("made_by")
+    if file not in made:
+        return ", which no job made"
+    if part["sha256"] != digests[file]:
+        maker = shown_path(made[file].path)
+        return f" as {part['sha256'][:12]}, {maker} made {digests[file][:12]}"
     if link is None:
-        yield BROKEN, f"{who} when it had no provenance"
-    elif link["file"] not in own:
-        yield BROKEN, f"{who}, made by {link['file']}, which is gone"
-    elif now[own[link["file"]].path] != link["sha256"]:
-        yield BROKEN, f"{who}, made by {link['file']}, which was written anew since"
+        return " when it had no provenance"
+    if link["file"] not in anew:
+        return f", made by {link['file']}, which is gone"
+    if anew[link["file"]] != link["sha256"]:
+        return f", made by {link['file']}, which was written anew since"
+    return None
 
 
 def _bare(root: Path, made: dict[str, Job], others: set[Path]) -> Iterator[str]:
     """Yields the files that no job says it made, those of other runs in the folder left out."""
     runs = {read_job(path).results for path in others}
     for folder, names, files in os.walk(root):
-        here = Path(folder)
         names[:] = sorted(
-            name for name in names if name not in LEFT_OUT and here / name not in runs
+            name for name in names if name not in LEFT_OUT and Path(folder, name) not in runs
         )
         for name in sorted(files):
-            file = (here / name).relative_to(root).as_posix()
-            ours = file.endswith((SUFFIX, FAILED)) or name.startswith(".")
+            file = os.path.relpath(folder, root).replace(os.sep, "/") + f"/{name}"
+            file = file.removeprefix("./")
+            ours = file.endswith((SUFFIX, FAILED, CRATE)) or name.startswith(".")
             if file not in made and not ours and not file.startswith(BY_HAND):
                 yield file
 

@@ -6,6 +6,7 @@ count of tokens, and what the project's own parts have found out (`Kept`). A che
 not there, and once its successor is whole it goes, unless it holds the best weights.
 """
 
+import io
 import random
 import sys
 import time
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from scripts.common.files import Row, read_json
-from scripts.train.folders import as_json, as_torch, discard, is_whole, whole_folder, write_file
+from scripts.common.folders import as_json, discard, is_whole, whole_folder, write_file
 from scripts.train.processes import (
     all_of,
     count,
@@ -208,6 +209,16 @@ class ResumableTrainer(Trainer):
             rows = self.args.train_batch_size * self.args.world_size
             loader.remainder = len(self.train_dataset) % rows
         return found
+
+
+def as_torch(value: Any) -> bytes:
+    """Returns what torch.load reads.
+
+    By way of memory: onto a disk that is full, torch.save raises what does not say so.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
 
 
 def _random_state() -> Row:

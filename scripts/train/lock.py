@@ -24,10 +24,13 @@ from scripts.common.processes import Process, ancestors, is_run_by_snakemake, th
 
 BEAT = 5.0
 """Seconds between two heartbeats."""
-PATIENCE = 60.0
-"""Seconds without a heartbeat after which a process elsewhere counts as gone."""
+PATIENCE = 60
+"""Looks at a heartbeat that does not move, after which a process elsewhere counts as gone."""
+PAUSE = 1.0
+"""Seconds between two of them."""
 GRACE = 120.0
 """Seconds that an orphan has to finish its step and to write its checkpoint."""
+FILES = ("lock.json", "guard", "heartbeat")
 LOOK = 0.05
 """Seconds between two looks at a process that is to end."""
 
@@ -69,7 +72,7 @@ def holder_of(work: Path) -> Holder | None:
 def locked(work: Path, lost: Callable[[], None] | None = None) -> Iterator[None]:
     """Holds the lock of a work folder, which is made, through the block.
 
-    The lock goes at the end, or with the folder where the block removes that.
+    The lock goes at the end.
 
     Parameters
     ----------
@@ -99,21 +102,35 @@ def locked(work: Path, lost: Callable[[], None] | None = None) -> Iterator[None]
         thread.join()
         os.close(heart)
         if work.is_dir():
-            with _guarded(work):
-                if holder_of(work) == me:
-                    (work / "lock.json").unlink()
+            _give_up(work, me)
+
+
+def _give_up(work: Path, me: Holder) -> None:
+    """Removes the lock, unless somebody looks at it, who may be waiting for this process to end."""
+    with suppress(BlockingIOError), _guarded(work, wait=False):
+        if holder_of(work) == me:
+            for name in FILES:
+                (work / name).unlink(missing_ok=True)
 
 
 @contextmanager
-def _guarded(work: Path) -> Iterator[None]:
-    """Lets one process at a time look at a lock and take it; the kernel frees a dead one's turn."""
+def _guarded(work: Path, wait: bool = True) -> Iterator[None]:
+    """Lets one process at a time look at a lock and take it; the kernel frees a dead one's turn.
+
+    Raises BlockingIOError where it is another one's turn, and this one is not to wait.
+    """
     while True:
         work.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             descriptor = os.open(work / "guard", os.O_RDWR | os.O_CREAT, 0o666)
-            # A file system that has no such locks is left to the moment between look and take.
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                raise
+            except OSError:
+                # No such locks on this file system: two may look in the same moment.
+                pass
             # It may have gone with its folder while this one waited.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(work / "guard")):
@@ -139,13 +156,15 @@ def _make_way(work: Path, me: Holder) -> None:
 def _watch(work: Path, holder: Holder) -> None:
     """Returns when no heartbeat comes for long enough, or the lock is given up."""
     print(
-        f"{work}: {holder.process} was at work; watching for {PATIENCE:.0f} s whether it still is",
+        f"{work}: {holder.process} was at work; looking for {PATIENCE * PAUSE:.0f} s whether it "
+        "still is",
         file=sys.stderr,
         flush=True,
     )
-    seen, end = _heartbeat(work), time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        time.sleep(min(1.0, PATIENCE / 10))
+    seen = _heartbeat(work)
+    # Counted, since this process may stand still itself.
+    for _ in range(PATIENCE):
+        time.sleep(PAUSE)
         if holder_of(work) != holder:
             return
         if _heartbeat(work) != seen:
@@ -183,6 +202,8 @@ def _stop(process: Process, grace: float, ask_at_once: bool = True) -> None:
     try:
         if ask_at_once and process.is_alive():
             os.kill(process.pid, signal.SIGTERM)
+            # One that was suspended hears nothing before it goes on.
+            os.kill(process.pid, signal.SIGCONT)
         if not _gone(process, grace):
             os.kill(process.pid, signal.SIGKILL)
             _gone(process, grace)
@@ -235,7 +256,7 @@ def _keep_beating(
             holder = holder_of(work)
         except (OSError, ValueError):
             continue
-        # None where the folder is on its way out.
+        # None where the folder was removed by hand.
         if holder not in (me, None):
             lost()
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, make_shared, write_json, write_jsonl
-from scripts.train.folders import whole_folder
+from scripts.common.folders import whole_folder
 
 if TYPE_CHECKING:
     from peft import PeftModel

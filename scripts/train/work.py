@@ -4,12 +4,13 @@
     fingerprint.json              what the rest is of
     progress.json, failed.json    how far the trial is; why the last try failed
     checkpoint-{step}/            from where a trainer goes on
-    finished/                     what training ended with, until it is published
+    finished/                     what training ended with
     scratch/                      what a backend compiles for itself
 
-A checkpoint or a result of another fingerprint is refused, and goes. Declared files are given
-second names of finished ones, one by one, and the work folder goes last: whenever a process is
-killed, and whatever Snakemake removes before it starts the next, nothing has to be done twice.
+A checkpoint or a result of another fingerprint is refused, and goes. The finished files are given
+second names, those that are declared, one by one. They stay in the work folder themselves until the
+trial is scored: whenever a process is killed before the workflow has taken notice, and whatever
+Snakemake removes before it starts the next, nothing has to be done twice.
 """
 
 import argparse
@@ -28,10 +29,10 @@ from typing import Any
 from scripts.common.cli import BadInput
 from scripts.common.digests import code_digest
 from scripts.common.files import Row, sha256, write_json
+from scripts.common.folders import CONTENTS, discard, is_full, is_whole, put
 from scripts.common.states import checkpoints, progress, read_if_there
 from scripts.lm.backends import BACKENDS
-from scripts.train.folders import CONTENTS, discard, is_full, is_whole, put, sweep
-from scripts.train.lock import locked
+from scripts.train.lock import FILES, locked
 from scripts.train.processes import all_of, is_first, meet
 from scripts.train.stopping import Stop, Stopped, stoppable
 
@@ -86,7 +87,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[Work]:
-    """Yields the trial's work folder, locked; it goes when the block succeeds.
+    """Yields the trial's work folder, locked; when the block succeeds, only what is finished stays.
 
     `progress.json` in it says that the trial began. When the block fails, `failed.json` says why,
     and checkpoints stay: what failed is tried again from the last one, so that what will fail again
@@ -109,11 +110,11 @@ def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[W
         return
     try:
         with stoppable() as stop, locked(work):
-            _begin(out, work, fingerprint)
+            _begin(work, fingerprint)
             meet()
             with _told(work, stop):
                 yield Work(work, out, minutes, stop)
-            discard(work)
+            _clear(work, "finished", "fingerprint.json")
     except Exception as error:
         if not is_full(error):
             raise
@@ -123,12 +124,10 @@ def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[W
         ) from error
 
 
-def _begin(out: Path, work: Path, fingerprint: Row) -> None:
+def _begin(work: Path, fingerprint: Row) -> None:
     """Clears away what is stale, broken or over, and says that an attempt begins."""
-    for folder in (out, work):
-        sweep(folder)
-    shutil.rmtree(work / "scratch", ignore_errors=True)
-    (work / "failed.json").unlink(missing_ok=True)
+    whole = [f"checkpoint-{step}" for step in checkpoints(work)]
+    _clear(work, "finished", "fingerprint.json", "progress.json", *whole)
     _forget_others(work, fingerprint)
     before = read_if_there(work / "progress.json")
     steps = checkpoints(work)
@@ -136,6 +135,15 @@ def _begin(out: Path, work: Path, fingerprint: Row) -> None:
     first = max(steps, default=0)
     begun = progress(first, before.get("steps") if steps else None, now, now, first=first)
     write_json(work / "progress.json", begun)
+
+
+def _clear(work: Path, *kept: str) -> None:
+    """Removes all but what is named, and the lock; killed processes leave much half written."""
+    for path in work.iterdir():
+        if path.is_dir() and path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in (*kept, *FILES):
+            path.unlink(missing_ok=True)
 
 
 def _forget_others(work: Path, fingerprint: Row) -> None:

@@ -26,7 +26,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / "results"
     folder.mkdir()
     monkeypatch.setattr(environment, "drift", lambda env, accelerator: [])
-    provenance._made_in.cache_clear()
+    provenance.forget()
     digests.forget()
     yield folder
     digests.forget()

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from scripts.common.files import write_json
 from scripts.common.plan import Plan
+from scripts.common.processes import Process, this_process
 from scripts.common.states import (
     DONE,
     FAILED,
@@ -43,9 +45,9 @@ def finished(folder: Path, training: dict[str, Any] = TRAINING) -> None:
 
 
 def test_progress_says_who_trains_and_how_far_it_is() -> None:
-    assert progress(3, 10, 1.00049, 2.5, 0.7, 0.9) == {
-        "step": 3, "steps": 10, "loss": 0.7, "accuracy": 0.9, "started": 1.0, "updated": 2.5,
-        "host": socket.gethostname(), "pid": os.getpid(),
+    assert progress(3, 10, 1.00049, 2.5, 0.7, 0.9, first=2, earlier=9.5) == {
+        "first": 2, "earlier": 9.5, "step": 3, "steps": 10, "loss": 0.7, "accuracy": 0.9,
+        "started": 1.0, "updated": 2.5, "host": socket.gethostname(), "pid": os.getpid(),
     }  # fmt: skip
 
 
@@ -81,6 +83,38 @@ def test_a_trial_at_work_is_running_until_no_news_come(
     who = f"process {os.getpid()} on {socket.gethostname()}"
     reason = f"no news for 2 minutes from {who}" if word == STALE else None
     assert state_of(tmp_path, TRAINING, NOW) == State(word, reason, progress=found)
+
+
+def locked_by(folder: Path, process: Process) -> None:
+    write_json(folder / "work" / "lock.json", {"process": asdict(process)})
+
+
+def test_a_trial_whose_process_was_killed_is_stale_at_once(tmp_path: Path) -> None:
+    at_work(tmp_path, NOW)
+    me = this_process()
+    locked_by(tmp_path, me)
+    assert state_of(tmp_path, TRAINING, NOW).word == RUNNING
+    # The number of a process that is gone, given again to this one.
+    locked_by(tmp_path, replace(me, started="0"))
+    who = f"process {os.getpid()} on {socket.gethostname()}"
+    assert state_of(tmp_path, TRAINING, NOW).reason == f"{who} was killed"
+    for step in (1, 2):
+        (tmp_path / "work" / f"checkpoint-{step}").mkdir()
+    reason = f"{who} was killed at step 3 of 10; goes on from step 2"
+    assert state_of(tmp_path, TRAINING, NOW).reason == reason
+    # Of one on another machine nothing is known but its news.
+    locked_by(tmp_path, replace(me, host="elsewhere", started="0"))
+    assert state_of(tmp_path, TRAINING, NOW).word == RUNNING
+    assert state_of(tmp_path, TRAINING, NOW + PATIENCE + 1).word == STALE
+
+
+def test_a_trial_that_was_stopped_is_stale_at_once(tmp_path: Path) -> None:
+    found = at_work(tmp_path, NOW)
+    write_json(tmp_path / "work" / "progress.json", found | {"stopped": "SIGTERM"})
+    (tmp_path / "work" / "checkpoint-3").mkdir()
+    reason = "stopped by SIGTERM at step 3 of 10; goes on from step 3"
+    state = state_of(tmp_path, TRAINING, NOW)
+    assert (state.word, state.reason) == (STALE, reason)
 
 
 def test_a_failed_trial_says_why_in_a_line_and_how_far_it_came(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 SUBDIR = "linux-64"
-LEFT_OUT = {"__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter"}
-# One moment for all, so that the same interpreter makes the same packages.
+LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter"}
+# Of what is made here: the same interpreter makes the same packages.
 MOMENT = 1_700_000_000
 
 
@@ -37,6 +37,7 @@ class File:
 
     content: bytes
     mode: int = 0o644
+    modified: int = MOMENT
 
 
 Files = dict[str, File | Link]
@@ -70,7 +71,11 @@ def interpreter() -> Files:
         folders[:] = [it for it in folders if it not in LEFT_OUT and not it.startswith("config-")]
         for path in (Path(place, it) for it in names):
             inside = f"lib/{name}/{path.relative_to(library).as_posix()}"
-            files[inside] = File(path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+            status = path.stat()
+            # With its time: bytecode is used while it is that of its source.
+            files[inside] = File(
+                path.read_bytes(), stat.S_IMODE(status.st_mode), int(status.st_mtime)
+            )
     return files
 
 
@@ -136,11 +141,11 @@ def _compressed(files: Files) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, file in sorted(files.items()):
             entry = tarfile.TarInfo(path)
-            entry.mtime = MOMENT
             if isinstance(file, Link):
                 entry.type, entry.linkname = tarfile.SYMTYPE, file.target
                 archive.addfile(entry)
             else:
                 entry.size, entry.mode = len(file.content), file.mode
+                entry.mtime = file.modified
                 archive.addfile(entry, io.BytesIO(file.content))
     return zstandard.ZstdCompressor(level=1).compress(buffer.getvalue())

@@ -22,10 +22,11 @@ from scripts.report import (
     reliability,
     sensitivity,
 )
+from scripts.report.headline import leading
 from scripts.report.read import parse_plan, subjects_of
 from scripts.report.style import METHOD_LOOKS, looks, use_style
 from tests.common.trl_loss import trl_loss
-from tests.report.conftest import OBJECTIVE
+from tests.report.conftest import LORA, OBJECTIVE, PAIRS, paired
 
 FIGURES = [
     accuracy, before_after, curves, forest, length, power, quality, reliability, sensitivity,
@@ -256,6 +257,56 @@ def test_a_mark_stands_on_top_of_every_figure(module, whole, results, tmp_path, 
     assert box.x0 >= 0
     assert box.x1 <= marked.bbox.x1
     assert box.y1 <= marked.bbox.y1
+
+
+@pytest.fixture
+def very_many(empty_results, figures):
+    """A sweep of 75 trials of each method, the later ones the better."""
+    tests = []
+    for number in range(75):
+        name = f"sft_{number}"
+        lora = LORA | {"r": 2 ** (number % 5)}
+        loss = figures["generated"](2.5 - 0.01 * number, 0.1, 0.5)
+        empty_results.trial(name, "sft", loss, setting={"lora": lora})
+        accuracy = figures["preferred"](0.5 + 0.005 * number)
+        empty_results.trial(f"dpo_{number}", "dpo", accuracy, items=PAIRS, setting={"lora": lora})
+        tests.append(paired(name, "tiny_llama", "held_out_loss", method="sft"))
+    empty_results.base("tutor", "Word problems & dialogues", figures["generated"](2.6, 0.1, 0.2))
+    empty_results.compare("tutor", *tests)
+    return empty_results
+
+
+@by_name
+def test_of_very_many_trials_a_figure_shows_those_that_lead_and_says_so(
+    module, very_many, tmp_path, monkeypatch
+):
+    kept = []
+    monkeypatch.setattr(figure_command, "save", lambda figure, *paths: kept.append(figure))
+    paths = [tmp_path / f"figure.{kind}" for kind in ("pdf", "png", "md")]
+    module.main(very_many.arguments(*paths))
+    said = "of 75 trials the 40 that lead in" in paths[2].read_text(encoding="utf-8")
+    assert said == (module not in (power, sensitivity, quality))
+    (figure,) = kept
+    # A PNG of more pixels than 65,536 on a side cannot be written.
+    assert figure.get_figheight() * 200 < 2**16
+
+
+def test_the_leading_trials_are_the_best_in_the_plans_order(very_many):
+    subjects = subjects_of(very_many.root, parse_plan(json.dumps(very_many.plan)))
+    kept, notes = leading(subjects)
+    names = [it.name for it in kept if it.method == "dpo"]
+    assert names == [f"dpo_{number}" for number in range(35, 75)]
+    assert [it.name for it in kept if it.method == "sft"] == [f"sft_{it}" for it in range(35, 75)]
+    assert any(it.method == "base" for it in kept)
+    assert "lead in preference accuracy" in notes[1]
+    few = [it for it in subjects if it.name in names]
+    assert leading(few) == (few, [])
+
+
+def test_more_than_seventy_trials_share_a_look_and_one_line_of_the_legend(very_many):
+    for axes in drawn(quality, very_many).axes:
+        labels = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert labels == ["one of 75 trials", "Pareto front"]
 
 
 def test_the_first_seventy_looks_differ():

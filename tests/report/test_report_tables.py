@@ -437,6 +437,16 @@ def test_a_trial_selected_on_the_reported_split_is_marked(
         assert name in {row["trial"] for row in records(texts["csv"])}
 
 
+def test_of_very_many_rows_people_get_the_first_and_machines_all():
+    words = Column("Word", text=str, names=("word",), values=lambda row: (row,))
+    table = Table("words", "Words", (words,), [f"w{it}" for it in range(7)], [], most=5)
+    note = "The first 5 of 7 rows; all of them are in words.csv."
+    assert table.cut().rows == table.rows[:5]
+    assert table.cut().notes == [note]
+    assert replace(table, most=7).cut().notes == []
+    assert "w6" in csv_text(table)
+
+
 def test_a_note_gives_definition_and_sizes(results, tmp_path):
     text = written(sft, results, tmp_path)["md"]
     assert (

@@ -154,7 +154,7 @@ def _child(order: dict[str, Any]) -> None:
 def _prepare(how: dict[str, Any]) -> Callable[[], None]:
     """Has the process end as ordered; returns what is called if it comes to its end."""
     if "step" in how:
-        _act_in_step(how["step"], how)
+        act_in_step(how["step"], how)
     if "put" in how:
         _kill_before_put(how["put"])
     if "largest" in how:
@@ -175,7 +175,8 @@ def _kill() -> None:
 
 def _count_changes(below: Path, last: int | None, into: str | None) -> Callable[[], None]:
     """Kills the process before its `last`-th change below a folder, or in the midst of a write."""
-    from scripts.train import checkpoints, folders
+    from scripts.common import folders
+    from scripts.train import checkpoints
 
     changes = 0
     prefix = str(below)
@@ -219,7 +220,7 @@ def _count_changes(below: Path, last: int | None, into: str | None) -> Callable[
     return told
 
 
-def _act_in_step(step: int, how: dict[str, Any]) -> None:
+def act_in_step(step: int, how: dict[str, Any]) -> None:
     """Has the process act in the midst of a step, counted from 1, before a pass's gradients."""
     from scripts.train.checkpoints import ResumableTrainer
 

@@ -36,11 +36,11 @@ def test_a_training_ends_with_its_last_step(
 
 
 def test_a_trial_is_running_from_its_first_moment(tmp_path: Path) -> None:
-    with at_work(tmp_path, {}) as work:
+    with at_work(tmp_path, {"trial": {}}) as work:
         found = read_json(work.folder / "progress.json")
         assert (found["step"], found["steps"], found["loss"]) == (0, None, None)
         assert state_of(tmp_path, {}, found["updated"]).word == RUNNING
-    assert not work.folder.exists()
+    assert [path.name for path in work.folder.iterdir()] == ["fingerprint.json"]
 
 
 def test_it_writes_at_each_log_and_else_once_a_second(tmp_path: Path) -> None:

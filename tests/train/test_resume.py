@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from scripts.common.files import read_json, read_jsonl, sha256, write_rows
-from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS, REFERENCE
-from scripts.common.states import RUNNING, STALE, state_of
+from scripts.common.files import read_json, sha256, write_rows
+from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
+from scripts.common.states import RUNNING, STALE, forget_work, state_of
 from tests.train.conftest import resolved
 from tests.train.nursery import Nursery, nursery
 
@@ -133,7 +133,12 @@ def assert_same(out: Path, whole: Path) -> None:
         {it.relative_to(folder).as_posix() for it in folder.rglob("*") if it.is_file()}
         for folder in (out, whole)
     ]
+    files = [names - {"work/fingerprint.json"} for names in files]
     assert files[0] == files[1]
+    beside = {"finished/" + name for name in files[0] if not name.startswith("work/")}
+    kept = {name.removeprefix("work/") for name in files[0] if name.startswith("work/")}
+    assert kept == beside | {"finished/contents.json"}
+    files[0] -= {"work/finished/contents.json", "work/finished/train.json"}
     for name in files[0] - {"train.json"}:
         assert sha256(out / name) == sha256(whole / name), name
     trained, once = (read_json(folder / "train.json") for folder in (out, whole))
@@ -162,3 +167,215 @@ def test_killed_at_random_points_it_ends_with_the_same_bytes(yard: Yard, name: s
             shutil.rmtree(out)
     assert yard.attempt(case, out) == 0, said(out)
     assert_same(out, whole)
+
+
+def test_checkpoints_change_nothing(yard: Yard) -> None:
+    """A run that writes one after each step ends as one that writes none."""
+    for name in ("sft-dropout-best", "dpo-dropout"):
+        out = yard.folder / "uninterrupted" / name
+        assert yard.attempt(CASES[name], out) == 0, said(out)
+        assert_same(out, yard.whole(name))
+        assert read_json(out / "train.json")["resumed"] == 0
+
+
+def killed_at_every_write(yard: Yard, name: str, out: Path) -> int:
+    """Kills the first attempt at its first write, the next at its second; returns how many."""
+    kills = 0
+    while True:
+        code = yard.attempt(CASES[name], out, below=out, write=kills + 1)
+        if code == 0:
+            return kills
+        assert code == -signal.SIGKILL, said(out)
+        kills += 1
+
+
+def test_killed_at_every_write_it_ends_with_the_same_bytes(yard: Yard) -> None:
+    """Of a write of a file, in its midst; before each opening, renaming, linking and syncing."""
+    out = yard.folder / "writes" / "sft"
+    kills = killed_at_every_write(yard, "sft", out)
+    print(f"{kills} kills")
+    assert_same(out, yard.whole("sft"))
+    # Those of a whole attempt: it locks, goes on, writes a checkpoint, finishes and publishes.
+    assert kills > 60
+
+
+@pytest.mark.all
+@pytest.mark.parametrize("name", ["dpo-best-epoch", "sft-dropout-best"])
+def test_killed_at_every_write_of_more_trials(yard: Yard, name: str) -> None:
+    out = yard.folder / "writes" / name
+    assert killed_at_every_write(yard, name, out) > 60
+    assert_same(out, yard.whole(name))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("name", ["sft-accumulated", "dpo-dropout"])
+def test_a_signal_lets_it_finish_its_step(yard: Yard, name: str, number: signal.Signals) -> None:
+    out = yard.folder / number.name / name
+    assert yard.attempt(CASES[name], out, minutes=60, step=3, signal=number) == 128 + number
+    line = f"stopped by {number.name} after step 3 of 7; the next run goes on from there"
+    assert said(out).splitlines()[-1] == line
+    work = out / "work"
+    assert [it.name for it in work.glob("checkpoint-*")] == ["checkpoint-3"]
+    assert not (work / "lock.json").exists()
+    state = state_of(out, {}, read_json(work / "progress.json")["updated"])
+    assert (state.word, state.progress["step"]) == (STALE, 3)
+    assert state.reason == f"stopped by {number.name} at step 3 of 7; goes on from step 3"
+    assert yard.attempt(CASES[name], out) == 0, said(out)
+    assert "step 3/7: goes on from a checkpoint" in said(out)
+    assert_same(out, yard.whole(name))
+    assert read_json(out / "train.json")["resumed"] == 1
+
+
+def test_a_signal_in_the_last_step_keeps_that_too(yard: Yard) -> None:
+    """A trainer that goes on from its last step trains no further one."""
+    out = yard.folder / "last-step"
+    for name in ("sft", "dpo-best-epoch"):
+        last = read_json(yard.whole(name) / "train.json")["steps"]
+        code = yard.attempt(CASES[name], out / name, minutes=60, step=last, signal=signal.SIGTERM)
+        assert code == 128 + signal.SIGTERM
+        assert yard.attempt(CASES[name], out / name) == 0, said(out / name)
+        assert_same(out / name, yard.whole(name))
+
+
+def test_times_add_up_over_the_attempts(yard: Yard) -> None:
+    case, out = CASES["sft"], yard.folder / "times"
+    yard.attempt(case, out, step=4, signal=signal.SIGTERM)
+    before = read_json(out / "work" / "checkpoint-4" / "run.json")["callbacks"]["Costs"]["seconds"]
+    assert yard.attempt(case, out) == 0
+    assert read_json(out / "train.json")["seconds"] > before > 0
+
+
+def test_a_full_disk_says_so_and_loses_nothing(yard: Yard) -> None:
+    """Stands in for a full disk: no file may grow beyond so many bytes."""
+    case, out = CASES["dpo"], yard.folder / "full"
+    yard.attempt(case, out, step=3, signal=signal.SIGKILL)
+    assert yard.attempt(case, out, largest=40_000) == 1
+    path = out / "work" / ".partial-checkpoint-3" / "optimizer.pt"
+    line = said(out).splitlines()[-1]
+    assert line.startswith(f"error: {path}: the disk is full (")
+    assert "Traceback" not in said(out)
+    assert [it.name for it in (out / "work").glob("*checkpoint-*")] == ["checkpoint-2"]
+    # Where training ends, the adapter is written by PEFT.
+    assert yard.attempt(case, out, step=7, signal=signal.SIGTERM) == 128 + signal.SIGTERM
+    assert yard.attempt(case, out, largest=10_000) == 1
+    assert said(out).splitlines()[-1].startswith(f"error: {out / 'work'}")
+    assert yard.attempt(case, out) == 0, said(out)
+    assert_same(out, yard.whole("dpo"))
+
+
+def test_a_disk_that_is_really_full(yard: Yard, tmp_path: Path) -> None:
+    """A file system of its own, filled up before and after the first checkpoints."""
+    made = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)]
+    mounted = subprocess.run(made, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted: {mounted.stderr.strip()}")
+    case, out, filler = CASES["sft"], tmp_path / "full", tmp_path / "filler"
+    try:
+        yard.attempt(case, out, step=3, signal=signal.SIGKILL)
+        free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+        for left in (100_000, 60_000, 8_192, 0):
+            filler.write_bytes(b"x" * (free - left))
+            assert yard.nursery.run("sft", yard.words(case, out), yard.folder / "full.log") == 1
+            line = (yard.folder / "full.log").read_text(encoding="utf-8").splitlines()[-1]
+            assert line.startswith(f"error: {out}"), line
+            assert "the disk is full" in line
+            assert (out / "work" / "checkpoint-2").is_dir()
+            filler.unlink()
+        assert yard.attempt(case, out) == 0, said(out)
+        assert_same(out, yard.whole("sft"))
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_an_orphan_is_stopped_and_its_work_goes_on(yard: Yard) -> None:
+    """A trainer whose parent was killed; while the parent lives, it is left alone."""
+    case, out = CASES["sft-accumulated"], yard.folder / "orphan"
+    fifo = yard.folder / "fifo"
+    os.mkfifo(fifo)
+    words, log = yard.words(case, out), yard.folder / "orphan-1.log"
+    parent, trainer = yard.nursery.start_under("sft", words, log, step=3, fifo=fifo)
+    assert fifo.read_text(encoding="utf-8") == "here"
+    assert yard.attempt(case, out) == 1
+    refused = said(out).splitlines()[-1]
+    assert refused.startswith(f"error: {out / 'work'}: process {trainer} on ")
+    assert f"is at work on this trial, under process {parent}" in refused
+    now = read_json(out / "work" / "progress.json")["updated"]
+    assert state_of(out, {}, now).word == RUNNING
+
+    os.kill(parent, signal.SIGKILL)
+    yard.nursery.wait(parent)
+    assert yard.attempt(case, out) == 0, said(out)
+    assert f"process {trainer} on " in said(out)
+    assert "is left over from a run that is gone" in said(out)
+    # It was let finish its step.
+    assert "stopped by SIGTERM after step 3 of 7" in log.read_text(encoding="utf-8")
+    assert "step 3/7: goes on from a checkpoint" in said(out)
+    assert_same(out, yard.whole("sft-accumulated"))
+
+
+def test_a_checkpoint_of_another_trial_is_refused(yard: Yard) -> None:
+    case, out = CASES["sft"], yard.folder / "stale"
+    yard.attempt(case, out, step=4, signal=signal.SIGKILL)
+    log = yard.folder / "stale-2.log"
+    assert yard.nursery.run("sft", yard.words(case, out, learning_rate=2e-2), log) == 0
+    text = log.read_text(encoding="utf-8")
+    what = f"{out / 'work'}: what is there is of another trial.trainer.learning_rate; training "
+    assert what + "starts from the beginning" in text
+    assert "goes on" not in text
+    assert read_json(out / "trial.json")["trainer"]["learning_rate"] == 2e-2
+    fresh = yard.folder / "stale-fresh"
+    yard.nursery.run("sft", yard.words(case, fresh, learning_rate=2e-2), log)
+    assert_same(out, fresh)
+
+
+def test_a_damaged_checkpoint_is_passed_over(yard: Yard) -> None:
+    case, out = CASES["sft"], yard.folder / "damaged"
+    yard.attempt(case, out, step=4, signal=signal.SIGKILL)
+    damaged = out / "work" / "checkpoint-3"
+    (damaged / "optimizer.pt").write_bytes((damaged / "optimizer.pt").read_bytes()[:-1])
+    assert yard.attempt(case, out) == 0, said(out)
+    assert f"{damaged}: damaged, and passed over" in said(out)
+    assert_same(out, yard.whole("sft"))
+
+
+def test_the_newest_and_the_best_are_kept(yard: Yard) -> None:
+    case, out = CASES["sft-dropout-best"], yard.folder / "rotation"
+    best: set[int | None] = set()
+    for step in range(2, 8):
+        yard.attempt(case, out, step=step, signal=signal.SIGKILL)
+        kept = {int(it.name.removeprefix("checkpoint-")) for it in out.glob("work/checkpoint-*")}
+        state = read_json(out / "work" / f"checkpoint-{step - 1}" / "trainer_state.json")
+        best.add(state["best_global_step"])
+        assert kept == {step - 1} | ({state["best_global_step"]} - {None})
+    assert len(best) > 2, "the best step never moved"
+    assert yard.attempt(case, out) == 0, said(out)
+    assert_same(out, yard.whole("sft-dropout-best"))
+
+
+def test_what_is_finished_is_published_and_not_trained_again(yard: Yard) -> None:
+    """Killed before it publishes, while it does, and after; Snakemake removes what is declared."""
+    case, out = CASES["dpo-dropout"], yard.folder / "finished"
+    for put in (1, 4, None):
+        code = yard.attempt(case, out, **({"put": put} if put else {}))
+        assert code == (-signal.SIGKILL if put else 0), said(out)
+        # Trained once, by the first of them.
+        assert (said(out) == "") == (put != 1)
+        for path in [it for it in out.rglob("*") if it.is_file() and "work" not in it.parts]:
+            path.unlink()
+    assert yard.attempt(case, out) == 0
+    assert said(out) == ""
+    assert_same(out, yard.whole("dpo-dropout"))
+    # Once it is scored, it is published for good.
+    forget_work(out)
+    assert not (out / "work").exists()
+
+
+def test_a_killed_trial_says_where_it_will_go_on(yard: Yard) -> None:
+    case, out = CASES["sft"], yard.folder / "says"
+    yard.attempt(case, out, step=5, signal=signal.SIGKILL)
+    found = read_json(out / "work" / "progress.json")
+    pid, host = found["pid"], found["host"]
+    state = state_of(out, {}, found["updated"])
+    assert state.word == STALE
+    step = f"step {found['step']} of 7; goes on from step 4"
+    assert state.reason == f"process {pid} on {host} was killed at {step}"

@@ -46,7 +46,9 @@ def test_a_trial_learns_and_leaves_its_files(
 ) -> None:
     out = run(resolved("sft"), tiny_model, demonstrations, tmp_path)
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    assert names == {
+    kept = {name for name in names if name.startswith("work/")}
+    assert {name.split("/")[1] for name in kept} == {"finished", "fingerprint.json"}
+    assert names - kept == {
         "adapter/adapter_model.safetensors",
         "adapter/adapter_config.json",
         "adapter/README.md",
@@ -141,7 +143,7 @@ def test_a_failure_is_recorded_and_leaves_no_result(
     assert not (tmp_path / "trial" / "adapter").exists()
     # The next run starts clean.
     out = run(resolved("sft"), tiny_model, demonstrations, tmp_path)
-    assert not (out / "work").exists()
+    assert not (out / "work" / "failed.json").exists()
 
 
 def test_an_overflown_gradient_is_no_number_and_a_lost_loss_is_an_error() -> None:

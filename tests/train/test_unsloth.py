@@ -35,9 +35,18 @@ from pathlib import Path
 from scripts.lm.backends import start_backend
 
 start_backend("unsloth", Path("scratch"))
+from tests.train.nursery import act_in_step
 from tests.train.test_unsloth import STAGES
 
 for stage, command in json.loads(Path(sys.argv[1]).read_text()):
+    if Path(command[-1]).name.startswith("resumed"):
+        act_in_step(2, {"signal": 15})
+        try:
+            STAGES[stage].main(command)
+        except SystemExit as end:
+            assert end.code == 128 + 15
+        else:
+            raise AssertionError("it was not stopped")
     assert STAGES[stage].main(command) == 0
 """
 
@@ -79,6 +88,10 @@ def commands(backend: str, model: Path, folder: Path) -> list[tuple[str, list[st
         trial("dpo", f"{name}-dpo", kind, *pairs, **checkpointing, **optim)
         if name == "float32":
             trial("dpo", f"{name}-overwritten", kind, *pairs)
+        if backend == "unsloth" and name == "bfloat16":
+            trial("sft", f"resumed-{name}-sft", kind, *rows, **checkpointing, **optim)
+        if backend == "unsloth" and name == "nf4":
+            trial("dpo", f"resumed-{name}-dpo", kind, *pairs, **checkpointing, **optim)
     return commands
 
 
@@ -145,6 +158,14 @@ def test_same_seed_same_bytes(ran: Path) -> None:
         assert sha256(ran / "unsloth" / "again" / name) == sha256(
             ran / "unsloth" / "float32-sft" / name
         )
+
+
+@pytest.mark.parametrize("trial", ["bfloat16-sft", "nf4-dpo"])
+def test_a_trial_that_was_stopped_goes_on_to_the_same_bytes(ran: Path, trial: str) -> None:
+    folder = ran / "unsloth"
+    for name in ("adapter/adapter_model.safetensors", "history.jsonl"):
+        assert sha256(folder / f"resumed-{trial}" / name) == sha256(folder / trial / name)
+    assert read_json(folder / f"resumed-{trial}" / "train.json")["resumed"] == 1
 
 
 def test_the_reference_is_that_of_transformers(ran: Path) -> None:

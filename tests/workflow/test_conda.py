@@ -5,6 +5,7 @@ Snakemake's own calls, the envs' files, uv, and the package index that `make set
 """
 
 import hashlib
+import json
 import platform
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conda import stand_in
+from tests.envs import rules as written
 from tests.workflow.conftest import CUT_DOWN, Project
 
 COST = "results/demo/tables/cost.csv"
@@ -36,16 +38,25 @@ class Conda:
     prefix: Path
     variables: dict[str, str]
 
-    def run(self, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, project: Project, *words: str, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Runs the cut-down demo with a conda env for each rule; it may fail."""
         command = project.command(*words, *CUT_DOWN, "--sdm", "conda")
         return subprocess.run(
             [*command, "--conda-prefix", str(self.prefix)],
             cwd=project.folder,
-            env=self.variables,
+            env=self.variables | variables,
             capture_output=True,
             text=True,
         )
+
+    def table(self, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
+        """Makes one table from what is there. Snakemake makes the envs of all rules that it may
+        run, here of one; compiled once for many jobs, they would take longer than these few.
+        """
+        only = (COST, "--allowed-rules", "table")
+        return self.run(project, *only, *words, UV_COMPILE_BYTECODE="0")
 
     def envs(self) -> set[Path]:
         """Returns the folders of all envs that were made whole."""
@@ -68,28 +79,27 @@ def rules(project: Project, *words: str) -> set[str]:
     return {rule for rule, _ in project.jobs(*words, *CUT_DOWN)}
 
 
-@pytest.mark.slow
 def test_a_changed_lock_makes_its_env_anew_and_reruns_what_used_it(
     conda: Conda, rerun: Project
 ) -> None:
     assert rules(rerun) == set()
-    ran(conda.run(rerun, COST, "--forcerun", COST))
+    ran(conda.table(rerun, "--forcerun", "table"))
     before = conda.envs()
     lock = (rerun.folder / REPORT).read_text("utf-8")
     (rerun.folder / REPORT).write_text(SPARE.sub("", lock), "utf-8")
 
     assert rules(rerun) == {"table", "figure", "page", "all"}
-    ran(conda.run(rerun, COST))
+    ran(conda.table(rerun))
     (made,) = conda.envs() - before
     assert not list(made.glob("lib/python*/site-packages/choix"))
     assert rules(rerun, COST) == set()
-    # The other lock's env is still there, and its results are back without making anything.
+    # Where the lock is what it was, so is its env: nothing is made, and the table is made again.
     (rerun.folder / REPORT).write_text(lock, "utf-8")
-    ran(conda.run(rerun, COST))
+    assert rules(rerun, COST) == {"table"}
+    ran(conda.table(rerun))
     assert conda.envs() == before | {made}
 
 
-@pytest.mark.slow
 def test_a_tampered_hash_stops_the_run(conda: Conda, rerun: Project) -> None:
     lock = (rerun.folder / REPORT).read_text("utf-8")
     spare = SPARE.search(lock)[0]
@@ -100,7 +110,7 @@ def test_a_tampered_hash_stops_the_run(conda: Conda, rerun: Project) -> None:
     before = conda.envs()
     table = (rerun.folder / COST).stat()
 
-    done = conda.run(rerun, COST)
+    done = conda.table(rerun)
 
     assert done.returncode != 0
     said = done.stdout + done.stderr
@@ -108,3 +118,48 @@ def test_a_tampered_hash_stops_the_run(conda: Conda, rerun: Project) -> None:
     assert "report.yaml" in said
     assert conda.envs() == before
     assert (rerun.folder / COST).stat().st_mtime_ns == table.st_mtime_ns
+
+
+FORMS = {"data": "data", "train": "train.cpu", "evaluate": "evaluate.cpu", "report": "report"}
+TARGETS = ("all", "doctor", "plan", "probes", "results/demo/backends.json")
+# Those that fetch from a hub are called by hand, and these run no module.
+NOT_RUN = {"fetch_model", "fetch_tokenizer", "list_reported", "list_trials"}
+
+
+@pytest.mark.all
+@pytest.mark.slow
+def test_every_rule_runs_in_its_env_alone(conda: Conda, project: Project, tmp_path: Path) -> None:
+    project.edit("cut-down.yaml", "problems: {limit", "problems: {leave_out_overlap: true, limit")
+    done = conda.run(project, *TARGETS)
+    ran(done)
+    jobs = set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE))
+    assert jobs >= {rule.name for rule in written.rules()} - NOT_RUN
+
+    envs = {env.with_suffix(".post-deploy.sh").read_text("utf-8"): env for env in conda.envs()}
+    for stage, form in FORMS.items():
+        env = envs[(project.folder / "envs" / f"{form}.post-deploy.sh").read_text("utf-8")]
+        python = env / "bin" / "python"
+        compared = module(python, project, "scripts.common.environment", "--env", stage,
+                          "--accelerator", "cpu")  # fmt: skip
+        assert compared.startswith(f"{form}: as locked")
+        if stage == "data":
+            source = json.dumps({"folder": str(project.folder / SNAPSHOT)})
+            for options in ((), ("--tokenizer",)):
+                manifest = tmp_path / f"fetched{len(options)}" / "manifest.json"
+                module(python, project, "scripts.models.fetch", "--source", source, *options,
+                       "--manifest", str(manifest))  # fmt: skip
+                assert manifest.is_file()
+    # The same run in the launcher's environment, whose digests are the same, has nothing to do.
+    assert rules(project, *TARGETS) <= {"all"}
+
+
+SNAPSHOT = "results/demo/models/demo/snapshot"
+
+
+def module(python: Path, project: Project, name: str, *words: str) -> str:
+    """Runs a module in an env as rules do; returns what it printed."""
+    done = subprocess.run(
+        [str(python), "-m", name, *words], cwd=project.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

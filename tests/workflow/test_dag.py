@@ -143,7 +143,7 @@ def test_trials_of_another_objective_find_their_reference_there(rerun: Project) 
         ("cut-down.yaml", "learning_rate: 5e-4", "learning_rate: 5e-4, backend: unsloth"),
         ("scripts/lm/prefix_tree.py", "path.append(parent - 1)", "path += [parent - 1]"),
         ("scripts/lm/tree_attention.py", "1e-3, 0.1", "1e-3, 0.2"),
-        ("envs/train.post-deploy.sh", "#!/", "#! /"),
+        ("envs/train.cpu.post-deploy.sh", "#!/", "#! /"),
     ],
 )
 def test_a_reference_is_made_anew_with_what_it_is_made_of(

@@ -1,7 +1,6 @@
 """Folders that are there whole or not at all, whatever kills the process or the machine."""
 
 import errno
-import io
 import json
 import os
 import shutil
@@ -63,13 +62,6 @@ def discard(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def sweep(parent: Path) -> None:
-    """Removes what killed processes left half written or half removed in a folder."""
-    for beginning in (PARTIAL, GONE):
-        for left in parent.glob(f"{beginning}*"):
-            shutil.rmtree(left, ignore_errors=True)
-
-
 def put(source: Path, target: Path) -> None:
     """Gives a file a second name, whole from the first moment; a copy where there are no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,18 +95,6 @@ def write_file(path: Path, content: bytes) -> None:
 def as_json(value: Any) -> bytes:
     """Returns a value as JSON in which every float, NaN too, is read back as it was."""
     return (json.dumps(value, indent=2) + "\n").encode()
-
-
-def as_torch(value: Any) -> bytes:
-    """Returns what torch.load reads.
-
-    By way of memory: onto a disk that is full, torch.save raises what does not say so.
-    """
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
 
 
 def sync(path: Path) -> None:

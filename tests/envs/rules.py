@@ -1,0 +1,49 @@
+"""The rules as they stand in rules/: what each runs, and in which env."""
+
+import ast
+import re
+from dataclasses import dataclass
+
+from scripts.common.environment import ROOT
+
+COMMON = ast.parse((ROOT / "rules" / "common.smk").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that runs modules, the env that it names, and the modules."""
+
+    name: str
+    env: str | None
+    modules: tuple[str, ...]
+
+
+def rules() -> list[Rule]:
+    """Returns every rule with a shell command."""
+    found = []
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for text in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            if "    shell:" in text:
+                env = re.search(r'conda:\s+env_file\("(\w+)"\)', text)
+                named = re.findall(r"python -m (scripts\.[\w.]+(?:\{wildcards\.\w+\})?)", text)
+                modules = tuple(module for name in named for module in spelled_out(name))
+                found.append(Rule(text.partition(":")[0], env and env[1], modules))
+    return found
+
+
+def spelled_out(name: str) -> list[str]:
+    """Returns the modules that a name in a rule stands for: a table's wildcard has many."""
+    wildcard = re.search(r"\{wildcards\.(\w+)\}", name)
+    if not wildcard:
+        return [name]
+    return [name.replace(wildcard[0], value) for value in keys_of(f"{wildcard[1].upper()}S")]
+
+
+def keys_of(constant: str) -> list[str]:
+    """Returns the keys of a mapping that rules/common.smk defines."""
+    values = [
+        node.value
+        for node in COMMON.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == constant
+    ]
+    return [key.value for key in values[0].keys]

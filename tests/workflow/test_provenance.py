@@ -1,0 +1,331 @@
+"""What the cut-down demo wrote about itself: its records, and what is read from them."""
+
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts.common import provenance
+from scripts.common.cli import BadInput
+from scripts.common.files import read_json, read_rows, sha256, write_json
+from scripts.common.provenance import FAILED, SUFFIX
+from scripts.report import chain, crate, trace, verify
+from tests.workflow.conftest import CUT_DOWN, JOB, Project
+
+DEMO = Path("results", "demo")
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    """Lets each test read provenance and files anew."""
+    provenance.forget()
+    chain.digest_now.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def records(finished: Project) -> dict[str, dict]:
+    """Returns all provenance of the finished run by its path."""
+    paths = chain.jobs_in(finished.folder / DEMO)
+    return {str(path.relative_to(finished.folder)): read_json(path) for path in paths}
+
+
+@pytest.fixture
+def results(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns a copy of the finished run's results that a test may edit, from where it lies."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished.folder / DEMO, tmp_path / DEMO)
+    return DEMO
+
+
+def declared(project: Project) -> dict[str, tuple[str, set[str], set[str]]]:
+    """Returns rule, inputs and outputs of every job of a whole run by its provenance."""
+    done = project.run(*CUT_DOWN, "-n", "--forceall")
+    found = {}
+    for rule, body in JOB.findall(done.stdout + done.stderr):
+        inputs, outputs = (
+            set(re.search(rf"^    {kind}: (.+)$", body, re.MULTILINE)[1].split(", "))
+            for kind in ("input", "output")
+            if f"    {kind}: " in body
+        )
+        (own,) = (file for file in outputs if file.endswith(SUFFIX)) if outputs else (None,)
+        found[own] = (rule, inputs, outputs)
+    return found
+
+
+def test_each_job_recorded_what_it_declared(finished: Project, records: dict[str, dict]) -> None:
+    jobs = declared(finished)
+    assert jobs.keys() == records.keys()
+    assert len(jobs) == 64
+    for path, (rule, inputs, outputs) in jobs.items():
+        record = records[path]
+        assert record["rule"] == rule
+        assert record["exit"] == 0
+        for kind, files in (("inputs", inputs), ("outputs", outputs - {path})):
+            recorded = {
+                part["file"] if part.get("outside") else f"{DEMO}/{part['file']}": part
+                for part in record[kind]
+            }
+            assert recorded.keys() == files, path
+            for file, part in recorded.items():
+                assert part["sha256"] == sha256(finished.folder / file)
+                assert part["bytes"] == (finished.folder / file).stat().st_size
+
+
+def test_every_input_is_linked_to_its_maker_or_a_source(records: dict[str, dict]) -> None:
+    assert records
+    makers = {part["file"]: path for path, it in records.items() for part in it["outputs"]}
+    for record in records.values():
+        for part in record["inputs"]:
+            if part.get("outside"):
+                assert part["file"].startswith(("demo/", "paper/", "scripts/", "report/"))
+            else:
+                assert f"{DEMO}/{part['made_by']['file']}" == makers[part["file"]]
+
+
+def test_a_record_says_what_would_make_another_result(records: dict[str, dict]) -> None:
+    record = records[f"{DEMO}/trials/dpo-r8/seed-0/train{SUFFIX}"]
+    assert (record["trial"], record["seed"]) == ("dpo-r8", 0)
+    assert record["seeds"] == {"trial.seed": 0}
+    assert record["digests"].keys() == {"model", "tokens", "reference", "trial"}
+    assert list(record["templates"]) == ["models/demo/tokenizer/manifest.json#chat_template.jinja"]
+    assert record["code"]["module"] == "scripts/train/dpo.py"
+    assert record["code"]["edited"] == []
+    assert record["env"]["form"] == "train.cpu"
+    assert record["env"]["drift"] == record["drift_behind"] == []
+    assert {"torch", "trl", "peft"} <= record["env"]["versions"].keys()
+
+
+def test_without_provenance_nothing_reruns(rerun: Project) -> None:
+    for path in list(chain.jobs_in(rerun.folder / DEMO)):
+        path.unlink()
+    assert rerun.jobs(*CUT_DOWN) == []
+
+
+def test_what_was_interrupted_leaves_no_record_once_it_is_done(finished: Project) -> None:
+    assert not list((finished.folder / DEMO).rglob(f"*{FAILED}"))
+
+
+# ----------------------------------------------------------------------------------------- verify
+
+
+def test_a_finished_run_verifies(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify.main([str(results)]) == 0
+    out = capsys.readouterr().out
+    assert re.fullmatch(r"64 jobs, \d+ files: all as it was made\n", out)
+
+
+def test_what_no_longer_matches_is_named(results: Path) -> None:
+    trial = results / "trials" / "sft-r4" / "seed-0"
+    (trial / "items.parquet").write_bytes(b"edited")
+    (results / "tables" / "dpo.csv").unlink()
+    (results / "models" / "demo" / "snapshot" / "model.safetensors").write_bytes(b"other")
+    (results / "models" / "demo" / "snapshot" / "config.json").unlink()
+    (trial / "notes.txt").write_text("mine", encoding="utf-8")
+    found, _ = verify.findings(results)
+    assert sorted((kind, what.split(":")[0].split(",")[0]) for kind, what in found) == [
+        ("changed", str(results / "models/demo/snapshot/model.safetensors")),
+        ("changed", str(trial / "items.parquet")),
+        # By both manifests, the model's and its tokenizer's.
+        ("missing", str(results / "models/demo/snapshot/config.json")),
+        ("missing", str(results / "models/demo/snapshot/config.json")),
+        ("missing", str(results / "tables/dpo.csv")),
+        ("no provenance", str(trial / "notes.txt")),
+    ]
+
+
+def test_a_broken_link_is_named(results: Path) -> None:
+    """A split made anew by hand, with provenance of its own: those that read the old one differ."""
+    data = results / "data" / "dialogues"
+    shutil.copy(data / "test.parquet", data / "train.parquet")
+    path = data / f"prepare{SUFFIX}"
+    record = read_json(path)
+    for part in record["outputs"]:
+        part |= {"sha256": sha256(results / part["file"])}
+    write_json(path, record)
+    found, _ = verify.findings(results)
+    assert {kind for kind, _ in found} == {"broken link"}
+    tokens = results / "tokens" / "dialogues.demo.chat.128" / f"tokenize{SUFFIX}"
+    whole = f"{tokens} read data/dialogues/train.parquet as "
+    assert any(what.startswith(whole) and f"{path} made" in what for _, what in found)
+    anew = f"made by data/dialogues/prepare{SUFFIX}, which was written anew since"
+    assert any(what == f"{tokens} read data/dialogues/test.parquet, {anew}" for _, what in found)
+
+
+def test_a_folder_without_provenance_cannot_be_verified(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no provenance"):
+        verify.findings(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------ trace
+
+
+def traced(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert trace.main(list(words)) == 0
+    return capsys.readouterr().out
+
+
+def test_a_cell_is_traced_to_the_rows_of_its_source(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = str(results / "tables" / "dpo.csv")
+    out = traced(capsys, table, "--row", "dpo-r8", "--column", "Preference accuracy", "--all")
+    items = [
+        row
+        for row in read_rows(results / "trials" / "dpo-r8" / "seed-0" / "items.parquet")
+        if row["figure"] == "preference_accuracy"
+    ]
+    groups = len({row["group"] for row in items})
+    assert f"{len(items)} items in {groups} groups, rows of data/dialogues/test.parquet" in out
+    for row in items:
+        number = int(row["id"].removeprefix("train-")) + 1
+        assert f"{row['id']}, row {number} of the source's split train, group" in out
+    steps = re.findall(r"[─ ](\w+) → ", out)
+    assert steps[:4] == ["table", "aggregate", "measure", "score"]
+    assert {"train_dpo", "train_sft", "reference", "tokenize", "prepare_dataset"} <= set(steps)
+    assert {"fetch_dataset", "train_demo_model"} <= set(steps)
+    assert "demo/corpora/dialogues.jsonl" in out
+    # Of other trials, other figures and other sets of prompts there is nothing.
+    assert "titles" not in out
+    assert "sft-r4" not in out
+    assert "generations" not in out
+    for mark in ("changed since", "not here", "broken link"):
+        assert mark not in out
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "behind"),
+    [
+        ("sft", "sft-r4 problems", "exact match", "data/problems/test.parquet"),
+        ("sft", "sft-r4, set: summaries", "bleu", "data/summaries/test.parquet"),
+        ("sft", "sft-r4", "held_out_loss", "data/problems/test.parquet"),
+        ("dpo", "headlines/lookup", "preference_accuracy", "data/titles/test.parquet"),
+        ("seeds", "dpo-r8 seed 0 problems", "preference_accuracy", "data/dialogues/test.parquet"),
+        ("metrics", "dpo-r8 group bootstrap", "margin", "data/dialogues/test.parquet"),
+        ("differences", "sft-r16 demo", "held_out_loss", "data/problems/test.parquet"),
+        ("dpo", "dpo-r8", "learning rate", None),
+    ],
+)
+def test_any_reasonable_name_of_a_cell_is_understood(
+    results: Path, capsys: pytest.CaptureFixture[str],
+    table: str, row: str, column: str, behind: str | None,
+) -> None:  # fmt: skip
+    out = traced(capsys, str(results / "tables" / f"{table}.md"), "--row", row, "--column", column)
+    assert "fetch_dataset → " in out
+    found = re.findall(r"\d+ items in \d+ groups, rows of (\S+)", out)
+    assert found == ([behind] if behind else [])
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "message"),
+    [
+        ("dpo-r9", "margin", r"has no row 'dpo-r9' .* allowed: experiment tutor trial dpo-r8;"),
+        ("dpo-r8", "bleu", r"has no column 'bleu'; allowed: title, seeds, .*preference_accuracy,"),
+        ("lookup", "preference_accuracy", r"'lookup' is more than one row; say which of: "),
+    ],
+)
+def test_a_cell_that_there_is_not_is_an_error_with_those_that_there_are(
+    results: Path, row: str, column: str, message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        trace.main([str(results / "tables" / "dpo.csv"), "--row", row, "--column", column])
+
+
+def test_a_trace_marks_what_changed_since(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / "trials" / "dpo-r8" / "metrics.json").write_text("{}", encoding="utf-8")
+    out = traced(capsys, str(results / "figures" / "accuracy.png"))
+    assert "changed since: trials/dpo-r8/metrics.json" in out
+    assert "changed since: trials/titles-r16/metrics.json" not in out
+
+
+def test_what_has_no_provenance_cannot_be_traced(results: Path) -> None:
+    (results / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"no \*\.provenance\.json beside it names it"):
+        trace.main([str(results / "notes.txt")])
+    with pytest.raises(BadInput, match="no such file"):
+        trace.main([str(results / "nothing.txt")])
+
+
+# ------------------------------------------------------------------------------------------ crate
+
+
+def references(value: object) -> list[str]:
+    """Returns every id that an entity refers to."""
+    if isinstance(value, list):
+        return [name for item in value for name in references(item)]
+    return [value["@id"]] if isinstance(value, dict) else []
+
+
+def test_the_crate_holds_the_run_and_every_reference_resolves(
+    results: Path, tmp_path: Path
+) -> None:
+    from rocrate.rocrate import ROCrate
+
+    out = tmp_path / "demo.crate.zip"
+    assert crate.main([str(results), "--config", __file__, "--out", str(out)]) == 0
+    with zipfile.ZipFile(out) as archive:
+        names = set(archive.namelist())
+        metadata = json.loads(archive.read("ro-crate-metadata.json"))
+    graph = {entity["@id"]: entity for entity in metadata["@graph"]}
+    assert len(graph) == len(metadata["@graph"])
+    loose = {
+        name
+        for entity in graph.values()
+        for key, value in entity.items()
+        if not key.startswith("@")
+        for name in references(value)
+        if name not in graph and not name.startswith("https://")
+    }
+    assert loose == set()
+    files = {name for name, it in graph.items() if "File" in it["@type"]}
+    assert files <= names
+    for wanted in (
+        "Snakefile", "rules/train.smk", "scripts/train/dpo.py", "envs/train.cpu.post-deploy.sh",
+        "config/test_provenance.py", "results/tables/dpo.csv", "results/figures/curves.pdf",
+        "results/trials/dpo-r8/seed-0/adapter/adapter_model.safetensors",
+        "results/trials/dpo-r8/seed-0/items.parquet",
+        f"results/trials/dpo-r8/seed-0/train{SUFFIX}", "results/models/demo/manifest.json",
+    ):  # fmt: skip
+        assert wanted in files
+    # Rows of datasets and weights of the base are named and not copied.
+    assert not any(name.endswith("model.safetensors") and "adapter" not in name for name in names)
+    assert "results/data/dialogues/train.parquet" not in names
+    assert graph["#results/data/dialogues/train.parquet"]["sha256"] == sha256(
+        results / "data" / "dialogues" / "train.parquet"
+    )
+    read = ROCrate(out)
+    actions = read.get_by_type("CreateAction")
+    assert len(actions) == 64 + 1
+    train = read.get("#job/trials/dpo-r8/seed-0/train")
+    assert train["instrument"]["name"] == "scripts/train/dpo.py"
+    made = {entity.id for entity in train["result"]}
+    assert "results/trials/dpo-r8/seed-0/adapter/adapter_model.safetensors" in made
+    score = read.get("#job/trials/dpo-r8/seed-0/score")
+    assert made & {entity.id for entity in score["object"]}
+    assert train["startTime"] < train["endTime"]
+
+
+def test_the_same_run_gives_the_same_crate(results: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for out in (first, second):
+        crate.main([str(results), "--out", str(out), "--author", "A. N. Other"])
+    files = {path.relative_to(first) for path in first.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(second) for path in second.rglob("*") if path.is_file()}
+    name = "ro-crate-metadata.json"
+    assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_an_unfinished_run_and_a_folder_in_the_way_are_refused(
+    results: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(BadInput, match="no RO-Crate is in the way"):
+        crate.main([str(results), "--out", str(tmp_path / "mine")])
+    shutil.rmtree(results / "tables")
+    with pytest.raises(BadInput, match="no tables with provenance"):
+        crate.main([str(results), "--out", str(tmp_path / "out.zip")])
+    assert not (tmp_path / "out.zip").exists()

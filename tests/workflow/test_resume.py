@@ -1,0 +1,56 @@
+"""Snakemake killed while a trainer is at work: the next run stops the orphan and goes on."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from scripts.common.files import read_json, sha256
+from tests.workflow.conftest import CUT_DOWN, Project, environment
+
+TRIAL = "results/demo/trials/sft-r4/seed-0"
+FILES = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter/README.md",
+         "trial.json", "history.jsonl")  # fmt: skip
+EVERY_STEP = ("--set-resources", "train_sft:checkpoint_minutes=0")
+PATIENCE = 300.0
+"""Seconds that a trainer may take to its first checkpoint."""
+
+
+def suspended(work: Path) -> int:
+    """Suspends a trainer once its first checkpoint is there, and returns its pid."""
+    end = time.monotonic() + PATIENCE
+    while not list(work.glob("checkpoint-*")):
+        assert time.monotonic() < end, "no checkpoint came"
+        time.sleep(0.01)
+    pid = read_json(work / "lock.json")["process"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def test_a_killed_snakemake_loses_nothing(rerun: Project) -> None:
+    trial = rerun.folder / TRIAL
+    whole = {name: sha256(trial / name) for name in FILES}
+    for path in [it for it in trial.rglob("*") if it.is_file()]:
+        path.unlink()
+    command = [f"{TRIAL}/train.json", *CUT_DOWN, *EVERY_STEP]
+    run = subprocess.Popen(
+        rerun.command(*command), cwd=rerun.folder, env=environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    orphan = suspended(trial / "work")
+    step = max(int(it.name.split("-")[1]) for it in (trial / "work").glob("checkpoint-*"))
+    run.kill()
+    run.wait()
+    assert read_json(trial / "work" / "lock.json")["process"]["pid"] == orphan
+
+    rerun.run("--unlock", *CUT_DOWN)
+    rerun.run(*command)
+    log = (rerun.folder / "logs/demo/trials/sft-r4/seed-0/train.log").read_text(encoding="utf-8")
+    assert f"process {orphan} on " in log
+    assert "is left over from a run that is gone" in log
+    # It finished the step that it was suspended in.
+    goes_on = [f"step {last}/4: goes on from a checkpoint" in log for last in (step, step + 1)]
+    assert any(goes_on), log
+    assert {name: sha256(trial / name) for name in FILES} == whole
+    assert read_json(trial / "train.json")["resumed"] == 1

@@ -1,0 +1,75 @@
+"""What a sweep of very many trials takes, once all of them are measured."""
+
+import json
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from scripts.common.files import Row
+from scripts.evaluate import compare
+from tests.workflow.conftest import Project
+from tests.workflow.sweep import many
+
+TABLES = {
+    "sft": ("base", "sft"),
+    "dpo": ("dpo", "lookup"),
+    "summary": ("base", "sft", "dpo", "lookup"),
+    "results": ("dpo", "lookup"),
+    "metrics": ("base", "sft", "dpo", "lookup"),
+    "seeds": ("sft", "dpo"),
+    "differences": ("base", "sft", "dpo"),
+    "cost": ("base", "sft", "dpo"),
+}
+"""Each table, and what stands in it."""
+NOTHING = {"base": None, "sft": [], "dpo": [], "lookup": None}
+SECONDS_A_TABLE = 20
+COMPARING = 60
+
+
+def cpu_seconds(main: Callable[[list[str]], int], words: list[str]) -> float:
+    """Returns what a job takes, less the start of its process."""
+    start = time.process_time()
+    assert main(words) == 0
+    return time.process_time() - start
+
+
+def compared(root: Path, plan: Row) -> float:
+    """Compares all trials, and returns what that takes."""
+    asked = {key: plan[key] for key in ("experiment", "base", "sft", "dpo")}
+    out = root / "comparisons" / f"{plan['experiment']}.json"
+    words = ["--root", str(root), "--plan", json.dumps(asked), "--out", str(out)]
+    return cpu_seconds(compare.main, words)
+
+
+def tabled(root: Path, plan: Row) -> dict[str, float]:
+    """Makes every table, and returns what each takes."""
+    taken = {}
+    for name, methods in TABLES.items():
+        part = plan | {key: none for key, none in NOTHING.items() if key not in methods}
+        words = ["--root", str(root), "--plan", json.dumps([part])]
+        for form in ("csv", "md", "tex", "json"):
+            words += [f"--{form}", str(root / "tables" / f"{name}.{form}")]
+        taken[name] = cpu_seconds(import_module(f"scripts.report.{name}").main, words)
+    return taken
+
+
+@pytest.mark.parametrize("trials", [60, pytest.param(1000, marks=pytest.mark.all)])
+def test_tables_of_very_many_trials(finished: Project, tmp_path: Path, trials: int) -> None:
+    """A table of a thousand trials takes twenty seconds at most, and of fewer as much less."""
+    plan = many(finished.folder / "results" / "demo", "tutor", tmp_path, trials)
+    share = trials / 1000
+    assert compared(tmp_path, plan) < COMPARING * share + 2
+    slow = {
+        name: seconds
+        for name, seconds in tabled(tmp_path, plan).items()
+        if seconds > SECONDS_A_TABLE * share + 1
+    }
+    assert slow == {}
+    # People get as many rows as they can read, and machines get all.
+    lines = (tmp_path / "tables" / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    rows = json.loads((tmp_path / "tables" / "metrics.json").read_text(encoding="utf-8"))["rows"]
+    assert len(rows) == min(len(lines) - 1, 5_000)
+    assert (len(lines) > 5_001) == (trials == 1000)
