@@ -185,6 +185,15 @@ class LaidOutTrainer(ResumableTrainer):
             return torch.zeros((), device=self.args.device)
         return super().training_step(model, inputs, num_items_in_batch)
 
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns an evaluation batch's loss, which is its own, whichever process has it."""
+        across = self.args.average_tokens_across_devices
+        self.args.average_tokens_across_devices = False
+        try:
+            return super().prediction_step(*args, **kwargs)
+        finally:
+            self.args.average_tokens_across_devices = across
+
     def laid_out(self, batches: list[Batch]) -> tuple[Tree, list[list[list[int]]]]:
         """Returns the row of a pass, and for each batch the places of its sequences' tokens."""
         parts = [self.sequences_of(batch) for batch in batches]
