@@ -17,14 +17,11 @@ min_version("9.27.1")
 gc.set_threshold(100_000, 50, 100)
 # Modules are found wherever the results go (-d), and nothing else is found by accident.
 sys.path.insert(0, workflow.basedir)
-# Slurm sends its signals to every process of a job. The trainer heeds them and ends by itself; what
-# waits for it must not end first, or Slurm ends the rest: Snakemake, which heeds SIGTERM, too, and
-# the shell, which a trap holds until its command has ended.
+# Slurm sends its warning to every process of a job, and ends the job if Snakemake ends of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 # The hub is off; the rules that fetch turn it on for themselves.
 shell.prefix(
-    f"set -euo pipefail; trap : TERM; "
-    f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
+    f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
     " HF_HUB_OFFLINE=1; "
 )
 

@@ -138,6 +138,7 @@ def trial_of(case: Case, contestant: str) -> Part:
         "base": case.shape,
         "revision": None,
         "layout": "auto",
+        "processes": 1,
     }
 
 

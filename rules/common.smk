@@ -69,6 +69,9 @@ def probed(plan):
     """Returns by name the first trial of each pace, as it is trained."""
     first = {}
     for trial in plan.trials.values():
+        # A probe is one process.
+        if trial["training"]["processes"] > 1:
+            continue
         first.setdefault(as_json(probed_pace(trial["training"])), trial["training"])
     return {trial["name"]: trial for trial in first.values()}
 
@@ -215,6 +218,25 @@ def reference_inputs(wildcards):
 def training(wildcards):
     """Returns the trial as it is trained: all that its training reads, and nothing else."""
     return PLAN.trials[f"trials/{wildcards.trial}/seed-{wildcards.seed}"]["training"]
+
+
+def program(module, wildcards):
+    """Returns the module that trains a trial, started by what starts several where it has them."""
+    processes = training(wildcards)["processes"]
+    started = f"scripts.train.processes --count {processes} {module}"
+    return module if processes == 1 else started
+
+
+def check_gpus():
+    """Stops where a trial needs more GPUs than there may be: Snakemake would give it fewer."""
+    limit = workflow.global_resources.get("gpu").value
+    for trial in PLAN.trials.values():
+        processes = trial["training"]["processes"]
+        if isinstance(limit, int) and processes > max(limit, 1):
+            raise WorkflowError(
+                f"trial {trial['name']}: found processes {processes}, each on a GPU of its own,"
+                f" under a limit of {limit}; allowed is --resources gpu={processes} or more"
+            )
 
 
 def training_inputs(wildcards):

@@ -4,6 +4,8 @@ Takes token splits and models; makes results/references/ and results/trials/; an
 spent, results/plan.json on what they will take.
 """
 
+check_gpus()
+
 
 rule list_trials:
     """Every trial as it is resolved, for `plan`."""
@@ -157,10 +159,11 @@ rule train_sft:
     conda:
         env_file("train")
     resources:
-        gpu=1,
+        gpu=lambda wildcards: training(wildcards)["processes"],
         # How often is the machine's matter; no change of it trains anything anew.
         checkpoint_minutes=5,
     params:
+        program=lambda wildcards: program("scripts.train.sft", wildcards),
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(input, "tokens", "valid_tokens"),
         out=subpath(output.trial, parent=True),
@@ -170,7 +173,7 @@ rule train_sft:
         job(
             "train_sft",
             "train",
-            "python -m scripts.train.sft --trial {params.trial:q} --model {input.model:q}"
+            "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"
             " --checkpoint-minutes {resources.checkpoint_minutes}",
         )
@@ -195,10 +198,11 @@ rule train_dpo:
     conda:
         env_file("train")
     resources:
-        gpu=1,
+        gpu=lambda wildcards: training(wildcards)["processes"],
         # How often is the machine's matter; no change of it trains anything anew.
         checkpoint_minutes=5,
     params:
+        program=lambda wildcards: program("scripts.train.dpo", wildcards),
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(
             input, "tokens", "start", "reference", "valid_tokens", "valid_reference"
@@ -210,7 +214,7 @@ rule train_dpo:
         job(
             "train_dpo",
             "train",
-            "python -m scripts.train.dpo --trial {params.trial:q} --model {input.model:q}"
+            "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"
             " --checkpoint-minutes {resources.checkpoint_minutes}",
         )

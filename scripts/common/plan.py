@@ -286,7 +286,7 @@ def _training(
     """Returns a trial as it is trained: all that its training reads, and nothing else."""
     phase = experiment.sft if method == "sft" else experiment.dpo
     tokens = _tokens(config, plan, experiment, phase)
-    apart = {"name", "backend", "layout", "lora", "start", "start_as"}
+    apart = {"name", "backend", "layout", "processes", "lora", "start", "start_as"}
     trainer = trial.model_dump(mode="json", exclude=apart)
     trainer["max_steps"] = -1 if trial.max_steps is None else trial.max_steps
     model = plan.models[experiment.model]
@@ -301,6 +301,7 @@ def _training(
         "quantization": model["quantization"],
         "backend": trial.backend,
         "layout": trial.layout,
+        "processes": trial.processes,
         "dataset": phase.dataset,
         "tokens": tokens,
         "train": phase.train,

@@ -290,6 +290,12 @@ class Trial(Closed):
         "share it, and rows packed; stock: as TRL's trainers do; auto: shared where a check at "
         "start-up shows that the model honours it, else stock; where it does not, shared stops",
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        description="that train it together, each on a GPU of its own, for a model larger than one "
+        "GPU (FSDP); they divide a step's rows among them, so its batches have to divide by that",
+    )
     lora: Lora = Lora()
     learning_rate: float = Field(2e-4, gt=0)
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
@@ -324,6 +330,23 @@ class Trial(Closed):
             raise ValueError("eval_steps goes with eval_strategy: steps, and only with it")
         if self.load_best_model_at_end and self.eval_strategy == "no":
             raise ValueError("load_best_model_at_end has no effect with eval_strategy: no")
+        return self
+
+    @model_validator(mode="after")
+    def can_be_divided(self) -> "Trial":
+        if self.processes == 1:
+            return self
+        if self.backend == "unsloth":
+            raise ValueError("processes needs backend: transformers; unsloth trains on one GPU")
+        if self.layout == "shared":
+            raise ValueError("processes needs layout: auto or stock; shared is of one process")
+        batches = (self.gradient_accumulation_steps, self.per_device_train_batch_size)
+        if all(size % self.processes for size in batches):
+            raise ValueError(
+                f"processes: found {self.processes}, which divides neither "
+                f"gradient_accumulation_steps ({batches[0]}) nor per_device_train_batch_size "
+                f"({batches[1]}); the same rows could not make up a step"
+            )
         return self
 
 

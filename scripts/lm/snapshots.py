@@ -1,5 +1,6 @@
 """Base models and adapters, loaded without the network and without remote code."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,14 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
 
     disable_progress_bar()
     dtype = weights_dtype(precision)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    options = {"quantization_config": _nf4(dtype)} if quantization == "nf4" else {}
+    device, options = "cuda" if torch.cuda.is_available() else "cpu", {}
+    # One of several processes, which shard the model when training begins.
+    place = os.environ.get("LOCAL_RANK")
+    if quantization == "nf4":
+        options["quantization_config"] = _nf4(dtype, sharded=place is not None)
+        device = f"cuda:{place}" if place and device == "cuda" else device
+    elif place:
+        device = "cpu"
     model = AutoModelForCausalLM.from_pretrained(
         snapshot_folder(manifest),
         dtype=dtype,
@@ -74,8 +81,11 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
     return model.eval()
 
 
-def _nf4(dtype: "torch.dtype") -> object:
-    """Returns QLoRA's quantization (https://arxiv.org/abs/2305.14314): NF4, doubly quantized."""
+def _nf4(dtype: "torch.dtype", sharded: bool = False) -> object:
+    """Returns QLoRA's quantization (https://arxiv.org/abs/2305.14314): NF4, doubly quantized.
+
+    What is sharded has to lie in memory as floating point, which changes no value.
+    """
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -83,6 +93,7 @@ def _nf4(dtype: "torch.dtype") -> object:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=dtype if sharded else None,
     )
 
 

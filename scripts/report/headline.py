@@ -84,23 +84,24 @@ def _block(trials: list[Subject]) -> Block | None:
 
 
 def leading(subjects: list[Subject]) -> tuple[list[Subject], list[str]]:
-    """Returns the subjects that a figure has room for, and in words who is left out.
+    """Returns the subjects that a figure or page has room for, and in words who is left out.
 
-    Of an experiment and method with very many trials those that lead in the headline figure, in the
-    plan's order.
+    Of an experiment and method with very many trials those that lead in the headline figure, with
+    all their seeds, in the plan's order; a subject is a trial or one of its seeds.
     """
     left_out, notes = set(), []
     for members in by_experiment(subjects).values():
         for method in TRAINED:
             trials = [subject for subject in members if subject.method == method]
-            if len(trials) <= ROOM:
+            names = {it.name for it in trials}
+            if len(names) <= ROOM:
                 continue
             block = _block(trials)
-            ranked = block.ranked if block else trials
-            left_out |= {(it.experiment, it.name) for it in ranked[ROOM:]}
+            ranked = list(dict.fromkeys(it.name for it in (block.ranked if block else trials)))
+            left_out |= {(trials[0].experiment, name) for name in ranked[ROOM:]}
             by = f"that lead in {label_of(block.key).lower()}" if block else "that come first"
             notes.append(
-                f"{trials[0].title}, {METHODS[method]}: of {count(len(trials))} trials the {ROOM} "
+                f"{trials[0].title}, {METHODS[method]}: of {count(len(names))} trials the {ROOM} "
                 f"{by}, picked by what is shown of them; the tables have all."
             )
     return [it for it in subjects if (it.experiment, it.name) not in left_out], notes

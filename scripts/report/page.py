@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import write_text
 from scripts.report.findings import NOTE, sentences
+from scripts.report.headline import leading
 from scripts.report.provenance import groups_of
 from scripts.report.read import (
     PLAN_KEYS,
@@ -193,16 +194,19 @@ def environment() -> "Environment":
 def page(
     subjects: list[Subject], grids: Iterable[Grid], pictures: Iterable[Picture], mark: str | None
 ) -> str:
-    """Returns the page."""
+    """Returns the page; of very many trials it has the settings and answers of those that lead."""
     look = environment()
+    kept, left_out = leading(subjects)
     return look.get_template("page.html").render(
         chapters=chapters(subjects),
         note=NOTE,
         grids=list(grids),
         pictures=list(pictures),
-        sets=sets_of(subjects),
+        trained=sum(subject.method in TRAINED for subject in subjects),
+        left_out=left_out,
+        sets=sets_of(kept),
         most=PROMPTS,
-        groups=groups_of(subjects),
+        groups=groups_of(kept),
         mark=mark,
     )
 

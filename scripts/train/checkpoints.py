@@ -10,6 +10,7 @@ import io
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +22,15 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from scripts.common.files import Row, read_json
 from scripts.common.folders import as_json, discard, is_whole, whole_folder, write_file
+from scripts.train.processes import (
+    all_of,
+    count,
+    is_first,
+    meet,
+    sharded_like,
+    trained_weights,
+    whole,
+)
 from scripts.train.stopping import Stop
 
 PREFIX = "checkpoint-"
@@ -62,7 +72,7 @@ class ResumableTrainer(Trainer):
     # ----------------------------------------------------------------------------------- writing
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        weights = self._trained()
+        weights = trained_weights(self.model)
         if not all(weight.isfinite().all() for weight in weights.values()):
             print("no checkpoint: some weights are no numbers", file=sys.stderr)
             return
@@ -71,9 +81,9 @@ class ResumableTrainer(Trainer):
             state.best_model_checkpoint = str(self.checkpoint_path(state.best_global_step))
         parts = {
             WEIGHTS: save(weights),
-            OPTIMIZER: as_torch(self.optimizer.state_dict()),
+            OPTIMIZER: as_torch(_mapped(whole, self.optimizer.state_dict())),
             SCHEDULE: as_torch(self.lr_scheduler.state_dict()),
-            RANDOM: as_torch(_random_state()),
+            **_random_states(),
             RUN: as_json(self.kept()),
             # Not by save_to_json, which sorts keys, and with them those of history.jsonl.
             STATE: as_json(asdict(state)),
@@ -81,23 +91,20 @@ class ResumableTrainer(Trainer):
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
             parts[SCALER] = as_torch(scaler.state_dict())
         folder = self.checkpoint_path(state.global_step)
+        if not is_first():
+            meet()
+            return
         with whole_folder(folder) as temporary:
             for name, content in parts.items():
                 write_file(temporary / name, content)
         if self.args.save_total_limit is not None:
             self._rotate({folder.name, f"{PREFIX}{state.best_global_step}"})
+        meet()
 
     def _rotate(self, kept: set[str]) -> None:
         for folder in Path(self.args.output_dir).glob(f"{PREFIX}*"):
             if folder.name not in kept:
                 discard(folder)
-
-    def _trained(self) -> dict[str, torch.Tensor]:
-        return {
-            name: weight.detach().contiguous().cpu()
-            for name, weight in self.model.named_parameters()
-            if weight.requires_grad
-        }
 
     def kept(self) -> Row:
         """Returns what transformers and TRL do not keep of a run."""
@@ -124,9 +131,24 @@ class ResumableTrainer(Trainer):
         with torch.no_grad():
             for name, weight in self.model.named_parameters():
                 if weight.requires_grad:
-                    weight.copy_(saved.pop(name))
+                    weight.copy_(sharded_like(saved.pop(name), weight))
         if saved:
             raise ValueError(f"{resume_from_checkpoint} has weights that are not trained: {saved}")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if count() == 1 or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        # transformers looks for shards here.
+        saved = torch.load(Path(checkpoint, OPTIMIZER), map_location="cpu", weights_only=True)
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        for number, values in saved["state"].items():
+            for name, value in values.items():
+                if torch.is_tensor(value) and value.shape == weights[number].shape:
+                    values[name] = sharded_like(value, weights[number])
+        self.optimizer.load_state_dict(saved)
+        schedule = torch.load(Path(checkpoint, SCHEDULE), weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)
@@ -171,23 +193,6 @@ class ResumableTrainer(Trainer):
             return
         super()._run_epoch(*args, **kwargs)
 
-    def get_batch_samples(self, *args: Any) -> tuple[list[Any], torch.Tensor | int | None]:
-        """Returns a step's batches and its number of loss tokens, as transformers does.
-
-        A loader that has skipped batches does not know how many rows an epoch's last batch lacks.
-        accelerate cuts what a step's metrics are taken of by that number.
-        """
-        found = super().get_batch_samples(*args)
-        loader = self.accelerator.gradient_state.active_dataloader
-        if (
-            self._checkpoint is not None
-            and loader is not None
-            and not self.args.dataloader_drop_last
-        ):
-            rows = self.args.train_batch_size * self.args.world_size
-            loader.remainder = len(self.train_dataset) % rows
-        return found
-
 
 def as_torch(value: Any) -> bytes:
     """Returns what torch.load reads.
@@ -209,6 +214,24 @@ def _random_state() -> Row:
     if torch.cuda.is_available():
         found["cuda"] = torch.cuda.random.get_rng_state()
     return found
+
+
+def _random_states() -> dict[str, bytes]:
+    """Returns the state of every process's generators, under the names that transformers reads."""
+    states = all_of(as_torch(_random_state()))
+    if len(states) == 1:
+        return {RANDOM: states[0]}
+    name = Path(RANDOM)
+    return {f"{name.stem}_{rank}{name.suffix}": state for rank, state in enumerate(states)}
+
+
+def _mapped(change: Callable[[torch.Tensor], torch.Tensor], part: Any) -> Any:
+    """Returns a structure of lists and dictionaries with each tensor in it changed."""
+    if isinstance(part, dict):
+        return {key: _mapped(change, value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_mapped(change, value) for value in part]
+    return change(part) if torch.is_tensor(part) else part
 
 
 def last_checkpoint(work: Path) -> Path | None:
@@ -273,7 +296,10 @@ class Saving(TrainerCallback):
             control.should_save = True
 
     def _is_due(self, state: TrainerState) -> bool:
-        due = self.stop.requested or time.monotonic() - self.saved_at >= self.seconds
+        # The first's clock counts, and a signal to any of them.
+        late = all_of(time.monotonic() - self.saved_at >= self.seconds)[0]
+        self.stop.requested = next(filter(None, all_of(self.stop.requested)), None)
+        due = self.stop.requested or late
         return bool(due) and state.global_step != self.saved_step
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:

@@ -34,3 +34,12 @@ class Costs(TrainerCallback):
     def restore(self, kept: Any) -> None:
         """Takes back what a checkpoint had taken."""
         self.before = kept
+
+
+def together(costs: list[Row]) -> Row:
+    """Returns what the processes of one training took: memory of the largest, energy of all."""
+    energies = [cost["energy_joules"] for cost in costs]
+    return costs[0] | {
+        "peak_memory_mb": max(cost["peak_memory_mb"] for cost in costs),
+        "energy_joules": None if None in energies else sum(energies),
+    }

@@ -153,6 +153,7 @@ def train_trial(arguments: argparse.Namespace, work: Work) -> None:
     """Trains, from the last checkpoint on, and leaves the finished files in the work folder."""
     from scripts.lm.backends import start_backend
     from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
+    from scripts.train.processes import check_rows
     from scripts.train.trials import finish, make_reproducible, train
 
     trial = arguments.trial
@@ -168,6 +169,7 @@ def train_trial(arguments: argparse.Namespace, work: Work) -> None:
     if arguments.valid_tokens:
         reference = read_rows(arguments.valid_reference)
         valid = dpo_dataset(read_rows(arguments.valid_tokens), reference, alpha)
+    check_rows(trial["trainer"], len(dataset), valid and len(valid))
     tokenizer = load_tokenizer(arguments.model)
     gate = StepZeroGate(model.dtype, trial)
     trainer = dpo_trainer(trial, model, tokenizer, dataset, valid, work.folder, gate)

@@ -8,7 +8,7 @@ take no more memory than the largest of them takes padded, and laid out again.
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,7 @@ from scripts.common.cli import BadInput
 from scripts.lm.prefix_tree import Sequence, Tree
 from scripts.lm.tree_attention import NAME, attend_trees
 from scripts.train.checkpoints import ResumableTrainer
+from scripts.train.processes import is_first
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,6 +46,14 @@ class Layout:
     """What they would be if each step were one pass without padding."""
     stock_tokens: int = 0
     """What the stock layout takes, padding among them."""
+
+
+def counted_together(layouts: list[Layout]) -> Layout:
+    """Returns the layout of a training by several processes, with the tokens of all."""
+    counts = ("processed_tokens", "fewest_tokens", "stock_tokens")
+    return replace(
+        layouts[0], **{name: sum(getattr(it, name) for it in layouts) for name in counts}
+    )
 
 
 class LaidOutTrainer(ResumableTrainer):
@@ -99,7 +108,7 @@ class LaidOutTrainer(ResumableTrainer):
             layout.ran = "shared"
         elif layout.asked == "shared":
             raise BadInput(f"layout: found shared, but {layout.reason}; auto or stock is allowed")
-        else:
+        elif is_first():
             print(f"layout: stock, because {layout.reason}", file=sys.stderr)
 
     def kept(self) -> dict[str, Any]:
@@ -175,6 +184,15 @@ class LaidOutTrainer(ResumableTrainer):
         if inputs.get(BATCHES) == []:
             return torch.zeros((), device=self.args.device)
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns an evaluation batch's loss, which is its own, whichever process has it."""
+        across = self.args.average_tokens_across_devices
+        self.args.average_tokens_across_devices = False
+        try:
+            return super().prediction_step(*args, **kwargs)
+        finally:
+            self.args.average_tokens_across_devices = across
 
     def laid_out(self, batches: list[Batch]) -> tuple[Tree, list[list[list[int]]]]:
         """Returns the row of a pass, and for each batch the places of its sequences' tokens."""

@@ -96,6 +96,7 @@ def train_trial(arguments: argparse.Namespace, work: Work) -> None:
     from scripts.lm.adapters import lora_config
     from scripts.lm.backends import start_backend
     from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
+    from scripts.train.processes import check_rows
     from scripts.train.trials import finish, make_reproducible, train
 
     trial = arguments.trial
@@ -108,6 +109,7 @@ def train_trial(arguments: argparse.Namespace, work: Work) -> None:
     valid = read_rows(arguments.valid_tokens) if arguments.valid_tokens else None
     tokenizer = load_tokenizer(arguments.model)
     rows = read_rows(arguments.tokens)
+    check_rows(trial["trainer"], len(rows), valid and len(valid))
     trainer = sft_trainer(trial, model, tokenizer, rows, valid, work.folder)
     result = train(trainer, trial, work)
     finish(trainer, trial, result, snapshot_folder(arguments.model), work.finished)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""What a cluster, Ctrl-C, and Slurm's warning before a time limit send."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""What a cluster sends, as a warning before a time limit too."""
+FROM_TERMINALS = (signal.SIGINT, signal.SIGHUP)
+"""Ctrl-C, and a terminal that closes; nohup, and shells in the background, have them ignored."""
 
 
 class Stopped(SystemExit):
@@ -45,7 +47,8 @@ def stoppable() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, stop.ask) for number in SIGNALS}
+    heeded = [it for it in FROM_TERMINALS if signal.getsignal(it) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop.ask) for number in (*SIGNALS, *heeded)}
     try:
         yield stop
     finally:

@@ -45,7 +45,10 @@ def common_arguments(trial: Part, work: Path, dtype: str) -> Part:
     """
     import torch
 
-    trainer = trial["trainer"]
+    from scripts.train.processes import count, divided
+
+    # An evaluation's batch is a process's own: its loss is a mean over rows or tokens of all.
+    trainer = trial["trainer"] | divided(trial["trainer"], count())
     keeps_best = trainer["load_best_model_at_end"]
     return {
         **trainer,
@@ -86,13 +89,16 @@ def train(trainer: "Trainer", trial: Part, work: "Work | None" = None) -> Part:
 
     from scripts.lm.backends import versions
     from scripts.train.checkpoints import Saving, last_checkpoint
-    from scripts.train.costs import Costs
+    from scripts.train.costs import Costs, together
+    from scripts.train.layouts import counted_together
+    from scripts.train.processes import all_of, count, is_first
     from scripts.train.progress import ProgressFile, ProgressLines
     from scripts.train.stopwatch import Stopwatch
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(ProgressLines())
-    trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
+    if is_first():
+        trainer.add_callback(ProgressLines())
+        trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
     costs = Costs()
@@ -115,7 +121,7 @@ def train(trainer: "Trainer", trial: Part, work: "Work | None" = None) -> Part:
         "epochs": trainer.state.epoch,
         "tokens": int(getattr(trainer, "_total_train_tokens", 0)),
         "step_seconds": stopwatch.step_seconds(),
-        **costs.kept(),
+        **together(all_of(costs.kept())),
         "resumed": trainer.resumed,
         "trainable_parameters": trainable,
         "total_parameters": total,
@@ -123,7 +129,8 @@ def train(trainer: "Trainer", trial: Part, work: "Work | None" = None) -> Part:
         "autocast": trainer.accelerator.mixed_precision,
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
         "optimizer": _optimizer(trainer),
-        "layout": asdict(trainer.layout),
+        "layout": asdict(counted_together(all_of(trainer.layout))),
+        "processes": count(),
         "backend": trial["backend"],
         "versions": versions(trial["backend"]),
     }
@@ -148,18 +155,25 @@ def _optimizer(trainer: "Trainer") -> str:
 
 def finish(trainer: "Trainer", trial: Part, run: Part, base_folder: Path, folder: Path) -> None:
     """Writes adapter, model card, history.jsonl, train.json and trial.json as one whole folder."""
+    from scripts.train.processes import count, is_first, trained_weights
+
+    weights = trained_weights(trainer.model) if count() > 1 else None
+    if not is_first():
+        return
     with whole_folder(folder) as temporary:
-        _save_adapter(trainer.model, trial, base_folder, temporary / "adapter")
+        _save_adapter(trainer.model, weights, trial, base_folder, temporary / "adapter")
         write_jsonl(temporary / "history.jsonl", _history(trainer.state.log_history))
         write_json(temporary / "train.json", run)
         write_json(temporary / "trial.json", trial)
 
 
-def _save_adapter(model: "PeftModel", trial: Part, base_folder: Path, folder: Path) -> None:
+def _save_adapter(
+    model: "PeftModel", weights: Part | None, trial: Part, base_folder: Path, folder: Path
+) -> None:
     config = model.peft_config["default"]
     config.base_model_name_or_path = trial["base"] if trial["revision"] else str(base_folder)
     config.revision = trial["revision"]
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     make_shared(folder / "adapter_model.safetensors")
     # PEFT writes a set in the order of this process's string hashes.
     path = folder / "adapter_config.json"

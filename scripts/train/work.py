@@ -33,6 +33,7 @@ from scripts.common.folders import CONTENTS, discard, is_full, is_whole, put
 from scripts.common.states import checkpoints, progress, read_if_there
 from scripts.lm.backends import BACKENDS
 from scripts.train.lock import FILES, locked
+from scripts.train.processes import all_of, is_first, meet
 from scripts.train.stopping import Stop, Stopped, stoppable
 
 MINUTES = 5.0
@@ -61,10 +62,12 @@ class Work:
 
     def is_finished(self) -> bool:
         """Tells whether an earlier process came to the end, and had only to publish."""
-        return is_whole(self.finished)
+        return all_of(is_whole(self.finished))[0]
 
     def publish(self) -> None:
         """Puts the finished files into the trial's folder, each whole."""
+        if not is_first():
+            return
         for path in sorted(self.finished.rglob("*")):
             name = path.relative_to(self.finished)
             if path.is_file() and name.as_posix() != CONTENTS:
@@ -98,9 +101,17 @@ def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[W
         When a signal asks for it.
     """
     work = out / "work"
+    if not is_first():
+        # The first of several processes holds the folder, and clears it before all begin.
+        with stoppable() as stop:
+            meet()
+            with _told(work, stop):
+                yield Work(work, out, minutes, stop)
+        return
     try:
         with stoppable() as stop, locked(work):
             _begin(work, fingerprint)
+            meet()
             with _told(work, stop):
                 yield Work(work, out, minutes, stop)
             _clear(work, "finished", "fingerprint.json")

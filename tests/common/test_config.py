@@ -118,6 +118,13 @@ MISTAKES = [
      f"{E1}.sft.trials[0].eval_strategy: found epoch: sft.valid names no split"),
     ((f"{E1}.sft.trials.0", {"name": "s", "max_steps": 3, "num_train_epochs": 1}),
      f"{E1}.sft.trials[0]: max_steps and num_train_epochs exclude each other"),
+    ((f"{E1}.sft.trials.0", {"name": "s", "processes": 3, "gradient_accumulation_steps": 4}),
+     f"{E1}.sft.trials[0]: processes: found 3, which divides neither gradient_accumulation_steps "
+     "(4) nor per_device_train_batch_size (8); the same rows could not make up a step"),
+    ((f"{E1}.sft.trials.0", {"name": "s", "processes": 2, "backend": "unsloth"}),
+     f"{E1}.sft.trials[0]: processes needs backend: transformers; unsloth trains on one GPU"),
+    ((f"{E1}.sft.trials.0", {"name": "s", "processes": 2, "layout": "shared"}),
+     f"{E1}.sft.trials[0]: processes needs layout: auto or stock; shared is of one process"),
     ((f"{E1}.sft.trials.0", {"name": "s", "lr_scheduler_type": "constant", "warmup_steps": 3}),
      f"{E1}.sft.trials[0]: warmup_steps has no effect on a constant schedule"),
     ((f"{E1}.dpo.trials.0.lora", {"lora_dropout": 0.1}),

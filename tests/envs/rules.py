@@ -25,7 +25,8 @@ def rules() -> list[Rule]:
         for text in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             if "    shell:" in text:
                 env = re.search(r'conda:\s+env_file\("(\w+)"\)', text)
-                named = re.findall(r"python -m (scripts\.[\w.]+(?:\{wildcards\.\w+\})?)", text)
+                called = text.replace(" job(", " python -m scripts.common.job ")
+                named = re.findall(r"python -m (scripts\.[\w.]+(?:\{wildcards\.\w+\})?)", called)
                 modules = tuple(module for name in named for module in spelled_out(name))
                 found.append(Rule(text.partition(":")[0], env and env[1], modules))
     return found

@@ -299,6 +299,8 @@ def test_the_leading_trials_are_the_best_in_the_plans_order(very_many):
     assert [it.name for it in kept if it.method == "sft"] == [f"sft_{it}" for it in range(35, 75)]
     assert any(it.method == "base" for it in kept)
     assert "lead in preference accuracy" in notes[1]
+    runs = [run for it in subjects if it.method == "dpo" for run in it.each_seed()]
+    assert [it.name for it in leading(runs)[0]] == names
     few = [it for it in subjects if it.name in names]
     assert leading(few) == (few, [])
 

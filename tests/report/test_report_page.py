@@ -17,7 +17,7 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.files import write_rows
 from scripts.common.rows import DEMONSTRATIONS, ITEMS
-from scripts.report import comparison, dpo, examples, page, results, sft
+from scripts.report import comparison, dpo, examples, headline, page, results, sft
 from scripts.report.findings import sentences
 from scripts.report.provenance import flat, groups_of
 from scripts.report.read import by_experiment
@@ -544,6 +544,18 @@ def test_what_differs_from_the_first_trial(made):
     assert second.made_with["layout.ran"] == "shared"
     assert "versions.torch" not in second.outcomes
     assert second.outcomes["train_loss"] == "0.71414"
+
+
+def test_of_very_many_trials_the_page_has_those_that_lead_and_says_so(made, monkeypatch):
+    monkeypatch.setattr(headline, "ROOM", 2)
+    text = page.page(page.each_run(made.root, made.plan), [], [], None)
+    assert "of 10 trials the 2 that lead in held-out loss" in text
+    trials = text[text.index('<section id="trials">') :]
+    assert [f"sft-{number}, seed 0" in trials for number in range(10)] == [
+        number in (0, 2) for number in range(10)
+    ]
+    # All of them are counted.
+    assert "12 trained models" in text
 
 
 def test_leaves_by_dotted_names():

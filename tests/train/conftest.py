@@ -14,6 +14,7 @@ TRIAL = {
     "revision": None,
     "backend": "transformers",
     "layout": "auto",
+    "processes": 1,
     "precision": "auto",
     "quantization": "none",
     "dataset": "d",

@@ -27,6 +27,8 @@ class Nursery:
     """Starts trainers in children of the process, and waits for them."""
 
     process: subprocess.Popen[str]
+    kills: int = 0
+    """How many trainers were ended by a signal."""
 
     def ask(self, **order: Any) -> Any:
         """Sends an order and returns its answer."""
@@ -55,7 +57,9 @@ class Nursery:
 
     def wait(self, pid: int) -> int:
         """Returns its exit code, or the negative number of the signal that ended it."""
-        return self.ask(do="wait", pid=pid)
+        code = self.ask(do="wait", pid=pid)
+        self.kills += code < 0
+        return code
 
     def run(self, stage: str, words: list[str], log: Path, **how: Any) -> int:
         """Starts and waits."""

@@ -125,6 +125,7 @@ def yard(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         words += ["--tokens", str(folder / "dpo.parquet"), "--out", str(folder / "logps.parquet")]
         assert started.run("reference", words, folder / "reference.log") == 0
         yield Yard(started, tiny_model, folder)
+        print(f"{started.kills} kills survived")
 
 
 def assert_same(out: Path, whole: Path) -> None:

@@ -120,10 +120,35 @@ def test_a_tampered_hash_stops_the_run(conda: Conda, rerun: Project) -> None:
     assert (rerun.folder / COST).stat().st_mtime_ns == table.st_mtime_ns
 
 
+@pytest.mark.parametrize(
+    ("words", "forms"),
+    [
+        ((), {"data", "train.cpu", "evaluate.cpu", "report"}),
+        (("--config", "accelerator=cuda"), {"data", "train", "evaluate", "report"}),
+    ],
+    ids=["as the demo says", "from the command line"],
+)
+def test_the_configuration_chooses_the_forms(
+    words: tuple[str, ...], forms: set[str], conda: Conda, project: Project
+) -> None:
+    done = conda.run(project, "--dry-run", *words)
+    ran(done)
+    said = re.findall(
+        r"Conda environment envs/([\w.]+)\.yaml will be created", done.stdout + done.stderr
+    )
+    assert set(said) == forms
+
+
+def test_another_accelerator_trains_and_scores_anew_and_leaves_data_alone(rerun: Project) -> None:
+    stale = rules(rerun, "--config", "accelerator=cuda")
+    assert stale >= {"train_demo_model", "train_sft", "train_dpo", "reference", "score", "measure"}
+    assert stale.isdisjoint({"fetch_dataset", "prepare_dataset"})
+
+
 FORMS = {"data": "data", "train": "train.cpu", "evaluate": "evaluate.cpu", "report": "report"}
 TARGETS = ("all", "doctor", "plan", "probes", "results/demo/backends.json")
-# Those that fetch from a hub are called by hand, and these run no module.
-NOT_RUN = {"fetch_model", "fetch_tokenizer", "list_reported", "list_trials"}
+# Those that fetch models are called by hand; the other lists files for `make publish`.
+NOT_RUN = {"fetch_model", "fetch_tokenizer", "list_reported"}
 
 
 @pytest.mark.all

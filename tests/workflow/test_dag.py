@@ -350,3 +350,23 @@ def test_lint_is_clean(project: Project) -> None:
         text=True,
     )
     assert "in a good condition" in done.stdout + done.stderr
+
+
+def test_a_trial_of_two_gpus_asks_for_both_and_is_refused_where_there_is_one(
+    project: Project,
+) -> None:
+    """Under a limit of one, Snakemake would silently give it one."""
+    project.edit("demo/config.yaml", "{name: sft-r4,", "{name: sft-r4, processes: 2,")
+    target = "results/demo/trials/sft-r4/seed-0/trial.json"
+    demo = ("-n", target, "--workflow-profile", "profiles/demo")
+    done = project.run(*demo, "--printshellcmds")
+    text = done.stdout + done.stderr
+    assert "python -m scripts.train.processes --count 2 scripts.train.sft --trial" in text
+    assert ", gpu=2," in text
+    refused = project.run(*demo, "--resources", "gpu=1", check=False)
+    line = (
+        "trial sft-r4: found processes 2, each on a GPU of its own, under a limit of 1; allowed is"
+        " --resources gpu=2 or more"
+    )
+    assert refused.returncode != 0
+    assert line in refused.stdout + refused.stderr

@@ -4,15 +4,16 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
 
-from scripts.common.files import sha256
+from scripts.common.files import read_json, sha256
 from tests.slurm.cluster import CannotStart, Cluster, Task, running, until
-from tests.workflow.conftest import Project, environment
+from tests.workflow.conftest import CUT_DOWN, Project, environment
 
 SLURM = (
     "--workflow-profile", "profiles/slurm", "--configfile", "demo/config.yaml", "cut-down.yaml",
@@ -20,12 +21,28 @@ SLURM = (
     "--slurm-status-command", "squeue", "--latency-wait", "5",
     "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
 )  # fmt: skip
-SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: \S+/rule_(\w+)/(\S*)/\d+\.log\)")
+# The jobs of a group are indented.
+JOB = re.compile(r"^ *rule (\w+):\n(?: +.*\n)*? +resources: (.+)$", re.MULTILINE)
+SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: \S+/(?:rule|group)_(\w+)/(\S*?)/?\d+\.log\)")
 REQUEUED, WARNED = "sft-r4", "sft-r16"
 TRIALS = [f"results/demo/trials/{trial}/seed-0" for trial in (REQUEUED, WARNED)]
 AGAIN = ("--forcerun", "train_sft", "--", *(f"{folder}/trial.json" for folder in TRIALS))
 SAME = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "history.jsonl")
 """What is the same to the last bit however often a trial was stopped."""
+
+
+def test_every_job_that_uses_a_gpu_asks_for_one_and_no_other_does(project: Project) -> None:
+    """Of the paper: rules that name a GPU, and those that the profile sends where GPUs are."""
+    done = project.run("-n", "--workflow-profile", "profiles/slurm", "all", "plan", "probes")
+    asked = {"cpu": set(), "gpu": set()}
+    for rule, resources in JOB.findall(done.stdout + done.stderr):
+        uses = "gpu" if re.search(r"(^|, )gpu=1\b", resources) else "cpu"
+        assert f"slurm_partition={uses}," in f"{resources},", rule
+        assert "slurm_extra=--signal=USR1@300 --open-mode=append" in resources, rule
+        asked[uses].add(rule)
+    training = {"probe", "reference", "score", "train_dpo", "train_sft"}
+    assert asked["gpu"] == {"check_backends", "plan", *training}
+    assert {"prepare_dataset", "tokenize", "measure", "table", "figure", "page"} <= asked["cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +151,6 @@ def test_a_requeued_trial_goes_on_in_the_same_job(survived: Run) -> None:
     assert (survived.states[job], survived.restarts[job]) == ("COMPLETED", "1")
 
 
-@pytest.mark.xfail(reason="trainers do not heed the warning yet", strict=True)
 def test_a_trial_that_is_warned_ends_itself_and_is_submitted_again(survived: Run) -> None:
     stopped, again = survived.jobs[WARNED]
     assert (survived.states[stopped], survived.restarts[stopped]) == ("FAILED", "0")
@@ -148,3 +164,39 @@ def test_what_was_stopped_has_the_bytes_of_what_was_not(survived: Run) -> None:
 def test_the_profile_makes_nothing_stale(survived: Run) -> None:
     targets = AGAIN[AGAIN.index("--") :]
     assert survived.project.jobs(*SLURM, *targets) == []
+
+
+@pytest.mark.all
+def test_the_whole_demo_makes_of_slurm_jobs_what_it_makes_without(
+    slurm: Cluster, finished: Project, project: Project
+) -> None:
+    done = project.run(*SLURM)
+    results = [folder.folder / "results" / "demo" for folder in (finished, project)]
+    made = [{str(it.relative_to(root)) for it in root.rglob("*.*")} for root in results]
+    assert made[0] == made[1]
+    # Times stand in neither.
+    for name in ("tables/dpo.csv", "tables/sft.csv", "comparisons/tutor.json"):
+        assert sha256(results[0] / name) == sha256(results[1] / name)
+    rules = Counter(rule for _, rule, _ in SUBMITTED.findall(done.stdout + done.stderr))
+    assert not rules.keys() & {"fetch_dataset", "measure", "aggregate", "table", "figure", "page"}
+    assert (rules["train_sft"], rules["train_dpo"], rules["score"]) == (2, 2, 6)
+
+
+@pytest.mark.all
+def test_a_trial_goes_on_after_every_time_limit(slurm: Cluster, rerun: Project) -> None:
+    """Warned a minute before the second ends, it takes several jobs of two minutes."""
+    rerun.edit("cut-down.yaml", "max_steps: 4, eval_steps: 2, logging_steps: 2",
+               "max_steps: 8000, eval_steps: 2000, logging_steps: 100")  # fmt: skip
+    rerun.edit("profiles/slurm/config.yaml", "train_minutes: 1440", "train_minutes: 2")
+    rerun.edit("profiles/slurm/config.yaml", "warning_seconds: 300", "warning_seconds: 60")
+    rerun.run(*CUT_DOWN, "--", f"{TRIALS[0]}/trial.json")
+    before = {name: sha256(rerun.folder / TRIALS[0] / name) for name in SAME}
+    again = ("--forcerun", "train_sft", "--", f"{TRIALS[0]}/trial.json")
+    done = rerun.run(*SLURM, "--retries", "20", *again)
+    jobs = submitted(done.stdout + done.stderr)[REQUEUED]
+    states = slurm.jobs()
+    assert [states[job] for job in jobs] == ["FAILED"] * (len(jobs) - 1) + ["COMPLETED"]
+    assert len(jobs) > 1
+    assert {name: sha256(rerun.folder / TRIALS[0] / name) for name in SAME} == before
+    run = read_json(rerun.folder / TRIALS[0] / "train.json")
+    assert run["resumed"] == len(jobs) - 1
