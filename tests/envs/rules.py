@@ -27,7 +27,10 @@ def rules() -> list[Rule]:
                 env = re.search(r'conda:\s+env_file\("(\w+)"\)', text)
                 called = text.replace(" job(", " python -m scripts.common.job ")
                 named = re.findall(r"python -m (scripts\.[\w.]+(?:\{wildcards\.\w+\})?)", called)
-                modules = tuple(module for name in named for module in spelled_out(name))
+                # A trainer may be started by another program, and so is no word of the command.
+                digested = re.findall(r'code_digest\("([\w/]+)\.py"\)', text)
+                named += [path.replace("/", ".") for path in digested]
+                modules = tuple(dict.fromkeys(it for name in named for it in spelled_out(name)))
                 found.append(Rule(text.partition(":")[0], env and env[1], modules))
     return found
 
