@@ -75,7 +75,7 @@ def context(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the envs' interpreter is Python 3.11")
-@pytest.mark.parametrize("accelerator", ["cuda", "cpu"])
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("cuda", marks=pytest.mark.all)])
 def test_its_envs_lie_where_snakemake_looks_for_them_in_an_image(
     accelerator: str, context: Path, conda: dict[str, str], tmp_path: Path
 ) -> None:
