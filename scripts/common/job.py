@@ -249,11 +249,13 @@ def code_part(command: list[str], before: dict[Path, bytes]) -> Part:
 
 
 def module_of(command: list[str]) -> str | None:
-    """Returns the path of the project's module that a command runs."""
-    for option, name in pairwise(command):
-        if option == "-m" and name.startswith("scripts."):
-            return name.replace(".", "/") + ".py"
-    return None
+    """Returns the path of the project's module that a command runs, itself or through another."""
+    names = [name for option, name in pairwise(command) if option == "-m"]
+    if names == ["scripts.train.processes"]:
+        names = [word for word in command if word.startswith("scripts.")]
+    if not names or not names[-1].startswith("scripts."):
+        return None
+    return names[-1].replace(".", "/") + ".py"
 
 
 def run_command(command: list[str]) -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, sha256, write_rows
+from scripts.common.job import module_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.train import dpo, processes, reference, sft
 from tests.conftest import ROOT
@@ -74,6 +75,11 @@ def test_each_process_needs_a_gpu_of_its_own() -> None:
     words = processes.command(2, "scripts.train.sft", ["--out", "x"], gpus=2)
     assert words[-4:] == ["--module", "scripts.train.sft", "--out", "x"]
     assert "--use_fsdp" in words
+
+
+def test_provenance_is_of_the_trainer_not_of_what_starts_it() -> None:
+    words = ["python", "-m", "scripts.train.processes", "--count", "2", "scripts.train.dpo"]
+    assert module_of([*words, "--trial", "{}"]) == "scripts/train/dpo.py"
 
 
 def together(module: str, arguments: list[str]) -> subprocess.Popen:

@@ -27,6 +27,8 @@ TABLES = {
 NOTHING = {"base": None, "sft": [], "dpo": [], "lookup": None}
 SECONDS_A_TABLE = 20
 COMPARING = 60
+IMPORTS = {"tables": 2, "compare": 8}
+"""What comes on top, however few trials there are."""
 
 
 def cpu_seconds(main: Callable[[list[str]], int], words: list[str]) -> float:
@@ -61,11 +63,11 @@ def test_tables_of_very_many_trials(finished: Project, tmp_path: Path, trials: i
     """A table of a thousand trials takes twenty seconds at most, and of fewer as much less."""
     plan = many(finished.folder / "results" / "demo", "tutor", tmp_path, trials)
     share = trials / 1000
-    assert compared(tmp_path, plan) < COMPARING * share + 2
+    assert compared(tmp_path, plan) < COMPARING * share + IMPORTS["compare"]
     slow = {
         name: seconds
         for name, seconds in tabled(tmp_path, plan).items()
-        if seconds > SECONDS_A_TABLE * share + 1
+        if seconds > SECONDS_A_TABLE * share + IMPORTS["tables"]
     }
     assert slow == {}
     # People get as many rows as they can read, and machines get all.
