@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from scripts.common.cli import BadInput
+from scripts.common.files import read_json
 from scripts.models import demo
 
 CORPUS = Path(__file__).resolve().parents[2] / "demo" / "corpora" / "pretraining.jsonl"
@@ -54,8 +55,16 @@ def snapshot(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(corpus: Path, out: Path, **changes: object) -> Path:
     """Return the folder of a snapshot made by the command line."""
     settings = json.dumps(SETTINGS | changes)
-    demo.main(["--corpus", str(corpus), "--model", settings, "--out", str(out)])
+    demo.main(arguments(corpus, settings, out))
     return out
+
+
+def arguments(corpus: Path, settings: str, out: Path) -> list[str]:
+    return [
+        "--corpus", str(corpus), "--model", settings, "--out", str(out),
+        "--manifest", str(out.parent / f"{out.name}.json"),
+        "--tokenizer-manifest", str(out.parent / f"{out.name}.tokenizer.json"),
+    ]  # fmt: skip
 
 
 def render(tokenizer: PreTrainedTokenizerFast, messages: list[dict], prompt: bool) -> list[int]:
@@ -69,6 +78,16 @@ def turns(*contents: str) -> list[dict]:
     """Return the contents as user and assistant turns by turn."""
     roles = ("user", "assistant")
     return [{"role": roles[i % 2], "content": text} for i, text in enumerate(contents)]
+
+
+def test_both_manifests_are_of_the_snapshot(snapshot: Path) -> None:
+    whole = read_json(snapshot.parent / "model.json")
+    assert [file["name"] for file in whole["files"]] == sorted(demo.SNAPSHOT)
+    assert (whole["source"], whole["folder"]) == ("demo", "model")
+    small = read_json(snapshot.parent / "model.tokenizer.json")
+    names = {file["name"] for file in small["files"]}
+    assert names == set(demo.SNAPSHOT) - {"model.safetensors"}
+    assert small["snapshot_bytes"] == sum(file["bytes"] for file in whole["files"])
 
 
 def test_two_runs_write_the_same_bytes(corpus: Path, snapshot: Path, tmp_path: Path) -> None:
@@ -241,4 +260,4 @@ def test_bad_input_is_one_line(tmp_path: Path, text: str, settings: str, complai
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
     with pytest.raises(BadInput, match=complaint):
-        demo.main(["--corpus", str(corpus), "--model", settings, "--out", str(tmp_path)])
+        demo.main(arguments(corpus, settings, tmp_path))
