@@ -14,7 +14,7 @@
 # make ratings    what they chose, as a table: make ratings FILES="a.json b.json"
 # make gpu-check  one step and one resume of each backend and precision on this GPU
 # make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md (hours; goes on)
-# make test       checks and tests; of the equality tests a cut of four minutes
+# make test       checks and tests; of the equality tests a cut of two minutes
 # make test-all   checks and all tests
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
 # make check-locks  whether envs/ is what make lock would write, package index asked
@@ -120,20 +120,21 @@ gpu-check: setup
 bench: setup
 	python -m benchmarks.fast_path
 
-# Workflows run behind the rest, for they take both cores; planning, held to a time, runs alone.
+# Workflows run behind the rest, for they take both cores; what is held to a time runs alone.
 PYTEST_BESIDE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
-PLANNING := tests/workflow/test_planning.py
+TIMED := tests/workflow/test_planning.py tests/workflow/test_demo_learns.py
+NOT_TIMED := $(TIMED:%=--ignore %) tests/workflow
 
 test: check browser
 	@echo "Tests marked all are left out: they take long, and make test-all runs them too."
 	$(PYTEST_BESIDE) --ignore tests/workflow
-	$(PYTEST_BESIDE) --ignore $(PLANNING) tests/workflow
-	pytest $(PLANNING)
+	$(PYTEST_BESIDE) $(NOT_TIMED)
+	pytest $(TIMED)
 
 test-all: check browser
 	$(PYTEST_BESIDE) --ignore tests/workflow -m ""
-	$(PYTEST_BESIDE) --ignore $(PLANNING) tests/workflow -m ""
-	pytest $(PLANNING) -m ""
+	$(PYTEST_BESIDE) $(NOT_TIMED) -m ""
+	pytest $(TIMED) -m ""
 
 # Tests open the project's pages in it. Without it, and where it cannot be installed, they are skipped.
 browser:

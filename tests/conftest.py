@@ -1,6 +1,7 @@
 """What tests of several stages share: a tiny model, made once, and real data where it is."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.hub.server import Hub, serve
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The numbers are those of float32 on a CPU, also on a machine with a GPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# A shell that starts tests in the background has them ignore Ctrl-C, and all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run beside each other: more threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

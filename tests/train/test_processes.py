@@ -173,6 +173,7 @@ def pair_files(tiny_model: Path, pairs: Rows, folder: Path) -> list[str]:
     return [*files, "--reference", logps]
 
 
+@pytest.mark.all
 def test_two_processes_train_a_preference_trial_as_one_does(
     tiny_model: Path, pairs: Rows, tmp_path: Path
 ) -> None:

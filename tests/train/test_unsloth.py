@@ -116,7 +116,9 @@ def ran(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cwd").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, str(folder / "commands.json")], cwd=folder / "cwd",
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True, timeout=300,
+        # On a CPU without bfloat16 of its own Unsloth would compute the same trial in float32.
+        env=os.environ | {"PYTHONPATH": str(ROOT), "UNSLOTH_CPU_BF16": "1"},
+        text=True, capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return folder

@@ -79,6 +79,7 @@ def rules(project: Project, *words: str) -> set[str]:
     return {rule for rule, _ in project.jobs(*words, *CUT_DOWN)}
 
 
+@pytest.mark.all
 def test_a_changed_lock_makes_its_env_anew_and_reruns_what_used_it(
     conda: Conda, rerun: Project
 ) -> None:
@@ -129,9 +130,9 @@ def test_a_tampered_hash_stops_the_run(conda: Conda, rerun: Project) -> None:
     ids=["as the demo says", "from the command line"],
 )
 def test_the_configuration_chooses_the_forms(
-    words: tuple[str, ...], forms: set[str], conda: Conda, project: Project
+    words: tuple[str, ...], forms: set[str], conda: Conda, project: Project, tmp_path: Path
 ) -> None:
-    done = conda.run(project, "--dry-run", *words)
+    done = Conda(tmp_path, conda.variables).run(project, "--dry-run", *words)
     ran(done)
     said = re.findall(
         r"Conda environment envs/([\w.]+)\.yaml will be created", done.stdout + done.stderr

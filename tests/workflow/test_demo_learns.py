@@ -59,9 +59,11 @@ def test_what_was_left_out_is_told(demo: tuple[Project, float]) -> None:
     assert reasons == {"empty completion", "identical completions", "no assistant turn"}
 
 
-def test_it_takes_at_most_five_minutes_and_three_gigabytes(demo: tuple[Project, float]) -> None:
+def test_it_takes_at_most_five_minutes_and_three_gigabytes(
+    demo: tuple[Project, float], slowness: float
+) -> None:
     project, seconds = demo
-    assert seconds < 300
+    assert seconds < 300 * max(1.0, slowness)
     # As many jobs run at once as the profile's `gpu` allows, two.
     assert 2 * max(memory(path) for path in (project.folder / "logs").rglob("*.tsv")) < 3000
 

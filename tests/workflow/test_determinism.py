@@ -68,7 +68,7 @@ def test_a_trial_made_again_on_one_core_has_the_same_bytes(rerun: Project, finis
     made = ("comparisons/headlines.json", "tables/dpo.md", "figures/curves.pdf")
     for name in made:
         (results / name).unlink()
-    run_otherwise(rerun, *CUT_DOWN, *(f"results/demo/{name}" for name in made))
+    run_otherwise(rerun, *(f"results/demo/{name}" for name in made), *CUT_DOWN)
     again = digests(results, *MEASURED_TIMES, *PROVENANCE, *MADE_OF_TIMES)
     first = digests(
         finished.folder / "results" / "demo", *MEASURED_TIMES, *PROVENANCE, *MADE_OF_TIMES

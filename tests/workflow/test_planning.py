@@ -1,31 +1,30 @@
-"""What planning takes: in CPU seconds, which other work on the same cores makes more."""
+"""What planning takes, beside what Snakemake itself takes for as many jobs.
+
+Machines differ by more than two in how fast they plan, and one machine from hour to hour; so times
+are held against a plan of Snakemake's alone, made in the same test.
+"""
 
 import resource
 
 import yaml
 
-from tests.workflow.conftest import Project
+from tests.workflow.conftest import Project, cpu_seconds
 from tests.workflow.test_dag import LITERAL
 
 
-def cpu_seconds(project: Project, *words: str) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    project.run("-n", "--quiet", "all", *words)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def test_planning_the_paper_takes_at_most_three_seconds(project: Project, slowness: float) -> None:
+    assert cpu_seconds(project, *LITERAL) < 3 * slowness
 
 
-def test_planning_the_paper_takes_at_most_three_seconds(project: Project) -> None:
-    assert cpu_seconds(project, *LITERAL) < 3
-
-
-def test_planning_a_thousand_trials_takes_at_most_fifteen_seconds(project: Project) -> None:
+def test_planning_a_thousand_trials_takes_at_most_fifteen_seconds(
+    project: Project, slowness: float
+) -> None:
     config = yaml.safe_load((project.folder / "config.yaml").read_text(encoding="utf-8"))
     phases = config["experiments"]["tinyllama"]
     for phase in ("sft", "dpo"):
         first = phases[phase]["trials"][0]
         phases[phase]["trials"] = [first | {"name": f"{phase}-{i}"} for i in range(1, 501)]
     (project.folder / "many.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    assert cpu_seconds(project, *LITERAL, "--configfile", "many.yaml") < 15
+    assert cpu_seconds(project, *LITERAL, "--configfile", "many.yaml") < 15 * slowness
     # The most that any of this process's children has held, in KiB.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2**20
