@@ -72,8 +72,8 @@ SFT_CUT = [
 def cases() -> list[Any]:
     """Returns variant, shape, window, checkpointing and whether it starts from an adapter.
 
-    The cut has one of each variant; of two that follow one another, one has larger micro-batches and
-    checkpointing, and every second two have the shapes the other way round, as the starts.
+    The cut has one of each variant: of two that follow one another, one has micro-batches of four
+    and checkpointing; every second two have the other shape and the other starts.
     """
     found = []
     for number, variant in enumerate(VARIANTS):

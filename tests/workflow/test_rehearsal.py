@@ -20,8 +20,8 @@ from tests.rehearsal.__main__ import FILES
 from tests.rehearsal.differences import MODEL, differences
 
 PAPER = make_plan(load(FILES[:1]))
-# `make rehearse` runs everything. Here the published experiments do, to save five minutes: the
-# corrected ones are made by the same rules.
+# `make rehearse` runs everything. Here the published experiments do, under `make test-all`, to save
+# five minutes: the corrected ones are made by the same rules.
 OFF = {"enabled": False}
 LEFT_OUT = {"experiments": {"titles-by-idea": OFF, "tinyllama-corrected": OFF}}
 PUBLISHED = make_plan(load(FILES[:1], LEFT_OUT))
@@ -82,6 +82,7 @@ def runs() -> Iterator[tuple[str, dict[str, object]]]:
         yield folder, trial["training"]
 
 
+@pytest.mark.all
 def test_every_trial_was_trained_as_the_paper_says(results: Path) -> None:
     count = 0
     for folder, training in runs():
@@ -91,6 +92,7 @@ def test_every_trial_was_trained_as_the_paper_says(results: Path) -> None:
     assert count == 18
 
 
+@pytest.mark.all
 def test_the_backend_that_a_trial_names_trained_it(results: Path) -> None:
     for folder, training in runs():
         run = read_json(results / folder / "train.json")
@@ -106,12 +108,14 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.all
 def test_the_optimizer_that_a_trial_names_trained_it(results: Path) -> None:
     for folder, training in runs():
         wanted = OPTIMIZERS[training["backend"], training["trainer"]["optim"]]
         assert read_json(results / folder / "train.json")["optimizer"] == wanted
 
 
+@pytest.mark.all
 def test_dpo_starts_from_its_reference_unless_its_start_was_overwritten(results: Path) -> None:
     for folder, training in runs():
         if training["method"] == "dpo":
@@ -122,6 +126,7 @@ def test_dpo_starts_from_its_reference_unless_its_start_was_overwritten(results:
                 assert found["loss"] == pytest.approx(0.6931, abs=1e-3)
 
 
+@pytest.mark.all
 def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
     (name,) = PUBLISHED.overlaps
     overlap = {row["id"] for row in read_rows(results / "overlaps" / f"{name}.parquet")}
@@ -137,6 +142,7 @@ def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
         "sft", "summary",
     ],
 )  # fmt: skip
+@pytest.mark.all
 def test_every_table_says_that_it_is_a_rehearsal(results: Path, table: str) -> None:
     for form in ("csv", "md", "tex"):
         text = (results / "tables" / f"{table}.{form}").read_text(encoding="utf-8")
@@ -144,11 +150,13 @@ def test_every_table_says_that_it_is_a_rehearsal(results: Path, table: str) -> N
 
 
 @pytest.mark.parametrize("figure", ["accuracy", "before_after", "curves", "forest", "power"])
+@pytest.mark.all
 def test_every_figure_is_made(results: Path, figure: str) -> None:
     assert (results / "figures" / f"{figure}.pdf").stat().st_size > 1000
     assert (results / "figures" / f"{figure}.png").stat().st_size > 1000
 
 
+@pytest.mark.all
 def test_every_claim_has_ours_beside_it(results: Path) -> None:
     with open(results / "tables" / "comparison.csv", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
