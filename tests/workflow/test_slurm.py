@@ -191,6 +191,8 @@ def test_a_trial_goes_on_after_every_time_limit(slurm: Cluster, rerun: Project) 
     rerun.edit("profiles/slurm/config.yaml", "warning_seconds: 300", "warning_seconds: 60")
     rerun.run(*CUT_DOWN, "--", f"{TRIALS[0]}/trial.json")
     before = {name: sha256(rerun.folder / TRIALS[0] / name) for name in SAME}
+    # What is finished and not scored would be published again.
+    shutil.rmtree(rerun.folder / TRIALS[0] / "work")
     again = ("--forcerun", "train_sft", "--", f"{TRIALS[0]}/trial.json")
     done = rerun.run(*SLURM, "--retries", "20", *again)
     jobs = submitted(done.stdout + done.stderr)[REQUEUED]
