@@ -1,14 +1,12 @@
 """The real config.yaml over real repositories, served by a hub on the loopback interface."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from scripts.common.config import load
 from scripts.common.files import read_json, read_rows
+from scripts.common.plan import make_plan
 from tests.conftest import ROOT
 from tests.hub.server import Hub
 from tests.rehearsal.__main__ import commits
@@ -20,23 +18,16 @@ TARGETS = (
     *(f"results/data/{dataset}/train.parquet" for dataset in DATA),
     f"results/tokens/{TITLES}/doctor.json",
 )
-LITERAL = ("--cores", "2", "--resources", "gpu=2")
+LITERAL = ("--cores", "2", "--resources", "gpu=2", "--config", "accelerator=cpu")
 
 
-@pytest.fixture
-def fetched(project: Project, hub: Path, loopback: Callable[..., Hub]) -> tuple[Project, Hub]:
-    """Returns a project that has fetched and prepared its data, and where from."""
-    from scripts.common.plan import make_plan
-
+def test_the_papers_data_is_fetched_prepared_and_examined_once(
+    project: Project, hub: Path, loopback: Callable[..., Hub]
+) -> None:
     # Unsloth's import is tried elsewhere.
     project.edit("config.yaml", "backend: unsloth", "backend: transformers")
     served = loopback(hub, commits=commits(make_plan(load([ROOT / "config.yaml"]))))
     project.run(*TARGETS, *LITERAL)
-    return project, served
-
-
-def test_the_papers_data_is_fetched_prepared_and_examined(fetched: tuple[Project, Hub]) -> None:
-    project, served = fetched
     folder = project.folder / "results"
     rows = {
         (dataset, split): len(read_rows(folder / "data" / dataset / f"{split}.parquet"))
@@ -51,6 +42,10 @@ def test_the_papers_data_is_fetched_prepared_and_examined(fetched: tuple[Project
     assert (leaked["count"], leaked["of"]) == (76, 76)
     assert not any(name.endswith(".safetensors") for name in served.sent())
     assert not project.jobs(*TARGETS, *LITERAL)
+    # Another backend fetches nothing anew.
+    project.edit("config.yaml", "backend: transformers", "backend: unsloth")
+    assert set(project.rules(*TARGETS, *LITERAL)) <= {"check_backends"}
+    assert read_json(folder / "backends.json").keys() == {"transformers"}
 
 
 def test_a_backend_that_cannot_run_stops_everything_before_a_download(
@@ -65,12 +60,3 @@ def test_a_backend_that_cannot_run_stops_everything_before_a_download(
     line = "backend unsloth cannot run here: ImportError: no kernels; say backend: transformers"
     assert line in done.stdout + done.stderr
     assert served.requests == []
-
-
-def test_adding_a_backend_fetches_nothing_anew(fetched: tuple[Project, Hub]) -> None:
-    project, _ = fetched
-    project.edit("config.yaml", "backend: transformers", "backend: unsloth")
-    assert set(project.rules(*TARGETS, *LITERAL)) <= {"check_backends"}
-    assert json.loads((project.folder / "results/backends.json").read_text()).keys() == {
-        "transformers"
-    }
