@@ -34,12 +34,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def done(folder: Path) -> list[tuple[Case, summary.Turns]]:
-    cases = [
-        first("dpo", corpus="titles"), first("dpo", corpus="dialogues", shape="llama"),
-        first("sft", batch=2, completion_only=False), first("score", once=False),
-    ]  # fmt: skip
+FEW = {"dpo": {"corpus": "titles"}, "score": {"once": False}}
+MORE = {"dpo": {"corpus": "dialogues", "shape": "llama"},
+        "sft": {"batch": 2, "completion_only": False}}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[FEW, pytest.param(MORE, marks=pytest.mark.all)],
+                ids=["few", "more"])  # fmt: skip
+def done(request: pytest.FixtureRequest, folder: Path) -> list[tuple[Case, summary.Turns]]:
+    cases = [first(method, **fields) for method, fields in request.param.items()]
     return [
         (case, {name: [measure(case, name, folder)] for name in case.contestants}) for case in cases
     ]

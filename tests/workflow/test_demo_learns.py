@@ -9,6 +9,7 @@ import pytest
 from scripts.common.files import read_json
 from tests.workflow.conftest import Project, copied
 
+pytestmark = pytest.mark.all
 DEMO = ("--workflow-profile", "profiles/demo")
 
 
