@@ -22,6 +22,7 @@ from scripts.common.pace import probed_pace
 from scripts.common.plan import make_plan
 from scripts.common.splits import SPLITS
 from scripts.common.states import FAILED, unfinished
+from scripts.models.manifest import snapshot_files
 
 
 def plan_of(files, overrides):
@@ -109,6 +110,7 @@ def job(rule, env, command, stdin=""):
         "exec python -m scripts.common.job",
         f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
         "--allow-env-drift" if PLAN.allow_env_drift else "",
+        "--code {params.code} --env-digest {params.env}",
         f"--results {results.replace('{', '{{').replace('}', '}}')}",
         "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",
         f"-- {command} 2> {{log:q}} 3<<'INPUTS' {given}",
@@ -173,7 +175,7 @@ def backend_checks(source):
 def folder_files(model):
     """Returns the files of a model in a local folder; one on the hub has none here."""
     folder = PLAN.models[model]["source"].get("folder")
-    return sorted(map(str, Path(folder).glob("*.*"))) if folder else []
+    return [f"{folder}/{name}" for name in snapshot_files(Path(folder))] if folder else []
 
 
 def tokenize_inputs(wildcards):

@@ -62,7 +62,8 @@ def locked(env: str, accelerator: str) -> list[tuple[str, str, str]]:
 def drift(env: str, accelerator: str) -> list[str]:
     """Returns in what this interpreter differs from an env's lock, a line for each package.
 
-    What is installed beside the lock's packages is no difference.
+    What is installed beside the lock's packages is no difference. Neither is another build of the
+    locked torch where a CPU is asked for: pip finds a CUDA build on Linux, and it computes there.
 
     Raises
     ------
@@ -76,7 +77,10 @@ def drift(env: str, accelerator: str) -> list[str]:
     lines = []
     for name, version, marker in locked(env, accelerator):
         present = found.get(_normalized(name))
-        if present != version and (not marker or Marker(marker).evaluate()):
+        same = present == version or (
+            accelerator == "cpu" and name == "torch" and present and _same_release(present, version)
+        )
+        if not same and (not marker or Marker(marker).evaluate()):
             has = f"{present}{_build(name, present)} is installed" if present else "is missing"
             lines.append(f"{name}: {version}{_build(name, version)} is locked, {has}")
     return lines
@@ -119,6 +123,10 @@ def _yaml(name: str) -> Path:
 
 def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _same_release(one: str, other: str) -> bool:
+    return one.partition("+")[0] == other.partition("+")[0]
 
 
 def _build(name: str, version: str) -> str:

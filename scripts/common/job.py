@@ -34,8 +34,12 @@ from scripts.common.files import sha256 as file_digest
 from scripts.common.provenance import FAILED, SCHEMA, SUFFIX, Part, entry, maker, named
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+FROM_TERMINALS = (signal.SIGINT, signal.SIGHUP)
+"""Which nohup, and a shell that runs something in the background, have ignored."""
 CODE = ("Snakefile", "envs", "profiles", "report", "rules", "scripts")
 """Where a file that git does not know makes the project dirty."""
+FIELDS = {"1": 8, "2": 9, "u": 10}
+"""How many fields `git status --porcelain=v2` has before a path, by the kind of change."""
 GPU = ("name", "uuid", "memory.total", "driver_version")
 PATIENCE = 60
 """Seconds after which a program that was asked about this machine has no answer."""
@@ -73,7 +77,10 @@ def git_of(lines: list[str] | None) -> Part | None:
     if lines is None:
         return None
     commit = next(line.split()[-1] for line in lines if line.startswith("# branch.oid"))
-    changed = [line.split(maxsplit=8)[-1] for line in lines if line[0] in "12u"]
+    # Before a path stand as many fields; behind a renamed one's, a tab and its old name.
+    changed = [
+        line.split(" ", FIELDS[line[0]])[-1].split("\t")[0] for line in lines if line[0] in FIELDS
+    ]
     changed += [
         line[2:] for line in lines if line.startswith("? ") and line[2:].split("/")[0] in CODE
     ]
@@ -248,6 +255,30 @@ def code_part(command: list[str], before: dict[Path, bytes]) -> Part:
     return found | {"edited": edited}
 
 
+def check_planned(arguments: argparse.Namespace, command: list[str]) -> None:
+    """Checks that code and env are those of the plan, which Snakemake keeps as the result's.
+
+    Raises
+    ------
+    BadInput
+        When either was edited since.
+    """
+    module = module_of(command)
+    found = {
+        f"{module} or what it imports": (arguments.code, module and code_digest(module)),
+        f"the lock of envs/{environment.form(arguments.env, arguments.accelerator)}.yaml": (
+            arguments.env_digest,
+            env_digest(arguments.env, arguments.accelerator),
+        ),
+    }
+    for what, (planned, now) in found.items():
+        if planned and planned != now:
+            raise BadInput(
+                f"rule {arguments.rule}: {what} was edited since Snakemake planned this job; "
+                "run snakemake again"
+            )
+
+
 def module_of(command: list[str]) -> str | None:
     """Returns the path of the project's module that a command runs, itself or through another."""
     names = [name for option, name in pairwise(command) if option == "-m"]
@@ -262,7 +293,8 @@ def run_command(command: list[str]) -> int:
     """Runs a command, hands signals on to it, and returns its exit code; 128 + n for signal n.
 
     The command has a process group of its own, so that what a terminal sends to this one reaches it
-    once, through this process. Should this process be killed, the kernel tells the command to stop.
+    once, through this process. What this process was started to ignore the command ignores too.
+    Should this process be killed, the kernel tells the command to stop.
     """
     waiting: list[int] = []
     process: subprocess.Popen[bytes] | None = None
@@ -273,7 +305,8 @@ def run_command(command: list[str]) -> int:
         else:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, hand_on) for number in PASSED_ON}
+    ignored = {it for it in FROM_TERMINALS if signal.getsignal(it) == signal.SIG_IGN}
+    before = {it: signal.signal(it, hand_on) for it in PASSED_ON if it not in ignored}
     try:
         process = subprocess.Popen(command, process_group=0, preexec_fn=_end_with_parent())
         for number in waiting:
@@ -325,6 +358,8 @@ def parser() -> argparse.ArgumentParser:
         "--accelerator", choices=environment.ACCELERATORS, required=True, help="the env's form"
     )
     parser.add_argument("--allow-env-drift", action="store_true", help="run in another env, too")
+    parser.add_argument("--code", help="the digest of its code when Snakemake planned the job")
+    parser.add_argument("--env-digest", help="the same of its env")
     parser.add_argument("--results", required=True, help="the folder of all results")
     parser.add_argument("--provenance", required=True, help=f"file to write, {SUFFIX}")
     parser.add_argument("--inputs", nargs="*", default=[], help="files that the command reads")
@@ -358,8 +393,9 @@ def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
     Raises
     ------
     BadInput
-        When the env drifted, before the command began.
+        When the env drifted, or code or env are not as planned, before the command began.
     """
+    check_planned(arguments, command)
     results = arguments.results
     file = named(arguments.provenance, results)["file"]
     given = arguments_of(command)
@@ -404,7 +440,8 @@ def main(argv: list[str] | None = None) -> int:
     Raises
     ------
     BadInput
-        When the env drifted, an input cannot be read, or an output is missing or cannot be read.
+        When the env drifted, code or env are not as planned, an input cannot be read, or an output
+        is missing or cannot be read.
     """
     arguments, command = parse(sys.argv[1:] if argv is None else argv)
     failed = arguments.provenance.removesuffix(SUFFIX) + FAILED

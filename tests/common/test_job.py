@@ -211,6 +211,24 @@ def test_an_edit_while_the_job_runs_is_recorded(
     assert set(code["files"]) == {"scripts/module.py", "scripts/helper.py"}
 
 
+def test_what_was_edited_since_the_plan_does_not_run(results: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    command = (sys.executable, "-c", f"open({str(made)!r}, 'w')", "-m", "scripts.data.fetch")
+    planned = {
+        "--code": digests.code_digest("scripts/data/fetch.py"),
+        "--env-digest": digests.env_digest("train", "cpu"),
+    }
+    for option, what in (("--code", "scripts/data/fetch.py"), ("--env-digest", "train.cpu")):
+        edited = planned | {option: "another"}
+        words = tuple(word for pair in edited.items() for word in pair)
+        with pytest.raises(BadInput, match=rf"rule: .*{what}.* was edited since"):
+            job.main(wrapped(results, "x", *command, words=words))
+        assert not made.exists()
+    words = tuple(word for pair in planned.items() for word in pair)
+    assert job.main(wrapped(results, "x", *command, words=words)) == 0
+    assert made.exists()
+
+
 WAITING = """
 import os, signal, sys
 got = []
@@ -258,6 +276,19 @@ def test_a_signal_to_the_whole_group_reaches_the_command_once(
     assert read_json(tmp_path / "x.provenance.failed.json")["exit"] == 9
 
 
+def test_what_nohup_ignores_the_command_ignores_too(
+    results: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert job.main(wrapped(results, "x", sys.executable, "-c", said)) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capfd.readouterr().out.split() == ["True"]
+
+
 def test_a_command_that_a_signal_ends_says_which(tmp_path: Path, no_drift: None) -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     process = started(tmp_path, sys.executable, "-c", code)
@@ -295,11 +326,22 @@ def test_a_thousand_inputs_come_through_a_descriptor(results: Path, tmp_path: Pa
         (["# branch.oid (initial)", "? scripts/new.py"], (None, ["scripts/new.py"])),
         (["# branch.oid abc", "? notes.txt", "? results2/"], ("abc", [])),
         (
+            [
+                "# branch.oid abc",
+                "2 R. N... 100644 100644 100644 a b R100 rules/c d.smk\trules/c.smk",
+            ],
+            ("abc", ["rules/c d.smk"]),
+        ),
+        (
+            ["# branch.oid abc", "u UU N... 100644 100644 100644 100644 a b c rules/a b.smk"],
+            ("abc", ["rules/a b.smk"]),
+        ),
+        (
             ["# branch.oid abc", "1 .M N... 100644 100644 100644 a b rules/a b.smk"],
             ("abc", ["rules/a b.smk"]),
         ),
     ],
-    ids=["no git", "clean", "new module", "not the project's", "edited"],
+    ids=["no git", "clean", "new module", "not the project's", "renamed", "unmerged", "edited"],
 )
 def test_git_says_the_commit_and_what_differs(lines: list[str] | None, found: object) -> None:
     git = job.git_of(lines)

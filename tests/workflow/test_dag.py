@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from scripts.common.files import read_json
 from tests.workflow.conftest import CUT_DOWN, Project, copied
 
 # Nothing below the workflow's own rules; `all` stands for the targets.
@@ -370,3 +372,25 @@ def test_a_trial_of_two_gpus_asks_for_both_and_is_refused_where_there_is_one(
     )
     assert refused.returncode != 0
     assert line in refused.stdout + refused.stderr
+
+
+def test_a_models_folder_is_read_as_its_manifest_lists_it(project: Project) -> None:
+    """What a download leaves in it, and folders with a dot in their names, are no inputs."""
+    folder = project.folder / "demo" / "model"
+    files = ("config.json", "tokenizer.json", "model.safetensors", "of.it/more.json")
+    for name in (*files, ".cache/one.lock"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}", encoding="utf-8")
+    config = yaml.safe_load((project.folder / "demo/config.yaml").read_text(encoding="utf-8"))
+    config["models"]["demo"]["source"] = {"folder": "model"}
+    text = yaml.safe_dump(config, sort_keys=False)
+    (project.folder / "demo/config.yaml").write_text(text, encoding="utf-8")
+    target = "results/demo/models/demo/manifest.json"
+    project.run(target, "--workflow-profile", "profiles/demo")
+    listed = [it["name"] for it in read_json(project.folder / target)["files"]]
+    assert listed == sorted(files)
+    record = read_json(project.folder / target.replace("manifest", "fetch.provenance"))
+    assert [Path(it["file"]).name for it in record["inputs"]] == [Path(it).name for it in listed]
+    assert project.jobs(target, "--workflow-profile", "profiles/demo") == []
+    (folder / "of.it/more.json").write_text("[]", encoding="utf-8")
+    assert project.rules(target, "--workflow-profile", "profiles/demo") == {"fetch_model": 1}
