@@ -8,13 +8,13 @@
 # make trace ITEM=results/tables/dpo.csv  where it comes from; a cell: ROW=dpo-1 COLUMN="train loss"
 # make verify     hashes a run again and names what is not as it was made; RESULTS=results/demo
 # make crate      a finished run as an RO-Crate for an archive
-# make plan       what the paper's trials will take: steps, memory, downloads, hours
+# make plan       what the paper's trials will take: steps, memory, downloads; hours once probed
 # make doctor     what is wrong with the paper's data
 # make rating     a page on which people compare answers blindly: docs/rating.md
 # make ratings    what they chose, as a table: make ratings FILES="a.json b.json"
 # make gpu-check  one step and one resume of each backend and precision on this GPU
 # make bench      what trials take, beside TRL's own trainers: docs/benchmarks.md (hours; goes on)
-# make test       checks and tests; of the equality tests a cut of two minutes
+# make test       checks, and all tests but those marked `all`, which take long
 # make test-all   checks and all tests
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
 # make check-locks  whether envs/ is what make lock would write, package index asked
@@ -120,7 +120,7 @@ gpu-check: setup
 bench: setup
 	python -m benchmarks.fast_path
 
-# Workflows run behind the rest, for they take both cores; what is held to a time runs alone.
+# Workflows run behind the rest, for they take both cores; what planning and the demo take, alone.
 PYTEST_BESIDE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 TIMED := tests/workflow/test_planning.py tests/workflow/test_demo_learns.py
 NOT_TIMED := $(TIMED:%=--ignore %) tests/workflow
