@@ -204,8 +204,11 @@ def one_line(text: str) -> str:
 
 
 def read_if_there(path: Path) -> Any:
-    """Returns what a JSON file holds; nothing where it is absent, as it may be any moment."""
+    """Returns what a JSON file holds; nothing where it is absent, as it may be any moment.
+
+    One that is torn counts as absent: when the power fails, what was written last may be empty.
+    """
     try:
         return read_json(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}

@@ -27,6 +27,7 @@ from scripts.train.processes import (
     count,
     is_first,
     meet,
+    rank,
     sharded_like,
     trained_weights,
     whole,
@@ -67,7 +68,7 @@ class ResumableTrainer(Trainer):
 
     def checkpoint_path(self, step: int) -> Path:
         """Returns the folder of the checkpoint after a step."""
-        return Path(self.args.output_dir) / f"{PREFIX}{step}"
+        return _path(self.args, step)
 
     # ----------------------------------------------------------------------------------- writing
 
@@ -84,7 +85,8 @@ class ResumableTrainer(Trainer):
             OPTIMIZER: as_torch(_mapped(whole, self.optimizer.state_dict())),
             SCHEDULE: as_torch(self.lr_scheduler.state_dict()),
             **_random_states(),
-            RUN: as_json(self.kept()),
+            # Of every process: each has its own losses, tokens and energy.
+            RUN: as_json(all_of(self.kept())),
             # Not by save_to_json, which sorts keys, and with them those of history.jsonl.
             STATE: as_json(asdict(state)),
         }
@@ -107,7 +109,7 @@ class ResumableTrainer(Trainer):
                 discard(folder)
 
     def kept(self) -> Row:
-        """Returns what transformers and TRL do not keep of a run."""
+        """Returns what transformers and TRL do not keep of a run, as this process has it."""
         return {
             "loss": float(self._tr_loss),
             "total_loss": self._total_loss_scalar,
@@ -172,10 +174,10 @@ class ResumableTrainer(Trainer):
     def begin(self) -> None:
         """Does what comes before the first step; the model is wrapped, and all is loaded."""
         if self._checkpoint is not None:
-            self.restore(read_json(self._checkpoint / RUN))
+            self.restore(read_json(self._checkpoint / RUN)[rank()])
 
     def restore(self, run: Row) -> None:
-        """Takes back what `kept` returned."""
+        """Takes back what `kept` returned in this process."""
         self._tr_loss.fill_(run["loss"])
         self._total_loss_scalar = run["total_loss"]
         self._globalstep_last_logged = run["last_logged"]
@@ -212,7 +214,9 @@ def _random_state() -> Row:
         "cpu": torch.random.get_rng_state(),
     }
     if torch.cuda.is_available():
-        found["cuda"] = torch.cuda.random.get_rng_state()
+        # Each of several processes is given back the generators of all GPUs.
+        cuda = torch.cuda.random
+        found["cuda"] = cuda.get_rng_state_all() if count() > 1 else cuda.get_rng_state()
     return found
 
 
@@ -222,7 +226,7 @@ def _random_states() -> dict[str, bytes]:
     if len(states) == 1:
         return {RANDOM: states[0]}
     name = Path(RANDOM)
-    return {f"{name.stem}_{rank}{name.suffix}": state for rank, state in enumerate(states)}
+    return {f"{name.stem}_{place}{name.suffix}": state for place, state in enumerate(states)}
 
 
 def _mapped(change: Callable[[torch.Tensor], torch.Tensor], part: Any) -> Any:
@@ -244,6 +248,10 @@ def last_checkpoint(work: Path) -> Path | None:
                 return folder
         print(f"{folder}: damaged, and passed over", file=sys.stderr)
     return None
+
+
+def _path(args: Any, step: int) -> Path:
+    return Path(args.output_dir) / f"{PREFIX}{step}"
 
 
 def _step(folder: Path) -> int:
@@ -298,14 +306,21 @@ class Saving(TrainerCallback):
     def _is_due(self, state: TrainerState) -> bool:
         # The first's clock counts, and a signal to any of them.
         late = all_of(time.monotonic() - self.saved_at >= self.seconds)[0]
-        self.stop.requested = next(filter(None, all_of(self.stop.requested)), None)
-        due = self.stop.requested or late
-        return bool(due) and state.global_step != self.saved_step
+        requested = next(filter(None, all_of(self.stop.requested)), None)
+        # One that came meanwhile to this process alone is asked for after the next step: here, all
+        # have to find the same.
+        if requested is not None:
+            self.stop.requested = requested
+        return bool(requested or late) and state.global_step != self.saved_step
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Notes when that was, and stops the trainer if it is to stop."""
         self.saved_at, self.saved_step = time.monotonic(), state.global_step
-        self.stop.wait = False
+        where = f" after step {state.global_step} of {state.max_steps}"
+        if _path(args, state.global_step).is_dir():
+            self.stop.wait = False
+            self.stop.now_if_asked(f"{where}; the next run goes on from there")
+        # Weights that are no numbers are not written.
         self.stop.now_if_asked(
-            f" after step {state.global_step} of {state.max_steps}; the next run goes on from there"
+            f"{where}, of which no checkpoint was written; the next run goes on from the one before"
         )

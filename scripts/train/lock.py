@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_json, write_json
+from scripts.common.files import write_json
 from scripts.common.processes import Process, ancestors, is_run_by_snakemake, this_process
+from scripts.common.states import read_if_there
 
 BEAT = 5.0
 """Seconds between two heartbeats."""
@@ -56,10 +57,12 @@ def this_holder() -> Holder:
 
 
 def holder_of(work: Path) -> Holder | None:
-    """Returns who holds the lock of a work folder."""
-    try:
-        found = read_json(work / "lock.json")
-    except FileNotFoundError:
+    """Returns who holds the lock of a work folder; None where it is free.
+
+    A lock that is torn is free: a holder's is whole, unless the power failed under it.
+    """
+    found = read_if_there(work / "lock.json")
+    if not found:
         return None
     return Holder(
         Process(**found["process"]),
@@ -254,7 +257,7 @@ def _keep_beating(
         count += 1
         try:
             holder = holder_of(work)
-        except (OSError, ValueError):
+        except OSError:
             continue
         # None where the folder was removed by hand.
         if holder not in (me, None):

@@ -8,6 +8,7 @@ starts a trainer's module in so many processes by accelerate, which shards the m
 
 import argparse
 import os
+import signal
 import sys
 from typing import Any
 
@@ -19,9 +20,14 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """Returns the place of this process among those that train this trial."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_first() -> bool:
     """Tells whether this process is the one that prints, and writes what all of them made."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 def meet() -> None:
@@ -139,7 +145,10 @@ def command(processes: int, module: str, arguments: list[str], gpus: int) -> lis
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Becomes accelerate's launcher."""
+    """Becomes accelerate's launcher, which hands SIGTERM and the signals of a terminal on.
+
+    SIGUSR1 and SIGUSR2 it ignores: a trainer that is to stop by one of them has to be sent it.
+    """
     parser = argparse.ArgumentParser(prog="python -m scripts.train.processes", description=__doc__)
     parser.add_argument("--count", type=int, required=True, help="of processes")
     parser.add_argument("module", help="scripts.train.sft or scripts.train.dpo")
@@ -152,6 +161,10 @@ def main(argv: list[str] | None = None) -> int:
     if not gpus:
         # Of the launcher's own options one excludes the other.
         os.environ["ACCELERATE_USE_CPU"] = "true"
+    # The launcher has no handler for these, and would die of Slurm's warning, which every process
+    # of a job gets. What is ignored stays so in what is executed; the trainers heed them again.
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     os.execv(words[0], words)
 
 

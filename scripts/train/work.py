@@ -148,10 +148,7 @@ def _clear(work: Path, *kept: str) -> None:
 
 def _forget_others(work: Path, fingerprint: Row) -> None:
     """Removes what another fingerprint left; a folder without one is anybody's."""
-    try:
-        before = read_if_there(work / "fingerprint.json")
-    except ValueError:
-        before = {}
+    before = read_if_there(work / "fingerprint.json")
     if before == fingerprint:
         return
     left = [work / f"checkpoint-{step}" for step in checkpoints(work)]

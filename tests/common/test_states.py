@@ -108,6 +108,25 @@ def test_a_trial_whose_process_was_killed_is_stale_at_once(tmp_path: Path) -> No
     assert state_of(tmp_path, TRAINING, NOW + PATIENCE + 1).word == STALE
 
 
+TORN = pytest.mark.parametrize("text", ["", '{"step": 3, "ste', "\0" * 40])
+"""What the power's failure leaves of a file that was written last."""
+
+
+@TORN
+def test_torn_files_count_as_absent(tmp_path: Path, text: str) -> None:
+    found = at_work(tmp_path, NOW)
+    work = tmp_path / "work"
+    for name in ("lock.json", "failed.json"):
+        (work / name).write_text(text, encoding="utf-8")
+    assert state_of(tmp_path, TRAINING, NOW) == State(RUNNING, progress=found)
+    (work / "progress.json").write_text(text, encoding="utf-8")
+    assert state_of(tmp_path, TRAINING, NOW) == State(NOT_RUN)
+    finished(tmp_path)
+    assert state_of(tmp_path, TRAINING, NOW) == State(DONE)
+    (tmp_path / "trial.json").write_text(text, encoding="utf-8")
+    assert state_of(tmp_path, TRAINING, NOW) == State(NOT_RUN)
+
+
 def test_a_trial_that_was_stopped_is_stale_at_once(tmp_path: Path) -> None:
     found = at_work(tmp_path, NOW)
     write_json(tmp_path / "work" / "progress.json", found | {"stopped": "SIGTERM"})

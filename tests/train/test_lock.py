@@ -96,6 +96,18 @@ def test_what_a_killed_holder_left_is_taken(held: tuple[Path, subprocess.Popen[s
         assert holder_of(work) == this_holder()
 
 
+@pytest.mark.parametrize("text", ["", '{"process": {"ho', "\0" * 40])
+def test_a_lock_that_is_torn_is_free(tmp_path: Path, text: str) -> None:
+    """The power failed under its holder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "lock.json").write_text(text, encoding="utf-8")
+    assert holder_of(work) is None
+    with locked(work):
+        assert holder_of(work) == this_holder()
+    assert not (work / "lock.json").exists()
+
+
 def test_a_job_that_its_own_snakemake_gave_up_is_stopped(
     held: tuple[Path, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,27 @@ def test_each_process_needs_a_gpu_of_its_own() -> None:
     assert "--use_fsdp" in words
 
 
+def test_a_clusters_warning_does_not_end_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes to the launcher too, which has no handler for it."""
+    warnings = (signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.getsignal(it) for it in warnings]
+    executed = []
+
+    def execute(_: str, words: list[str]) -> None:
+        executed.append((words[-2:], [signal.getsignal(it) for it in warnings]))
+
+    monkeypatch.setattr(os, "execv", execute)
+    # It may be set by the launcher.
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    try:
+        processes.main(["--count", "2", "scripts.train.sft", "--help"])
+    finally:
+        for number, handler in zip(warnings, before, strict=True):
+            signal.signal(number, handler)
+    assert executed == [(["scripts.train.sft", "--help"], [signal.SIG_IGN] * 2)]
+
+
 def test_provenance_is_of_the_trainer_not_of_what_starts_it() -> None:
     words = ["python", "-m", "scripts.train.processes", "--count", "2", "scripts.train.dpo"]
     assert module_of([*words, "--trial", "{}"]) == "scripts/train/dpo.py"
@@ -194,9 +215,12 @@ def test_two_processes_train_a_preference_trial_as_one_does(
 def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
-    """Weights, optimizer and dice of both, from whole ones that are sharded anew."""
+    """Weights, optimizer and dice of both, from whole ones that are sharded anew.
+
+    Each has a running loss of its own between two logs.
+    """
     lora = {"lora": resolved("sft")["lora"] | {"lora_dropout": 0.1}}
-    settings = json.loads(trial("sft", 2, num_train_epochs=40.0)) | lora
+    settings = json.loads(trial("sft", 2, num_train_epochs=40.0, logging_steps=7)) | lora
     given = ["--trial", json.dumps(settings), "--model", str(tiny_model), "--tokens", str(rows)]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     finished(together("scripts.train.sft", [*given, "--out", str(whole)]))

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,11 @@ import pytest
 from scripts.common.files import read_json, sha256, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.common.states import RUNNING, STALE, forget_work, state_of
+from scripts.lm.devices import device_name
+from scripts.train import checkpoints
+from scripts.train.checkpoints import Saving
+from scripts.train.costs import Costs, together
+from scripts.train.stopping import Stop, Stopped
 from tests.train.conftest import resolved
 from tests.train.nursery import Nursery, nursery
 
@@ -241,9 +247,69 @@ def test_a_signal_in_the_last_step_keeps_that_too(yard: Yard) -> None:
 def test_times_add_up_over_the_attempts(yard: Yard) -> None:
     case, out = CASES["sft"], yard.folder / "times"
     yard.attempt(case, out, step=4, signal=signal.SIGTERM)
-    before = read_json(out / "work" / "checkpoint-4" / "run.json")["callbacks"]["Costs"]["seconds"]
+    # Of one process.
+    (run,) = read_json(out / "work" / "checkpoint-4" / "run.json")
     assert yard.attempt(case, out) == 0
-    assert read_json(out / "train.json")["seconds"] > before > 0
+    assert read_json(out / "train.json")["seconds"] > run["callbacks"]["Costs"]["seconds"] > 0
+
+
+def test_devices_of_all_attempts_and_processes_are_named() -> None:
+    costs = Costs()
+    first = costs.kept()
+    assert first["device"] == device_name()
+    for before, named in (("A", "A, B"), ("B", "B"), ("B, A", "B, A"), ("C, A", "C, A, B")):
+        costs.meter = SimpleNamespace(cost=lambda: first | {"device": "B"})
+        costs.restore(first | {"device": before})
+        assert costs.kept()["device"] == named
+    parts = [first | {"device": name} for name in ("A, B", "A", "C")]
+    assert together(parts)["device"] == "A, B, C"
+
+
+def test_a_signal_that_comes_while_processes_talk_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All find the same after a step; what came to one alone is found after the next."""
+    stop, state = Stop(), SimpleNamespace(global_step=3)
+    stop.wait = True
+    saving = Saving(60, stop)
+
+    def all_of(value: Any) -> list[Any]:
+        if value is None:
+            stop.ask(signal.SIGTERM)
+        return [value]
+
+    monkeypatch.setattr(checkpoints, "all_of", all_of)
+    assert not saving._is_due(state)
+    assert saving._is_due(state)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_stopped_trainer_says_whether_its_last_step_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: bool
+) -> None:
+    """Weights that are no numbers are not."""
+    stop = Stop()
+    stop.wait = True
+    stop.ask(signal.SIGTERM)
+    if written:
+        (tmp_path / "checkpoint-3").mkdir()
+    where = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=3, max_steps=7)
+    with pytest.raises(Stopped):
+        Saving(60, stop).on_save(*where)
+    line = capsys.readouterr().err
+    assert ("; the next run goes on from there" in line) == written
+    assert ("of which no checkpoint was written" in line) != written
+
+
+def test_files_that_are_torn_by_a_loss_of_power_stop_nothing(yard: Yard) -> None:
+    """What was not yet on the disk is empty; a checkpoint is."""
+    case, out = CASES["sft"], yard.folder / "torn"
+    yard.attempt(case, out, step=4, signal=signal.SIGKILL)
+    for name in ("progress.json", "lock.json"):
+        (out / "work" / name).write_bytes(b"")
+    assert yard.attempt(case, out) == 0, said(out)
+    assert "step 3/7: goes on from a checkpoint" in said(out)
+    assert_same(out, yard.whole("sft"))
 
 
 def test_a_full_disk_says_so_and_loses_nothing(yard: Yard) -> None:
