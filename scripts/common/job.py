@@ -109,7 +109,7 @@ def cpu() -> str | None:
 
 
 def machine(gpus: list[Part] | None) -> Part:
-    """Returns on what a job ran; nothing that tells one machine from another of its kind."""
+    """Returns on what a job ran; of a GPU also which one it was."""
     return {
         "python": platform.python_version(),
         "system": platform.system(),

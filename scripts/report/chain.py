@@ -1,6 +1,7 @@
 """Jobs by their provenance, each linked to those that made what it read."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,8 +12,12 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, sha256
 from scripts.common.provenance import SCHEMA, SUFFIX, Part, located, maker
 
-LEFT_OUT = ("snapshot", "work")
-"""Folders in which no provenance lies: base models, which manifests list, and work in progress."""
+LEFT_OUT = re.compile(
+    r"(^|/)(data/[^/]+/snapshot|models/[^/]+/(tokenizer/)?snapshot|trials/[^/]+/seed-[^/]+/work)$"
+)
+"""Folders in which no provenance lies: what was fetched, which records list, and work in progress.
+
+Told by where they lie: a trial, a dataset or a model may be called `work` or `snapshot` itself."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +98,16 @@ def maker_of(file: Path) -> Job | None:
 def jobs_in(results: Path) -> Iterator[Path]:
     """Yields the provenance files below a folder, in the order of their names."""
     for folder, names, files in os.walk(results):
-        names[:] = sorted(name for name in names if name not in LEFT_OUT)
+        names[:] = looked_into(results, folder, names)
         for name in sorted(files):
             if name.endswith(SUFFIX):
                 yield Path(folder, name)
+
+
+def looked_into(root: Path, folder: str, names: list[str]) -> list[str]:
+    """Returns in order which folders in one of a root's folders may hold provenance."""
+    inside = os.path.relpath(folder, root).replace(os.sep, "/")
+    return sorted(name for name in names if not LEFT_OUT.search(f"{inside}/{name}"))
 
 
 @cache

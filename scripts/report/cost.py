@@ -57,7 +57,7 @@ class Line:
 def line_of(subject: Subject) -> Line:
     """Returns what a trial or base took."""
     peaks = (subject.outcome("peak_memory_mb"), subject.scoring("peak_memory_mb"))
-    devices = (subject.outcome("device"), subject.scoring("device"))
+    devices = ", ".join(filter(None, (subject.outcome("device"), subject.scoring("device"))))
     energies = [subject.scoring("energy_joules")]
     if subject.method != "base":
         energies.append(subject.outcome("energy_joules"))
@@ -67,7 +67,8 @@ def line_of(subject: Subject) -> Line:
         subject.title,
         subject.name,
         subject.method,
-        devices=tuple(dict.fromkeys(filter(None, devices))),
+        # A trial that went on elsewhere names several, too.
+        devices=tuple(dict.fromkeys(filter(None, devices.split(", ")))),
         training=subject.outcome("seconds"),
         evaluation=subject.scoring("seconds"),
         steps=subject.outcome("steps"),

@@ -7,6 +7,9 @@ Follows RO-Crate 1.1 (https://w3id.org/ro/crate/1.1) and the Provenance Run Crat
 read and what it made. It holds tables, figures, metrics, scored rows, adapters, configurations,
 locks, code and provenance. Rows of datasets and weights of base models are named by digest, and by
 repository and commit where they have one, and are not copied.
+
+A run is packed only while it is as it was made, and the code too: what is copied is what the
+digests are of.
 """
 
 import argparse
@@ -21,10 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.digests import ROOT
+from scripts.common.digests import ROOT, code_files, env_digest
 from scripts.common.files import read_json
 from scripts.common.provenance import SUFFIX, Part
 from scripts.report.chain import Job, jobs_in, read_job
+from scripts.report.verify import BARE, findings
 
 if TYPE_CHECKING:
     from rocrate.model.contextentity import ContextEntity
@@ -43,6 +47,10 @@ HUB = "https://huggingface.co"
 NAMED_ONLY = ("data/", "tokens/", "references/")
 """Folders of the results of which rows are named by digest and not copied."""
 CODE = ("rules", "scripts", "envs")
+AS_PACKED = (
+    "Modules and locks are as the jobs ran them. Of the Snakefile, the rules and what no job ran "
+    "there is no record but the commits: they are as they were when the crate was made."
+)
 FORMATS = {
     ".css": "text/css",
     ".csv": "text/csv",
@@ -161,6 +169,7 @@ class Packer:
             "encodingFormat": "text/plain",
             "programmingLanguage": language,
             "version": ", ".join(sorted(commits)),
+            "description": AS_PACKED,
         }
         source = str(ROOT / "Snakefile")
         workflow = self.crate.add(
@@ -173,8 +182,9 @@ class Packer:
                     self.file(path, path.relative_to(ROOT).as_posix())
         if (ROOT / "README.md").is_file():
             self.file(ROOT / "README.md", "README.md", about=self.crate.root_dataset)
-        for path in self.configs:
-            self.file(path, f"config/{path.name}", description="configuration of the run")
+        for where, path in named_apart(self.configs).items():
+            about = "configuration of the run, as it was when the crate was made"
+            self.file(path, f"config/{where}", description=about)
         return workflow
 
     def file(self, path: Path, where: str, /, **properties: Any) -> "Entity":
@@ -201,9 +211,12 @@ class Packer:
         rows = file.startswith(NAMED_ONLY) and path.suffix == ".parquet"
         if not part.get("outside") and not rows and path.is_file():
             return self.file(path, f"results/{file}", **digest)
-        where = "source" if part.get("outside") else "results"
+        if not part.get("outside"):
+            return self.context(f"#results/{file}", "CreativeWork", name=file, **digest)
+        # Where it lay on this machine is nobody's business, and two may have one name.
         name = file if not os.path.isabs(file) else path.name
-        return self.context(f"#{where}/{name}", "CreativeWork", name=name, **digest)
+        identifier = f"#source/{part['sha256'][:12]}/{name}"
+        return self.context(identifier, "CreativeWork", name=name, **digest)
 
     def _add_action(self, job: Job) -> "Entity":
         content = job.content
@@ -357,6 +370,60 @@ def finished_jobs(results: Path) -> list[Job]:
     return sorted(jobs, key=lambda job: (job.content["started"], job.file))
 
 
+def named_apart(paths: list[Path]) -> dict[str, Path]:
+    """Returns files by names of their own: those of one name lie in folders, numbered as given."""
+    names = [path.name for path in paths]
+    return {
+        path.name if names.count(path.name) == 1 else f"{number}/{path.name}": path
+        for number, path in enumerate(paths, 1)
+    }
+
+
+def check_as_made(results: Path, jobs: list[Job]) -> None:
+    """Checks that results, sources, modules and locks are what the jobs read, made and ran.
+
+    Raises
+    ------
+    BadInput
+        Where they are not. A file that no job made is no reason: it is not packed.
+    """
+    found, _ = findings(results)
+    wrong = {what for kind, what in found if kind != BARE}
+    if wrong:
+        raise BadInput(
+            f"{results}: {len(wrong)} files or links are not as they were made, and a crate would "
+            f"pack them as if they were; `make verify RESULTS={results}` names them"
+        )
+    edited = edited_since(jobs)
+    if edited:
+        raise BadInput(
+            f"{results}: its jobs ran other code than there is now, which a crate would pack as "
+            f"theirs; check out what they ran, or run snakemake again: {', '.join(edited)}"
+        )
+
+
+def edited_since(jobs: list[Job]) -> list[str]:
+    """Returns the modules and envs that are no longer as jobs ran them."""
+    ran = {item for job in jobs for item in job.content["code"]["files"].items()}
+    envs = {(job.content["env"]["form"], job.content["env"]["digest"]) for job in jobs}
+    modules = {file for file, digest in ran if _module_now(file) != digest}
+    return sorted(modules | {f"envs/{form}" for form, digest in envs if _env_now(form) != digest})
+
+
+def _module_now(file: str) -> str | None:
+    """Returns the digest that a module has now; None where it is not there."""
+    return code_files(file)[file] if (ROOT / file).is_file() else None
+
+
+def _env_now(form: str) -> str | None:
+    """Returns the digest that a form of an env has now; None where it is not there."""
+    try:
+        # A form's name is what CUDA's is called by: no accelerator is added to it.
+        return env_digest(form, "cuda")
+    except FileNotFoundError:
+        return None
+
+
 def write(crate: "ROCrate", out: Path) -> None:
     """Writes the crate, as a zip where its name ends so, else as a folder; whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -378,7 +445,13 @@ def check_free(out: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the crate and says what is in it; returns 0. Raises BadInput for no finished run."""
+    """Writes the crate and says what is in it; returns 0.
+
+    Raises
+    ------
+    BadInput
+        For no finished run, one that is not as it was made, or a folder in the way.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m scripts.report.crate",
         description=__doc__,
@@ -391,6 +464,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     check_free(arguments.out)
     jobs = finished_jobs(arguments.results)
+    check_as_made(arguments.results, jobs)
     packer = Packer(jobs, arguments.config, arguments.results.name, arguments.author)
     crate = packer.pack()
     write(crate, arguments.out)

@@ -42,31 +42,63 @@ class Tracer:
     whole: bool
     """Whether all of many that are alike are shown."""
     seen: set[Path] = field(default_factory=set)
+    doubted: dict[Path, bool] = field(default_factory=dict)
+    """Of a job's provenance, whether there is a mark on anything that the job read."""
 
     def grow(self, tree: "Tree", job: Job, parts: list[Part]) -> None:
         """Adds a job, by what is wanted of it, and the whole path behind it."""
-        branch = tree.add(_job_text(job, parts, again=job.path in self.seen))
-        if job.path in self.seen:
+        again = job.path in self.seen
+        branch = tree.add(_job_text(job, parts, again))
+        if again:
             return
         self.seen.add(job.path)
         for line in _origins(job):
             branch.add(line)
+        makers, others = self._read_by(job)
+        for part in others:
+            branch.add(_other_text(job, part))
+        for kind in _alike(makers):
+            self._grow_kind(branch, kind, makers)
+
+    def _read_by(self, job: Job) -> tuple[dict[Job, list[Part]], list[Part]]:
+        """Returns what the path goes through of what a job read: by maker, and without one."""
         makers: dict[Job, list[Part]] = defaultdict(list)
+        others = []
         for part in job.inputs:
             if self.follow(job, part):
                 maker = job.maker(part)
                 if maker is None:
-                    branch.add(_source_text(job, part))
+                    others.append(part)
                 else:
                     # What was published is read from another folder than the one it was made in.
                     own = below(job.at(part), maker.results)
                     makers[maker].append(part | {"file": own})
-        for kind in _alike(makers):
-            shown = kind if self.whole or len(kind) <= 2 * FEW else kind[:FEW]
-            for maker in shown:
-                self.grow(branch, maker, makers[maker])
-            if len(shown) < len(kind):
-                branch.add(f"… and {len(kind) - FEW} more jobs of {kind[0].rule} (ALL=yes)")
+        return makers, others
+
+    def _grow_kind(self, branch: "Tree", kind: list[Job], makers: dict[Job, list[Part]]) -> None:
+        """Adds the jobs of a rule, of many a few: those with marks first, or they would hide."""
+        if self.whole or len(kind) <= 2 * FEW:
+            shown, hidden, marked = kind, [], 0
+        else:
+            doubted = {job: self._is_doubted(job, makers[job]) for job in kind}
+            ordered = sorted(kind, key=lambda job: not doubted[job])
+            shown, hidden = ordered[:FEW], ordered[FEW:]
+            marked = sum(doubted[job] for job in hidden)
+        for maker in shown:
+            self.grow(branch, maker, makers[maker])
+        if hidden:
+            branch.add(_more_text(f"{len(hidden)} more jobs of {kind[0].rule}", marked))
+
+    def _is_doubted(self, job: Job, parts: list[Part]) -> bool:
+        """Tells whether there is a mark on a job, or on anything behind it."""
+        if any(marks(job, parts)):
+            return True
+        if job.path not in self.doubted:
+            makers, others = self._read_by(job)
+            self.doubted[job.path] = any(
+                mark for part in others for mark in other_marks(job, part)
+            ) or any(self._is_doubted(maker, wanted) for maker, wanted in makers.items())
+        return self.doubted[job.path]
 
 
 def _alike(makers: dict[Job, list[Part]]) -> Iterator[list[Job]]:
@@ -83,9 +115,9 @@ def _job_text(job: Job, parts: list[Part], again: bool) -> "Text":
 
     text = Text(job.rule, style="bold")
     text.append(" → " + ", ".join(part["file"] for part in parts), style="not bold")
-    if again:
-        return text.append("  (above)", style="dim not bold")
-    text.append(f"\n{made_with(job)}", style="dim not bold")
+    # Marks stand here again: what is wanted of it now may be another file, read by another job.
+    how = "  (above)" if again else f"\n{made_with(job)}"
+    text.append(how, style="dim not bold")
     for mark in marks(job, parts):
         text.append(f"\n{mark}", style="red")
     return text
@@ -146,15 +178,41 @@ def _own_templates(job: Job) -> Iterator[tuple[str, str]]:
         yield from job.content["templates"].items()
 
 
-def _source_text(job: Job, part: Part) -> "Text":
-    """Returns a file that no job made, in words."""
+def _other_text(job: Job, part: Part) -> "Text":
+    """Returns in words a file whose maker is not known: a source, or one that lost its link."""
     from rich.text import Text
 
-    text = Text(f"source {shown_path(job.at(part))}", style="green")
+    path = shown_path(job.at(part))
+    text = Text(path, style="red") if lost(part) else Text(f"source {path}", style="green")
     text.append(f"  {part['sha256'][:12]}, {part['bytes']:,} bytes", style="dim")
-    now = digest_now(str(job.at(part)))
+    for mark in other_marks(job, part):
+        text.append(f"\n{mark}", style="red")
+    return text
+
+
+def lost(part: Part) -> str | None:
+    """Returns why a file whose maker is not known is no source, in words; None of a source."""
+    if "made_by" in part:
+        return f"made by {part['made_by']['file']}, which is gone"
+    return None if part.get("outside") else "no job says that it made it"
+
+
+def other_marks(job: Job, part: Part) -> Iterator[str]:
+    """Yields what should make a reader doubt a file whose maker is not known."""
+    why, now = lost(part), digest_now(str(job.at(part)))
+    if why:
+        yield f"broken link: {why}"
     if now != part["sha256"]:
-        text.append("\nnot here" if now is None else "\nchanged since", style="red")
+        yield "not here" if now is None else "changed since"
+
+
+def _more_text(what: str, marked: int) -> "Text":
+    """Returns in words how many jobs are not shown, and on how many of them marks are missed."""
+    from rich.text import Text
+
+    text = Text(f"… and {what} (ALL=yes)")
+    if marked:
+        text.append(f"\n{marked} of them with marks, their own or of what is behind", style="red")
     return text
 
 

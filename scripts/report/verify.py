@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json
 from scripts.common.provenance import FAILED, SUFFIX, Part, located
-from scripts.report.chain import LEFT_OUT, Job, digest_now, jobs_in, read_job, shown_path
+from scripts.report.chain import Job, digest_now, jobs_in, looked_into, read_job, shown_path
 
 CHANGED, MISSING, BARE, BROKEN = "changed", "missing", "no provenance", "broken link"
 BY_HAND = ("rating/", "tables/ratings.", "README.md")
@@ -166,9 +166,8 @@ def _bare(root: Path, made: dict[str, Job], others: set[Path]) -> Iterator[str]:
     """Yields the files that no job says it made, those of other runs in the folder left out."""
     runs = {read_job(path).results for path in others}
     for folder, names, files in os.walk(root):
-        names[:] = sorted(
-            name for name in names if name not in LEFT_OUT and Path(folder, name) not in runs
-        )
+        kept = looked_into(root, folder, names)
+        names[:] = [name for name in kept if Path(folder, name) not in runs]
         for name in sorted(files):
             file = os.path.relpath(folder, root).replace(os.sep, "/") + f"/{name}"
             file = file.removeprefix("./")

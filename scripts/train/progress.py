@@ -1,4 +1,7 @@
-"""What a running trial says: lines in its log, and a file for whoever watches a sweep."""
+"""What a running trial says: lines in its log, and a file for whoever watches a sweep.
+
+And that it is lost, when its loss is.
+"""
 
 import math
 import sys
@@ -9,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
+from scripts.common.cli import BadInput
 from scripts.common.files import Row, write_json
 from scripts.common.states import progress
 
@@ -46,6 +50,22 @@ class ProgressLines(TrainerCallback):
         left = f", {passed / done * (steps - step):.0f} s left" if done else ""
         losses = ", ".join(f"{name} {float(loss):.4f}" for name, loss in shown.items())
         print(f"step {step}/{steps}: {losses}{left}", file=sys.stderr, flush=True)
+
+
+class LostLoss(TrainerCallback):
+    """Ends a training at the first logged loss that is no number: every later one would be."""
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
+    ) -> None:
+        """Raises BadInput for such a loss."""
+        for name in ("loss", "eval_loss"):
+            loss = float((logs or {}).get(name, 0))
+            if not math.isfinite(loss):
+                raise BadInput(
+                    f"step {state.global_step} of {state.max_steps}: found {name} {loss}, allowed "
+                    "is a finite number: try a lower learning rate, or a longer warm-up"
+                )
 
 
 class ProgressFile(TrainerCallback):

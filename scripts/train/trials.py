@@ -92,13 +92,14 @@ def train(trainer: "Trainer", trial: Part, work: "Work | None" = None) -> Part:
     from scripts.train.costs import Costs, together
     from scripts.train.layouts import counted_together
     from scripts.train.processes import all_of, count, is_first
-    from scripts.train.progress import ProgressFile, ProgressLines
+    from scripts.train.progress import LostLoss, ProgressFile, ProgressLines
     from scripts.train.stopwatch import Stopwatch
 
     trainer.remove_callback(PrinterCallback)
     if is_first():
         trainer.add_callback(ProgressLines())
         trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
+    trainer.add_callback(LostLoss())
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
     costs = Costs()

@@ -146,6 +146,17 @@ def test_a_failure_is_recorded_and_leaves_no_result(
     assert not (out / "work" / "failed.json").exists()
 
 
+def test_a_lost_loss_ends_the_training(
+    tiny_model: Path, demonstrations: Rows, tmp_path: Path
+) -> None:
+    trial = resolved("sft", learning_rate=1e30, logging_steps=1, max_steps=50)
+    with pytest.raises(BadInput, match=r"^step \d of 50: found loss nan, allowed is a finite"):
+        run(trial, tiny_model, demonstrations, tmp_path)
+    failed = read_json(tmp_path / "trial" / "work" / "failed.json")
+    assert "found loss nan" in failed["reason"]
+    assert not (tmp_path / "trial" / "adapter").exists()
+
+
 def test_an_overflown_gradient_is_no_number_and_a_lost_loss_is_an_error() -> None:
     assert _history([{"loss": 1.0, "grad_norm": math.inf, "step": 1}])[0]["grad_norm"] is None
     assert math.isnan(_history([{"loss": math.nan, "step": 1}])[0]["loss"])

@@ -240,6 +240,74 @@ def test_a_trace_marks_what_changed_since(
     assert "changed since: trials/titles-r16/metrics.json" not in out
 
 
+def test_a_job_that_is_met_again_still_has_its_marks(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One job made both splits of tokens; training reads the one, scoring the other."""
+    tokens = results / "tokens" / "dialogues.demo.chat.128"
+    for split in ("train", "test"):
+        (tokens / f"{split}.parquet").write_bytes(b"edited")
+    out = traced(capsys, str(results / "tables" / "dpo.csv"), "--all")
+    for split in ("train", "test"):
+        assert f"changed since: tokens/dialogues.demo.chat.128/{split}.parquet" in out
+    # What one reader read is no mark on another.
+    provenance.forget()
+    path = results / "trials" / "dpo-r8" / "seed-0" / f"score{SUFFIX}"
+    record = read_json(path)
+    part = next(it for it in record["inputs"] if it["file"].startswith("tokens/"))
+    part["sha256"] = "0" * 64
+    write_json(path, record)
+    out = traced(capsys, str(results / "tables" / "dpo.csv"), "--all")
+    assert out.count(f"broken link: {part['file']} was read with other content") == 1
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "seed-0/items.parquet"])
+def test_marks_do_not_hide_among_many_jobs_that_are_alike(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """Neither a job's own nor those of what is behind it."""
+    monkeypatch.setattr(trace, "FEW", 1)
+    item = str(results / "tables" / "metrics.csv")
+    folders = sorted((results / "trials").iterdir())
+    assert len(folders) > 2
+    hidden = f"… and {len(folders) - 1} more jobs of aggregate"
+    out = traced(capsys, item)
+    assert hidden in out
+    assert "with marks" not in out
+    for count, folder in enumerate(folders):
+        chain.digest_now.cache_clear()
+        (folder / file).write_bytes(b"edited")
+        out = traced(capsys, item)
+        assert hidden in out
+        assert "changed since: trials/" in out
+        assert (f"{count} of them with marks, their own" in out) == (count > 0)
+
+
+def test_a_result_that_lost_its_provenance_is_no_source(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = "trials/dpo-r8/seed-0"
+    (results / trial / f"train{SUFFIX}").unlink()
+    out = traced(capsys, str(results / "tables" / "dpo.csv"))
+    adapter = f"{DEMO}/{trial}/adapter/adapter_model.safetensors"
+    assert re.search(rf"─ {adapter}  [0-9a-f]+, [\d,]+ bytes", out)
+    assert f"broken link: made by {trial}/train{SUFFIX}, which is gone" in out
+    assert f"source {DEMO}" not in out
+    assert re.search(r"source \S*demo/corpora/", out)
+
+
+def test_a_file_that_no_job_ever_made_is_no_source(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results / "data" / "dialogues" / f"prepare{SUFFIX}"
+    record = read_json(path)
+    record["inputs"][0].pop("made_by")
+    write_json(path, record)
+    (results / "data" / "dialogues" / f"fetch{SUFFIX}").unlink()
+    out = traced(capsys, str(results / "tables" / "dpo.csv"))
+    assert "broken link: no job says that it made it" in out
+
+
 def test_what_has_no_provenance_cannot_be_traced(results: Path) -> None:
     (results / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(BadInput, match=r"no \*\.provenance\.json beside it names it"):
@@ -289,6 +357,7 @@ def test_the_crate_holds_the_run_and_every_reference_resolves(
         f"results/trials/dpo-r8/seed-0/train{SUFFIX}", "results/models/demo/manifest.json",
     ):  # fmt: skip
         assert wanted in files
+    assert "as they were when the crate was made" in graph["Snakefile"]["description"]
     # Rows of datasets and weights of the base are named and not copied.
     assert not any(name.endswith("model.safetensors") and "adapter" not in name for name in names)
     assert "results/data/dialogues/train.parquet" not in names
@@ -315,6 +384,49 @@ def test_the_same_run_gives_the_same_crate(results: Path, tmp_path: Path) -> Non
     assert files == {path.relative_to(second) for path in second.rglob("*") if path.is_file()}
     name = "ro-crate-metadata.json"
     assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_both_of_two_configurations_of_one_name_are_packed(results: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / name / "config.yaml" for name in ("first", "second")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(f"# {path.parent.name}\n", encoding="utf-8")
+    crate.main([str(results), "--config", *map(str, paths), "--out", str(tmp_path / "out")])
+    packed = sorted((tmp_path / "out" / "config").rglob("*.yaml"))
+    assert [path.read_text(encoding="utf-8") for path in packed] == ["# first\n", "# second\n"]
+
+
+def refused(results: Path, out: Path) -> str:
+    """Returns why a crate was not made."""
+    with pytest.raises(BadInput) as caught:
+        crate.main([str(results), "--out", str(out)])
+    assert not out.exists()
+    return str(caught.value)
+
+
+def test_what_is_not_as_it_was_made_is_not_packed(results: Path, tmp_path: Path) -> None:
+    """A file that no job made is no reason: it is not packed."""
+    (results / "notes.txt").write_text("mine", encoding="utf-8")
+    crate.main([str(results), "--out", str(tmp_path / "whole")])
+    assert not (tmp_path / "whole" / "results" / "notes.txt").exists()
+    chain.digest_now.cache_clear()
+    (results / "trials" / "dpo-r8" / "metrics.json").write_text("{}", encoding="utf-8")
+    why = refused(results, tmp_path / "crate")
+    assert why.startswith("results/demo: 1 files or links are not as they were made")
+    assert "`make verify RESULTS=results/demo` names them" in why
+
+
+def test_a_crate_holds_no_other_code_than_the_jobs_ran(results: Path, tmp_path: Path) -> None:
+    # Nothing reads what the page's job made.
+    path = results / f"report{SUFFIX}"
+    record = read_json(path)
+    record["code"]["files"] |= {record["code"]["module"]: "0" * 64, "scripts/gone.py": "0" * 64}
+    record["env"]["digest"] = "0" * 16
+    write_json(path, record)
+    why = refused(results, tmp_path / "crate")
+    assert "its jobs ran other code than there is now" in why
+    names = f"envs/{record['env']['form']}, scripts/gone.py, {record['code']['module']}"
+    assert why.endswith(f": {names}")
 
 
 def test_an_unfinished_run_and_a_folder_in_the_way_are_refused(
