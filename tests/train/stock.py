@@ -236,15 +236,29 @@ def our_run(settings: Settings, shape: str, started: bool = False) -> Run:
     return _run(OURS[settings["method"]], settings, shape, started)
 
 
-def stock_run(settings: Settings, shape: str, started: bool = False) -> Run:
-    """Returns a run of TRL's own trainer, kept for the next test that compares with it."""
-    return _stock_run(json.dumps(settings), shape, started)
+def stock_run(
+    settings: Settings, shape: str, started: bool = False, multiple: int | None = None
+) -> Run:
+    """Returns a run of TRL's own trainer, kept for the next test that compares with it.
+
+    Parameters
+    ----------
+    multiple
+        Of it are the lengths to which batches are padded, which rounds otherwise; else they are as
+        long as their longest row.
+    """
+    return _stock_run(json.dumps(settings), shape, started, multiple)
 
 
 @cache
-def _stock_run(settings: str, shape: str, started: bool) -> Run:
+def _stock_run(settings: str, shape: str, started: bool, multiple: int | None) -> Run:
+    def make(*arguments: Any) -> Trainer:
+        trainer = STOCK[trial["method"]](*arguments)
+        trainer.data_collator.pad_to_multiple_of = multiple
+        return trainer
+
     trial = json.loads(settings)
-    return _run(STOCK[trial["method"]], trial, shape, started)
+    return _run(make, trial, shape, started)
 
 
 def _run(make: Callable[..., Trainer], settings: Settings, shape: str, started: bool) -> Run:
