@@ -21,6 +21,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-compile
 TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -33,8 +34,11 @@ $(VENV)/ready: envs/launcher.lock envs/torch.txt envs/train.in
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("prefmake needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
 	@# torch first: which build it is, is this machine's choice; what that build brings is locked.
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint envs/torch.txt $(TORCH)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/launcher.lock
+	$(PIP) --constraint envs/torch.txt $(TORCH)
+	$(PIP) --no-deps --require-hashes -r envs/launcher.lock
+	@# Compiling is two thirds of the work, and pip would use one core. Some packages carry templates
+	@# that are no Python.
+	@$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 	@touch $@
 
 demo: setup
