@@ -43,11 +43,11 @@ $(VENV)/ready: envs/launcher.lock envs/torch.txt envs/train.in
 
 demo: setup
 	snakemake --workflow-profile profiles/demo
-	@python -m scripts.report.show results/demo
+	@python -m scripts.terminal.tables results/demo
 
 rehearse: setup
 	python -m tests.rehearsal
-	@python -m scripts.report.show results/rehearsal
+	@python -m scripts.terminal.tables results/rehearsal
 
 # The rules that make figures from rows that are there; nothing else may run, above all no training.
 SO_FAR := all table figure measure aggregate compare lookup overlap
@@ -57,7 +57,7 @@ tables-so-far: setup
 	snakemake $(if $(PROFILE),--workflow-profile $(PROFILE)) --nolock --config allow_failed=true --allowed-rules $(SO_FAR)
 
 status: setup
-	@python -m scripts.report.show_status --config $(CONFIG)
+	@python -m scripts.terminal.status --config $(CONFIG)
 
 # Of which run: its configuration, its results, what is kept of them, and where reports go.
 CONFIG := config.yaml
@@ -69,7 +69,7 @@ REPORTED := snakemake --cores 1 --configfile $(CONFIG) --config
 publish: setup
 	$(REPORTED) pathvars='{results: "$(RESULTS)"}' --allowed-rules list_reported \
 	  --forcerun list_reported --quiet all -- $(RESULTS)/reported.json
-	@python -m scripts.report.publish --files $(RESULTS)/reported.json --root $(RESULTS) \
+	@python -m scripts.provenance.publish --files $(RESULTS)/reported.json --root $(RESULTS) \
 	  --out $(METRICS)
 
 # Only the rules of reports may run, so that nothing is ever trained here.
@@ -78,42 +78,42 @@ PAPER = $(REPORTED) pathvars='{results: "$(REPORT)", logs: "logs/paper", metrics
 paper: setup
 	$(PAPER) --allowed-rules list_reported --forcerun list_reported --quiet all -- \
 	  $(REPORT)/reported.json
-	@python -m scripts.report.check_published --files $(REPORT)/reported.json --root $(METRICS)
+	@python -m scripts.provenance.check_published --files $(REPORT)/reported.json --root $(METRICS)
 	$(PAPER) --allowed-rules table figure all
 
 # ALL=yes shows all of many that are alike.
 trace: setup
-	@python -m scripts.report.trace "$(ITEM)" $(if $(ROW),--row "$(ROW)") \
+	@python -m scripts.provenance.trace "$(ITEM)" $(if $(ROW),--row "$(ROW)") \
 	  $(if $(COLUMN),--column "$(COLUMN)") $(if $(ALL),--all)
 
 verify: setup
-	@python -m scripts.report.verify $(RESULTS)
+	@python -m scripts.provenance.verify $(RESULTS)
 
 CRATE := $(RESULTS).crate.zip
 
 # CRATE may be a folder, too; AUTHOR says who ran it.
 crate: setup
-	@python -m scripts.report.crate $(RESULTS) --config $(CONFIG) --out $(CRATE) \
+	@python -m scripts.provenance.crate $(RESULTS) --config $(CONFIG) --out $(CRATE) \
 	  $(if $(AUTHOR),--author "$(AUTHOR)")
 
 plan: setup
 	snakemake plan --forcerun plan
-	@python -m scripts.report.show_plan results/plan.json
+	@python -m scripts.terminal.plan results/plan.json
 
 doctor: setup
 	snakemake doctor
-	@python -m scripts.report.show_doctor $$(ls results/tokens/*/doctor.json)
+	@python -m scripts.terminal.doctor $$(ls results/tokens/*/doctor.json)
 
 RATING := $(RESULTS)/rating
 
 rating: setup
-	@python -m scripts.report.rating --root $(RESULTS) --out $(RATING) \
+	@python -m scripts.rating.ask --root $(RESULTS) --out $(RATING) \
 	  $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)") $(if $(SETS),--sets $(SETS)) \
 	  $(if $(TRIALS),--trials $(TRIALS)) $(if $(AGAINST),--against $(AGAINST)) \
 	  $(if $(N),--most $(N)) $(if $(QUESTION),--question "$(QUESTION)")
 
 ratings: setup
-	@python -m scripts.report.ratings --root $(RESULTS) --key $(RATING)/key.json \
+	@python -m scripts.rating.ratings --root $(RESULTS) --key $(RATING)/key.json \
 	  --out $(RATING)/ratings.json --csv $(RESULTS)/tables/ratings.csv \
 	  --md $(RESULTS)/tables/ratings.md --tex $(RESULTS)/tables/ratings.tex \
 	  $(if $(STALE_OK),--stale-ok) $(FILES)
@@ -152,8 +152,8 @@ check: setup
 	ruff format --check .
 	snakefmt --check Snakefile rules
 	snakemake --lint --workflow-profile profiles/demo
-	python -m scripts.common.config check config.yaml
-	python -m scripts.common.config check demo/config.yaml
+	python -m scripts.config.check check config.yaml
+	python -m scripts.config.check check demo/config.yaml
 
 lock: setup
 	python -m envs.lock $(if $(UPGRADE),--upgrade)
@@ -162,7 +162,7 @@ check-locks: setup
 	python -m envs.lock --check
 
 docs: setup
-	python -m scripts.common.config fields > docs/config.md
+	python -m scripts.config.check fields > docs/config.md
 
 corpora: setup
 	python demo/make_corpora.py --out demo/corpora --sets paper

@@ -110,8 +110,8 @@ def rows_of(case: Case, folder: Path) -> list[Row]:
 
 def trial_of(case: Case, contestant: str) -> Part:
     """Returns the published trial, cut down to a case's few steps and settings."""
-    from scripts.common.config import load
-    from scripts.common.plan import make_plan
+    from scripts.config.check import load
+    from scripts.config.plan import make_plan
     from scripts.train.probe import probe_trial
 
     trials = make_plan(load([ROOT / "config.yaml"])).trials

@@ -164,8 +164,8 @@ def trial_of(case: Case) -> Part:
 
     The learning rate is at work from the first step on, or resuming would have nothing to keep.
     """
-    from scripts.common.config import load
-    from scripts.common.plan import make_plan
+    from scripts.config.check import load
+    from scripts.config.plan import make_plan
     from scripts.train.probe import probe_trial
 
     trials = make_plan(load([ROOT / "config.yaml"])).trials

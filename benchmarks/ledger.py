@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case
-from scripts.common.digests import code_digest
 from scripts.common.files import read_json, write_json
+from scripts.provenance.digests import code_digest
 
 Part = dict[str, Any]
 

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.common.cli import BadInput, run
-from scripts.common.environment import STAGES
+from scripts.provenance.environment import STAGES
 
 ENVS = Path(__file__).parent
 PYTHON = "3.11"

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from scripts.common import digests, environment
-from scripts.common.config import load
-from scripts.common.config_files import ConfigError
-from scripts.common.digests import code_digest
+from scripts.provenance import digests
+from scripts.provenance import environment
+from scripts.config.check import load
+from scripts.config.files import ConfigError
+from scripts.provenance.digests import code_digest
 from scripts.common.files import shortest
-from scripts.common.pace import probed_pace
-from scripts.common.plan import make_plan
+from scripts.train.pace import probed_pace
+from scripts.config.plan import make_plan
 from scripts.common.splits import SPLITS
 from scripts.common.states import FAILED, unfinished
 from scripts.models.manifest import snapshot_files
@@ -107,7 +108,7 @@ def job(rule, env, command, stdin=""):
     results = shlex.quote(workflow.pathvars.apply("<results>"))
     given = "<<'STDIN'" if stdin else ""
     words = [
-        "exec python -m scripts.common.job",
+        "exec python -m scripts.provenance.job",
         f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
         "--allow-env-drift" if PLAN.allow_env_drift else "",
         "--code {params.code} --env-digest {params.env}",

@@ -16,7 +16,7 @@ from scripts.common.folders import discard
 from scripts.common.processes import Process
 
 if TYPE_CHECKING:
-    from scripts.common.plan import Plan
+    from scripts.config.plan import Plan
 
 Part = dict[str, Any]
 

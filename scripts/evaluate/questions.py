@@ -1,7 +1,7 @@
 """What a judge is asked, and what a judge is.
 
 A judge is one function (`Judge`) in one module. To add one: write it, enter it in JUDGES of
-scripts/evaluate/judge.py, and allow its name as `judge.kind` in scripts/common/schema.py.
+scripts/evaluate/judge.py, and allow its name as `judge.kind` in scripts/config/schema.py.
 """
 
 from dataclasses import dataclass

@@ -32,8 +32,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scripts.common.cli import BadInput
-from scripts.common.config_files import ConfigError, ConfigFile, Location, read_config
 from scripts.common.wilson import wilson
+from scripts.config.files import ConfigError, ConfigFile, Location, read_config
 
 BASE, LOOKUP_TRIAL = "base", "lookup"
 """What stands for an experiment's base model and its lookup where a trial is named."""

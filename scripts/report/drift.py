@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from scripts.common.provenance import SUFFIX, Maker, maker
+from scripts.provenance.record import SUFFIX, Maker, maker
 from scripts.report.read import Subject
 
 FEW = 3

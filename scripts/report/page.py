@@ -22,7 +22,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import write_text
 from scripts.report.findings import NOTE, sentences
 from scripts.report.headline import leading
-from scripts.report.provenance import groups_of
+from scripts.report.made_by import groups_of
 from scripts.report.read import (
     PLAN_KEYS,
     TRAINED,

@@ -3,7 +3,7 @@
 Nothing is trained and no weight is loaded. Memory is counted from configurations and token lengths
 (scripts/lm/sizes.py says how); hours come from a probe of a trial that runs alike, or stay open.
 
-    python -m scripts.common.config show config.yaml > trials.json
+    python -m scripts.config.check show config.yaml > trials.json
     python -m scripts.train.estimate --trials trials.json \\
         --models demo=results/models/demo/tokenizer/manifest.json \\
         --tokens titles.demo.chat.128=results/tokens/titles.demo.chat.128 --out plan.json
@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, write_json
-from scripts.common.pace import probed_pace
-from scripts.common.provenance import SUFFIX
 from scripts.lm.sizes import (
     FLOAT32,
     Batch,
@@ -36,6 +34,8 @@ from scripts.lm.sizes import (
     overwriting_lora,
     weight_bytes,
 )
+from scripts.provenance.record import SUFFIX
+from scripts.train.pace import probed_pace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -371,7 +371,7 @@ def make_estimate(
 
 
 def read_trials(path: Path) -> list[Part]:
-    """Returns the trials as they are trained, from what `scripts.common.config show` prints.
+    """Returns the trials as they are trained, from what `scripts.config.check show` prints.
 
     Raises
     ------
@@ -383,7 +383,7 @@ def read_trials(path: Path) -> list[Part]:
     except ValueError as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(content, list) or not all("training" in entry for entry in content):
-        raise BadInput(f"{path}: not a list of trials as scripts.common.config show prints it")
+        raise BadInput(f"{path}: not a list of trials as scripts.config.check show prints it")
     return [entry["training"] for entry in content]
 
 
@@ -423,7 +423,7 @@ def main(argv: list[str] | None = None) -> int:
         "--trials",
         type=Path,
         required=True,
-        help="JSON file, as `python -m scripts.common.config show` prints it",
+        help="JSON file, as `python -m scripts.config.check show` prints it",
     )
     parser.add_argument(
         "--models",

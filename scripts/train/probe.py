@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
-from scripts.common.pace import WARM_UP, pace_of
 from scripts.lm.devices import device_name
+from scripts.train.pace import WARM_UP, pace_of
 
 if TYPE_CHECKING:
     from transformers import Trainer

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from scripts.common.pace import WARM_UP
 from scripts.train.layouts import BATCHES
+from scripts.train.pace import WARM_UP
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import BadInput
-from scripts.common.digests import code_digest
 from scripts.common.files import Row, sha256, write_json
 from scripts.common.folders import CONTENTS, discard, is_full, is_whole, put
 from scripts.common.states import checkpoints, progress, read_if_there
 from scripts.lm.backends import BACKENDS
+from scripts.provenance.digests import code_digest
 from scripts.train.lock import FILES, locked
 from scripts.train.processes import all_of, is_first, meet
 from scripts.train.stopping import Stop, Stopped, stoppable

@@ -131,8 +131,8 @@ def test_a_sweeps_configuration_is_one(folder: Path, tmp_path: Path) -> None:
     import json
 
     from benchmarks.sweep import TRIALS, own_config, stock_command, write_data
-    from scripts.common.config import load
-    from scripts.common.plan import make_plan
+    from scripts.config.check import load
+    from scripts.config.plan import make_plan
 
     case = first("sweep")
     model = folder / "models" / case.shape / "snapshot"

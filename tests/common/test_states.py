@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from scripts.common.files import write_json
-from scripts.common.plan import Plan
 from scripts.common.processes import Process, this_process
 from scripts.common.states import (
     DONE,
@@ -28,6 +27,7 @@ from scripts.common.states import (
     states_of,
     unfinished,
 )
+from scripts.config.plan import Plan
 
 NOW = 1_700_000_000.0
 TRAINING = {"name": "a", "seed": 0, "trainer": {"learning_rate": 1e-3}}

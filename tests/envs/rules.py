@@ -4,7 +4,7 @@ import ast
 import re
 from dataclasses import dataclass
 
-from scripts.common.environment import ROOT
+from scripts.provenance.environment import ROOT
 
 COMMON = ast.parse((ROOT / "rules" / "common.smk").read_text(encoding="utf-8"))
 
@@ -25,7 +25,7 @@ def rules() -> list[Rule]:
         for text in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             if "    shell:" in text:
                 env = re.search(r'conda:\s+env_file\("(\w+)"\)', text)
-                called = text.replace(" job(", " python -m scripts.common.job ")
+                called = text.replace(" job(", " python -m scripts.provenance.job ")
                 named = re.findall(r"python -m (scripts\.[\w.]+(?:\{wildcards\.\w+\})?)", called)
                 # A trainer may be started by another program, and so is no word of the command.
                 digested = re.findall(r'code_digest\("([\w/]+)\.py"\)', text)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envs import lock
-from scripts.common.environment import STAGES, form, form_files
+from scripts.provenance.environment import STAGES, form, form_files
 from tests.conda import stand_in
 from tests.conftest import ROOT
 

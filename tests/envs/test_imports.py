@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common.digests import code_files
-from scripts.common.environment import ACCELERATORS, ROOT, locked
+from scripts.provenance.digests import code_files
+from scripts.provenance.environment import ACCELERATORS, ROOT, locked
 from tests.envs.rules import Rule, rules
 
 # A name that is imported, and the packages that have it: of all envs, the launcher has every one.
@@ -71,7 +71,7 @@ def test_rules_and_what_they_import_are_found() -> None:
     """The tests below would pass for rules and imports that they do not see."""
     by_name = {rule.name: rule for rule in RULES}
     assert len(by_name) >= 20
-    assert all("scripts.common.job" in rule.modules for rule in RULES)
+    assert all("scripts.provenance.job" in rule.modules for rule in RULES)
     assert "scripts.report.cost" in by_name["table"].modules
     assert "scripts.train.dpo" in by_name["train_dpo"].modules
     assert {"torch", "trl", "unsloth", "pyarrow"} <= imports("scripts.train.dpo")

@@ -13,7 +13,7 @@ import pytest
 
 from envs import lock
 from scripts.common.cli import BadInput
-from scripts.common.environment import STAGES
+from scripts.provenance.environment import STAGES
 
 FORMS = ["data", "train", "train.cpu", "evaluate", "evaluate.cpu", "report"]
 

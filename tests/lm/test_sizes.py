@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from scripts.common.cli import BadInput
-from scripts.common.config import load
-from scripts.common.plan import make_plan
+from scripts.config.check import load
+from scripts.config.plan import make_plan
 from scripts.lm.adapters import lora_config
 from scripts.lm.pairs import pair_logps
 from scripts.lm.sizes import (

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.common.config import load
-from scripts.common.plan import Plan, make_plan
+from scripts.config.check import load
+from scripts.config.plan import Plan, make_plan
 from tests.hub.repositories import real_hub
 from tests.hub.server import serve
 from tests.rehearsal.differences import differences

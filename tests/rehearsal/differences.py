@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from scripts.common.plan import Plan
+from scripts.config.plan import Plan
 
 MODEL = ("base", "revision", "precision")
 BOUNDS = re.compile(r"\[\d*:\d*\]")

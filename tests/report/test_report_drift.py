@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from scripts.common import provenance
 from scripts.common.files import write_json
+from scripts.provenance import record as provenance
 from scripts.report import dpo, page
 from scripts.report.drift import drift_notes
-from scripts.report.provenance import groups_of
+from scripts.report.made_by import groups_of
 from scripts.report.read import subjects_of
 from tests.report.conftest import Results, preferred
 

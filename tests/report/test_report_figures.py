@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.common.schema import LossType
+from scripts.config.schema import LossType
 from scripts.report import (
     accuracy,
     before_after,
@@ -25,7 +25,7 @@ from scripts.report import (
 from scripts.report.headline import leading
 from scripts.report.read import parse_plan, subjects_of
 from scripts.report.style import METHOD_LOOKS, looks, use_style
-from tests.common.trl_loss import trl_loss
+from tests.config.trl_loss import trl_loss
 from tests.report.conftest import LORA, OBJECTIVE, PAIRS, paired
 
 FIGURES = [

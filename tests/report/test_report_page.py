@@ -19,7 +19,7 @@ from scripts.common.files import write_rows
 from scripts.common.rows import DEMONSTRATIONS, ITEMS
 from scripts.report import comparison, dpo, examples, headline, page, results, sft
 from scripts.report.findings import sentences
-from scripts.report.provenance import flat, groups_of
+from scripts.report.made_by import flat, groups_of
 from scripts.report.read import by_experiment
 from scripts.report.render import Column, Table, json_text
 from scripts.report.side_by_side import PROMPTS, sets_of

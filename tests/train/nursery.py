@@ -93,8 +93,8 @@ def _serve(model: str) -> None:
     import scripts.train.sft_trainer
     import scripts.train.stopwatch
     import scripts.train.trials  # noqa: F401
-    from scripts.common.digests import code_digest
     from scripts.lm.snapshots import load_base
+    from scripts.provenance.digests import code_digest
 
     # What each of them would do again.
     for stage in ("sft", "dpo"):

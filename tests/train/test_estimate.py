@@ -8,11 +8,11 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_json, write_rows
-from scripts.common.pace import pace_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.models import fetch
 from scripts.models.manifest import snapshot_files, write_manifest
 from scripts.train import dpo, estimate, reference, sft
+from scripts.train.pace import pace_of
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]

@@ -8,10 +8,10 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_rows
-from scripts.common.pace import pace_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.lm.devices import device_name
 from scripts.train import probe
+from scripts.train.pace import pace_of
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]

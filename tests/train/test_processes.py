@@ -13,8 +13,8 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, sha256, write_rows
-from scripts.common.job import module_of
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
+from scripts.provenance.job import module_of
 from scripts.train import dpo, processes, reference, sft
 from tests.conftest import ROOT
 from tests.train.conftest import resolved

@@ -165,7 +165,7 @@ def test_every_rule_runs_in_its_env_alone(conda: Conda, project: Project, tmp_pa
     for stage, form in FORMS.items():
         env = envs[(project.folder / "envs" / f"{form}.post-deploy.sh").read_text("utf-8")]
         python = env / "bin" / "python"
-        compared = module(python, project, "scripts.common.environment", "--env", stage,
+        compared = module(python, project, "scripts.provenance.environment", "--env", stage,
                           "--accelerator", "cpu")  # fmt: skip
         assert compared.startswith(f"{form}: as locked")
         if stage == "data":

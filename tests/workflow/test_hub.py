@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.common.config import load
 from scripts.common.files import read_json, read_rows
-from scripts.common.plan import make_plan
+from scripts.config.check import load
+from scripts.config.plan import make_plan
 from tests.conftest import ROOT
 from tests.hub.server import Hub
 from tests.rehearsal.__main__ import commits

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common.provenance import SUFFIX
+from scripts.provenance.record import SUFFIX
 from tests.conftest import ROOT
 from tests.workflow.conftest import Project, copied, environment
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common import provenance
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_rows, sha256, write_json
-from scripts.common.provenance import FAILED, SUFFIX
-from scripts.report import chain, crate, trace, verify
+from scripts.provenance import chain, crate, trace, verify
+from scripts.provenance import record as provenance
+from scripts.provenance.record import FAILED, SUFFIX
 from tests.workflow.conftest import CUT_DOWN, JOB, Project
 
 DEMO = Path("results", "demo")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common.config import load
 from scripts.common.files import read_json, read_rows
-from scripts.common.plan import Plan, make_plan
+from scripts.config.check import load
+from scripts.config.plan import Plan, make_plan
 from tests.conftest import ROOT
 from tests.rehearsal.__main__ import FILES
 from tests.rehearsal.differences import MODEL, differences

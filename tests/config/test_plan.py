@@ -1,0 +1,225 @@
+"""The plan: names, and what each trial and base is resolved to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.config.check import load
+from scripts.config.plan import make_plan
+from scripts.config.schema import Config
+from tests.conftest import ROOT
+
+PLAN = make_plan(load([ROOT / "config.yaml"]))
+
+
+def test_trials_stand_in_the_order_of_the_configuration() -> None:
+    names = [trial["name"] for trial in PLAN.trials.values()]
+    five = range(1, 6)
+    assert names == [
+        "titles-dpo", "titles-dpo-by-idea", "speed-unsloth", "speed-transformers",
+        *(f"sft-{i}" for i in five), *(f"dpo-{i}" for i in five),
+        *(f"dpo-{i}-as-coded" for i in five),
+        *(f"sft-{i}-corrected" for i in five), *(f"dpo-{i}-corrected" for i in five),
+    ]  # fmt: skip
+
+
+def test_an_experiment_that_is_not_enabled_is_one_word_away() -> None:
+    def names(enabled: bool) -> set[str]:
+        word = {"experiments": {"tinyllama-larger": {"enabled": enabled}}}
+        return {t["name"] for t in make_plan(load([ROOT / "config.yaml"], word)).trials.values()}
+
+    assert names(True) - names(False) == {"sft-1-larger", "dpo-1-larger"}
+
+
+def test_trials_that_start_alike_share_one_reference() -> None:
+    kinds = ("", "-as-coded")
+    folders = [f"trials/dpo-{i}{kind}/seed-42" for i in range(1, 6) for kind in kinds]
+    references = {PLAN.trials[folder]["training"]["reference"] for folder in folders}
+    assert references == {"sft-1.seed-42.hh-rlhf.tinyllama.instruction-pairs.512.256"}
+
+
+def reference(trial: dict[str, Any], **experiment: Any) -> dict[str, Any]:
+    """Returns the plan's entry for the reference of one trial, with its name."""
+    sft = {"dataset": "s", "trials": [{"name": "sft-1"}]}
+    values = {
+        "models": {name: {"source": {"hub": "a/b", "revision": "main"}} for name in ("m", "n")},
+        "datasets": {
+            name: {"format": kind, "source": {"hub": "a/c", "revision": "main"},
+                   "splits": {"by": "source", "train": "train", "test": "test"}}
+            for name, kind in (("d", "pairs"), ("s", "instruction"))
+        },
+        "experiments": {
+            "e": {"model": "m", "sft": sft}
+            | experiment
+            | {"dpo": {"dataset": "d", "trials": [{"name": "t"} | trial]}}
+        },
+    }  # fmt: skip
+    plan = make_plan(Config.model_validate(values))
+    run = next(run for run in plan.trials.values() if run["name"] == "t")
+    name = run["training"]["reference"]
+    return {"name": name, **plan.references[name]}
+
+
+@pytest.mark.parametrize(
+    ("trial", "experiment"),
+    [
+        ({"beta": 0.3}, {}),
+        ({"loss_type": ["ipo", "sft"], "loss_weights": [1, 2], "ld_alpha": 0.5}, {}),
+        ({"loss_type": "hinge", "f_divergence_type": "forward_kl", "use_weighting": True}, {}),
+        ({"learning_rate": 1e-6}, {}),
+        ({}, {"seeds": [7]}),
+        ({"layout": "stock"}, {}),
+        ({"layout": "shared"}, {}),
+        ({"per_device_train_batch_size": 1}, {}),
+        ({"lora": {"r": 4}}, {}),
+    ],
+    ids=str,
+)
+def test_what_the_reference_does_not_read_makes_no_other(
+    trial: dict[str, Any], experiment: dict[str, Any]
+) -> None:
+    shared = reference({})
+    assert shared.keys() == {"name", "model", "start", "tokens", "backend"}
+    assert reference(trial, **experiment) == shared
+
+
+@pytest.mark.parametrize(
+    ("key", "trial", "experiment"),
+    [
+        ("model", {}, {"model": "n"}),
+        ("start", {"start": "sft-1"}, {}),
+        ("tokens", {}, {"max_length": 512}),
+        ("tokens", {}, {"template": "instruction"}),
+        ("backend", {"backend": "unsloth"}, {}),
+    ],
+    ids=str,
+)
+def test_what_the_reference_reads_makes_another(
+    key: str, trial: dict[str, Any], experiment: dict[str, Any]
+) -> None:
+    one, other = reference({}), reference(trial, **experiment)
+    assert one["name"] != other["name"]
+    assert one[key] != other[key]
+
+
+def test_a_backend_trains_against_its_own_reference_and_all_are_scored_by_one() -> None:
+    trial = PLAN.trials["trials/titles-dpo/seed-42"]
+    tokens = "youtube-titles.qwen-14b.chat.1024"
+    assert trial["training"]["reference"] == f"base.{tokens}.unsloth"
+    assert trial["evaluation"]["reference"] == f"base.{tokens}"
+    backends = {name: PLAN.references[name]["backend"] for name in PLAN.references}
+    assert backends[f"base.{tokens}.unsloth"] == "unsloth"
+    assert backends[f"base.{tokens}"] == "transformers"
+    assert PLAN.backends() == ["transformers", "unsloth"]
+
+
+def test_an_overwritten_start_is_no_adapter_of_the_trial() -> None:
+    trial = PLAN.trials["trials/dpo-4-as-coded/seed-42"]
+    assert trial["adapters"] == ["trials/dpo-4-as-coded/seed-42"]
+    assert trial["training"]["start"] == "trials/sft-1/seed-42"
+
+
+def test_each_phase_and_set_has_its_own_template() -> None:
+    evaluation = PLAN.trials["trials/dpo-1/seed-42"]["evaluation"]
+    assert evaluation["completions"]["tokens"] == "grade-school-math.tinyllama.instruction.512"
+    assert evaluation["pairs"]["tokens"] == "hh-rlhf.tinyllama.instruction-pairs.512.256"
+    assert evaluation["prompts"]["gsm8k"]["tokens"] == "gsm8k.tinyllama.instruction.512"
+    assert PLAN.tokens["hh-rlhf.tinyllama.instruction-pairs.512.256"]["max_prompt_length"] == 256
+
+
+def test_what_trials_learn_from_is_examined_under_the_template_of_generation() -> None:
+    templates = {tokens: Path(path).stem for tokens, path in PLAN.examined.items()}
+    assert templates == {
+        "youtube-titles.qwen-14b.chat.1024": "chat",
+        "youtube-titles-by-idea.qwen-14b.chat.1024": "chat",
+        "youtube-titles-start.qwen-14b.chat.1024": "chat",
+        "grade-school-math.tinyllama.instruction.512": "instruction",
+        "hh-rlhf.tinyllama.instruction-pairs.512.256": "instruction",
+        "grade-school-math.tinyllama.instruction-eos.512": "instruction-eos",
+        "hh-rlhf.tinyllama.instruction-eos.512.256": "instruction-eos",
+    }
+
+
+def test_overlaps_and_lookups_are_shared() -> None:
+    assert list(PLAN.overlaps) == ["gsm8k.test.in.grade-school-math.train"]
+    assert list(PLAN.lookups) == [
+        "youtube-titles.train.test", "youtube-titles-by-idea.train.test", "hh-rlhf.train.test"
+    ]  # fmt: skip
+    assert PLAN.bases["bases/titles-speed"]["lookup"] is None
+
+
+def test_examples_show_the_first_seed() -> None:
+    shown = PLAN.bases["bases/tinyllama"]["shown"]
+    assert shown == {"examples": ["sft-1/seed-42", "dpo-1/seed-42"]}
+
+
+def test_a_trial_from_sft_carries_both_adapters() -> None:
+    trial = PLAN.trials["trials/dpo-4/seed-42"]
+    assert trial["adapters"] == ["trials/sft-1/seed-42", "trials/dpo-4/seed-42"]
+
+
+def test_training_holds_nothing_of_evaluation_or_titles() -> None:
+    training = PLAN.trials["trials/sft-1/seed-42"]["training"]
+    assert not {"experiment", "title", "evaluation"} & training.keys()
+    assert training["trainer"]["max_steps"] == -1
+    assert training["layout"] == "auto"
+    assert "layout" not in training["trainer"]
+    assert training["lora"]["init_lora_weights"] == "gaussian"
+
+
+def test_what_is_measured_of_answers_is_no_part_of_training() -> None:
+    def plan(**more: Any) -> Any:
+        sets = {"summaries": {"do_sample": True} | more}
+        experiments = {"tinyllama-corrected": {"generate": sets}}
+        return make_plan(load([ROOT / "config.yaml"], {"experiments": experiments}))
+
+    plain, asking = plan(), plan(kl=True, judge={"model": "qwen-14b"})
+    folder = "trials/dpo-1-corrected/seed-42"
+    asked = asking.trials[folder]["evaluation"]["prompts"]["summaries"]
+    assert asked["kl"]
+    assert asked["judge"] == {
+        "kind": "logprob", "model": "qwen-14b", "template": "scripts/evaluate/judge.jinja"
+    }  # fmt: skip
+    for part in ("tokens", "references", "examined", "overlaps", "lookups"):
+        assert getattr(plain, part) == getattr(asking, part)
+    for name, trial in plain.trials.items():
+        assert trial["training"] == asking.trials[name]["training"]
+
+
+def test_supervised_trials_are_not_scored_on_pairs() -> None:
+    assert PLAN.trials["trials/sft-1/seed-42"]["evaluation"]["pairs"] is None
+    assert PLAN.bases["bases/tinyllama"]["evaluation"]["pairs"]["split"] == "test"
+
+
+def test_published_hyperparameters() -> None:
+    """The figures of the second experiment's tables, read off the resolved trials."""
+    rows = {
+        name: (
+            part["lora"]["r"],
+            part["lora"]["lora_alpha"],
+            part["trainer"]["learning_rate"],
+            part["trainer"].get("beta"),
+            part["trainer"]["per_device_train_batch_size"]
+            * part["trainer"]["gradient_accumulation_steps"],
+        )
+        for name, part in ((t["name"], t["training"]) for t in PLAN.trials.values())
+    }
+    published = {
+        "titles-dpo": (32, 64, 5e-5, 0.1, 16),
+        "sft-1": (4, 8, 2e-4, None, 8),
+        "sft-2": (16, 32, 5e-5, None, 8),
+        "sft-3": (8, 16, 5e-4, None, 8),
+        "sft-4": (4, 8, 1e-4, None, 8),
+        "sft-5": (2, 4, 3e-4, None, 8),
+        "dpo-1": (4, 8, 5e-7, 0.1, 8),
+        "dpo-2": (4, 8, 1e-6, 0.1, 8),
+        "dpo-3": (4, 8, 5e-7, 0.3, 8),
+        "dpo-4": (8, 16, 5e-7, 0.1, 8),
+        "dpo-5": (4, 8, 1e-6, 0.05, 8),
+    }
+    assert {name: rows[name] for name in published} == published
+    others = {name: row for name, row in rows.items() if name not in published}
+    for name, row in others.items():
+        stem = name.removesuffix("-as-coded").removesuffix("-corrected")
+        assert row == published["titles-dpo" if stem not in published else stem]

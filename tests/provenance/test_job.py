@@ -1,0 +1,361 @@
+"""The wrapper of every job: what it hands on, and what it writes down."""
+
+import errno
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from scripts.common.cli import BadInput
+from scripts.common.files import read_json, sha256
+from scripts.provenance import digests, environment, job
+from scripts.provenance import record as provenance
+from tests.conftest import ROOT
+
+Record = dict[str, object]
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Returns a folder of results in which no env drifts."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    monkeypatch.setattr(environment, "drift", lambda env, accelerator: [])
+    provenance.forget()
+    digests.forget()
+    yield folder
+    digests.forget()
+
+
+def wrapped(results: Path, step: str, *command: str, inputs: object = (), outputs: object = (),
+            words: tuple[str, ...] = ()) -> list[str]:  # fmt: skip
+    """Returns the arguments of the wrapper around a command."""
+    return [
+        "--rule", "rule", "--env", "train", "--accelerator", "cpu", "--results", str(results),
+        "--provenance", str(results / f"{step}.provenance.json"), *words,
+        "--inputs", *map(str, inputs), "--outputs", *map(str, outputs), "--", *command,
+    ]  # fmt: skip
+
+
+def record_of(results: Path, step: str) -> Record:
+    return read_json(results / f"{step}.provenance.json")
+
+
+def test_it_says_what_was_read_and_made_and_how(results: Path) -> None:
+    source = results.parent / "source.jsonl"
+    source.write_text("{}\n", encoding="utf-8")
+    made = results / "data" / "x" / "raw.parquet"
+    made.parent.mkdir(parents=True)
+    trial = json.dumps({"name": "a", "seed": 3, "trainer": {"seed": 4}})
+    command = (sys.executable, "-c", f"open({str(made)!r}, 'w').write('rows')", "--trial", trial)
+    arguments = wrapped(results, "data/x/fetch", *command, inputs=[source], outputs=[made])
+    assert job.main(arguments) == 0
+    found = record_of(results, "data/x/fetch")
+    assert found["schema"] == provenance.SCHEMA
+    assert found["file"] == "data/x/fetch.provenance.json"
+    assert found["command"] == list(command)
+    assert found["exit"] == 0
+    assert found["started"] <= found["ended"]
+    assert found["ended"].endswith("Z")
+    assert found["seeds"] == {"trial.seed": 3, "trial.trainer.seed": 4}
+    assert found["inputs"] == [
+        {"file": str(source), "outside": True, "sha256": sha256(source), "bytes": 3}
+    ]
+    assert found["outputs"] == [{"file": "data/x/raw.parquet", "sha256": sha256(made), "bytes": 4}]
+    assert found["env"]["form"] == "train.cpu"
+    assert found["env"]["digest"] == digests.env_digest("train", "cpu")
+    assert found["env"]["versions"]["peft"] == version("peft")
+    assert "pytest" not in found["env"]["versions"]
+    assert found["drift_behind"] == []
+    assert found["machine"]["system"] == "Linux" or sys.platform != "linux"
+
+
+def test_an_input_names_the_provenance_of_the_job_that_made_it(results: Path) -> None:
+    first, second = results / "trials" / "a" / "one.json", results / "two.json"
+    inner = results / "trials" / "a" / "adapter" / "weights"
+    inner.parent.mkdir(parents=True)
+    make = f"from pathlib import Path; Path({str(first)!r}).touch(); Path({str(inner)!r}).touch()"
+    command = (sys.executable, "-c", make)
+    job.main(wrapped(results, "trials/a/train", *command, outputs=[first, inner]))
+    copy = (sys.executable, "-c", f"open({str(second)!r}, 'w')")
+    job.main(wrapped(results, "two", *copy, inputs=[first, inner], outputs=[second]))
+    made_by = {
+        "file": "trials/a/train.provenance.json",
+        "sha256": sha256(results / "trials/a/train.provenance.json"),
+    }
+    assert [part["made_by"] for part in record_of(results, "two")["inputs"]] == [made_by, made_by]
+    assert record_of(results, "trials/a/train")["trial"] == "a"
+
+
+def test_a_failed_command_leaves_its_provenance_under_another_name(results: Path) -> None:
+    command = (sys.executable, "-c", "raise SystemExit(7)")
+    assert job.main(wrapped(results, "x", *command)) == 7
+    assert read_json(results / "x.provenance.failed.json")["exit"] == 7
+    assert not (results / "x.provenance.json").exists()
+    assert job.main(wrapped(results, "x", sys.executable, "-c", "")) == 0
+    assert [path.name for path in results.iterdir()] == ["x.provenance.json"]
+
+
+def test_an_output_that_is_not_there_fails_the_job(results: Path) -> None:
+    missing = results / "missing.json"
+    with pytest.raises(BadInput, match=r"rule rule: .*missing\.json"):
+        job.main(wrapped(results, "x", sys.executable, "-c", "", outputs=[missing]))
+    assert not (results / "x.provenance.json").exists()
+
+
+def test_a_full_disk_hides_neither_the_failure_nor_itself(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: str, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(job, "write_json", full)
+    assert job.main(wrapped(results, "x", sys.executable, "-c", "raise SystemExit(7)")) == 7
+    assert "x.provenance.failed.json: not written: No space left" in capsys.readouterr().err
+    with pytest.raises(
+        BadInput, match=r"rule rule: .*x\.provenance\.json: No space left on device"
+    ):
+        job.main(wrapped(results, "x", sys.executable, "-c", ""))
+
+
+def test_an_input_that_is_not_there_is_named(results: Path) -> None:
+    missing = results / "missing.json"
+    with pytest.raises(BadInput, match=r"rule rule: .*missing\.json: No such file"):
+        job.main(wrapped(results, "x", sys.executable, "-c", "", inputs=[missing]))
+
+
+def test_gpus_are_told_as_nvidia_smi_tells_them() -> None:
+    line = "NVIDIA H100 80GB HBM3, GPU-1b2c, 81559 MiB, 570.86.15"
+    assert job.gpus_of([line]) == [
+        {
+            "name": "NVIDIA H100 80GB HBM3",
+            "uuid": "GPU-1b2c",
+            "memory.total": "81559 MiB",
+            "driver_version": "570.86.15",
+        }
+    ]
+    assert job.gpus_of(None) is None
+
+
+def test_a_drifted_env_stops_the_job_unless_it_may(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "drift", lambda env, accelerator: ["torch: 1 is locked"])
+    mark = results / "ran"
+    command = (sys.executable, "-c", f"open({str(mark)!r}, 'w')")
+    with pytest.raises(BadInput, match="torch: 1 is locked"):
+        job.main(wrapped(results, "x", *command))
+    assert not mark.exists()
+    assert job.main(wrapped(results, "x", *command, words=("--allow-env-drift",))) == 0
+    assert record_of(results, "x")["env"]["drift"] == ["torch: 1 is locked"]
+
+
+def test_what_is_made_of_a_drifted_job_says_so(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [results / name / "file" for name in "abc"]
+    for file in files:
+        file.parent.mkdir()
+    for number, file in enumerate(files):
+        differences = [] if number else ["torch: 1 is locked"]
+        monkeypatch.setattr(environment, "drift", lambda *_, found=differences: found)
+        command = (sys.executable, "-c", f"open({str(file)!r}, 'w')")
+        arguments = wrapped(
+            results, f"{file.parent.name}/made", *command, inputs=files[:number][-1:],
+            outputs=[file], words=("--allow-env-drift",),
+        )  # fmt: skip
+        assert job.main(arguments) == 0
+    assert [record_of(results, f"{name}/made")["drift_behind"] for name in "abc"] == [
+        [],
+        ["a/made.provenance.json"],
+        ["a/made.provenance.json"],
+    ]
+
+
+def test_inside_an_env_of_snakemakes_nothing_is_compared(
+    results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(environment, "drift", lambda env, accelerator: ["torch: 1 is locked"])
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "conda" / "1234_"))
+    (tmp_path / "conda").mkdir()
+    (tmp_path / "conda" / "1234_.env_setup_done").touch()
+    assert job.main(wrapped(results, "x", sys.executable, "-c", "")) == 0
+    assert record_of(results, "x")["env"]["made_by_snakemake"]
+
+
+def test_an_edit_while_the_job_runs_is_recorded(
+    results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "module.py").write_text("import scripts.helper\n", encoding="utf-8")
+    (scripts / "helper.py").write_text("x = 1\n", encoding="utf-8")
+    (scripts / "other.py").write_text("x = 1\n", encoding="utf-8")
+    for module in (digests, job):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    before = digests.code_digest("scripts/module.py")
+    edit = "".join(
+        f"open({str(scripts / name)!r}, 'w').write('x = 2');" for name in ("helper.py", "other.py")
+    )
+    command = (sys.executable, "-c", edit, "-m", "scripts.module")
+    assert job.main(wrapped(results, "x", *command)) == 0
+    code = record_of(results, "x")["code"]
+    assert code["digest"] == before
+    assert code["edited"] == ["scripts/helper.py"]
+    assert set(code["files"]) == {"scripts/module.py", "scripts/helper.py"}
+
+
+def test_what_was_edited_since_the_plan_does_not_run(results: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    command = (sys.executable, "-c", f"open({str(made)!r}, 'w')", "-m", "scripts.data.fetch")
+    planned = {
+        "--code": digests.code_digest("scripts/data/fetch.py"),
+        "--env-digest": digests.env_digest("train", "cpu"),
+    }
+    for option, what in (("--code", "scripts/data/fetch.py"), ("--env-digest", "train.cpu")):
+        edited = planned | {option: "another"}
+        words = tuple(word for pair in edited.items() for word in pair)
+        with pytest.raises(BadInput, match=rf"rule: .*{what}.* was edited since"):
+            job.main(wrapped(results, "x", *command, words=words))
+        assert not made.exists()
+    words = tuple(word for pair in planned.items() for word in pair)
+    assert job.main(wrapped(results, "x", *command, words=words)) == 0
+    assert made.exists()
+
+
+WAITING = """
+import os, signal, sys
+got = []
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+    signal.signal(number, lambda number, frame: got.append(number))
+print(os.getpid(), flush=True)
+while not got:
+    signal.pause()
+print(*got, flush=True)
+sys.exit(9)
+"""
+
+
+def started(results: Path, *command: str) -> subprocess.Popen[str]:
+    """Starts the wrapper as a program of its own, in a process group of its own."""
+    accelerator = next(it for it in environment.ACCELERATORS if not environment.drift("train", it))
+    words = wrapped(results, "x", *command)
+    words[words.index("cpu")] = accelerator
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.provenance.job", *words],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def no_drift() -> None:
+    """Skips where the interpreter is no env of the project's: the wrapper would stop."""
+    if all(environment.drift("train", it) for it in environment.ACCELERATORS):
+        pytest.skip("what is installed here is neither form of the env train")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP],
+    ids=lambda number: number.name,
+)
+def test_a_signal_to_the_whole_group_reaches_the_command_once(
+    tmp_path: Path, no_drift: None, number: signal.Signals
+) -> None:
+    process = started(tmp_path, sys.executable, "-c", WAITING)
+    assert process.stdout.readline()
+    os.killpg(process.pid, number)
+    assert process.stdout.read().split() == [str(int(number))]
+    assert process.wait() == 9
+    assert read_json(tmp_path / "x.provenance.failed.json")["exit"] == 9
+
+
+def test_what_nohup_ignores_the_command_ignores_too(
+    results: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert job.main(wrapped(results, "x", sys.executable, "-c", said)) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert capfd.readouterr().out.split() == ["True"]
+
+
+def test_a_command_that_a_signal_ends_says_which(tmp_path: Path, no_drift: None) -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    process = started(tmp_path, sys.executable, "-c", code)
+    assert process.wait() == 128 + signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_a_killed_wrapper_stops_its_command(tmp_path: Path, no_drift: None) -> None:
+    process = started(tmp_path, sys.executable, "-c", WAITING)
+    assert process.stdout.readline()
+    process.kill()
+    assert process.stdout.read().split() == [str(int(signal.SIGTERM))]
+
+
+def test_a_thousand_inputs_come_through_a_descriptor(results: Path, tmp_path: Path) -> None:
+    files = [results / f"it's {i}" / f"{'x' * 150}.json" for i in range(1000)]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(file.parent.name, encoding="utf-8")
+    names = tmp_path / "names"
+    names.write_text(" ".join(shlex.quote(str(file)) for file in files) + "\n", encoding="utf-8")
+    with open(names, encoding="utf-8") as words:
+        descriptor = os.dup(words.fileno())
+        arguments = wrapped(results, "x", "true", words=("--inputs-from", str(descriptor)))
+        assert job.main(arguments) == 0
+    found = record_of(results, "x")["inputs"]
+    assert [part["file"] for part in found] == [str(file.relative_to(results)) for file in files]
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (None, None),
+        (["# branch.oid abc", "# branch.head main"], ("abc", [])),
+        (["# branch.oid (initial)", "? scripts/new.py"], (None, ["scripts/new.py"])),
+        (["# branch.oid abc", "? notes.txt", "? results2/"], ("abc", [])),
+        (
+            [
+                "# branch.oid abc",
+                "2 R. N... 100644 100644 100644 a b R100 rules/c d.smk\trules/c.smk",
+            ],
+            ("abc", ["rules/c d.smk"]),
+        ),
+        (
+            ["# branch.oid abc", "u UU N... 100644 100644 100644 100644 a b c rules/a b.smk"],
+            ("abc", ["rules/a b.smk"]),
+        ),
+        (
+            ["# branch.oid abc", "1 .M N... 100644 100644 100644 a b rules/a b.smk"],
+            ("abc", ["rules/a b.smk"]),
+        ),
+    ],
+    ids=["no git", "clean", "new module", "not the project's", "renamed", "unmerged", "edited"],
+)
+def test_git_says_the_commit_and_what_differs(lines: list[str] | None, found: object) -> None:
+    git = job.git_of(lines)
+    if found is None:
+        assert git is None
+    else:
+        assert (git["commit"], git["changed"], git["dirty"]) == (*found, bool(found[1]))
+
+
+def test_a_repository_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "ROOT", tmp_path)
+    status = ("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch")
+    assert job.answer(job.ask(*status)) is None
+    assert job.answer(job.ask("no-such-program")) is None
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert job.git_of(job.answer(job.ask(*status)))["commit"] is None
