@@ -362,7 +362,7 @@ def test_the_interval_of_several_seeds_stands_in_place_of_wilsons(empty_results,
         empty_results.trial("dpo-1", "dpo", figures["preferred"](), seed=seed)
     path = empty_results.root / "trials/dpo-1/metrics.json"
     metrics = json.loads(path.read_text())
-    metrics["figures"]["preference_accuracy"]["intervals"] = {"group bootstrap": [0.25, 0.875]}
+    metrics["metrics"]["preference_accuracy"]["intervals"] = {"group bootstrap": [0.25, 0.875]}
     path.write_text(json.dumps(metrics))
     texts = written(dpo, empty_results, tmp_path)
     assert "| 0.81 ± 0.00 [0.25, 0.88] |" in squeezed(texts["md"])
