@@ -142,7 +142,7 @@ def test_the_configuration_chooses_the_forms(
 
 def test_another_accelerator_trains_and_scores_anew_and_leaves_data_alone(rerun: Project) -> None:
     stale = rules(rerun, "--config", "accelerator=cuda")
-    assert stale >= {"train_demo_model", "train_sft", "train_dpo", "reference", "score", "measure"}
+    assert stale >= {"train_demo_model", "train", "reference", "score", "measure"}
     assert stale.isdisjoint({"fetch_dataset", "prepare_dataset"})
 
 
