@@ -153,7 +153,7 @@ NOT_RUN = {"fetch_model", "fetch_tokenizer", "list_reported"}
 
 
 @pytest.mark.all
-@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_rule_runs_in_its_env_alone(conda: Conda, project: Project, tmp_path: Path) -> None:
     project.edit("cut-down.yaml", "problems: {limit", "problems: {leave_out_overlap: true, limit")
     done = conda.run(project, *TARGETS)
