@@ -198,7 +198,7 @@ def notes_of(comparisons: list[Comparison]) -> list[str]:
         for part in comparison.says("never_compared")
     }
     left_out = [
-        f"{one['model']} in {label_of(one['figure'])} ({one['reason']})"
+        f"{one['model']} in {label_of(one['metric'])} ({one['reason']})"
         for comparison in comparisons
         for one in comparison.says("left_out")
     ]
@@ -261,7 +261,7 @@ def _against_base(lines: list[Line], figure: str, set_name: str | None) -> str:
 
 
 def _leading(one: dict[str, Any]) -> str:
-    place = f"{_name(one['figure'], one['set'])} ({METHODS[one['method']]})"
+    place = f"{_name(one['metric'], one['set'])} ({METHODS[one['method']]})"
     first, second = one["leading"], one["runner_up"]
     verb = "leads apart from" if one["apart"] else "is not told from"
     return f"{first} {verb} {second} in {place}"

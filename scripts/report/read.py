@@ -6,22 +6,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from scripts.common import methods
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, read_rows
-from scripts.common.methods import LABELS as METHODS
 from scripts.common.methods import LOOKUP_LABEL as LOOKUP
-from scripts.common.methods import METHODS as TRAINED_METHODS
 from scripts.common.metrics import METRICS, metric
 from scripts.common.states import FAILED, IS_DONE, NOT_SCORED, STALE, State, one_line, start_failed
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A trial's folder below `trials/`."""
 
-TRAINED = tuple(TRAINED_METHODS)
+METHODS = methods.LABELS
+"""What people call each method, in the order in which a model goes through them."""
+TRAINED = tuple(methods.METHODS)
 
 WILSON, BY_GROUP = "wilson", "group bootstrap"
 INTERVALS = {WILSON: "Wilson", BY_GROUP: "by group"}
@@ -33,7 +35,7 @@ JACKKNIFED = {JACKKNIFE: "jackknife"}
 HEADLINES = tuple(
     name
     for name, one in METRICS.items()
-    if one.mean and any(name in method.headlines for method in TRAINED_METHODS.values())
+    if one.mean and any(name in method.headlines for method in methods.METHODS.values())
 )
 """The figures that a reader looks at first."""
 
@@ -378,7 +380,7 @@ def _together(values: list[Any]) -> Any:
     return fmean(values) if numbers else None
 
 
-PLAN_KEYS = ("experiment", "title", *METHODS, "shown")
+PLAN_KEYS = ("experiment", "title", "base", "trials", "lookup", "shown")
 
 
 def parse_plan(text: str) -> list[dict[str, Any]]:
@@ -400,7 +402,7 @@ def parse_plan(text: str) -> list[dict[str, Any]]:
             keys = ", ".join(PLAN_KEYS)
             raise argparse.ArgumentTypeError(f"experiment {number} needs exactly the keys {keys}")
         shown = [run for runs in part["shown"].values() for run in runs]
-        for run in (*part["sft"], *part["dpo"], *shown):
+        for run in (*chain(*part["trials"].values()), *shown):
             if not RUN.match(run):
                 raise argparse.ArgumentTypeError(f"experiment {number}: not a trial/seed-0: {run}")
     return plan
@@ -415,9 +417,9 @@ def _subjects(root: Path, part: dict[str, Any]) -> Iterator[Subject]:
     comparison = comparison_of(root, part)
     yield from base_of(root, part)
     experiment, title = part["experiment"], part["title"]
-    for method in TRAINED:
+    for method, those in part["trials"].items():
         seeds: dict[str, list[str]] = {}
-        for run in part[method]:
+        for run in those:
             seeds.setdefault(RUN.match(run)[1], []).append(f"trials/{run}")
         for name, runs in seeds.items():
             folder = f"trials/{name}"

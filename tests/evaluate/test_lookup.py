@@ -66,7 +66,8 @@ def run(folder: Path, train: list[dict[str, Any]], test: list[dict[str, Any]]) -
     files = {name: str(folder / name) for name in
              ("train.parquet", "test.parquet", "metrics.json", "items.parquet")}  # fmt: skip
     assert lookup.main(["--train", files["train.parquet"], "--test", files["test.parquet"],
-                        "--root", str(folder), "--dataset", "titles", "--metrics", files["metrics.json"],
+                        "--root", str(folder), "--dataset", "titles",
+                        "--metrics", files["metrics.json"],
                         "--items", files["items.parquet"]]) == 0  # fmt: skip
     return read_json(folder / "metrics.json")
 

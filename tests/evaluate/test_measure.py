@@ -201,7 +201,8 @@ def test_command_line(tmp_path: Path) -> None:
     subject = {"name": "t", "experiment": "e", "method": "dpo", "seed": 0}
     command = ["--subject", json.dumps(subject), "--sets", json.dumps({"s": SETTINGS}),
                "--sets-rows", str(tmp_path / "problems.parquet"),
-               "--root", str(tmp_path), "--generations", str(tmp_path / "generations.parquet")]  # fmt: skip
+               "--root", str(tmp_path),
+               "--generations", str(tmp_path / "generations.parquet")]  # fmt: skip
     for kind, source in {"completions": "problems", "pairs": "preferences"}.items():
         command += [f"--{kind}", str(tmp_path / f"{kind}.parquet"),
                     f"--{kind}-rows", str(tmp_path / f"{source}.parquet")]  # fmt: skip

@@ -52,7 +52,7 @@ class Results:
         head = {"experiment": row["experiment"], "title": row["title"]}
         part = next((part for part in self.plan if head.items() <= part.items()), None)
         if part is None:
-            part = head | {"base": None, "sft": [], "dpo": [], "lookup": None, "shown": {}}
+            part = head | {"base": None, "trials": {}, "lookup": None, "shown": {}}
             self.plan.append(part)
             self.compare(row["experiment"])
         if row["method"] == "base":
@@ -60,7 +60,8 @@ class Results:
         elif row["method"] == "lookup":
             part["lookup"] = row["folder"].removeprefix("baselines/")
         else:
-            part[row["method"]].append(row["folder"].removeprefix("trials/"))
+            runs = part["trials"].setdefault(row["method"], [])
+            runs.append(row["folder"].removeprefix("trials/"))
 
     def compare(self, experiment: str, *tests: Row, leading: tuple[Row, ...] = ()) -> None:
         """Writes the comparisons of an experiment, as `paired` and `leader` make them."""
@@ -165,10 +166,10 @@ class Results:
         return ["--root", str(self.root), "--plan", json.dumps(self.plan), *forms]
 
 
-def paired(a: str, b: str, figure: str, **more: Any) -> Row:
+def paired(a: str, b: str, metric: str, **more: Any) -> Row:
     """Returns a test as comparisons hold it."""
     wanted = {
-        "kind": "base", "method": "dpo", "set": None, "metric": figure, "a": a, "b": b,
+        "kind": "base", "method": "dpo", "set": None, "metric": metric, "a": a, "b": b,
         "value_a": 0.75, "value_b": 0.5, "difference": 0.25, "interval": [0.125, 0.375],
         "p": 0.0123, "holm": 0.0246, "n": 114, "groups": 38, "seeds": [1, 1],
         "test": "sign flips, drawn", "group_deviation": 0.5,
@@ -177,9 +178,9 @@ def paired(a: str, b: str, figure: str, **more: Any) -> Row:
     return {"shown": made["holm"] < 0.05} | made
 
 
-def leader(first: str, second: str, figure: str, apart: bool, **more: Any) -> Row:
+def leader(first: str, second: str, metric: str, apart: bool, **more: Any) -> Row:
     """Returns which trial leads, as comparisons hold it."""
-    wanted = {"method": "dpo", "set": None, "metric": figure, "leading": first}
+    wanted = {"method": "dpo", "set": None, "metric": metric, "leading": first}
     return wanted | {"runner_up": second, "holm": 0.01 if apart else 0.5, "apart": apart} | more
 
 
