@@ -18,7 +18,7 @@ def run(main: Callable[[], int], without: Iterable[str] = ()) -> None:
         some library would import them, which takes longer than the module's own work.
     """
     # A module that is None here cannot be imported, and counts as not installed.
-    sys.modules.update(dict.fromkeys(without))
+    sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
     try:
         code = main()
     except BadInput as error:

@@ -50,7 +50,9 @@ class _Seen:
 
 def this_process() -> Process:
     """Return the current process."""
-    return _process(os.getpid(), _look(os.getpid()))
+    seen = _look(os.getpid())
+    assert seen is not None
+    return _process(os.getpid(), seen)
 
 
 def ancestors() -> list[Process]:

@@ -30,8 +30,9 @@ def fetch_snapshot(source: dict[str, str], manifest: Path) -> None:
 
 def fetch_tokenizer(source: dict[str, str], manifest: Path) -> None:
     """Write the manifest of a snapshot's config and tokenizer files; a hub's go beside it."""
+    origin: dict[str, Any] = {"source": "folder"}
     if "folder" in source:
-        folder, origin = Path(source["folder"]), {"source": "folder"}
+        folder = Path(source["folder"])
         names = snapshot_files(folder)
         size = sum((folder / name).stat().st_size for name in names)
     else:

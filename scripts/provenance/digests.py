@@ -11,13 +11,10 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from scripts.common.files import ROOT, write_text
 from scripts.provenance.environment import form_files
-
-if TYPE_CHECKING:
-    import ast
 
 PACKAGE = "scripts"
 CACHE = Path(".snakemake", "code.json")
@@ -186,23 +183,20 @@ def _plain(node: object) -> object:
 
     if isinstance(node, ast.AST):
         fields = [
-            [name, _plain(value)]
-            for name, value in ast.iter_fields(_without_docstring(node))
+            [name, _plain(value[1:] if name == "body" and _has_docstring(node) else value)]
+            for name, value in ast.iter_fields(node)
             if value is not None and value != [] and name != "kind"
         ]
-        return [type(node).__name__, fields]
+        return [type(node).__name__, [field for field in fields if field[1] != []]]
     if isinstance(node, list):
         return [_plain(item) for item in node]
     return repr(node)
 
 
-def _without_docstring(node: "ast.AST") -> "ast.AST":
-    """Return a syntax tree's node without its docstring, if it has one."""
+def _has_docstring(node: object) -> bool:
     import ast
 
-    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-        first = node.body[0] if node.body else None
-        if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-            rest = {field: getattr(node, field, None) for field in node._fields}
-            return type(node)(**rest | {"body": node.body[1:]})
-    return node
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)

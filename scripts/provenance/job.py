@@ -228,7 +228,7 @@ def seeds_in(value: Any, name: str = "") -> dict[str, Any]:
     """Return every seed in nested dictionaries, by its dotted name."""
     if not isinstance(value, dict):
         return {}
-    found = {}
+    found: dict[str, Any] = {}
     for key, inner in value.items():
         where = f"{name}.{key}" if name else key
         is_seed = key == "seed" and inner is not None
