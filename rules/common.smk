@@ -13,7 +13,6 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from scripts.provenance import digests
 from scripts.provenance import environment
 from scripts.config.check import load
 from scripts.config.files import ConfigError
@@ -42,7 +41,7 @@ def env_file(env):
 
 def env_digest(env):
     """Returns the digest of a stage's env, in the form that the configuration chooses."""
-    return digests.env_digest(env, PLAN.accelerator)
+    return environment.env_digest(env, PLAN.accelerator)
 
 
 def as_json(part):

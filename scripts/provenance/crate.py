@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import ROOT
-from scripts.provenance.digests import code_files, env_digest
+from scripts.provenance.digests import code_files
+from scripts.provenance.environment import env_digest
 from scripts.provenance.record import SUFFIX, Job, Part, read_job, records_in
 from scripts.provenance.verify import BARE, findings
 
