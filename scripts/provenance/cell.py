@@ -124,8 +124,8 @@ class Cell:
             own = self.set if self.kind == "sets" else None
             every = [row for row in read_rows(path) if row["set"] == own]
             # A figure of the whole, as BLEU, has no score of its own for an item.
-            rows = [row for row in every if row["figure"] == self.figure] or [
-                row for row in every if row["figure"] == OF_ALL[self.kind]
+            rows = [row for row in every if row["metric"] == self.figure] or [
+                row for row in every if row["metric"] == OF_ALL[self.kind]
             ]
             ids, groups = [row["id"] for row in rows], [row["group"] for row in rows]
             one = Behind(_rows_file(path, self.kind, own), ids, groups)
@@ -275,7 +275,7 @@ def _figures(results: Path, folders: list[str], set_name: str | None) -> dict[st
         if path.is_file():
             metrics = read_json(path)
             place = metrics if set_name is None else metrics.get("sets", {}).get(set_name, {})
-            return place.get("figures", {})
+            return place.get("metrics", {})
     return {}
 
 
