@@ -23,7 +23,7 @@ from scripts.common.states import (
 from scripts.terminal.console import grid, number, terminal
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -34,8 +34,8 @@ LOGGED = {"train_loss": ".4f", "preference_accuracy": ".2f"}
 """Metrics of the last logged steps of training."""
 WORDS = ("experiment", "method", "trial")
 COLUMNS = (
-    *WORDS, "seed", "state", "step", *(METRICS[name].label.lower() for name in LOGGED), "left",
-    "seconds",
+    *WORDS, "seed", "state", "step",
+    *(METRICS[name].label.lower().replace(" ", "\n", 1) for name in LOGGED), "left", "seconds",
 )  # fmt: skip
 
 
@@ -167,14 +167,16 @@ def show(results: Path, trials: dict[str, Row], once: bool = False) -> None:
     if once or not console.is_terminal:
         console.print(page(look()))
         return
-    watch(look, time.sleep)
+    watch(console, look, time.sleep)
 
 
-def watch(look: Callable[[], list[Status]], wait: Callable[[float], None]) -> None:
+def watch(
+    console: "Console", look: Callable[[], list[Status]], wait: Callable[[float], None]
+) -> None:
     """Show what `look` finds, again and again, until all runs are done or Ctrl-C is pressed."""
     from rich.live import Live
 
-    with Live(console=terminal(), auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False) as live:
         try:
             while True:
                 statuses = look()

@@ -31,8 +31,9 @@ def show(results: Path) -> None:
         # One that has no direction describes a model and does not say how good it is.
         ranked = [it for it in METRICS.values() if it.higher_is_better is not None]
         names = [it.name for it in ranked if it.home != "training" and it.name in present][:MOST]
-        if any(METRICS[name].home == "answers" for name in names):
-            names.insert(0, "set")
+        of_answers = [place for place, name in enumerate(names) if METRICS[name].home == "answers"]
+        if of_answers:
+            names.insert(of_answers[0], "set")
         mark = next((row["mark"] for row in rows if row.get("mark")), None)
         columns = (*SETTINGS, *names)
         table = grid([name.replace("_", " ") for name in columns], WORDS, mark)
