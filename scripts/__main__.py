@@ -90,7 +90,7 @@ def doctor(config: Config = None, profile: Profile = None) -> None:
 
     sweep = Sweep.of(config, profile)
     examined = [sweep.results / f"tokens/{name}/doctor.json" for name in sweep.plan.examined]
-    sweep.snakemake("doctor")
+    sweep.snakemake(target="doctor")
     doctor.show(examined)
 
 
@@ -101,7 +101,7 @@ def plan(config: Config = None, profile: Profile = None) -> None:
 
     sweep = Sweep.of(config, profile)
     estimate = sweep.results / "plan.json"
-    sweep.snakemake("plan", "--forcerun", "plan")
+    sweep.snakemake("--forcerun", "plan", target="plan")
     plan.show(estimate)
 
 
@@ -163,20 +163,19 @@ def trace(
     ] = None,
     column: Annotated[str | None, typer.Option(help="Of a table: a column, or a metric.")] = None,
     whole: Annotated[bool, typer.Option("--all", help="All of many that are alike.")] = False,
-) -> int:
+) -> None:
     """Follow a result, or one cell of a table, back to rows, code, packages and commits."""
-    from scripts.provenance.trace import main
+    from scripts.provenance.trace import show
 
-    cell = [f"--{name}={value}" for name, value in (("row", row), ("column", column)) if value]
-    return main([str(item), *cell, *(["--all"] if whole else [])])
+    show(item, row, column, whole)
 
 
 @app.command(rich_help_panel=AFTER)
 def verify(results: Results = Path("results")) -> int:
     """Hash everything of a run again, and name what is no longer as it was made (exit code 1)."""
-    from scripts.provenance.verify import main
+    from scripts.provenance import verify
 
-    return main([str(results)])
+    return 0 if verify.verify(results) else 1
 
 
 @app.command(rich_help_panel=AFTER)
@@ -188,14 +187,12 @@ def crate(
         typer.Option(help="A folder, or a file with .zip.", show_default="RESULTS.crate.zip"),
     ] = None,
     author: Annotated[str | None, typer.Option(metavar="NAME", help="Who ran it.")] = None,
-) -> int:
+) -> None:
     """Pack a finished run for an archive, as an RO-Crate."""
-    from scripts.provenance.crate import main
+    from scripts.provenance.crate import pack
 
     out = out or results.with_name(f"{results.name}.crate.zip")
-    files = map(str, Sweep.of(config).files)
-    by = [] if author is None else ["--author", author]
-    return main([str(results), "--config", *files, "--out", str(out), *by])
+    print(pack(results, Sweep.of(config).files, out, author))
 
 
 # ----------------------------------------------------------------------------- what people prefer
@@ -260,7 +257,8 @@ def ratings(
 
 # -------------------------------------------------------------------------------------- the paper
 
-METRICS = "Small files that reports read, with a manifest."
+KEPT = "Small files that reports read, with a manifest."
+Metrics = Annotated[Path, typer.Option(help=KEPT)]
 
 
 @app.command(rich_help_panel=PAPER)
@@ -270,44 +268,44 @@ def publish(
         Path | None,
         typer.Option(help="Of the finished run.", show_default="what the configuration says"),
     ] = None,
-    metrics: Annotated[Path, typer.Option(help=f"To be filled: {METRICS.lower()}")] = Path(
-        "paper/metrics"
-    ),
-) -> int:
+    metrics: Metrics = Path("paper/metrics"),
+) -> None:
     """Keep what the tables of a finished run read, so that paper can make them anywhere."""
-    from scripts.provenance.publish import main
+    from scripts.provenance import publish
 
     sweep = Sweep.of(config)
     root = results or sweep.results
-    listed = reported(sweep, root, results=str(root))
-    return main(["--files", str(listed), "--root", str(root), "--out", str(metrics)])
+    sizes = publish.publish(reported(sweep, root, results=str(root)), root, metrics)
+    for file, size in sizes.items():
+        print(f"{size:>12,}  {file}")
+    print(f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files, now in {metrics}")
 
 
 @app.command(rich_help_panel=PAPER)
 def paper(
     config: Config = None,
-    metrics: Annotated[Path, typer.Option(help=METRICS)] = Path("paper/metrics"),
+    metrics: Metrics = Path("paper/metrics"),
     report: Annotated[Path, typer.Option(help="The folder to write.")] = Path("results/paper"),
 ) -> None:
     """Make the paper's tables and figures from what was published: no GPU, nothing is trained."""
-    from scripts.provenance.check_published import main
+    from scripts.provenance.publish import check_published
 
     sweep = Sweep.of(config)
     paths = {"results": str(report), "logs": "logs/paper", "metrics": str(metrics)}
-    listed = reported(sweep, report, **paths)
-    main(["--files", str(listed), "--root", str(metrics)])
+    check_published(reported(sweep, report, **paths), metrics)
     sweep.snakemake("--cores", "1", "--allowed-rules", "table", "figure", "all", pathvars=paths)
 
 
-def reported(sweep: Sweep, root: Path, **paths: str) -> Path:
-    """Return a file that lists what tables and figures read."""
-    listed = root / "reported.json"
-    rule = "list_reported"
+def reported(sweep: Sweep, root: Path, **paths: str) -> list[str]:
+    """Return what tables and figures read, relative to the results."""
+    from scripts.common.files import read_json
+
+    listed, rule = root / "reported.json", "list_reported"
     sweep.snakemake(
-        "--cores", "1", "--allowed-rules", rule, "--forcerun", rule, "--quiet", "all", "--",
-        str(listed), pathvars=paths,
+        "--cores", "1", "--allowed-rules", rule, "--forcerun", rule, "--quiet", "all",
+        target=str(listed), pathvars=paths,
     )  # fmt: skip
-    return listed
+    return read_json(listed)
 
 
 # ------------------------------------------------------------------------------------------- main

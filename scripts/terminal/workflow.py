@@ -61,7 +61,8 @@ class Sweep:
         try:
             return load([*self.files])
         except ConfigError as error:
-            raise BadInput(str(error)) from None
+            # Each mistake is a line of its own.
+            raise BadInput("\nerror: ".join(str(error).splitlines())) from None
 
     @cached_property
     def plan(self) -> "Plan":
@@ -78,14 +79,14 @@ class Sweep:
         """The folder of the results."""
         return Path(self.config.pathvars.get("results", "results"))
 
-    def snakemake(self, *words: str, **config: Any) -> None:
-        """Run Snakemake on it, with values over the configuration. Raise Failed if it does."""
+    def snakemake(self, *options: str, target: str | None = None, **config: Any) -> None:
+        """Run Snakemake, with values over the configuration. Raise Failed if it fails."""
         profile = [] if self.profile is None else ["--workflow-profile", str(self.profile)]
         values = [f"{name}={json.dumps(value)}" for name, value in config.items()]
         command = [
             sys.executable, "-P", "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"),
-            *profile, "--configfile", *map(str, self.files),
-            *(["--config", *values] if values else []), *words,
+            *profile, *options, "--configfile", *map(str, self.files),
+            *(["--config", *values] if values else []), *([] if target is None else ["--", target]),
         ]  # fmt: skip
         if code := run(command):
             raise Failed(code)
@@ -109,8 +110,8 @@ def run(command: list[str]) -> int:
 
 
 def _profile(name: str) -> Path:
-    """Return the folder of a profile: a path from here, or the name of one of the checkout's."""
-    places = [Path(name), CHECKOUT / name, CHECKOUT / "profiles" / name]
+    """Return the folder of a profile: the name of one of the checkout, or a path."""
+    places = [CHECKOUT / "profiles" / name, Path(name), CHECKOUT / name]
     found = next((place for place in places if (place / "config.yaml").is_file()), None)
     if found is None:
         allowed = sorted(it.name for it in (CHECKOUT / "profiles").iterdir())
