@@ -1,4 +1,4 @@
-"""config.yaml with the real repositories, which a hub on the loopback interface serves."""
+"""The real config.yaml with real repositories, served by a hub on the loopback interface."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ LITERAL = ("--cores", "2", "--resources", "gpu=2", "--config", "accelerator=cpu"
 def test_the_papers_data_is_fetched_prepared_and_examined_once(
     project: Project, hub: Path, loopback: Callable[..., Hub]
 ) -> None:
-    # Importing Unsloth is tested elsewhere.
+    # Other tests import Unsloth.
     project.edit("config.yaml", "backend: unsloth", "backend: transformers")
     served = loopback(hub, commits=commits(make_plan(load([ROOT / "config.yaml"]))))
     project.run(*TARGETS, *LITERAL)
@@ -45,7 +45,7 @@ def test_the_papers_data_is_fetched_prepared_and_examined_once(
     assert (leaked["count"], leaked["of"]) == (76, 76)
     assert not any(name.endswith(".safetensors") for name in served.sent())
     assert not project.jobs(*TARGETS, *LITERAL)
-    # Another backend fetches nothing again.
+    # Another backend downloads nothing again.
     project.edit("config.yaml", "backend: transformers", "backend: unsloth")
     assert set(project.rules(*TARGETS, *LITERAL)) <= {"check_backends"}
     assert read_json(folder / "backends.json").keys() == {"transformers"}
