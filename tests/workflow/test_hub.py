@@ -51,6 +51,7 @@ def test_the_papers_data_is_fetched_prepared_and_examined_once(
     assert read_json(folder / "backends.json").keys() == {"transformers"}
 
 
+@pytest.mark.all
 def test_a_backend_that_cannot_run_stops_everything_before_a_download(
     project: Project, hub: Path, loopback: Callable[..., Hub]
 ) -> None:
