@@ -141,7 +141,7 @@ def own_config(case: Case, model: Path, data: Path) -> Part:
             "sweep": {
                 "model": "small",
                 "seeds": [SEED],
-                "dpo": {"dataset": "titles", "defaults": defaults, "trials": trials},
+                "preference": {"dataset": "titles", "defaults": defaults, "trials": trials},
             }
         },
     }

@@ -19,6 +19,7 @@ from scripts.config.check import load
 from scripts.config.files import ConfigError
 from scripts.provenance.digests import code_digest
 from scripts.common.files import shortest
+from scripts.common.methods import METHODS
 from scripts.train.pace import probed_pace
 from scripts.config.plan import make_plan
 from scripts.common.splits import SPLITS
@@ -223,11 +224,16 @@ def training(wildcards):
     return PLAN.trials[f"trials/{wildcards.trial}/seed-{wildcards.seed}"]["training"]
 
 
-def program(module, wildcards):
+def program(wildcards):
     """Returns the module that trains a trial, started by what starts several where it has them."""
-    processes = training(wildcards)["processes"]
+    processes, module = training(wildcards)["processes"], trainer(wildcards)
     started = f"scripts.train.processes --count {processes} {module}"
     return module if processes == 1 else started
+
+
+def trainer(wildcards):
+    """Returns the module that trains a trial by its method."""
+    return METHODS[training(wildcards)["method"]].trainer
 
 
 def check_gpus():
@@ -250,7 +256,7 @@ def training_inputs(wildcards):
     }
     if trial["valid"]:
         files["valid_tokens"] = token_split(trial["tokens"], trial["valid"])
-    if trial["method"] == "dpo":
+    if METHODS[trial["method"]].has_reference:
         files["reference"] = reference_split(trial["reference"], trial["train"])
         if trial["valid"]:
             files["valid_reference"] = reference_split(trial["reference"], trial["valid"])
@@ -331,7 +337,8 @@ def compared_files(experiment):
     plan = compared(experiment)
     return [f"<results>/bases/{experiment}/items.parquet"] + [
         f"<results>/trials/{folder}/{file}"
-        for folder in plan["sft"] + plan["dpo"]
+        for runs in plan["trials"].values()
+        for folder in runs
         for file in ("items.parquet", "trial.json")
     ]
 
@@ -431,9 +438,13 @@ def compared(experiment):
     """Returns the models of an experiment that are compared: those of which all seeds are done."""
     runs = {
         method: [run for run in runs_of(experiment, method) if finished(run.split("/")[0])]
-        for method in ("sft", "dpo")
+        for method in METHODS
     }
-    return {"experiment": experiment, "base": PLAN.bases[f"bases/{experiment}"]["name"], **runs}
+    return {
+        "experiment": experiment,
+        "base": PLAN.bases[f"bases/{experiment}"]["name"],
+        "trials": {method: found for method, found in runs.items() if found},
+    }
 
 
 def named_folders(names, files):
@@ -517,14 +528,17 @@ def reported(methods):
             "experiment": base["experiment"],
             "title": base["title"],
             "base": base["name"] if "base" in methods else None,
-            "sft": runs_of(base["experiment"], "sft") if "sft" in methods else [],
-            "dpo": runs_of(base["experiment"], "dpo") if "dpo" in methods else [],
+            "trials": {
+                method: runs
+                for method in METHODS
+                if method in methods and (runs := runs_of(base["experiment"], method))
+            },
             "lookup": base["lookup"] if "lookup" in methods else None,
             "shown": base["shown"] if "shown" in methods else {},
         }
         for base in PLAN.bases.values()
     ]
-    return [part for part in parts if part["sft"] or part["dpo"] or part["shown"]]
+    return [part for part in parts if part["trials"] or part["shown"]]
 
 
 @cache
@@ -540,7 +554,7 @@ def runs_of(experiment, method):
 def reported_files(methods, files):
     """Returns the files that a table or figure reads."""
     parts = reported(methods)
-    runs = [run for part in parts for run in part["sft"] + part["dpo"]]
+    runs = [run for part in parts for those in part["trials"].values() for run in those]
     runs += [run for part in parts for shown in part["shown"].values() for run in shown]
     runs = list(dict.fromkeys(runs))
     folders = {

@@ -140,8 +140,8 @@ rule reference:
         )
 
 
-rule train_sft:
-    """One supervised trial and seed."""
+rule train:
+    """One trial with one seed, by the trainer of its method."""
     input:
         unpack(training_inputs),
     output:
@@ -155,7 +155,7 @@ rule train_sft:
     benchmark:
         "<benchmarks>/trials/{trial}/seed-{seed}/train.tsv"
     wildcard_constraints:
-        trial=only(PLAN.trial_names("sft")),
+        trial=only(SEEDS),
     conda:
         env_file("train")
     resources:
@@ -163,56 +163,17 @@ rule train_sft:
         # How often is the machine's matter; no change of it trains anything anew.
         checkpoint_minutes=5,
     params:
-        program=lambda wildcards: program("scripts.train.sft", wildcards),
-        trial=lambda wildcards: as_json(training(wildcards)),
-        files=lambda wildcards, input: options(input, "tokens", "valid_tokens"),
-        out=subpath(output.trial, parent=True),
-        code=code_digest("scripts/train/sft.py"),
-        env=env_digest("train"),
-    shell:
-        job(
-            "train_sft",
-            "train",
-            "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
-            " {params.files} --out {params.out:q}"
-            " --checkpoint-minutes {resources.checkpoint_minutes}",
-        )
-
-
-rule train_dpo:
-    """One preference trial and seed; its reference is where it starts."""
-    input:
-        unpack(training_inputs),
-    output:
-        adapter=expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER),
-        trial="<results>/trials/{trial}/seed-{seed}/trial.json",
-        run="<results>/trials/{trial}/seed-{seed}/train.json",
-        history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
-        provenance="<results>/trials/{trial}/seed-{seed}/train.provenance.json",
-    log:
-        "<logs>/trials/{trial}/seed-{seed}/train.log",
-    benchmark:
-        "<benchmarks>/trials/{trial}/seed-{seed}/train.tsv"
-    wildcard_constraints:
-        trial=only(PLAN.trial_names("dpo")),
-    conda:
-        env_file("train")
-    resources:
-        gpu=lambda wildcards: training(wildcards)["processes"],
-        # How often is the machine's matter; no change of it trains anything anew.
-        checkpoint_minutes=5,
-    params:
-        program=lambda wildcards: program("scripts.train.dpo", wildcards),
+        program=lambda wildcards: program(wildcards),
         trial=lambda wildcards: as_json(training(wildcards)),
         files=lambda wildcards, input: options(
             input, "tokens", "start", "reference", "valid_tokens", "valid_reference"
         ),
         out=subpath(output.trial, parent=True),
-        code=code_digest("scripts/train/dpo.py"),
+        code=lambda wildcards: code_digest(f"{trainer(wildcards).replace('.', '/')}.py"),
         env=env_digest("train"),
     shell:
         job(
-            "train_dpo",
+            "train",
             "train",
             "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"

@@ -14,8 +14,11 @@ from tests.hub.server import Hub, serve
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The numbers are those of float32 on a CPU, also on a machine with a GPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-# A shell that starts tests in the background has them ignore Ctrl-C, and all that they start.
+# `make test &` ignores SIGINT, and `nohup make test` SIGHUP; every process that a test starts would
+# too. A handler is not inherited: these processes get the default, and tests outlive a hangup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 # Tests run beside each other: more threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

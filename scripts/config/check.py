@@ -31,14 +31,16 @@ from scripts.config.schema import (
     DEMONSTRATION_FORMATS,
     Config,
     DatasetBase,
-    DpoPhase,
-    DpoTrial,
     Experiment,
     FileData,
     Judge,
+    PreferencePhase,
     SftPhase,
     splits_of,
 )
+
+PHASES = ("sft", "preference")
+"""The parts of an experiment that train."""
 
 
 def load(files: list[str | Path], overrides: dict[str, Any] | None = None) -> Config:
@@ -57,6 +59,7 @@ def load(files: list[str | Path], overrides: dict[str, Any] | None = None) -> Co
         With every problem found: where, what was found, what is allowed.
     """
     merged = merge([read_config(path) for path in files], overrides or {})
+    _refuse_old_keys(merged)
     _anchor_paths(merged)
     problems = _spread_defaults(merged)
     try:
@@ -67,6 +70,17 @@ def load(files: list[str | Path], overrides: dict[str, Any] | None = None) -> Co
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _refuse_old_keys(merged: ConfigFile) -> None:
+    """Raise ConfigError where an experiment has the phase `dpo`, the old name of `preference`."""
+    experiments = merged.get(("experiments",))
+    places = [("experiments", name, "dpo") for name in _keys(experiments)]
+    found = [place for place in places if merged.get(place) is not None]
+    if found:
+        more = f" (and in {len(found) - 1} more experiments)" if len(found) > 1 else ""
+        text = f"this phase is now called preference: write preference: for dpo:{more}"
+        raise ConfigError([merged.problem(found[0], text)])
 
 
 def _anchor_paths(merged: ConfigFile) -> None:
@@ -87,7 +101,7 @@ def _anchor_paths(merged: ConfigFile) -> None:
     for name in _keys(merged.get(("experiments",))):
         experiment = ("experiments", name)
         sets = [("generate", key) for key in _keys(merged.get((*experiment, "generate")))]
-        for place in ((), ("sft",), ("dpo",), *sets):
+        for place in ((), *((phase,) for phase in PHASES), *sets):
             template = merged.get((*experiment, *place, "template"))
             if isinstance(template, str) and template.endswith(".jinja"):
                 anchor(*experiment, *place, "template")
@@ -103,7 +117,7 @@ def _spread_defaults(merged: ConfigFile) -> list[Problem]:
     """Lays each phase's `defaults` under its trials, in place, and returns what is wrong there."""
     problems: list[Problem] = []
     for name in _keys(merged.get(("experiments",))):
-        for phase in ("sft", "dpo"):
+        for phase in PHASES:
             where = ("experiments", name, phase)
             values = merged.get(where)
             if not isinstance(values, dict) or "defaults" not in values:
@@ -209,7 +223,7 @@ def _cross_check(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
             template = part.template
             texts = [] if template is None else _check_template(template)
             problems += [((*where, *place, "template"), text) for text in texts]
-        for phase, kind in (("sft", experiment.sft), ("dpo", experiment.dpo)):
+        for phase, kind in (("sft", experiment.sft), ("preference", experiment.preference)):
             if kind is None:
                 continue
             problems += _check_phase(config, (*where, phase), phase, kind)
@@ -219,8 +233,8 @@ def _cross_check(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
                     other = dotted(seen[trial.name])
                     problems.append(((*place, "name"), f"{trial.name} is also the name of {other}"))
                 seen.setdefault(trial.name, place)
-                if isinstance(trial, DpoTrial) and trial.start is not None:
-                    text = _check_start(trial.start, experiment, supervised)
+                if start := getattr(trial, "start", None):
+                    text = _check_start(start, experiment, supervised)
                     if text:
                         problems.append(((*place, "start"), text))
         problems += [((*where, *path), text) for path, text in _check_generate(config, experiment)]
@@ -232,7 +246,7 @@ def _cross_check(config: Config) -> list[tuple[tuple[str | int, ...], str]]:
 def _parts(experiment: Experiment) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields all parts of an experiment that may name a template, with their places."""
     yield (), experiment
-    for phase in ("sft", "dpo"):
+    for phase in PHASES:
         if getattr(experiment, phase) is not None:
             yield (phase,), getattr(experiment, phase)
     for name, generate in experiment.generate.items():
@@ -243,7 +257,7 @@ def _check_generate(
     config: Config, experiment: Experiment
 ) -> list[tuple[tuple[str | int, ...], str]]:
     problems: list[tuple[tuple[str | int, ...], str]] = []
-    phases = [phase for phase in (experiment.sft, experiment.dpo) if phase is not None]
+    phases = [phase for phase in (experiment.sft, experiment.preference) if phase is not None]
     trials = [trial.name for phase in phases for trial in phase.trials]
     for name, generate in experiment.generate.items():
         where = ("generate", name)
@@ -291,7 +305,7 @@ def _unknown(name: str, known: Any, text: str = "not defined") -> str:
 
 
 def _check_phase(
-    config: Config, where: tuple[str, ...], phase: str, kind: SftPhase | DpoPhase
+    config: Config, where: tuple[str, ...], phase: str, kind: SftPhase | PreferencePhase
 ) -> list[tuple[tuple[str | int, ...], str]]:
     uses = {"train": kind.train, "valid": kind.valid, "test": kind.test}
     problems = _check_use(config, where, kind.dataset, tuple(uses), uses)

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scripts.common.files import shortest
+from scripts.common.methods import METHODS
 from scripts.common.templates import JUDGE, template_name, template_path
 from scripts.config.schema import (
     DEMONSTRATION_FORMATS,
     Config,
-    DpoPhase,
-    DpoTrial,
     Experiment,
     Generate,
+    PreferencePhase,
+    PreferenceTrial,
     SftPhase,
     SftTrial,
 )
@@ -52,7 +53,7 @@ class Plan:
         return [name for name, model in self.models.items() if kind in model["source"]]
 
     def trial_names(self, method: str) -> set[str]:
-        """Returns the names of the `sft` or `dpo` trials."""
+        """Returns the names of a method's trials."""
         return {trial["name"] for trial in self.trials.values() if trial["method"] == method}
 
     def subject(self, folder: str) -> Part:
@@ -107,7 +108,7 @@ def _dataset(config: Config, name: str) -> Part:
 def _enter(config: Config, plan: Plan, name: str, experiment: Experiment) -> None:
     """Enters an experiment's base and trials into the plan, and all that they need."""
     evaluation = _evaluation(config, plan, experiment)
-    lookup = _lookup(plan, experiment.dpo)
+    lookup = _lookup(plan, experiment.preference)
     _examine(config, plan, experiment)
     shared = {"experiment": name, "title": experiment.title or name, "model": experiment.model}
     plan.bases[f"bases/{name}"] = {
@@ -122,14 +123,14 @@ def _enter(config: Config, plan: Plan, name: str, experiment: Experiment) -> Non
         | {"reference": _reference(plan, experiment, evaluation["pairs"], None)},
     }
     for seed in experiment.seeds:
-        for method, phase in (("sft", experiment.sft), ("dpo", experiment.dpo)):
-            for trial in phase.trials if phase else []:
-                training = _training(config, plan, experiment, method, trial, seed)
+        for phase in filter(None, (experiment.sft, experiment.preference)):
+            for trial in phase.trials:
+                training = _training(config, plan, experiment, phase, trial, seed)
                 folder = trial_folder(trial.name, seed)
                 plan.trials[folder] = {
                     "name": trial.name,
                     "seed": seed,
-                    "method": method,
+                    "method": trial.method,
                     **shared,
                     "adapters": [*_merged(training), folder],
                     "training": training,
@@ -138,7 +139,7 @@ def _enter(config: Config, plan: Plan, name: str, experiment: Experiment) -> Non
 
 
 def _tokens(
-    config: Config, plan: Plan, experiment: Experiment, part: SftPhase | DpoPhase | Generate
+    config: Config, plan: Plan, experiment: Experiment, part: SftPhase | PreferencePhase | Generate
 ) -> str:
     """Enters the tokens of a part's dataset into the plan and returns their name."""
     template = part.template or experiment.template
@@ -198,14 +199,14 @@ def _overlap(plan: Plan, experiment: Experiment, generate: Generate) -> str | No
 
 def _examine(config: Config, plan: Plan, experiment: Experiment) -> None:
     """Enters the tokens of both phases, to be compared with the prompts of generation."""
-    for phase in filter(None, (experiment.sft, experiment.dpo)):
+    for phase in filter(None, (experiment.sft, experiment.preference)):
         asked = next(iter(experiment.generate.values()), phase)
         path = template_path(asked.template or experiment.template)
         tokens = _tokens(config, plan, experiment, phase)
         plan.examined.setdefault(tokens, shortest(path) if path else "chat")
 
 
-def _lookup(plan: Plan, phase: DpoPhase | None) -> str | None:
+def _lookup(plan: Plan, phase: PreferencePhase | None) -> str | None:
     """Enters the model-free baseline of a phase's pairs into the plan and returns its name."""
     if phase is None or phase.test is None:
         return None
@@ -227,7 +228,7 @@ def _shown(experiment: Experiment) -> dict[str, list[str]]:
 def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
     """Returns what every model of an experiment is scored on, the same for all of them."""
 
-    def held_out(phase: SftPhase | DpoPhase | None) -> Part | None:
+    def held_out(phase: SftPhase | PreferencePhase | None) -> Part | None:
         if phase is None or phase.test is None:
             return None
         tokens = _tokens(config, plan, experiment, phase)
@@ -235,7 +236,7 @@ def _evaluation(config: Config, plan: Plan, experiment: Experiment) -> Part:
 
     return {
         "completions": held_out(experiment.sft),
-        "pairs": held_out(experiment.dpo),
+        "pairs": held_out(experiment.preference),
         "prompts": {
             name: {
                 **generate.model_dump(mode="json", exclude={"show", "leave_out_overlap", "judge"}),
@@ -263,7 +264,7 @@ def _trial_evaluation(plan: Plan, experiment: Experiment, training: Part, evalua
     A supervised trial's own log-probs of the pairs are the reference of the trials that start
     from it, and stand there. All models are scored by one backend.
     """
-    if training["method"] == "sft":
+    if METHODS[training["method"]].rows == "demonstrations":
         return evaluation | {"pairs": None, "reference": None}
     reference = _reference(plan, experiment, evaluation["pairs"], training["start"])
     return evaluation | {"reference": reference}
@@ -279,21 +280,21 @@ def _training(
     config: Config,
     plan: Plan,
     experiment: Experiment,
-    method: str,
-    trial: SftTrial | DpoTrial,
+    phase: SftPhase | PreferencePhase,
+    trial: SftTrial | PreferenceTrial,
     seed: int,
 ) -> Part:
     """Returns a trial as it is trained: all that its training reads, and nothing else."""
-    phase = experiment.sft if method == "sft" else experiment.dpo
     tokens = _tokens(config, plan, experiment, phase)
-    apart = {"name", "backend", "layout", "processes", "lora", "start", "start_as"}
+    apart = {"name", "method", "backend", "layout", "processes", "lora", "start", "start_as"}
     trainer = trial.model_dump(mode="json", exclude=apart)
     trainer["max_steps"] = -1 if trial.max_steps is None else trial.max_steps
     model = plan.models[experiment.model]
     training = {
         "name": trial.name,
         "seed": seed,
-        "method": method,
+        "method": trial.method,
+        "rows": METHODS[trial.method].rows,
         "model": experiment.model,
         "base": _origin(model),
         "revision": model["source"].get("revision"),
@@ -309,7 +310,7 @@ def _training(
         "lora": trial.lora.model_dump(mode="json"),
         "trainer": trainer,
     }
-    if isinstance(trial, DpoTrial):
+    if METHODS[trial.method].has_reference:
         start = trial_folder(trial.start, seed) if trial.start else None
         training["start"] = start
         training["start_as"] = trial.start_as

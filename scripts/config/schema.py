@@ -353,6 +353,8 @@ class Trial(Closed):
 class SftTrial(Trial):
     """One supervised trial (TRL's SFTTrainer)."""
 
+    method: Literal["sft"] = "sft"
+
     completion_only_loss: bool = Field(
         True, description="false: the prompt's tokens count in the loss too"
     )
@@ -385,6 +387,7 @@ class DpoTrial(Trial):
     OFF: ClassVar = {"label_smoothing": 0.0, "ld_alpha": None, "f_divergence_type": "reverse_kl"}
     """The values that switch an option off, and so may stand beside every objective."""
 
+    method: Literal["dpo"] = "dpo"
     start: Name | None = Field(
         None, description="the SFT trial whose merged model is start and reference; else the base"
     )
@@ -499,6 +502,10 @@ class DpoTrial(Trial):
             )
         return self
 
+
+PreferenceTrial = DpoTrial
+"""A trial that learns from pairs. Another method's class joins here, told apart by `method`:
+`Annotated[DpoTrial | OtherTrial, Field(discriminator="method")]`."""
 
 # ----------------------------------------------------------------------------------- experiments
 
@@ -620,13 +627,13 @@ class SftPhase(Phase):
     trials: list[SftTrial] = Field(min_length=1)
 
 
-class DpoPhase(Phase):
+class PreferencePhase(Phase):
     """The preference trials of an experiment."""
 
     max_prompt_length: int | None = Field(
         None, ge=1, description="a longer prompt keeps its last so many tokens"
     )
-    trials: list[DpoTrial] = Field(min_length=1)
+    trials: list[PreferenceTrial] = Field(min_length=1)
 
 
 class Experiment(Closed):
@@ -642,13 +649,13 @@ class Experiment(Closed):
     max_length: int = Field(1024, ge=8, description="tokens of prompt and completion together")
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     sft: SftPhase | None = None
-    dpo: DpoPhase | None = None
+    preference: PreferencePhase | None = None
     generate: dict[Name, Generate] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def trains_something(self) -> "Experiment":
-        if self.sft is None and self.dpo is None:
-            raise ValueError("has neither sft nor dpo trials")
+        if self.sft is None and self.preference is None:
+            raise ValueError("has neither sft nor preference trials")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds holds one seed twice")
         return self

@@ -1,7 +1,7 @@
 """Compares the models of an experiment with each other, on the same items.
 
     python -m scripts.evaluate.compare --root results/demo \\
-        --plan '{"experiment": "tutor", "base": "demo", "sft": ["sft-r16/seed-0"], "dpo": []}' \\
+        --plan '{"experiment": "tutor", "base": "demo", "trials": {"sft": ["sft-r16/seed-0"]}}' \\
         --out results/demo/comparisons/tutor.json
 
 Every trial against the base, every preference trial against where it starts, and the trials of a
@@ -154,11 +154,11 @@ def _hashable(value: Any) -> Any:
 def read_models(root: Path, plan: Row) -> list[Model]:
     """Returns the base and the trials of an experiment, in the plan's order."""
     models = [read_base(root, plan["experiment"], plan["base"])]
-    for method in METHODS:
+    for method, runs in plan["trials"].items():
         names: dict[str, list[str]] = {}
-        for one in plan[method]:
+        for one in runs:
             names.setdefault(one.split("/")[0], []).append(one)
-        models += [read_trial(root, method, name, runs) for name, runs in names.items()]
+        models += [read_trial(root, method, name, seeds) for name, seeds in names.items()]
     give_starts_their_figures(models)
     return models
 
@@ -405,7 +405,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True, help="the results folder")
     parser.add_argument(
         "--plan", type=json.loads, required=True,
-        help="JSON: experiment, base (its name), sft and dpo (lists of trial/seed-0)",
+        help="JSON: experiment, base (its name), trials (by method, lists of trial/seed-0)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)

@@ -245,7 +245,9 @@ def _folders(row: Row, job: Job) -> tuple[list[str], Path]:
     for part in plan:
         if part["experiment"] != row.get("experiment", part["experiment"]):
             continue
-        runs = part["sft"] + part["dpo"] + [it for shown in part["shown"].values() for it in shown]
+        runs = [
+            run for those in (*part["trials"].values(), *part["shown"].values()) for run in those
+        ]
         for name in names:
             of_trial = [it for it in runs if it.split("/")[0] == name]
             if row.get("seed"):

@@ -1,6 +1,6 @@
 """Checks that a folder has all that tables and figures read, as it was published.
 
-    python -m scripts.provenance.check_published --files reported.json --root paper/metrics
+python -m scripts.provenance.check_published --files reported.json --root paper/metrics
 """
 
 import argparse

@@ -142,7 +142,11 @@ def each_run(root: Path, plan: list[dict[str, Any]]) -> list[Subject]:
         for part in plan
         for run in (
             *base_of(root, part),
-            *(trial_of(root, part, name, method) for method in TRAINED for name in part[method]),
+            *(
+                trial_of(root, part, name, it)
+                for it, those in part["trials"].items()
+                for name in those
+            ),
         )
     ]
     return [*runs, *(it for it in subjects_of(root, plan) if it.method == "lookup")]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -413,7 +414,7 @@ def _together(values: list[Any]) -> Any:
     return fmean(values) if numbers else None
 
 
-PLAN_KEYS = ("experiment", "title", *METHODS, "shown")
+PLAN_KEYS = ("experiment", "title", "base", "trials", "lookup", "shown")
 
 
 def parse_plan(text: str) -> list[dict[str, Any]]:
@@ -435,7 +436,7 @@ def parse_plan(text: str) -> list[dict[str, Any]]:
             keys = ", ".join(PLAN_KEYS)
             raise argparse.ArgumentTypeError(f"experiment {number} needs exactly the keys {keys}")
         shown = [run for runs in part["shown"].values() for run in runs]
-        for run in (*part["sft"], *part["dpo"], *shown):
+        for run in (*chain(*part["trials"].values()), *shown):
             if not RUN.match(run):
                 raise argparse.ArgumentTypeError(f"experiment {number}: not a trial/seed-0: {run}")
     return plan
@@ -450,9 +451,9 @@ def _subjects(root: Path, part: dict[str, Any]) -> Iterator[Subject]:
     comparison = comparison_of(root, part)
     yield from base_of(root, part)
     experiment, title = part["experiment"], part["title"]
-    for method in TRAINED:
+    for method, those in part["trials"].items():
         seeds: dict[str, list[str]] = {}
-        for run in part[method]:
+        for run in those:
             seeds.setdefault(RUN.match(run)[1], []).append(f"trials/{run}")
         for name, runs in seeds.items():
             folder = f"trials/{name}"

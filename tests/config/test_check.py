@@ -34,7 +34,7 @@ SMALL = {
             "model": "m",
             "generate": {},
             "sft": {"dataset": "problems", "trials": [{"name": "s"}]},
-            "dpo": {"dataset": "pairs", "trials": [{"name": "d", "start": "s"}]},
+            "preference": {"dataset": "pairs", "trials": [{"name": "d", "start": "s"}]},
         }
     },
 }
@@ -72,7 +72,16 @@ def problems(path: Path) -> list[str]:
 
 def test_the_small_configuration_is_right(folder: Path) -> None:
     config = load([written(folder)])
-    assert config.experiments["e"].dpo.trials[0].beta == 0.1
+    assert config.experiments["e"].preference.trials[0].beta == 0.1
+
+
+def test_the_old_name_of_the_phase_is_one_line(folder: Path) -> None:
+    path = written(folder, (f"{E1}.dpo", {"dataset": "pairs", "trials": [{"name": "x"}]}))
+    with pytest.raises(ConfigError) as caught:
+        load([path])
+    line = path.read_text(encoding="utf-8").splitlines().index("    dpo:") + 1
+    assert str(caught.value).startswith(f"{path}:{line}: {E1}.dpo: this phase is now called prefer")
+    assert len(caught.value.problems) == 1
 
 
 E1 = "experiments.e"
@@ -85,10 +94,10 @@ MISTAKES = [
     ((f"{E1}.sft.trials", []), f"{E1}.sft.trials: is empty; at least one is needed"),
     ((f"{E1}.sft.trials", [{"name": "s"}, {"name": "s"}]),
      f"{E1}.sft.trials[1].name: s is also the name of {E1}.sft.trials[0]"),
-    ((f"{E1}.dpo.trials.0.name", "s"),
-     f"{E1}.dpo.trials[0].name: s is also the name of {E1}.sft.trials[0]"),
-    ((f"{E1}.dpo.trials.0.start", "t"),
-     f'{E1}.dpo.trials[0].start: found "t": no SFT trial has this name; allowed: s'),
+    ((f"{E1}.preference.trials.0.name", "s"),
+     f"{E1}.preference.trials[0].name: s is also the name of {E1}.sft.trials[0]"),
+    ((f"{E1}.preference.trials.0.start", "t"),
+     f'{E1}.preference.trials[0].start: found "t": no SFT trial has this name; allowed: s'),
     (("datasets.problems.columns", {"prompt": "question"}),
      'datasets.problems.columns.prompt: found "question": no such column in '),
     (("datasets.problems.columns", {"answer": "x"}),
@@ -127,12 +136,14 @@ MISTAKES = [
      f"{E1}.sft.trials[0]: processes needs layout: auto or stock; shared is of one process"),
     ((f"{E1}.sft.trials.0", {"name": "s", "lr_scheduler_type": "constant", "warmup_steps": 3}),
      f"{E1}.sft.trials[0]: warmup_steps has no effect on a constant schedule"),
-    ((f"{E1}.dpo.trials.0.lora", {"lora_dropout": 0.1}),
-     f"{E1}.dpo.trials[0]: lora_dropout above 0 needs disable_dropout said"),
-    ((f"{E1}.dpo.trials.0", {"name": "d", "start_as": "overwritten"}),
-     f"{E1}.dpo.trials[0]: start_as: overwritten needs a start"),
-    ((f"{E1}.dpo.trials.0", {"name": "d", "start": "s", "start_as": "overwritten"}),
-     f"{E1}.dpo.trials[0]: start_as: overwritten takes named target_modules"),
+    ((f"{E1}.preference.trials.0.method", "sft"),
+     f"{E1}.preference.trials[0].method: found \"sft\": input should be 'dpo'"),
+    ((f"{E1}.preference.trials.0.lora", {"lora_dropout": 0.1}),
+     f"{E1}.preference.trials[0]: lora_dropout above 0 needs disable_dropout said"),
+    ((f"{E1}.preference.trials.0", {"name": "d", "start_as": "overwritten"}),
+     f"{E1}.preference.trials[0]: start_as: overwritten needs a start"),
+    ((f"{E1}.preference.trials.0", {"name": "d", "start": "s", "start_as": "overwritten"}),
+     f"{E1}.preference.trials[0]: start_as: overwritten takes named target_modules"),
     ((f"{E1}.generate.a", {"dataset": "problems", "temperature": 1.0}),
      f"{E1}.generate.a: temperature and top_p have no effect without do_sample: true"),
     ((f"{E1}.generate.a", {"dataset": "problems", "own_settings": True, "do_sample": True}),
@@ -227,9 +238,9 @@ REFUSED = [
 def test_an_objective_that_cannot_be_is_one_line(
     folder: Path, options: dict[str, object], line: str
 ) -> None:
-    found = problems(written(folder, (f"{E1}.dpo.trials.0", {"name": "d"} | options)))
+    found = problems(written(folder, (f"{E1}.preference.trials.0", {"name": "d"} | options)))
     assert len(found) == 1
-    assert found[0].startswith(f"{E1}.dpo.trials[0]{line}")
+    assert found[0].startswith(f"{E1}.preference.trials[0]{line}")
 
 
 ACCEPTED = [
@@ -252,7 +263,7 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("options", ACCEPTED, ids=str)
 def test_every_objective_of_trl_can_be_had(folder: Path, options: dict[str, object]) -> None:
-    config = load([written(folder, (f"{E1}.dpo.trials.0", {"name": "d"} | options))])
+    config = load([written(folder, (f"{E1}.preference.trials.0", {"name": "d"} | options))])
     trainer = make_plan(config).trials["trials/d/seed-0"]["training"]["trainer"]
     asked = options.get("loss_type", "sigmoid")
     assert trainer["loss_type"] == ([asked] if isinstance(asked, str) else asked)
@@ -317,7 +328,7 @@ def test_an_overlay_wins_and_keeps_its_own_paths(folder: Path) -> None:
     config = load([written(folder), overlay])
     assert config.datasets["problems"].source.file["train"].name == "mine.jsonl"
     assert config.experiments["e"].sft.trials[0].learning_rate == 5e-5
-    assert config.experiments["e"].dpo is not None
+    assert config.experiments["e"].preference is not None
 
 
 def test_overrides_win_over_files(folder: Path) -> None:

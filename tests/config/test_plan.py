@@ -52,7 +52,7 @@ def reference(trial: dict[str, Any], **experiment: Any) -> dict[str, Any]:
         "experiments": {
             "e": {"model": "m", "sft": sft}
             | experiment
-            | {"dpo": {"dataset": "d", "trials": [{"name": "t"} | trial]}}
+            | {"preference": {"dataset": "d", "trials": [{"name": "t"} | trial]}}
         },
     }  # fmt: skip
     plan = make_plan(Config.model_validate(values))

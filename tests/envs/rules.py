@@ -4,6 +4,7 @@ import ast
 import re
 from dataclasses import dataclass
 
+from scripts.common.methods import METHODS
 from scripts.provenance.environment import ROOT
 
 COMMON = ast.parse((ROOT / "rules" / "common.smk").read_text(encoding="utf-8"))
@@ -30,6 +31,8 @@ def rules() -> list[Rule]:
                 # A trainer may be started by another program, and so is no word of the command.
                 digested = re.findall(r'code_digest\("([\w/]+)\.py"\)', text)
                 named += [path.replace("/", ".") for path in digested]
+                if "trainer(" in text:
+                    named += [method.trainer for method in METHODS.values()]
                 modules = tuple(dict.fromkeys(it for name in named for it in spelled_out(name)))
                 found.append(Rule(text.partition(":")[0], env and env[1], modules))
     return found

@@ -20,7 +20,7 @@ class Experiment:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.plan = {"experiment": "tutor", "base": "demo", "sft": [], "dpo": []}
+        self.plan = {"experiment": "tutor", "base": "demo", "trials": {}}
 
     def items(self, folder: str, figures: Scores, groups: int = GROUPS, weight: float = 1.0):
         """Writes the items of a run; a figure `a/b` is `b` of the set `a`."""
@@ -51,7 +51,7 @@ class Experiment:
         made = {"trainer": objective | trainer}
         made["start"] = f"trials/{start}/seed-{seed}" if start else None
         (self.root / folder / "trial.json").write_text(json.dumps(made))
-        self.plan[method].append(f"{name}/seed-{seed}")
+        self.plan["trials"].setdefault(method, []).append(f"{name}/seed-{seed}")
 
     def compared(self) -> dict:
         out = self.root / "comparisons/tutor.json"
@@ -170,7 +170,7 @@ def test_more_than_ten_trials_meet_the_leading_one(made: Experiment) -> None:
     assert found["pairs"]["sft"] == "leading"
     kinds = asked(found, "held_out_loss")
     assert kinds == [("trials", "sft-10", f"sft-{number}") for number in range(10)]
-    made.plan["sft"].pop()
+    made.plan["trials"]["sft"].pop()
     assert len(asked(made.compared(), "held_out_loss")) == 45
 
 
@@ -239,7 +239,7 @@ def test_seeds_are_averaged_and_drawn(made: Experiment) -> None:
     assert test["seeds"] == [3, 1]
     assert test["value_a"] == pytest.approx(np.mean(list(seeds.values())))
     low, high = test["interval"]
-    made.plan["sft"] = ["a/seed-0"]
+    made.plan["trials"]["sft"] = ["a/seed-0"]
     (alone,) = made.compared()["tests"]
     assert alone["seeds"] == [1, 1]
     assert alone["interval"] != [low, high]

@@ -54,7 +54,7 @@ class Results:
         head = {"experiment": row["experiment"], "title": row["title"]}
         part = next((part for part in self.plan if head.items() <= part.items()), None)
         if part is None:
-            part = head | {"base": None, "sft": [], "dpo": [], "lookup": None, "shown": {}}
+            part = head | {"base": None, "trials": {}, "lookup": None, "shown": {}}
             self.plan.append(part)
             self.compare(row["experiment"])
         if row["method"] == "base":
@@ -62,7 +62,8 @@ class Results:
         elif row["method"] == "lookup":
             part["lookup"] = row["folder"].removeprefix("baselines/")
         else:
-            part[row["method"]].append(row["folder"].removeprefix("trials/"))
+            runs = part["trials"].setdefault(row["method"], [])
+            runs.append(row["folder"].removeprefix("trials/"))
 
     def compare(self, experiment: str, *tests: Row, leading: tuple[Row, ...] = ()) -> None:
         """Writes the comparisons of an experiment, as `paired` and `leader` make them."""

@@ -224,7 +224,7 @@ def test_a_speedup_is_that_of_steps_after_the_first_two(results, compared):
         "torch.optim.adamw.AdamW. Device: cuda:0.\n"
     ) in texts["md"]
     assert "The runs differ" not in texts["md"]
-    results.plan[0]["dpo"].remove("slow/seed-0")
+    results.plan[0]["trials"]["dpo"].remove("slow/seed-0")
     (row,), texts = compared(entries(SPEEDUP))
     assert row["ours"] == ""
     assert "median" not in texts["md"]

@@ -59,7 +59,7 @@ def test_only_shown_sets_and_trials(results, figures, tmp_path):
 
 def test_a_trial_that_stands_in_no_list_of_methods_is_shown(results, tmp_path):
     for part in results.plan:
-        part["sft"], part["dpo"] = [], []
+        part["trials"] = {}
     assert len(records(written(results, tmp_path)["csv"])) == 4
 
 

@@ -129,7 +129,7 @@ def test_the_log_of_what_is_trained_or_fell_silent(
 
 def test_a_sweep_of_which_nothing_is_done(results: Results) -> None:
     folders = ["bases/tutor", "bases/titles", "baselines/titles.train.test"]
-    runs = [run for part in results.plan for run in part["sft"] + part["dpo"]]
+    runs = [run for part in results.plan for it in part["trials"].values() for run in it]
     nothing = {folder: ["not run"] for folder in [*folders, *(f"trials/{run}" for run in runs)]}
     shutil.rmtree(results.root)
     for name in (*TABLES, "examples"):

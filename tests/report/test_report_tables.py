@@ -730,12 +730,12 @@ def test_a_missing_key_is_named_with_its_file(results, tmp_path):
         ("{}", "not a list of experiments"),
         ('[{"title": "a"}]', "experiment 1 needs exactly the keys"),
         (
-            '[{"experiment": "a", "title": "a", "base": null, "sft": ["x"], "dpo": [], '
+            '[{"experiment": "a", "title": "a", "base": null, "trials": {"sft": ["x"]}, '
             '"lookup": null, "shown": {}}]',
             "experiment 1: not a trial/seed-0: x",
         ),
         (
-            '[{"experiment": "a", "title": "a", "base": null, "sft": [], "dpo": [], '
+            '[{"experiment": "a", "title": "a", "base": null, "trials": {}, '
             '"lookup": null, "shown": {"s": ["y"]}}]',
             "experiment 1: not a trial/seed-0: y",
         ),

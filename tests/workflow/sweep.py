@@ -43,8 +43,7 @@ def many(results: Path, experiment: str, out: Path, trials: int) -> Row:
         "experiment": experiment,
         "title": "A sweep",
         "base": read_json(results / "bases" / experiment / "metrics.json")["name"],
-        "sft": [],
-        "dpo": [],
+        "trials": {},
         "lookup": _lookup_of(results, experiment),
         "shown": {},
     }
@@ -55,7 +54,7 @@ def many(results: Path, experiment: str, out: Path, trials: int) -> Row:
         for number in range(trials // 2):
             name = f"{method}-{number}"
             _multiply(model, rows, out / "trials" / name, name, draw)
-            plan[method].append(f"{name}/{model.name}")
+            plan["trials"].setdefault(method, []).append(f"{name}/{model.name}")
     return plan
 
 

@@ -26,8 +26,7 @@ def test_the_paper(project: Project) -> None:
         "overlap": 1,
         "tokenize": 15,
         "reference": 15,
-        "train_sft": 10,
-        "train_dpo": 19,
+        "train": 29,
         "score": 34,
         "measure": 34,
         "lookup": 3,
@@ -44,7 +43,7 @@ def test_what_is_asked_before_a_gpu_is_spent_needs_no_weights(project: Project) 
     for target in ("plan", "doctor"):
         rules = project.rules(target, *LITERAL)
         assert rules["fetch_tokenizer"] == 2
-        assert not {"fetch_model", "train_sft", "train_dpo", "reference", "score"} & rules.keys()
+        assert not {"fetch_model", "train", "reference", "score"} & rules.keys()
     # One probe for each pace: the DPO trials differ in beta and learning rate alone.
     assert project.rules("probes", *LITERAL)["probe"] == 18
 
@@ -57,8 +56,7 @@ def test_the_demo(project: Project) -> None:
         "prepare_dataset": 5,
         "tokenize": 5,
         "reference": 5,
-        "train_sft": 3,
-        "train_dpo": 3,
+        "train": 6,
         "score": 8,
         "judge": 1,
         "measure": 8,
@@ -93,7 +91,7 @@ def test_editing_one_trial_reruns_that_trial_alone(rerun: Project) -> None:
     rerun.edit("cut-down.yaml", "lora: {r: 4, lora_alpha: 8}", "lora: {r: 5, lora_alpha: 8}")
     folder = "trials/sft-r4/seed-0"
     assert stale(rerun) == {
-        ("train_sft", f"{folder}/adapter"),
+        ("train", f"{folder}/adapter"),
         ("score", folder),
         ("measure", folder),
         ("aggregate", "trials/sft-r4"),
@@ -124,14 +122,14 @@ def test_a_reference_knows_nothing_of_the_trials_that_it_serves(
 ) -> None:
     trial = "lora: {r: 8, lora_alpha: 16}, learning_rate: 5e-4"
     rerun.edit("cut-down.yaml", trial, f"lora: {{r: 4}}, learning_rate: 1e-4, {settings}")
-    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"} | TOGETHER
+    assert {rule for rule, _ in stale(rerun)} == {"train", "score", "measure"} | TOGETHER
 
 
 def test_trials_of_another_objective_find_their_reference_there(rerun: Project) -> None:
     trial = "- {name: dpo-r8, lora: {r: 8, lora_alpha: 16}, learning_rate: 5e-4}"
     added = trial.replace("dpo-r8", "dpo-hinge").replace("5e-4", "5e-4, loss_type: hinge")
     rerun.edit("cut-down.yaml", trial, f"{trial}\n        {added}")
-    assert {rule for rule, _ in stale(rerun)} == {"train_dpo", "score", "measure"} | TOGETHER
+    assert {rule for rule, _ in stale(rerun)} == {"train", "score", "measure"} | TOGETHER
 
 
 @pytest.mark.parametrize(
@@ -210,7 +208,7 @@ def test_another_seed_runs_that_seed_alone(rerun: Project) -> None:
     rerun.edit("cut-down.yaml", "  headlines:\n", "  headlines:\n    seeds: [0, 1]\n")
     folder = "trials/titles-r16/seed-1"
     assert stale(rerun) == {
-        ("train_dpo", f"{folder}/adapter"),
+        ("train", f"{folder}/adapter"),
         ("score", folder),
         ("judge", folder),
         ("measure", folder),
@@ -255,7 +253,7 @@ def test_a_comment_or_a_reformatted_rule_reruns_nothing(rerun: Project) -> None:
             "scripts/lm/pairs.py",
             '"chosen_logp": sum(chosen)',
             '"chosen_logp": sum(list(chosen))',
-            {"reference", "train_dpo", "score", "judge", "measure"} | TOGETHER,
+            {"reference", "train", "score", "judge", "measure"} | TOGETHER,
         ),
         (
             "scripts/evaluate/logprob_judge.py",

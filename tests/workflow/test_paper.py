@@ -87,7 +87,7 @@ def test_the_tables_and_figures_are_those_of_the_run(fresh: Project, finished: P
     item = "ITEM=results/again/tables/dpo.md"
     done = make(fresh.folder, "trace", item, "ROW=dpo-r8", "COLUMN=preference accuracy")
     assert done.returncode == 0, done.stdout + done.stderr
-    for step in ("table", "aggregate", "measure", "score", "train_dpo", "train_sft", "tokenize"):
+    for step in ("table", "aggregate", "measure", "score", "train", "tokenize"):
         assert f"{step} → " in done.stdout
     assert "source demo/corpora/dialogues.jsonl" in done.stdout
     assert "not here: trials/dpo-r8/seed-0/pairs.parquet" in done.stdout

@@ -21,7 +21,7 @@ def test_planning_a_thousand_trials_takes_at_most_fifteen_seconds(
 ) -> None:
     config = yaml.safe_load((project.folder / "config.yaml").read_text(encoding="utf-8"))
     phases = config["experiments"]["tinyllama"]
-    for phase in ("sft", "dpo"):
+    for phase in ("sft", "preference"):
         first = phases[phase]["trials"][0]
         phases[phase]["trials"] = [first | {"name": f"{phase}-{i}"} for i in range(1, 501)]
     (project.folder / "many.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

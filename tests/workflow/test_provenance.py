@@ -182,7 +182,7 @@ def test_a_cell_is_traced_to_the_rows_of_its_source(
         assert f"{row['id']}, row {number} of the source's split train, group" in out
     steps = re.findall(r"[─ ](\w+) → ", out)
     assert steps[:4] == ["table", "aggregate", "measure", "score"]
-    assert {"train_dpo", "train_sft", "reference", "tokenize", "prepare_dataset"} <= set(steps)
+    assert {"train", "reference", "tokenize", "prepare_dataset"} <= set(steps)
     assert {"fetch_dataset", "train_demo_model"} <= set(steps)
     assert "demo/corpora/dialogues.jsonl" in out
     # Of other trials, other figures and other sets of prompts there is nothing.

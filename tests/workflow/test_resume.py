@@ -13,7 +13,7 @@ from tests.workflow.conftest import CUT_DOWN, Project, environment
 TRIAL = "results/demo/trials/sft-r4/seed-0"
 FILES = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter/README.md",
          "trial.json", "history.jsonl")  # fmt: skip
-EVERY_STEP = ("--set-resources", "train_sft:checkpoint_minutes=0")
+EVERY_STEP = ("--set-resources", "train:checkpoint_minutes=0")
 PATIENCE = 300.0
 """Seconds that a trainer may take to its first checkpoint."""
 

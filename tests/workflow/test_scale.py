@@ -24,7 +24,7 @@ TABLES = {
     "cost": ("base", "sft", "dpo"),
 }
 """Each table, and what stands in it."""
-NOTHING = {"base": None, "sft": [], "dpo": [], "lookup": None}
+NOTHING = {"base": None, "lookup": None}
 SECONDS_A_TABLE = 20
 COMPARING = 60
 IMPORTS = {"tables": 2, "compare": 8}
@@ -40,7 +40,7 @@ def cpu_seconds(main: Callable[[list[str]], int], words: list[str]) -> float:
 
 def compared(root: Path, plan: Row) -> float:
     """Compares all trials, and returns what that takes."""
-    asked = {key: plan[key] for key in ("experiment", "base", "sft", "dpo")}
+    asked = {key: plan[key] for key in ("experiment", "base", "trials")}
     out = root / "comparisons" / f"{plan['experiment']}.json"
     words = ["--root", str(root), "--plan", json.dumps(asked), "--out", str(out)]
     return cpu_seconds(compare.main, words)
@@ -51,6 +51,7 @@ def tabled(root: Path, plan: Row) -> dict[str, float]:
     taken = {}
     for name, methods in TABLES.items():
         part = plan | {key: none for key, none in NOTHING.items() if key not in methods}
+        part["trials"] = {key: runs for key, runs in plan["trials"].items() if key in methods}
         words = ["--root", str(root), "--plan", json.dumps([part])]
         for form in ("csv", "md", "tex", "json"):
             words += [f"--{form}", str(root / "tables" / f"{name}.{form}")]

@@ -27,7 +27,7 @@ JOB = re.compile(r"^ *rule (\w+):\n(?: +.*\n)*? +resources: (.+)$", re.MULTILINE
 SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: \S+/(?:rule|group)_(\w+)/(\S*?)/?\d+\.log\)")
 REQUEUED, WARNED = "sft-r4", "sft-r16"
 TRIALS = [f"results/demo/trials/{trial}/seed-0" for trial in (REQUEUED, WARNED)]
-AGAIN = ("--forcerun", "train_sft", "--", *(f"{folder}/trial.json" for folder in TRIALS))
+AGAIN = ("--forcerun", "train", "--", *(f"{folder}/trial.json" for folder in TRIALS))
 SAME = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "history.jsonl")
 """What is the same to the last bit however often a trial was stopped."""
 
@@ -41,7 +41,7 @@ def test_every_job_that_uses_a_gpu_asks_for_one_and_no_other_does(project: Proje
         assert f"slurm_partition={uses}," in f"{resources},", rule
         assert "slurm_extra=--signal=USR1@300 --open-mode=append" in resources, rule
         asked[uses].add(rule)
-    training = {"probe", "reference", "score", "train_dpo", "train_sft"}
+    training = {"probe", "reference", "score", "train"}
     assert asked["gpu"] == {"check_backends", "plan", *training}
     assert {"prepare_dataset", "tokenize", "measure", "table", "figure", "page"} <= asked["cpu"]
 
@@ -176,7 +176,7 @@ def test_the_whole_demo_makes_of_slurm_jobs_what_it_makes_without(
     assert differing(first, again) == []
     rules = Counter(rule for _, rule, _ in SUBMITTED.findall(done.stdout + done.stderr))
     assert not rules.keys() & {"fetch_dataset", "measure", "aggregate", "table", "figure", "page"}
-    assert (rules["train_sft"], rules["train_dpo"], rules["score"]) == (2, 2, 6)
+    assert (rules["train"], rules["score"]) == (4, 6)
 
 
 @pytest.mark.all
@@ -190,7 +190,7 @@ def test_a_trial_goes_on_after_every_time_limit(slurm: Cluster, rerun: Project) 
     before = {name: sha256(rerun.folder / TRIALS[0] / name) for name in SAME}
     # What is finished and not scored would be published again.
     shutil.rmtree(rerun.folder / TRIALS[0] / "work")
-    again = ("--forcerun", "train_sft", "--", f"{TRIALS[0]}/trial.json")
+    again = ("--forcerun", "train", "--", f"{TRIALS[0]}/trial.json")
     done = rerun.run(*SLURM, "--retries", "20", *again)
     jobs = submitted(done.stdout + done.stderr)[REQUEUED]
     states = slurm.jobs()

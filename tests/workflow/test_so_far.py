@@ -18,7 +18,7 @@ experiments:
       trials:
         - {name: sft-r16, lora: {r: 16, lora_alpha: 32}}
         - {name: sft-r4, lora: {r: 4, lora_alpha: 8}, learning_rate: 1e30}
-    dpo:
+    preference:
       trials:
         - {name: dpo-r8, lora: {r: 8, lora_alpha: 16}, learning_rate: 6e-4}
         - {name: dpo-r4, lora: {r: 4, lora_alpha: 8}, learning_rate: 5e-4, start: sft-r4}
@@ -93,4 +93,4 @@ def test_tables_so_far_and_the_run_after(failed: Project) -> None:
     assert done.returncode != 0
     assert left.stat().st_mtime_ns > tried
     # Its tables are plain again, once nothing fails.
-    assert {"table", "figure", "train_sft"} <= set(failed.rules(*CUT_DOWN))
+    assert {"table", "figure", "train"} <= set(failed.rules(*CUT_DOWN))
