@@ -19,8 +19,8 @@ def write_figure(
     description: str,
     frame: "Callable[[Results, DataFrame], DataFrame]",
     draw: "Callable[[DataFrame], Figure]",
-    notes: "Callable[[Results, DataFrame], list[str]]",
-    argv: list[str] | None,
+    notes: "Callable[[Results, DataFrame], list[str]]" = lambda results, models: [],
+    argv: list[str] | None = None,
     every_trial: bool = False,
 ) -> int:
     """Write a figure as PDF and PNG, and its caption as Markdown; return 0.

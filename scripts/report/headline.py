@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.methods import LABELS, METHODS
 from scripts.common.metrics import metric
+from scripts.report.notes import metric_notes
 from scripts.report.results import MODEL, Results
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ ROOM = 40
 OF_ANSWERS = ("exact_match", "bleu", "title_only", "title_length")
 """What says whether answers to a set of prompts became better. A set has the first two where the
 right answers are known, and the others where its config names the rules of titles."""
+
+MAIN = tuple(
+    dict.fromkeys([*(name for it in METHODS.values() for name in it.headlines), *OF_ANSWERS])
+)
+"""The metrics that a reader looks at first."""
 
 
 def measured(
@@ -101,3 +107,37 @@ def leading(results: Results) -> tuple["DataFrame", list[str]]:
             f"{by}, picked by what is shown of them; the tables have all."
         )
     return models[~models["folder"].isin(left_out)], notes
+
+
+def headline_notes(results: Results, models: "DataFrame") -> list[str]:
+    """Return what the headline metrics are, on how many items, and which interval is drawn."""
+    found = headlines(results, models)
+    lacking = found.loc[found["value"].isna(), "model"]
+    return [
+        *metric_notes(results, found[models.columns], *dict.fromkeys(found["metric"])),
+        "Interval: 95 %; bootstrap over whole groups, so that items of one prompt stay together; "
+        "Wilson's where a metric has none by group.",
+        *([f"Not drawn, as the metric is missing: {', '.join(lacking)}."] if len(lacking) else []),
+    ]
+
+
+def pair_scores(results: Results, models: "DataFrame", *names: str) -> "DataFrame":
+    """Return the scores of pairs in metrics, a column each: a row for each run and pair.
+
+    Only runs of trials that learn from preferences, of experiments in which one of them has the
+    first metric; `name` is the trial, with its seed where it has several. A run without any has one
+    row without a pair.
+    """
+    runs = results.runs_planned.merge(models[MODEL], on=MODEL)
+    learn = [name for name, method in METHODS.items() if method.rows == "preferences"]
+    runs = runs[runs["method"].isin(learn)]
+    several = runs.groupby(MODEL)["seed"].transform("size") > 1
+    named = runs["label"] + ", seed " + runs["seed"].astype(str)
+    runs = runs.assign(name=runs["label"].where(~several, named))
+    keys, items = [*MODEL, "seed"], results.items
+    items = items[items["set"].isna() & items["metric"].isin(names)] if len(items) else items
+    scores = items.pivot(index=[*keys, "id"], columns="metric", values="score").reset_index()
+    scores = scores.reindex(columns=[*keys, "id", *names])
+    found = runs.merge(scores, how="left", on=keys).astype(dict.fromkeys(names, float))
+    has = found[names[0]].notna().groupby(found["experiment"]).transform("any")
+    return found[has]

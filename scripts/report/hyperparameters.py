@@ -2,110 +2,115 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scripts.report.columns import ALPHA, BATCH, DROPOUT, LEARNING_RATE, MODULES, RANK
-from scripts.report.objectives import objective_column
-from scripts.report.read import Subject
-from scripts.report.render import Column, power, short
+from scripts.report.objectives import objective
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TOLD_APART = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
     "gradient_accumulation_steps", "beta", "loss_type", "loss_weights", "label_smoothing",
     "use_weighting", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef", "discopop_tau",
 )  # fmt: skip
-"""Settings of the trainer that stand in a hyperparameter of their own."""
+"""Settings of the trainer that are part of a hyperparameter of their own."""
 NO_EFFECT = (
     "logging_steps", "eval_strategy", "eval_steps", "gradient_checkpointing",
 )  # fmt: skip
-"""Settings of the trainer that say what is written down, or how memory is spent."""
+"""Settings of the trainer that say what is logged, or how memory is spent."""
+
+Settings = dict[str, Any]
+"""A row of the frame of settings."""
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A setting of trials: what it is called, and its value for a trial, None without one."""
+    """A setting of trials, and its value for a trial: a number, a text, or None without one."""
 
     label: str
-    read: Callable[[Subject], Any]
+    read: Callable[[Settings], Any]
     logarithmic: bool = False
-    show: Callable[[Any], str] = short
+    show: Callable[[Any], str] = "{:g}".format
 
-    def values(self, trials: list[Subject]) -> list[Any]:
-        """Returns the distinct values of the trials: numbers ascending, words in trials' order."""
-        found = [value for trial in trials if (value := self.read(trial)) is not None]
-        distinct = list(dict.fromkeys(found))
-        return sorted(distinct) if is_numeric(distinct) else distinct
+
+def power(value: float) -> str:
+    """Return a learning rate as people write it: 2e-4."""
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _batch(trial: Settings) -> int:
+    sizes = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    return trial[f"trainer.{sizes[0]}"] * trial[f"trainer.{sizes[1]}"]
+
+
+def _modules(trial: Settings) -> str:
+    found = trial["lora.target_modules"]
+    return found if isinstance(found, str) else " ".join(found).replace("_proj", "")
+
+
+def _steps(trial: Settings) -> int | None:
+    return trial["trainer.max_steps"] if trial["trainer.max_steps"] > 0 else None
+
+
+def _epochs(trial: Settings) -> float | None:
+    """Return the epochs of a trial that ends by them."""
+    return None if _steps(trial) else trial["trainer.num_train_epochs"]
+
+
+def _start(trial: Settings) -> str | None:
+    """Return the trial that a trial starts from, and how, or `base`."""
+    if "start" not in trial or trial["start"] != trial["start"]:
+        return None
+    if trial["start"] is None:
+        return "base"
+    name = trial["start"].removeprefix("trials/").split("/")[0]
+    return f"{name}, {trial['start_as']}"
+
+
+def _key(name: str) -> Callable[[Settings], Any]:
+    def read(trial: Settings) -> Any:
+        value = trial.get(name)
+        if value is None or value != value:
+            return None
+        return value if isinstance(value, (int, float, str)) else str(value)
+
+    return read
+
+
+BEFORE = (
+    Hyperparameter("Learning rate", _key("trainer.learning_rate"), logarithmic=True, show=power),
+    Hyperparameter("β", _key("trainer.beta")),
+    Hyperparameter("Objective", objective),
+    Hyperparameter("LoRA r", _key("lora.r")),
+    Hyperparameter("LoRA α", _key("lora.lora_alpha")),
+    Hyperparameter("LoRA dropout", _key("lora.lora_dropout")),
+    Hyperparameter("LoRA modules", _modules),
+    Hyperparameter("Epochs", _epochs),
+    Hyperparameter("Steps at most", _steps),
+    Hyperparameter("Batch", _batch),
+)
+AFTER = (Hyperparameter("Start", _start),)
+
+
+def hyperparameters(settings: "DataFrame") -> list[Hyperparameter]:
+    """Return the hyperparameters of trials: those with names, and what else the trainer is told."""
+    told = [name.removeprefix("trainer.") for name in settings if name.startswith("trainer.")]
+    further = [name for name in told if name not in (*TOLD_APART, *NO_EFFECT)]
+    return [
+        *BEFORE,
+        *(Hyperparameter(name.replace("_", " ").capitalize(), _key(f"trainer.{name}"))
+          for name in further),
+        *AFTER,
+    ]  # fmt: skip
 
 
 def is_numeric(values: list[Any]) -> bool:
-    """Tells whether the values can lie on an axis of numbers."""
+    """Return True if the values can lie on an axis of numbers."""
     return all(isinstance(it, (int, float)) and not isinstance(it, bool) for it in values)
 
 
-def differing(trials: list[Subject]) -> list[Hyperparameter]:
-    """Returns the hyperparameters that have two or more values among the trials."""
-    return [it for it in _hyperparameters(trials) if len(it.values(trials)) > 1]
-
-
-def _hyperparameters(trials: list[Subject]) -> list[Hyperparameter]:
-    preference = [_trainer("β", "beta"), _text("Objective", objective_column(trials))]
-    return [
-        Hyperparameter("Learning rate", _raw(LEARNING_RATE), logarithmic=True, show=power),
-        *(preference if trials[0].method == "dpo" else []),
-        Hyperparameter("LoRA r", _raw(RANK)),
-        Hyperparameter("LoRA α", _raw(ALPHA)),
-        Hyperparameter("LoRA dropout", _raw(DROPOUT)),
-        _text("LoRA modules", MODULES),
-        Hyperparameter("Epochs", _epochs),
-        Hyperparameter("Steps at most", _max_steps),
-        Hyperparameter("Batch", _raw(BATCH)),
-        *(_trainer(key.replace("_", " ").capitalize(), key) for key in _further(trials)),
-        *([Hyperparameter("Start", _start, show=str)] if trials[0].method == "dpo" else []),
-    ]
-
-
-def _raw(column: Column) -> Callable[[Subject], Any]:
-    """Returns what reads the value of a table's column."""
-    return lambda trial: column.values(trial)[0]
-
-
-def _text(label: str, column: Column) -> Hyperparameter:
-    return Hyperparameter(label, column.text, show=str)
-
-
-def _trainer(label: str, key: str) -> Hyperparameter:
-    return Hyperparameter(label, lambda trial: _plain(trial.setting("trainer").get(key)), show=_say)
-
-
-def _further(trials: list[Subject]) -> list[str]:
-    """Returns the trainer's other settings that have an effect, in the order of `trial.json`."""
-    keys = dict.fromkeys(key for trial in trials for key in trial.setting("trainer"))
-    return [key for key in keys if key not in (*TOLD_APART, *NO_EFFECT)]
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value that can be told from others: numbers and words as they are."""
-    return value if isinstance(value, (int, float, str)) or value is None else str(value)
-
-
-def _say(value: Any) -> str:
-    return short(value) if is_numeric([value]) else str(value)
-
-
-def _epochs(trial: Subject) -> float | None:
-    """Returns the epochs of a trial that ends by them."""
-    return None if _max_steps(trial) else trial.setting("trainer", "num_train_epochs")
-
-
-def _max_steps(trial: Subject) -> int | None:
-    steps = trial.setting("trainer", "max_steps")
-    return steps if steps > 0 else None
-
-
-def _start(trial: Subject) -> str:
-    """Returns the SFT trial that a preference trial starts from, and how, or `base`."""
-    start = trial.setting("start")
-    if start is None:
-        return "base"
-    name = start.removeprefix("trials/").split("/")[0]
-    return f"{name}, {trial.setting('start_as')}"
+def shown(parameter: Hyperparameter, value: Any) -> str:
+    """Return a value as people read it."""
+    return parameter.show(value) if is_numeric([value]) else str(value)
