@@ -488,7 +488,6 @@ TABLES = {
     "sft": (["base", "sft"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
     "dpo": (["dpo", "lookup"], ["metrics.json", "trial.json", "train.json", "comparison.json"]),
     "summary": (["base", "sft", "dpo", "lookup"], ["metrics.json", "comparison.json"]),
-    "results": (["dpo", "lookup"], ["metrics.json", "train.json"]),
     "metrics": (["base", "sft", "dpo", "lookup"], ["metrics.json"]),
     "seeds": (["sft", "dpo"], ["seed-*/metrics.json", "train.json"]),
     "differences": (["base", "sft", "dpo"], ["comparison.json"]),

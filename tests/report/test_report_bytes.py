@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
-    "sft", "dpo", "summary", "results", "metrics", "seeds", "differences", "examples", "comparison",
+    "sft", "dpo", "summary", "metrics", "seeds", "differences", "examples", "comparison",
 )  # fmt: skip
 FIGURES = (
     "curves", "accuracy", "before_after", "forest", "power", "sensitivity", "reliability", "length",

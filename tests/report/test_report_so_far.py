@@ -22,7 +22,7 @@ STATES = {
     "trials/titles-2/seed-0": ["not run"],
     "baselines/titles.train.test": ["not run"],
 }
-TABLES = ("sft", "dpo", "summary", "results")
+TABLES = ("sft", "dpo", "summary")
 
 
 @pytest.fixture

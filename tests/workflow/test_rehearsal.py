@@ -138,7 +138,7 @@ def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        "comparison", "cost", "differences", "dpo", "examples", "metrics", "results", "seeds",
+        "comparison", "cost", "differences", "dpo", "examples", "metrics", "seeds",
         "sft", "summary",
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from tests.browser import browser, opened
 from tests.conftest import ROOT
 from tests.workflow.conftest import CUT_DOWN, Project
 
-TABLES = ("sft", "dpo", "summary", "results")
+TABLES = ("sft", "dpo", "summary")
 FIGURES = ("curves", "accuracy", "before_after")
 SHOWN = [("table", it) for it in TABLES] + [("figure", it) for it in FIGURES]
 

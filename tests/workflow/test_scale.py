@@ -17,7 +17,6 @@ TABLES = {
     "sft": ("base", "sft"),
     "dpo": ("dpo", "lookup"),
     "summary": ("base", "sft", "dpo", "lookup"),
-    "results": ("dpo", "lookup"),
     "metrics": ("base", "sft", "dpo", "lookup"),
     "seeds": ("sft", "dpo"),
     "differences": ("base", "sft", "dpo"),
