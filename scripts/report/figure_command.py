@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scripts.common.files import write_text
-from scripts.report.caption import caption_of
 from scripts.report.command import parse
 from scripts.report.headline import leading
+from scripts.report.notes import seed_note, version_notes
+from scripts.report.render import markdown
 from scripts.report.results import Results
 from scripts.report.style import mark, save, use_style
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 def write_figure(
     description: str,
-    frame: "Callable[[Results, DataFrame], DataFrame]",
+    frame: "Callable[[Results], DataFrame]",
     draw: "Callable[[DataFrame], Figure]",
-    notes: "Callable[[Results, DataFrame], list[str]]" = lambda results, models: [],
+    notes: "Callable[[Results], list[str]]" = lambda results: [],
     argv: list[str] | None = None,
     every_trial: bool = False,
 ) -> int:
@@ -32,7 +33,7 @@ def write_figure(
     description
         What the command line does; its first sentence is the figure's title.
     frame, draw
-        What makes a tidy frame of the models to show, and what draws that frame.
+        What makes a tidy frame of the results, and what draws that frame.
     notes
         What a reader must know of the metrics that are drawn.
     every_trial
@@ -41,13 +42,19 @@ def write_figure(
     arguments = parse(description, ("pdf", "png"), argv, optional=["md"])
     use_style()
     results = Results(arguments.root, arguments.plan, arguments.states)
-    models, left_out = (results.models, []) if every_trial else leading(results)
-    figure = draw(frame(results, models))
-    texts = [*left_out, *notes(results, models)]
-    caption = caption_of(description, results, models, texts, arguments.mark)
+    results, left_out = (results, []) if every_trial else leading(results)
+    figure = draw(frame(results))
+    title = " — ".join(filter(None, (arguments.mark, _title(description))))
+    texts = [*left_out, *notes(results), seed_note(results), *version_notes(results)]
     if arguments.mark:
         mark(figure, arguments.mark)
-    save(figure, arguments.pdf, arguments.png, caption.title)
+    save(figure, arguments.pdf, arguments.png, title)
     if arguments.md:
-        write_text(arguments.md, caption.text())
+        lines = [f"**{markdown(title)}**", "", *(f"- {markdown(text)}" for text in texts)]
+        write_text(arguments.md, "\n".join([*lines, ""]))
     return 0
+
+
+def _title(description: str) -> str:
+    """Return the first paragraph on one line."""
+    return " ".join(description.split("\n\n")[0].split())

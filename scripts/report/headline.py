@@ -38,10 +38,9 @@ def measured(
     set_name
         The set of prompts that the metric belongs to; None for pairs and demonstrations.
     """
-    found = results.metrics
-    found = found[(found["metric"] == name) & found["seed"].isna()]
+    found = results.metrics[results.metrics["metric"] == name]
     found = found[found["set"].isna() if set_name is None else found["set"] == set_name]
-    found = found.drop(columns=["seed", "set", "metric"])
+    found = found.drop(columns=["set", "metric"])
     return models.merge(found, how="left", on=MODEL).assign(metric=name, set=set_name)
 
 
@@ -52,7 +51,7 @@ def sets_with(results: Results, models: "DataFrame", *names: str) -> list[str]:
     return list(dict.fromkeys(found["set"]))
 
 
-def headlines(results: Results, models: "DataFrame") -> "DataFrame":
+def headlines(results: Results) -> "DataFrame":
     """Return the trials with the headline metric of their experiment and method, as `measured`.
 
     Where one trial of an experiment and method has a value, those without one stay, and else none.
@@ -60,7 +59,7 @@ def headlines(results: Results, models: "DataFrame") -> "DataFrame":
     """
     from pandas import concat
 
-    trials = models[models["method"].isin(METHODS)]
+    trials = results.models[results.models["method"].isin(METHODS)]
     parts = [measured(results, trials.head(0), "")]
     for (_, method), members in trials.groupby(["experiment", "method"], sort=False):
         found = (
@@ -82,10 +81,10 @@ def falls(name: str) -> bool:
     return metric(name).higher_is_better is False
 
 
-def leading(results: Results) -> tuple["DataFrame", list[str]]:
-    """Return the models that a figure or page has room for, and in words which are left out.
+def leading(results: Results) -> tuple[Results, list[str]]:
+    """Return the results that a figure or page has room for, and in words what is left out.
 
-    Of an experiment and method with very many trials they are those that lead in the headline
+    Of an experiment and method with very many trials they are of those that lead in the headline
     metric, in the plan's order.
     """
     models = results.models
@@ -94,50 +93,50 @@ def leading(results: Results) -> tuple["DataFrame", list[str]]:
     for (_, method), members in trials.groupby(["experiment", "method"], sort=False):
         if len(members) <= ROOM:
             continue
-        ranked, by = headlines(results, members), "that come first"
+        ranked, by = headlines(results.only(members)), "that lead in {}"
         if len(ranked):
             name = ranked["metric"].iloc[0]
             ranked = ranked.sort_values("value", ascending=falls(name), kind="stable")
-            by = f"that lead in {metric(name).label.lower()}"
+            by = by.format(metric(name).label.lower())
         else:
-            ranked = members
+            ranked, by = members, "that come first"
         left_out |= set(ranked["folder"].iloc[ROOM:])
         notes.append(
             f"{members['title'].iloc[0]}, {LABELS[method]}: of {len(members):,} trials the {ROOM} "
             f"{by}, picked by what is shown of them; the tables have all."
         )
-    return models[~models["folder"].isin(left_out)], notes
+    return results.only(models[~models["folder"].isin(left_out)]), notes
 
 
-def headline_notes(results: Results, models: "DataFrame") -> list[str]:
+def headline_notes(results: Results) -> list[str]:
     """Return what the headline metrics are, on how many items, and which interval is drawn."""
-    found = headlines(results, models)
+    found = headlines(results)
     lacking = found.loc[found["value"].isna(), "model"]
     return [
-        *metric_notes(results, found[models.columns], *dict.fromkeys(found["metric"])),
+        *metric_notes(results.only(found), *dict.fromkeys(found["metric"])),
         "Interval: 95 %; bootstrap over whole groups, so that items of one prompt stay together; "
         "Wilson's where a metric has none by group.",
         *([f"Not drawn, as the metric is missing: {', '.join(lacking)}."] if len(lacking) else []),
     ]
 
 
-def pair_scores(results: Results, models: "DataFrame", *names: str) -> "DataFrame":
+def pair_scores(results: Results, *names: str) -> "DataFrame":
     """Return the scores of pairs in metrics, a column each: a row for each run and pair.
 
     Only runs of trials that learn from preferences, of experiments in which one of them has the
     first metric; `name` is the trial, with its seed where it has several. A run without any has one
     row without a pair.
     """
-    runs = results.runs_planned.merge(models[MODEL], on=MODEL)
     learn = [name for name, method in METHODS.items() if method.rows == "preferences"]
+    runs = results.each_seed.models
     runs = runs[runs["method"].isin(learn)]
-    several = runs.groupby(MODEL)["seed"].transform("size") > 1
+    several = runs.groupby(["experiment", "model"])["seed"].transform("size") > 1
     named = runs["label"] + ", seed " + runs["seed"].astype(str)
     runs = runs.assign(name=runs["label"].where(~several, named))
-    keys, items = [*MODEL, "seed"], results.items
+    items = results.items
     items = items[items["set"].isna() & items["metric"].isin(names)] if len(items) else items
-    scores = items.pivot(index=[*keys, "id"], columns="metric", values="score").reset_index()
-    scores = scores.reindex(columns=[*keys, "id", *names])
-    found = runs.merge(scores, how="left", on=keys).astype(dict.fromkeys(names, float))
+    scores = items.pivot(index=[*MODEL, "id"], columns="metric", values="score").reset_index()
+    scores = scores.reindex(columns=[*MODEL, "id", *names])
+    found = runs.merge(scores, how="left", on=MODEL).astype(dict.fromkeys(names, float))
     has = found[names[0]].notna().groupby(found["experiment"]).transform("any")
     return found[has]

@@ -61,20 +61,30 @@ def _epochs(trial: Settings) -> float | None:
 
 def _start(trial: Settings) -> str | None:
     """Return the trial that a trial starts from, and how, or `base`."""
-    if "start" not in trial or trial["start"] != trial["start"]:
+    start = trial.get("start", float("nan"))
+    if isinstance(start, float):
         return None
-    if trial["start"] is None:
+    if start is None:
         return "base"
-    name = trial["start"].removeprefix("trials/").split("/")[0]
+    name = start.removeprefix("trials/").split("/")[0]
     return f"{name}, {trial['start_as']}"
+
+
+def trainer_of(trial: Settings) -> Settings:
+    """Return the settings of the trainer, by their own names."""
+    told = {key: value for key, value in trial.items() if key.startswith("trainer.")}
+    return {key.removeprefix("trainer."): _missing(value) for key, value in told.items()}
+
+
+def _missing(value: Any) -> Any:
+    """Return None for a key that a file lacks, which is NaN."""
+    return None if isinstance(value, float) and value != value else value
 
 
 def _key(name: str) -> Callable[[Settings], Any]:
     def read(trial: Settings) -> Any:
-        value = trial.get(name)
-        if value is None or value != value:
-            return None
-        return value if isinstance(value, (int, float, str)) else str(value)
+        value = _missing(trial.get(name))
+        return value if value is None or isinstance(value, (int, float, str)) else str(value)
 
     return read
 
@@ -82,7 +92,7 @@ def _key(name: str) -> Callable[[Settings], Any]:
 BEFORE = (
     Hyperparameter("Learning rate", _key("trainer.learning_rate"), logarithmic=True, show=power),
     Hyperparameter("β", _key("trainer.beta")),
-    Hyperparameter("Objective", objective),
+    Hyperparameter("Objective", lambda trial: objective(trainer_of(trial))),
     Hyperparameter("LoRA r", _key("lora.r")),
     Hyperparameter("LoRA α", _key("lora.lora_alpha")),
     Hyperparameter("LoRA dropout", _key("lora.lora_dropout")),

@@ -1,10 +1,11 @@
 """What a preference trial minimizes, as people write it."""
 
+from collections.abc import Mapping
 from math import isclose
 from typing import Any
 
 from scripts.report.read import Subject
-from scripts.report.render import DASH, Column, Raw, short
+from scripts.report.render import DASH, Column, Raw
 
 DEFAULTS = {
     "loss_weights": None,
@@ -20,18 +21,26 @@ LN_2 = ("sigmoid", "sigmoid_norm", "robust", "aot", "aot_unpaired")
 """The objectives whose loss is ln 2 while the policy is still its reference: -log sigmoid(0)."""
 
 
-def starts_at_ln_2(subject: Subject) -> bool:
-    """Tells whether a trial's loss is ln 2 while the policy is still its reference.
+def starts_at_ln_2(trainer: Mapping[str, Any]) -> bool:
+    """Return True if a trial's loss is ln 2 while the policy is still its reference.
 
     No f-divergence moves the start, as all are 0 there; the weights of pairs under WPO do.
     """
-    weights = _weights(subject)
+    weights = _weights(trainer)
     return (
         bool(weights)
         and set(weights) <= set(LN_2)
         and isclose(sum(weights.values()), 1)
-        and not _option(subject, "use_weighting")
+        and not trainer["use_weighting"]
     )
+
+
+def objective(trainer: Mapping[str, Any]) -> str | None:
+    """Return what a trial minimizes, as people write it; None where there is no choice."""
+    terms = [
+        name if weight == 1 else f"{weight:g} {name}" for name, weight in _weights(trainer).items()
+    ]
+    return ", ".join([" + ".join(terms), *_options(trainer)]) if terms else None
 
 
 def objective_column(subjects: list[Subject]) -> Column:
@@ -53,38 +62,39 @@ def _option(subject: Subject, key: str) -> Any:
 
 
 def _has_options(subject: Subject) -> bool:
-    return bool(_weights(subject)) and any(
+    return bool(_weights(_trainer(subject))) and any(
         _option(subject, key) != default for key, default in DEFAULTS.items()
     )
 
 
-def _weights(subject: Subject) -> dict[str, float]:
-    """Returns by objective how much it counts."""
-    names = _option(subject, "loss_type") or []
-    return dict(zip(names, _option(subject, "loss_weights") or [1.0] * len(names), strict=True))
+def _trainer(subject: Subject) -> Mapping[str, Any]:
+    return (subject.setting("trainer") or {}) if subject.method == "dpo" else {}
 
 
 def _text(subject: Subject) -> str:
-    terms = [
-        name if weight == 1 else f"{short(weight)} {name}"
-        for name, weight in _weights(subject).items()
-    ]
-    return ", ".join([" + ".join(terms), *_options(subject)]) if terms else DASH
+    return objective(_trainer(subject)) or DASH
 
 
-def _options(subject: Subject) -> list[str]:
-    """Returns the options that are not at their defaults."""
-    values = {key: _option(subject, key) for key in ("label_smoothing", *DEFAULTS)}
-    smoothing, alpha, tau = (values[key] for key in ("label_smoothing", "ld_alpha", "discopop_tau"))
-    divergence = values["f_divergence_type"]
+def _weights(trainer: Mapping[str, Any]) -> dict[str, float]:
+    """Return by objective how much it counts."""
+    names = trainer.get("loss_type") or []
+    return dict(zip(names, trainer.get("loss_weights") or [1.0] * len(names), strict=True))
+
+
+def _options(trainer: Mapping[str, Any]) -> list[str]:
+    """Return the options that are not at their defaults."""
+    divergence = trainer["f_divergence_type"]
     if divergence == "alpha_divergence":
-        divergence += f" {short(values['f_alpha_divergence_coef'])}"
+        divergence += f" {trainer['f_alpha_divergence_coef']:g}"
+    smoothing, alpha, tau = (
+        trainer[key] for key in ("label_smoothing", "ld_alpha", "discopop_tau")
+    )
     texts = [
-        f"smoothed {short(smoothing)}" if smoothing else "",
-        "WPO" if values["use_weighting"] else "",
-        "" if alpha is None else f"LD-DPO α {short(alpha)}",
+        f"smoothed {smoothing:g}" if smoothing else "",
+        "WPO" if trainer["use_weighting"] else "",
+        "" if alpha is None else f"LD-DPO α {alpha:g}",
         "" if divergence == "reverse_kl" else divergence,
-        "" if tau == DEFAULTS["discopop_tau"] else f"τ {short(tau)}",
+        "" if tau == DEFAULTS["discopop_tau"] else f"τ {tau:g}",
     ]
     return list(filter(None, texts))
 

@@ -161,6 +161,12 @@ class Results:
         found.models = found._planned(rows)
         return found
 
+    def only(self, models: "DataFrame") -> "Results":
+        """Return the same results, of these of the models alone."""
+        found = Results(self.root, self.plan, logs=self.logs)
+        found.states, found.models, found._documents = self.states, models, self._documents
+        return found
+
     def _planned(self, rows: Iterable[Row]) -> "DataFrame":
         """Return planned rows with what has become of each."""
         from pandas import DataFrame

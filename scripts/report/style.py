@@ -288,7 +288,7 @@ def name_legend(axes: "Axes", styles: dict[str, Look], *more: "Line2D") -> None:
                 borderaxespad=0, ncols=ceil(len(handles) / ENTRIES), handletextpad=0.3)  # fmt: skip
 
 
-# ------------------------------------------------------------------------------ a panel for each run
+# ----------------------------------------------------------------------------- a panel for each run
 
 
 def tiles(

@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 METRIC, CHANCE = "preference_accuracy", 0.5
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return the preference trials and lookups, each with its accuracy and both intervals.
 
     `known` is how many pairs a lookup knows. Experiments of which nothing is scored are left out.
     """
     learn = [name for name, method in METHODS.items() if method.rows == "preferences"]
-    found = measured(results, models[models["method"].isin([*learn, LOOKUP])], METRIC)
+    models = results.models[results.models["method"].isin([*learn, LOOKUP])]
+    found = measured(results, models, METRIC)
     known = measured(results, found[MODEL], "known_pairs")
     found["known"] = (known["value"] * known["n"].astype(float)).round()
     shown = found["value"].notna() | (found["state"] != "done")
@@ -68,7 +69,8 @@ def draw(models: "DataFrame") -> "Figure":
     known = models.dropna(subset=["known"])
     if len(known):
         lines = [
-            f"Lookup is {LOOKUP_LABEL}: of a test pair the completion that won more pairs of train.",
+            f"Lookup is {LOOKUP_LABEL}: of a test pair the completion that won more pairs of "
+            "train.",
             *(f"{it.title}: {known_pairs(it.known, it.n)}." for it in known.itertuples()),
         ]
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=INK)
@@ -83,11 +85,11 @@ def _write_column(axes: "Axes", right: float, header: str, texts: "DataFrame") -
         axes.text(right, row, text, va="center", color=INK, **place)
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
     return [
-        *metric_notes(results, models, METRIC),
-        *lookup_notes(results, models),
+        *metric_notes(results, METRIC),
+        *lookup_notes(results),
         *INTERVAL_NOTES,
     ]
 

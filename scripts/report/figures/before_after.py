@@ -43,14 +43,14 @@ DECORATION = 0.95
 """Inches that the title and the labels of a row of panels take."""
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return each model in each panel of its experiment, in the order of the panels.
 
     `metric` and `set` tell the panels apart, `sets` is how many sets of prompts are drawn.
     """
     from pandas import concat
 
-    models = models[models["method"] != LOOKUP]
+    models = results.models[results.models["method"] != LOOKUP]
     parts = [measured(results, models.head(0), OWN).assign(sets=0)]
     for _, members in models.groupby("experiment", sort=False):
         sets, names = sets_with(results, members, *OF_ANSWERS), OF_ANSWERS
@@ -107,15 +107,10 @@ def _draw_panel(axes: "Axes", panel: "DataFrame", narrow: bool) -> "list[Line2D]
     return line
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
-    drawn = frame(results, models)
-    names = list(dict.fromkeys(drawn["metric"]))
-    return [
-        *metric_notes(results, drawn.drop_duplicates("folder"), *names),
-        *set_notes(results, drawn.drop_duplicates("folder"), *names),
-        *INTERVAL_NOTES,
-    ]
+    names = list(dict.fromkeys(frame(results)["metric"]))
+    return [*metric_notes(results, *names), *set_notes(results, *names), *INTERVAL_NOTES]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,8 +8,9 @@ from math import ceil, log
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
-from scripts.common.methods import LABELS, METHODS
+from scripts.common.methods import METHODS
 from scripts.report.figure_command import write_figure
+from scripts.report.hyperparameters import trainer_of
 from scripts.report.objectives import starts_at_ln_2
 from scripts.report.results import MODEL, Results
 from scripts.report.style import (
@@ -37,7 +38,7 @@ SPLITS = {"loss": "training", "eval_loss": "validation"}
 """The splits by the column of history.jsonl that holds their loss."""
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return the losses: a row for each run, split (training or validation) and step.
 
     A run without any has a row without a step. `at_ln_2` is True where the loss is ln 2 while the
@@ -45,21 +46,30 @@ def frame(results: Results, models: "DataFrame") -> "DataFrame":
     """
     from pandas import concat
 
-    runs = results.runs_planned.merge(models[MODEL], on=MODEL)
+    runs = results.each_seed.models
     runs = runs[runs["method"].isin(METHODS)]
-    keys, history = [*MODEL, "seed"], results.history
+    history = results.history
     losses = concat(
-        history.reindex(columns=[*keys, "step", column])
+        history.reindex(columns=[*MODEL, "step", column])
         .rename(columns={column: "loss"})
         .assign(split=split)
         for column, split in SPLITS.items()
     )
-    flat = starts_at_ln_2(results.settings)
-    return (
-        runs.merge(losses.dropna(subset=["loss"]), how="left", on=keys)
-        .astype({"step": float, "loss": float})
-        .assign(at_ln_2=lambda it: [tuple(key) in flat for key in it[MODEL].to_numpy()])
-    )
+    flat = _at_ln_2(results)
+    at_ln_2 = [key in flat for key in runs[["experiment", "model"]].itertuples(index=False)]
+    runs = runs.assign(at_ln_2=at_ln_2)
+    found = runs.merge(losses.dropna(subset=["loss"]), how="left", on=MODEL)
+    return found.astype({"step": float, "loss": float})
+
+
+def _at_ln_2(results: Results) -> set[tuple[str, str]]:
+    """Return experiment and model of the trials whose loss begins at ln 2."""
+    settings = results.settings.to_dict("records")
+    return {
+        (trial["experiment"], trial["model"])
+        for trial in settings
+        if starts_at_ln_2(trainer_of(trial))
+    }
 
 
 def draw(losses: "DataFrame") -> "Figure":
@@ -133,13 +143,12 @@ def _undone(losses: "DataFrame") -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
-    flat = starts_at_ln_2(results.settings)
     return [
         "Lines: the loss of the batches that were trained on, as it was logged. Markers: the loss "
         "of the validation rows at that step. Held-out metrics are in the tables.",
-        *(["ln 2: the loss of a policy that is still its reference."] if flat else []),
+        *(["ln 2: the loss of a policy that is still its reference."] if _at_ln_2(results) else []),
     ]
 
 

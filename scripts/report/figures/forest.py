@@ -33,7 +33,7 @@ DECORATION = 0.85
 """Inches that the title and the labels of a block take."""
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return the tests of a trial (a) against its base or start (b) in the main metrics.
 
     In the order of the experiments, metrics, sets and trials. `row` counts the trials of an
@@ -42,7 +42,9 @@ def frame(results: Results, models: "DataFrame") -> "DataFrame":
     places = {name: place for place, name in enumerate([RAW, *MAIN])}
     tests = results.tests
     tests = tests[tests["kind"].isin(KINDS) & tests["metric"].isin(places)]
-    trials = models[["experiment", "model"]].rename(columns={"model": "a"}).drop_duplicates()
+    trials = (
+        results.models[["experiment", "model"]].rename(columns={"model": "a"}).drop_duplicates()
+    )
     order = trials.reset_index(drop=True).reset_index(names="order")
     found = tests.merge(order, on=["experiment", "a"])
     found["place"] = found["metric"].map(places)
@@ -129,10 +131,9 @@ def _draw_legend(figure: "Figure", kinds: set[str]) -> None:
                   columnspacing=1.2, handletextpad=0.5)  # fmt: skip
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
-    drawn = frame(results, models)
-    return metric_notes(results, models, *dict.fromkeys(drawn["metric"]))
+    return metric_notes(results, *dict.fromkeys(frame(results)["metric"]))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -34,12 +34,12 @@ PANEL = 1.8
 """Inches that a row of panels takes."""
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return the pairs of each run of a preference trial: margin and length_difference, in tokens.
 
     Chosen minus rejected. A run whose items lack one of the two has rows without it.
     """
-    return pair_scores(results, models, MARGIN, DIFFERENCE)
+    return pair_scores(results, MARGIN, DIFFERENCE)
 
 
 def rank_correlation(pairs: "DataFrame") -> tuple[float, float] | None:
@@ -85,14 +85,15 @@ def _draw_panel(axes: "Axes", pairs: "DataFrame") -> None:
         return
     pairs = pairs.dropna(subset=[MARGIN, DIFFERENCE])
     color, marker = LOOKS[pairs["method"].iloc[0]]
+    labels = {"xlabel": axes.get_xlabel(), "ylabel": axes.get_ylabel()}
     for level in (axes.axhline, axes.axvline):
         level(0, color=INK, linewidth=0.8, linestyle=DOTTED, zorder=1)
     seaborn.regplot(
         pairs, x=DIFFERENCE, y=MARGIN, ci=None, fit_reg=pairs[DIFFERENCE].nunique() > 1, ax=axes,
         truncate=True, marker=marker, color=color, line_kws={"color": INK, "linewidth": 1.4},
-        scatter_kws={"s": 9, "alpha": 0.45, "linewidth": 0},
+        scatter_kws={"s": 9, "alpha": 0.45, "edgecolors": "none"},
     )  # fmt: skip
-    axes.set(xlabel=axes.get_xlabel(), ylabel=axes.get_ylabel())
+    axes.set(**labels)
     write_above(
         axes,
         f"{_correlation(pairs)}, n = {len(pairs):,}",
@@ -117,10 +118,10 @@ def _accuracy(margins: "Series") -> str:
     return f"{share:.2f} [{low:.2f}, {high:.2f}] of {len(margins):,}"
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
     return [
-        *metric_notes(results, models, MARGIN),
+        *metric_notes(results, MARGIN),
         "A point is a pair: tokens of the chosen completion minus those of the rejected one, and "
         "its margin. Line: least squares. ρ: Spearman's, its p two-sided, pairs taken as "
         "independent.",

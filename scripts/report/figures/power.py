@@ -65,7 +65,7 @@ def groups_needed(effect: float) -> int | None:
     return groups
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return the test of the two leading trials of each method in each main metric.
 
     `effect` is missing where there is no difference, or nothing that it could be measured by, and
@@ -77,7 +77,7 @@ def frame(results: Results, models: "DataFrame") -> "DataFrame":
     found = firsts[[*keys, "leading", "runner_up"]].merge(tests, on=keys)
     pairs = zip(found["a"], found["b"], found["leading"], found["runner_up"], strict=True)
     found = found[[{a, b} == {first, second} for a, b, first, second in pairs]]
-    experiments = {name: at for at, name in enumerate(models["experiment"].unique())}
+    experiments = {name: at for at, name in enumerate(results.titles)}
     found = found.assign(place=found["metric"].map(order), at=found["experiment"].map(experiments))
     found = found.sort_values(["at", "place"], kind="stable")
     effects = [
@@ -126,7 +126,8 @@ def _draw_panel(axes: "Axes", pair: dict[str, Any]) -> None:
     else:
         text = f"80 % needs {pair['needed']:,}"
         _draw_curve(axes, pair["effect"], pair["groups"], pair["needed"])
-    said = f"{pair['a']} − {pair['b']}: {pair['difference']:+z.3f}".replace("-", "−")
+    difference = f"{pair['difference']:+z.3f}".replace("-", "−")
+    said = f"{pair['a']} − {pair['b']}: {difference}"
     axes.text(0.97, 0.06, "\n".join([*wrap(said, 34), f"{pair['groups']:,} groups, {text}"]),
               transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5, color=INK,
               bbox={"facecolor": "white", "linewidth": 0, "pad": 1, "alpha": 0.85})  # fmt: skip

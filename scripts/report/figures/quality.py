@@ -36,13 +36,13 @@ ROOM = 1.25
 """How many times the axis of seconds reaches beyond the first and the last trial."""
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return each trial with its headline metric, the seconds that it trained, and the device.
 
     `on_front` is True for the Pareto front of its experiment and method: no other trial is as fast
     and as good, and better in one of the two.
     """
-    trials = headlines(results, models).dropna(subset=["value"])
+    trials = headlines(results).dropna(subset=["value"])
     trials = trials.merge(taken(results.outcomes, "seconds", "device"), on=MODEL)
     trials = trials.astype({"seconds": float})
     sign = trials["metric"].map(lambda name: 1 if falls(name) else -1)
@@ -98,12 +98,12 @@ def _draw_front(axes: "Axes", front: "DataFrame") -> "Line2D":
     return line
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
-    drawn = frame(results, models)
+    drawn = frame(results)
     devices = list(zip(drawn["model"], drawn["device"].map(str), strict=True))
     return [
-        *headline_notes(results, models),
+        *headline_notes(results),
         "Pareto front: the trials that no other trial of their panel beats in time or metric "
         "without losing in the other.",
         *([f"Seconds: the training loop with its evaluations, on {said_once(devices)}."]

@@ -8,7 +8,6 @@
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
-from scripts.common.methods import METHODS
 from scripts.common.wilson import wilson
 from scripts.report.figure_command import write_figure
 from scripts.report.headline import pair_scores
@@ -40,7 +39,7 @@ PANEL = 1.9
 """Inches that a row of panels takes."""
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return a row for each run of a preference trial and bin of confidence that has pairs.
 
     `bin` counts from 0; a bin holds its lower bound, and the last holds 1 too. `n` pairs,
@@ -49,7 +48,7 @@ def frame(results: Results, models: "DataFrame") -> "DataFrame":
     """
     from numpy import exp
 
-    pairs = pair_scores(results, models, "margin")
+    pairs = pair_scores(results, "margin")
     margin = pairs["margin"]
     pairs["confidence"] = 1 / (1 + exp(-margin.abs()))
     place = (pairs["confidence"] - LOWEST) / (1 - LOWEST) * BINS
@@ -108,10 +107,10 @@ def _draw_panel(axes: "Axes", bins: "DataFrame") -> None:
     axes.set(xlim=(LOWEST, 1), ylim=(0, 1.02), yticks=[0, 0.25, 0.5, 0.75, 1])
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
     return [
-        *metric_notes(results, models, "margin"),
+        *metric_notes(results, "margin"),
         "Confidence: σ(|margin|), the probability that Bradley and Terry's model gives the "
         "completion with the higher implicit reward. Right: the margin is above 0; a tie is half.",
         "Ten bins of equal width from 0.5 to 1; a point lies at its bin's mean confidence, a grey "

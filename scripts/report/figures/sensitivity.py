@@ -15,9 +15,8 @@ from scripts.common.methods import LABELS
 from scripts.report.figure_command import write_figure
 from scripts.report.headline import headline_notes, headlines
 from scripts.report.hyperparameters import hyperparameters, is_numeric, shown
-from scripts.report.results import MODEL, Results
+from scripts.report.results import Results
 from scripts.report.style import (
-    ENTRY,
     Look,
     axis_label,
     canvas,
@@ -47,7 +46,7 @@ MOST_TICKS = 6
 """Up to so many values are each written on the axis; of more, matplotlib chooses."""
 
 
-def frame(results: Results, models: "DataFrame") -> "DataFrame":
+def frame(results: Results) -> "DataFrame":
     """Return each trial with its headline metric, once for each hyperparameter.
 
     Only hyperparameters with two or more values among the trials of an experiment and method.
@@ -55,14 +54,13 @@ def frame(results: Results, models: "DataFrame") -> "DataFrame":
     """
     from pandas import DataFrame
 
-    trials = headlines(results, models).dropna(subset=["value"])
-    joined = trials[MODEL].merge(results.settings, on=MODEL)
-    settings = dict(zip(map(tuple, joined[MODEL].to_numpy()), joined.to_dict("records"), strict=True))
+    trials = headlines(results).dropna(subset=["value"])
+    settings = {trial["folder"]: trial for trial in results.settings.to_dict("records")}
     rows: list[dict[str, Any]] = []
     for block in panels_of(trials, "experiment", "method"):
         members = block.to_dict("records")
         for parameter in hyperparameters(results.settings):
-            values = [parameter.read(settings[tuple(it[key] for key in MODEL)]) for it in members]
+            values = [parameter.read(settings[trial["runs"][0]]) for trial in members]
             if len({value for value in values if value is not None}) > 1:
                 rows += [
                     trial
@@ -163,12 +161,11 @@ def _turned(labels: list[str], share: float) -> dict[str, Any]:
     return {"rotation": 30, "ha": "right", "rotation_mode": "anchor", "fontsize": 6.5}
 
 
-def notes(results: Results, models: "DataFrame") -> list[str]:
+def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
-    drawn = frame(results, models)
-    blocks = drawn[["experiment", "method"]].drop_duplicates()
+    drawn = frame(results)[["experiment", "method"]].drop_duplicates()
     return [
-        *headline_notes(results, models.merge(blocks, on=["experiment", "method"])),
+        *headline_notes(results.only(results.models.merge(drawn))),
         "A panel for each hyperparameter in which the trials of an experiment and method differ; "
         "trials may differ in several at once, so that no panel alone shows a cause.",
         "Trials with the same value stand side by side.",
