@@ -1,15 +1,16 @@
 """What the command line of every figure does."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.files import write_text
-from scripts.report.command import parse
+from scripts.report.arguments import parser, results_of
 from scripts.report.headline import leading
 from scripts.report.notes import seed_note, version_notes
-from scripts.report.render import markdown
 from scripts.report.results import Results
 from scripts.report.style import mark, save, use_style
+from scripts.report.text import markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,13 +40,22 @@ def write_figure(
     every_trial
         Draw any number of trials; otherwise of very many the leading ones.
     """
-    arguments = parse(description, ("pdf", "png"), argv, optional=["md"])
+    options = parser(description)
+    for form in ("pdf", "png"):
+        options.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
+    options.add_argument("--md", type=Path, help="the caption to write")
+    arguments = options.parse_args(argv)
     use_style()
-    results = Results(arguments.root, arguments.plan, arguments.states)
+    results = results_of(arguments)
     results, left_out = (results, []) if every_trial else leading(results)
     figure = draw(frame(results))
     title = " — ".join(filter(None, (arguments.mark, _title(description))))
-    texts = [*left_out, *notes(results), seed_note(results), *version_notes(results)]
+    texts = [
+        *left_out,
+        *notes(results),
+        seed_note(results.models),
+        *version_notes(results, results.models),
+    ]
     if arguments.mark:
         mark(figure, arguments.mark)
     save(figure, arguments.pdf, arguments.png, title)

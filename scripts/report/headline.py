@@ -113,7 +113,7 @@ def headline_notes(results: Results) -> list[str]:
     found = headlines(results)
     lacking = found.loc[found["value"].isna(), "model"]
     return [
-        *metric_notes(results.only(found), *dict.fromkeys(found["metric"])),
+        *metric_notes(results, found, *dict.fromkeys(found["metric"])),
         "Interval: 95 %; bootstrap over whole groups, so that items of one prompt stay together; "
         "Wilson's where a metric has none by group.",
         *([f"Not drawn, as the metric is missing: {', '.join(lacking)}."] if len(lacking) else []),

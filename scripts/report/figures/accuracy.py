@@ -88,8 +88,8 @@ def _write_column(axes: "Axes", right: float, header: str, texts: "DataFrame") -
 def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
     return [
-        *metric_notes(results, METRIC),
-        *lookup_notes(results),
+        *metric_notes(results, results.models, METRIC),
+        *lookup_notes(results, results.models),
         *INTERVAL_NOTES,
     ]
 

@@ -110,7 +110,11 @@ def _draw_panel(axes: "Axes", panel: "DataFrame", narrow: bool) -> "list[Line2D]
 def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
     names = list(dict.fromkeys(frame(results)["metric"]))
-    return [*metric_notes(results, *names), *set_notes(results, *names), *INTERVAL_NOTES]
+    return [
+        *metric_notes(results, results.models, *names),
+        *set_notes(results, results.models, *names),
+        *INTERVAL_NOTES,
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:

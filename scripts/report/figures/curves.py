@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from scripts.common.cli import run
 from scripts.common.methods import METHODS
 from scripts.report.figure_command import write_figure
-from scripts.report.hyperparameters import trainer_of
 from scripts.report.objectives import starts_at_ln_2
 from scripts.report.results import MODEL, Results
 from scripts.report.style import (
@@ -65,11 +64,7 @@ def frame(results: Results) -> "DataFrame":
 def _at_ln_2(results: Results) -> set[tuple[str, str]]:
     """Return experiment and model of the trials whose loss begins at ln 2."""
     settings = results.settings.to_dict("records")
-    return {
-        (trial["experiment"], trial["model"])
-        for trial in settings
-        if starts_at_ln_2(trainer_of(trial))
-    }
+    return {(row["experiment"], row["model"]) for row in settings if starts_at_ln_2(row)}
 
 
 def draw(losses: "DataFrame") -> "Figure":

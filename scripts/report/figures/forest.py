@@ -133,7 +133,7 @@ def _draw_legend(figure: "Figure", kinds: set[str]) -> None:
 
 def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
-    return metric_notes(results, *dict.fromkeys(frame(results)["metric"]))
+    return metric_notes(results, results.models, *dict.fromkeys(frame(results)["metric"]))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -121,7 +121,7 @@ def _accuracy(margins: "Series") -> str:
 def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
     return [
-        *metric_notes(results, MARGIN),
+        *metric_notes(results, results.models, MARGIN),
         "A point is a pair: tokens of the chosen completion minus those of the rejected one, and "
         "its margin. Line: least squares. ρ: Spearman's, its p two-sided, pairs taken as "
         "independent.",

@@ -110,7 +110,7 @@ def _draw_panel(axes: "Axes", bins: "DataFrame") -> None:
 def notes(results: Results) -> list[str]:
     """Return what must be known of the figure."""
     return [
-        *metric_notes(results, "margin"),
+        *metric_notes(results, results.models, "margin"),
         "Confidence: σ(|margin|), the probability that Bradley and Terry's model gives the "
         "completion with the higher implicit reward. Right: the margin is above 0; a tie is half.",
         "Ten bins of equal width from 0.5 to 1; a point lies at its bin's mean confidence, a grey "

@@ -14,7 +14,7 @@ from scripts.common.cli import run
 from scripts.common.methods import LABELS
 from scripts.report.figure_command import write_figure
 from scripts.report.headline import headline_notes, headlines
-from scripts.report.hyperparameters import hyperparameters, is_numeric, shown
+from scripts.report.hyperparameters import differing, is_numeric
 from scripts.report.results import Results
 from scripts.report.style import (
     Look,
@@ -52,25 +52,19 @@ def frame(results: Results) -> "DataFrame":
     Only hyperparameters with two or more values among the trials of an experiment and method.
     `at` is the value, `text` what people read, `logarithmic` how its axis is scaled.
     """
-    from pandas import DataFrame
+    from pandas import DataFrame, concat
 
     trials = headlines(results).dropna(subset=["value"])
-    settings = {trial["folder"]: trial for trial in results.settings.to_dict("records")}
-    rows: list[dict[str, Any]] = []
+    settings = results.settings.set_index("folder")
+    parts = [DataFrame(columns=[*trials, "hyperparameter", "at", "text", "logarithmic"])]
     for block in panels_of(trials, "experiment", "method"):
-        members = block.to_dict("records")
-        for parameter in hyperparameters(results.settings):
-            values = [parameter.read(settings[trial["runs"][0]]) for trial in members]
-            if len({value for value in values if value is not None}) > 1:
-                rows += [
-                    trial
-                    | {"hyperparameter": parameter.label, "at": value}
-                    | {"text": shown(parameter, value), "logarithmic": parameter.logarithmic}
-                    for trial, value in zip(members, values, strict=True)
-                    if value is not None
-                ]
-    columns = [*trials, "hyperparameter", "at", "text", "logarithmic"]
-    return DataFrame(rows, columns=columns)
+        for parameter in differing(settings.loc[[runs[0] for runs in block["runs"]]]):
+            at = parameter.values.to_numpy()
+            made = block.assign(
+                hyperparameter=parameter.label, at=at, logarithmic=parameter.logarithmic
+            ).dropna(subset=["at"])
+            parts.append(made.assign(text=made["at"].map(parameter.show)))
+    return concat(parts, ignore_index=True)
 
 
 def draw(trials: "DataFrame") -> "Figure":
