@@ -1,37 +1,10 @@
-"""What stands below a table or figure: on what it rests, in full and in one sentence."""
+"""What stands below a table: on what it rests, in full and in one sentence."""
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from scripts.report.columns import said_once, seed_note
+from scripts.report.columns import said_once
 from scripts.report.read import INTERVALS, Subject
-from scripts.report.render import Raw, Table, count, markdown
-
-SUBJECT = re.compile(r"^The figure of (?:the )?")
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A figure's title and its notes."""
-
-    title: str
-    notes: list[str]
-
-    def text(self) -> str:
-        """Returns the caption as Markdown, as a table has it: the title, then a list of notes."""
-        notes = [f"- {markdown(note)}" for note in self.notes]
-        return "\n".join([f"**{markdown(self.title)}**", "", *notes]) + "\n"
-
-
-def caption_of(
-    description: str, subjects: list[Subject], notes: list[str], mark: str | None
-) -> Caption:
-    """Returns a figure's caption: its module says what it shows, the notes on what it rests."""
-    title = SUBJECT.sub("", " ".join(description.split("\n\n")[0].split()))
-    title = f"{title[0].upper()}{title[1:]}"
-    everywhere = [seed_note(subjects), *version_notes(subjects)]
-    return Caption(" — ".join(filter(None, (mark, title))), [*notes, *everywhere])
+from scripts.report.render import Raw, Table, count
 
 
 def version_notes(subjects: Iterable[Subject]) -> list[str]:

@@ -4,6 +4,8 @@
         --csv dpo.csv --md dpo.md --tex dpo.tex
 """
 
+from typing import Any
+
 from scripts.common.cli import run
 from scripts.report.columns import (
     ALPHA,
@@ -30,9 +32,9 @@ from scripts.report.columns import (
     setting,
 )
 from scripts.report.command import write_table
-from scripts.report.objectives import objective_column
+from scripts.report.objectives import DEFAULTS, has_options, objective, option
 from scripts.report.read import BY_GROUP, WILSON, Subject
-from scripts.report.render import FELL, Column, Table, change, decimals, shown
+from scripts.report.render import FELL, Column, Raw, Table, change, decimals, shown
 
 OVERWRITTEN = "overwritten"
 
@@ -126,6 +128,29 @@ OVERWRITTEN_NOTE = (
     "published code does; the reference is the start whole, so that policy and reference differ "
     "at step 0."
 )
+
+
+def objective_column(subjects: list[Subject]) -> Column:
+    """Return the column of objectives; the CSV has all their options where one is used."""
+    more = DEFAULTS if any(has_options(_row(subject)) for subject in subjects) else {}
+    keys = ("loss_type", "label_smoothing", *more)
+    return Column(
+        "Objective",
+        text=lambda subject: objective(_row(subject)),
+        names=keys,
+        values=lambda subject: tuple(_raw(option(_row(subject), key)) for key in keys),
+        align="l",
+    )
+
+
+def _row(subject: Subject) -> dict[str, Any]:
+    settings = subject.setting("trainer") if subject.method == "dpo" else None
+    return {f"trainer.{key}": value for key, value in (settings or {}).items()}
+
+
+def _raw(value: Any) -> Raw:
+    """Return an option as a CSV holds it: a list's parts with blanks between."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def make(subjects: list[Subject]) -> Table:

@@ -13,11 +13,7 @@ ROOT = Path(__file__).parents[2]
 TABLES = (
     "sft", "dpo", "summary", "metrics", "seeds", "differences", "examples", "comparison",
 )  # fmt: skip
-FIGURES = (
-    "curves", "accuracy", "before_after", "forest", "power", "sensitivity", "reliability", "length",
-    "quality",
-)  # fmt: skip
-FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex")) | dict.fromkeys(FIGURES, ("pdf", "png", "md"))
+FORMS = dict.fromkeys(TABLES, ("csv", "md", "tex"))
 
 
 EXTRA = {"comparison": ["--claims", "paper/claims.yaml"]}
@@ -76,7 +72,7 @@ def test_two_processes_write_the_same_bytes(written):
     assert differing == []
 
 
-@pytest.mark.parametrize("name", ["sft", "curves"])
+@pytest.mark.parametrize("name", ["sft"])
 def test_a_missing_file_is_one_line_and_an_exit_code(name, results, tmp_path):
     for path in (results.root / "trials/sft_1/seed-0").iterdir():
         path.unlink()

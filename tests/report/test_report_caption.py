@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.report import accuracy, dpo, examples, results, sft, summary
-from scripts.report.caption import caption_of, statement, version_notes
+from scripts.report import dpo, examples, results, sft, summary
+from scripts.report.caption import statement, version_notes
 from scripts.report.read import parse_plan, subjects_of
 from scripts.report.render import Column, Table
 
@@ -80,23 +80,6 @@ def test_no_versions_where_nothing_was_trained(empty_results, figures):
     empty_results.base("tutor", "Tutor", figures["generated"](2.0, 0.1, 0.5))
     empty_results.lookup("tutor", "Tutor", figures["looked_up"]())
     assert version_notes(subjects(empty_results)) == []
-
-
-def test_a_figure_is_written_with_its_caption(results, tmp_path):
-    paths = [tmp_path / f"accuracy.{form}" for form in ("pdf", "png", "md")]
-    accuracy.main([*results.arguments(*paths), "--mark", "Rehearsal"])
-    title, _, *notes = paths[2].read_text(encoding="utf-8").splitlines()
-    assert title.startswith("**Rehearsal — Preference accuracies: a row for each DPO trial and ")
-    assert all(note.startswith("- ") for note in notes)
-    text = "\n".join(notes)
-    for part in ("n = 114 in 38 groups", "Wilson: 95 %", "By group: 95 %", "seed 0", "torch 2.13"):
-        assert part in text
-    assert b"Preference accuracies" in paths[1].read_bytes()
-
-
-def test_a_caption_escapes_what_markdown_would_read(results):
-    caption = caption_of("The figure of *a* | b.\n\nMore.", [], ["σ(|m|) < 1"], None)
-    assert caption.text() == ("**\\*a\\* \\| b.**\n\n- σ(\\|m\\|) \\< 1\n- No trial is planned.\n")
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -135,44 +135,6 @@ def test_a_sweep_of_which_nothing_is_done(results: Results) -> None:
     for name in (*TABLES, "examples"):
         rows = rows_of(made(results, name, nothing))
         assert {row["state"] for row in rows} == {"not run"}
-    for name in ("accuracy", "before_after", "curves"):
-        drawn(results, name, nothing)
-
-
-def drawn(results: Results, name: str, states: dict[str, Any]) -> str:
-    """Draws a figure and returns all that is written in it."""
-    from matplotlib.text import Text
-
-    from scripts.report.read import parse_states, subjects_of, with_states
-
-    planned = subjects_of(results.root, results.plan)
-    subjects = with_states(results.root, planned, parse_states(json.dumps(states)))
-    figure = import_module(f"scripts.report.{name}").draw(subjects)
-    figure.canvas.draw()
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("accuracy", ("failed", "not run")),
-        ("before_after", ("failed",)),
-        ("curves", ("sft_2 (failed)", "dpo_1 (failed)", "titles-2 (not run)")),
-    ],
-)
-def test_figures_say_the_word(unfinished: Results, name: str, words: tuple[str, ...]) -> None:
-    written = drawn(unfinished, name, STATES).splitlines()
-    for word in words:
-        assert word in written
-    assert not [line for line in written if "sft_1 (" in line]
-
-
-def test_a_trial_of_several_seeds_says_which(empty_results: Results) -> None:
-    results = empty_results
-    for seed in (0, 7):
-        results.trial("sft_1", "sft", {}, seed=seed)
-    written = drawn(results, "curves", {"trials/sft_1/seed-7": ["running"]})
-    assert "sft_1 (seed 7 running)" in written.splitlines()
 
 
 def test_examples_keep_the_row_of_who_has_not_answered(unfinished: Results) -> None:
