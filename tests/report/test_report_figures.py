@@ -170,7 +170,7 @@ def test_accuracy_says_what_the_lookup_knows(results):
 
 
 @pytest.mark.parametrize("name", ["accuracy", "curves"])
-def test_a_mark_is_on_top_of_a_figure_with_a_legend_and_of_one_without(
+def test_a_mark_is_on_top_with_and_without_a_legend(
     name, results, tmp_path, monkeypatch
 ):
     kept = []
