@@ -19,7 +19,6 @@ from scripts.common.states import (
     NOT_RUN,
     RUNNING,
     STALE,
-    Part,
     State,
     read_if_there,
     states_of,
@@ -29,6 +28,8 @@ from scripts.report.render import count, decimals, shown
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table as Grid
+
+    from scripts.config.plan.evaluation import Run
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -62,7 +63,7 @@ class Status:
     """What it has taken: training, and scoring once that is done."""
 
 
-def statuses_of(results: Path, trials: dict[str, Part], now: float) -> list[Status]:
+def statuses_of(results: Path, trials: "dict[str, Run]", now: float) -> list[Status]:
     """Returns how far each trial of a plan is, in the plan's order.
 
     Parameters
@@ -76,9 +77,9 @@ def statuses_of(results: Path, trials: dict[str, Part], now: float) -> list[Stat
     ]
 
 
-def status_of(folder: Path, trial: Part, state: State, now: float) -> Status:
+def status_of(folder: Path, trial: "Run", state: State, now: float) -> Status:
     """Returns how far a trial is that is in a state."""
-    named = (trial["experiment"], trial["name"], trial["seed"], state)
+    named = (trial.experiment, trial.name, trial.seed, state)
     if state.word == DONE:
         return Status(*named, **_finished(folder))
     if not state.progress:
@@ -205,7 +206,7 @@ def watch(
             return
 
 
-def sweep_of(files: list[Path]) -> tuple[Path, dict[str, Part]]:
+def sweep_of(files: list[Path]) -> "tuple[Path, dict[str, Run]]":
     """Returns the results folder and the trials of config files, read as the Snakefile does.
 
     Raises BadInput with what is wrong in them.
@@ -216,7 +217,7 @@ def sweep_of(files: list[Path]) -> tuple[Path, dict[str, Part]]:
 
     try:
         config = load(files)
-        return Path(config.pathvars.get("results", "results")), make_plan(config).trials
+        return Path(config.pathvars.get("results", "results")), make_plan(config).runs
     except (ConfigError, ValueError) as error:
         raise BadInput(f"the configuration has mistakes\n{error}") from None
 
