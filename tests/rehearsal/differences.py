@@ -10,7 +10,8 @@ MODEL = {"base", "revision", "source", "precision"}
 """What says which base model a part of the plan is about."""
 BOUNDS = re.compile(r"\[\d*:\d*\]")
 PARTS = (
-    "datasets", "tokens", "examined", "references", "overlaps", "lookups", "bases", "runs", "models",
+    "datasets", "tokens", "examined", "references", "overlaps", "lookups", "bases", "runs",
+    "models",
 )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ class PromptSet(HeldOut):
         }
 
     def duel(self) -> Part:
-        """Return what a judge is given: itself, and how an answer is cut out of what was written."""
+        """Return what a judge is given: itself, and how an answer is cut out of the text."""
         assert self.judge is not None
         return {
             "judge": self.judge.as_json() | self.judge.model.held(),

@@ -40,7 +40,7 @@ class Reports:
     # -------------------------------------------------------------------------------- comparisons
 
     def compared(self, experiment: str) -> Part:
-        """Return the models of an experiment that are compared: those of which all seeds are done."""
+        """Return the models of an experiment that are compared: those with all seeds done."""
         trials = {
             method: [run for run in runs if self._is_finished(run.split("/")[0])]
             for method, runs in self._trials(experiment, METHODS).items()

@@ -12,7 +12,7 @@ from scripts.config.plan.evaluation import Base, Lookup, Run, Subject, Trial
 from scripts.config.plan.training import Reference, Training, probed
 from scripts.report.catalog import FIGURES, TABLES
 
-SHOWN_NAMES = 8
+SHOWN_NAMES = 10
 """So many names are listed where one was asked for that does not exist."""
 
 
