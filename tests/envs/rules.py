@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from scripts.common.methods import METHODS
-from tests.conftest import ROOT
 from scripts.report.catalog import FIGURES, TABLES
+from tests.conftest import ROOT
 
 REPORTS = {"tables": TABLES, "figures": FIGURES}
 

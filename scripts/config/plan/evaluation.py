@@ -107,8 +107,8 @@ class Evaluation:
     def splits(self) -> dict[str, str | None]:
         """The splits that are reported, by what they hold."""
         return {
-            "completions": self.completions and self.completions.split,
-            "pairs": self.pairs and self.pairs.split,
+            "completions": self.completions.split if self.completions else None,
+            "pairs": self.pairs.split if self.pairs else None,
         }
 
     def without_pairs(self) -> "Evaluation":
