@@ -96,32 +96,6 @@ rule figure:
         )
 
 
-rule list_reported:
-    """The files that all tables and figures read, for `make publish` and `make paper`."""
-    output:
-        files="<results>/reported.json",
-        provenance="<results>/reported.provenance.json",
-    log:
-        "<logs>/list_reported.log",
-    benchmark:
-        "<benchmarks>/list_reported.tsv"
-    localrule: True
-    conda:
-        env_file("report")
-    params:
-        files=as_json(REPORTS.everything),
-        code=code_digest("scripts/common/listing.py"),
-        env=env_digest("report"),
-    shell:
-        # Of a thousand trials, too long for an argument.
-        job(
-            "list_reported",
-            "report",
-            "python -m scripts.common.listing --out {output.files:q}",
-            stdin="{params.files}",
-        )
-
-
 rule page:
     """Everything that people read of a run, in one file that needs nothing else."""
     input:

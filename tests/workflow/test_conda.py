@@ -149,7 +149,7 @@ def test_another_accelerator_trains_and_scores_anew_and_leaves_data_alone(rerun:
 FORMS = {"data": "data", "train": "train.cpu", "evaluate": "evaluate.cpu", "report": "report"}
 TARGETS = ("all", "doctor", "plan", "probes", "results/demo/backends.json")
 # Those that fetch models are called by hand; the other lists files for `make publish`.
-NOT_RUN = {"fetch_model", "fetch_tokenizer", "list_reported"}
+NOT_RUN = {"fetch_model", "fetch_tokenizer"}
 
 
 @pytest.mark.all

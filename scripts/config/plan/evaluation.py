@@ -215,6 +215,7 @@ class Base(Subject):
 class Run(Subject):
     """A trial with one seed."""
 
+    seed: int
     training: Training
 
     @property
