@@ -16,10 +16,10 @@ PARTS = (
 
 
 def differences(paper: Plan, rehearsal: Plan) -> list[str]:
-    """Return one line for everything that differs and may not.
+    """Return a line for every difference that is not allowed.
 
-    Compared is all that makes jobs: trials and bases with their settings and evaluation, token
-    splits, references, overlaps, baselines, and the datasets' settings.
+    Everything that makes jobs is compared: trials and bases with their settings and evaluation,
+    token splits, references, overlaps, baselines, and the datasets' settings.
     """
     one, other = asdict(paper), asdict(rehearsal)
     return [line for part in PARTS for line in _unequal(part, _kept(one[part]), _kept(other[part]))]
