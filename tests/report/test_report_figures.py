@@ -170,9 +170,7 @@ def test_accuracy_says_what_the_lookup_knows(results):
 
 
 @pytest.mark.parametrize("name", ["accuracy", "curves"])
-def test_a_mark_is_on_top_with_and_without_a_legend(
-    name, results, tmp_path, monkeypatch
-):
+def test_a_mark_is_on_top_with_and_without_a_legend(name, results, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(figure_command, "save", lambda figure, *paths: kept.append(figure))
     text = "Rehearsal: " + "tiny stand-in models " * 6
