@@ -105,6 +105,9 @@ rule measure:
             "sets_rows",
             "overlaps",
         ),
+        root=lambda wildcards, output: output.metrics.removesuffix(
+            f"/{wildcards.subject}/metrics.json"
+        ),
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
     shell:
@@ -113,7 +116,7 @@ rule measure:
             "evaluate",
             "python -m scripts.evaluate.measure --subject {params.subject:q}"
             " --sets {params.sets:q} {params.files}"
-            " --metrics {output.metrics:q} --items {output.scores:q}",
+            " --root {params.root:q} --metrics {output.metrics:q} --items {output.scores:q}",
         )
 
 
@@ -133,6 +136,7 @@ rule lookup:
         env_file("evaluate")
     params:
         dataset=lambda wildcards: PLAN.lookups[wildcards.lookup]["dataset"],
+        root=subpath(output.metrics, ancestor=3),
         code=code_digest("scripts/evaluate/lookup.py"),
         env=env_digest("evaluate"),
     shell:
@@ -140,7 +144,8 @@ rule lookup:
             "lookup",
             "evaluate",
             "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
-            " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}",
+            " --dataset {params.dataset:q} --root {params.root:q}"
+            " --metrics {output.metrics:q} --items {output.scores:q}",
         )
 
 

@@ -8,6 +8,7 @@ from math import ceil, log
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
+from scripts.common.methods import METHODS as TRAINED_METHODS
 from scripts.report.figure_command import write_figure
 from scripts.report.objectives import starts_at_ln_2
 from scripts.report.read import METHODS, Subject, by_experiment
@@ -23,15 +24,13 @@ PANEL = 2.2
 HOLLOW = {"markerfacecolor": "none", "markeredgewidth": 1.1, "markersize": 5.5, "zorder": 3}
 """Markers that can be seen where several lie on one another."""
 
-LOSSES = {"sft": "Loss (nats per token)", "dpo": "Loss (mean over pairs)"}
-
 
 def draw(subjects: list[Subject]) -> "Canvas":
     """Returns the figure."""
     panels = [
         trials
         for members in by_experiment(subjects).values()
-        for method in ("sft", "dpo")
+        for method in TRAINED_METHODS
         if (trials := [subject for subject in members if subject.method == method])
     ]
     if not panels:
@@ -63,7 +62,7 @@ def _draw_panel(axes: "Axes", trials: list[Subject]) -> None:
     first = trials[0]
     axes.set_title(f"{first.title}: {METHODS[first.method]}")
     axes.set_xlabel("Step")
-    axes.set_ylabel(LOSSES[first.method])
+    axes.set_ylabel(TRAINED_METHODS[first.method].loss)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     _draw_legend(axes, trials, styles)
 

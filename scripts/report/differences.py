@@ -74,7 +74,7 @@ def lines_of(comparisons: list[Comparison]) -> list[Line]:
 def _rank(test: Test) -> int:
     """Returns the place of a test's figure; a sort keeps the file's order of the rest."""
     keys = [*HEADLINES, *(key for key in LABELS if key not in HEADLINES)]
-    return keys.index(test["figure"]) if test["figure"] in keys else len(keys)
+    return keys.index(test["metric"]) if test["metric"] in keys else len(keys)
 
 
 def _p(value: float) -> str:
@@ -82,7 +82,7 @@ def _p(value: float) -> str:
 
 
 def _difference(line: Line) -> str:
-    show: Show = decimals(4 if "loss" in line.at("figure") else 3)
+    show: Show = decimals(4 if "loss" in line.at("metric") else 3)
     bounds = line.at("interval")
     text = show(line.at("difference"))
     return text if bounds is None else f"{text} {shown_interval(tuple(bounds), show)}"
@@ -117,9 +117,9 @@ COLUMNS = (
     ),
     Column(
         "Figure",
-        text=lambda line: label_of(line.at("figure")),
+        text=lambda line: label_of(line.at("metric")),
         names=("figure",),
-        values=lambda line: (line.at("figure"),),
+        values=lambda line: (line.at("metric"),),
         align="l",
     ),
     words("Prompts", "set"),
@@ -193,12 +193,12 @@ def notes_of(comparisons: list[Comparison]) -> list[str]:
         if (rule := comparison.says("pairs")[method])
     ]
     never = {
-        ", ".join(part["figures"]): part["reason"]
+        ", ".join(part["metrics"]): part["reason"]
         for comparison in comparisons
         for part in comparison.says("never_compared")
     }
     left_out = [
-        f"{one['model']} in {label_of(one['figure'])} ({one['reason']})"
+        f"{one['model']} in {label_of(one['metric'])} ({one['reason']})"
         for comparison in comparisons
         for one in comparison.says("left_out")
     ]
@@ -228,12 +228,12 @@ def sentences(comparison: Comparison) -> str:
 
     Empty where none of them was tested.
     """
-    lines = [line for line in lines_of([comparison]) if line.at("figure") in HEADLINES]
+    lines = [line for line in lines_of([comparison]) if line.at("metric") in HEADLINES]
     if not lines:
         return ""
-    places = dict.fromkeys((line.at("figure"), line.at("set")) for line in lines)
+    places = dict.fromkeys((line.at("metric"), line.at("set")) for line in lines)
     tuned = [_against_base(lines, *place) for place in places]
-    leading = [_leading(one) for one in comparison.leading if one["figure"] in HEADLINES]
+    leading = [_leading(one) for one in comparison.leading if one["metric"] in HEADLINES]
     parts = [("", tuned), ("Among the trials of a method, ", leading)]
     texts = [f"{opening}{'; '.join(filter(None, found))}" for opening, found in parts if any(found)]
     return f"{comparison.title}: {'. '.join(texts)}."
@@ -247,7 +247,7 @@ def _against_base(lines: list[Line], figure: str, set_name: str | None) -> str:
     mine = [
         line
         for line in lines
-        if (line.at("kind"), line.at("figure"), line.at("set")) == ("base", figure, set_name)
+        if (line.at("kind"), line.at("metric"), line.at("set")) == ("base", figure, set_name)
     ]
     if not mine:
         return ""
@@ -261,7 +261,7 @@ def _against_base(lines: list[Line], figure: str, set_name: str | None) -> str:
 
 
 def _leading(one: dict[str, Any]) -> str:
-    place = f"{_name(one['figure'], one['set'])} ({METHODS[one['method']]})"
+    place = f"{_name(one['metric'], one['set'])} ({METHODS[one['method']]})"
     first, second = one["leading"], one["runner_up"]
     verb = "leads apart from" if one["apart"] else "is not told from"
     return f"{first} {verb} {second} in {place}"

@@ -85,9 +85,9 @@ def panels_of(comparison: Comparison, names: set[str]) -> list[Panel]:
         for line in lines_of([comparison])
         if line.at("kind") in KINDS and line.at("a") in names
     ]
-    places = dict.fromkeys((line.at("figure"), line.at("set")) for line in lines)
+    places = dict.fromkeys((line.at("metric"), line.at("set")) for line in lines)
     return [
-        Panel(figure, of_set, [it for it in lines if (it.at("figure"), it.at("set")) == place])
+        Panel(figure, of_set, [it for it in lines if (it.at("metric"), it.at("set")) == place])
         for key in KEYS
         for place in places
         for figure, of_set in [place]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from scripts.common.methods import METHODS as TRAINED_METHODS
+from scripts.common.metrics import METRICS
 from scripts.report.columns import Line, figure_notes, sets_with
 from scripts.report.read import (
     BY_GROUP,
@@ -15,13 +17,6 @@ from scripts.report.read import (
 )
 from scripts.report.render import count
 
-HEADLINES = {
-    "sft": ("held_out_loss", "exact_match", "bleu"),
-    "dpo": ("preference_accuracy", "exact_match", "bleu"),
-}
-"""By method the figures that may be the headline: the first that one of the trials has."""
-FALLING = ("held_out_loss",)
-"""The figures that are better the lower they are."""
 ROOM = 40
 """So many trials of an experiment and method have a row, a panel or a line in a figure."""
 
@@ -54,14 +49,14 @@ class Block:
     @property
     def ranked(self) -> list[Subject]:
         """The trials, best first; those that lack the figure come last."""
-        sign = 1 if self.key in FALLING else -1
+        sign = 1 if METRICS[self.key].higher_is_better is False else -1
         pairs = zip(self.trials, self.figures, strict=True)
         ranks = [(found.value is None, sign * (found.value or 0), it) for it, found in pairs]
         return [it for *_, it in sorted(ranks, key=lambda rank: rank[:2])]
 
     def better(self, value: float, than: float) -> bool:
         """Tells whether a value of the figure is better than another."""
-        return value < than if self.key in FALLING else value > than
+        return value < than if METRICS[self.key].higher_is_better is False else value > than
 
 
 def blocks_of(subjects: list[Subject]) -> list[Block]:
@@ -75,7 +70,7 @@ def blocks_of(subjects: list[Subject]) -> list[Block]:
 
 
 def _block(trials: list[Subject]) -> Block | None:
-    for key in HEADLINES[trials[0].method] if trials else ():
+    for key in TRAINED_METHODS[trials[0].method].headlines if trials else ():
         for name in sets_with(trials, [key]) or [None]:
             block = Block(trials, key, name)
             if block.measured:

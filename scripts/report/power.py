@@ -51,7 +51,7 @@ class Rivals:
     def name(self) -> str:
         """What the panel is about."""
         of_set = f", {self.test['set']}" if self.test["set"] else ""
-        return f"{label_of(self.test['figure'])}{of_set} ({METHODS[self.method]})"
+        return f"{label_of(self.test['metric'])}{of_set} ({METHODS[self.method]})"
 
     @property
     def groups(self) -> int:
@@ -98,12 +98,12 @@ def rivals_of(comparison: Comparison) -> list[Rivals]:
     found = []
     for one in comparison.leading:
         pair = {one["leading"], one["runner_up"]}
-        place = {key: one[key] for key in ("figure", "set", "method")} | {"kind": "trials"}
+        place = {key: one[key] for key in ("metric", "set", "method")} | {"kind": "trials"}
         for test in comparison.tests:
             if place.items() <= test.items() and {test["a"], test["b"]} == pair:
                 found.append(Rivals(comparison.title, one["method"], test))
-    firsts = [rivals for rivals in found if rivals.test["figure"] in HEADLINES]
-    return sorted(firsts, key=lambda rivals: HEADLINES.index(rivals.test["figure"]))
+    firsts = [rivals for rivals in found if rivals.test["metric"] in HEADLINES]
+    return sorted(firsts, key=lambda rivals: HEADLINES.index(rivals.test["metric"]))
 
 
 def draw(subjects: list[Subject]) -> "Canvas":

@@ -4,26 +4,26 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from scripts.common import methods
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, read_rows
+from scripts.common.methods import LOOKUP_LABEL as LOOKUP
+from scripts.common.metrics import METRICS, metric
 from scripts.common.states import FAILED, IS_DONE, NOT_SCORED, STALE, State, one_line, start_failed
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A trial's folder below `trials/`."""
 
-METHODS = {"base": "base", "sft": "SFT", "dpo": "DPO", "lookup": "lookup"}
+METHODS = methods.LABELS
 """What people call each method, in the order in which a model goes through them."""
-TRAINED = ("sft", "dpo")
-
-LOOKUP = "win counts in train, no model"
-"""What people call the baseline that looks up which completion won more pairs of train."""
+TRAINED = tuple(methods.METHODS)
 
 WILSON, BY_GROUP = "wilson", "group bootstrap"
 INTERVALS = {WILSON: "Wilson", BY_GROUP: "by group"}
@@ -32,63 +32,23 @@ JACKKNIFE = "group jackknife"
 JACKKNIFED = {JACKKNIFE: "jackknife"}
 """The same of counts of what differs, which have no other interval."""
 
-HEADLINES = ("preference_accuracy", "held_out_loss", "exact_match")
+HEADLINES = tuple(
+    name
+    for name, one in METRICS.items()
+    if one.mean and any(name in method.headlines for method in methods.METHODS.values())
+)
 """The figures that a reader looks at first."""
 
-LABELS = {
-    "held_out_loss": "Held-out loss",
-    "bleu": "BLEU",
-    "exact_match": "Exact match",
-    "stop_rate": "Stop rate",
-    "generated_tokens": "Generated tokens",
-    "kl": "KL from the reference",
-    "kl_per_token": "KL per token",
-    "win_rate": "Win rate",
-    "win_rate_length_controlled": "Win rate at equal lengths",
-    "judge_disagreement": "Judge's disagreement",
-    "train_loss": "Train loss",
-    "preference_loss": "Preference loss",
-    "preference_accuracy": "Preference accuracy",
-    "policy_accuracy": "Policy accuracy",
-    "reference_accuracy": "Reference accuracy",
-    "margin": "Reward margin",
-    "chosen_logp": "Chosen log-prob",
-    "rejected_logp": "Rejected log-prob",
-    "chosen_change": "Change of chosen log-prob",
-    "rejected_change": "Change of rejected log-prob",
-    "chosen_fell": "Chosen fell",
-    "policy_token_accuracy": "Policy accuracy per token",
-    "length_difference": "Length difference",
-    "calibration_error": "Calibration error",
-    "perplexity": "Perplexity",
-    "sacrebleu": "sacreBLEU",
-    "chrf": "chrF2",
-    "rouge_l": "ROUGE-L",
-    "exact_match_strict": "Strict exact match",
-    "distinct_1": "Distinct-1",
-    "distinct_2": "Distinct-2",
-    "self_bleu": "Self-BLEU",
-    "answer_words": "Answer words",
-    "title_length": "Title length",
-    "title_only": "Title only",
-    "question": "Question",
-    "how_to": "How-to",
-    "explanatory": "Explanatory",
-}
+LABELS = {name: metric.label for name, metric in METRICS.items()}
 """What people call a figure."""
 
 
 def label_of(key: str) -> str:
-    """Returns what people call a figure, also one that has no label."""
-    return LABELS.get(key) or key.replace("_", " ").capitalize()
+    """Returns what people call a figure."""
+    return metric(key).label
 
 
-SET_FIGURES = (
-    "bleu", "sacrebleu", "chrf", "rouge_l", "exact_match", "exact_match_strict", "stop_rate",
-    "generated_tokens", "answer_words", "distinct_1", "distinct_2", "self_bleu", "title_length",
-    "title_only", "question", "how_to", "explanatory", "kl", "kl_per_token", "win_rate",
-    "win_rate_length_controlled", "judge_disagreement",
-)  # fmt: skip
+SET_FIGURES = tuple(name for name, metric in METRICS.items() if metric.home == "answers")
 """The figures of answers: each belongs to one set of prompts."""
 
 
@@ -159,7 +119,7 @@ class Comparison:
 
     @cached_property
     def _apart(self) -> set[tuple[str, str, str, str | None]]:
-        keys = ("method", "leading", "figure", "set")
+        keys = ("method", "leading", "metric", "set")
         return {tuple(one[key] for key in keys) for one in self.leading if one["apart"]}
 
     @cached_property
@@ -262,7 +222,7 @@ class Subject:
 
     def measured(self, set_name: str | None = None) -> list[str]:
         """Returns the figures of a set of prompts, or without one those of pairs and rows."""
-        above = ("figures",) if set_name is None else ("sets", set_name, "figures")
+        above = ("metrics",) if set_name is None else ("sets", set_name, "metrics")
         return list(self._metrics.at(*above))
 
     def figure(self, key: str, set_name: str | None = None) -> Figure:
@@ -279,14 +239,20 @@ class Subject:
         return self._figures[asked]
 
     def _figure(self, key: str, set_name: str | None) -> Figure:
-        above = ("figures",) if set_name is None else ("sets", set_name, "figures")
+        above = ("metrics",) if set_name is None else ("sets", set_name, "metrics")
         if (set_name is not None and set_name not in self.sets) or (
             key not in self._metrics.at(*above)
         ):
             return Figure()
         place = f"{self._metrics.place}: {'.'.join((*above, key))}"
         found = Document(place, {"sd": None} | self._metrics.at(*above, key))
-        return Figure(**{part.name: found.at(part.name) for part in fields(Figure)})
+        one = metric(key)
+        return Figure(
+            *(found.at(part) for part in ("value", "sd", "n", "groups")),
+            unit=one.unit,
+            intervals=found.at("intervals"),
+            definition=one.defined(found.content, self.method),
+        )
 
     def answering(self, set_name: str) -> dict[str, Any]:
         """Returns how a set of prompts was answered."""
@@ -309,7 +275,7 @@ class Subject:
         return {
             row["id"]: row["score"]
             for row in self._items.content
-            if row["figure"] == key and row["set"] is None
+            if row["metric"] == key and row["set"] is None
         }
 
     def setting(self, *keys: str) -> Any:
@@ -363,7 +329,7 @@ class Subject:
     @cached_property
     def _metrics(self) -> Document:
         if not self.done:
-            return Document(self.state.word, {"figures": {}, "sets": {}})
+            return Document(self.state.word, {"metrics": {}, "sets": {}})
         return document(self.root / self.folder / "metrics.json", read_json)
 
     @cached_property

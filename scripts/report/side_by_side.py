@@ -74,7 +74,7 @@ def _answer(row: Row | None, score: float | None) -> list[Any] | None:
 def _scores(subject: Subject, name: str) -> dict[str, float]:
     """Returns by prompt whether the answer matches the known one, where that is scored."""
     rows = _rows(subject, f"{subject.folder}/items.parquet")
-    return {row["id"]: row["score"] for row in rows if (row["set"], row["figure"]) == (name, EXACT)}
+    return {row["id"]: row["score"] for row in rows if (row["set"], row["metric"]) == (name, EXACT)}
 
 
 def _source(subject: Subject, name: str) -> dict[str, Row]:

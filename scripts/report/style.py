@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.common.files import written_whole
+from scripts.common.methods import LOOKS as LOOKS_OF_METHODS
 from scripts.report.read import BY_GROUP, LABELS, METHODS, WILSON, Figure, Subject
 from scripts.report.render import DASH, count
 
@@ -23,7 +24,7 @@ ENTRY, ENTRIES = 0.165, 20
 """Inches that an entry of a legend takes, and how many stand in one column."""
 
 INK, FAINT = "#333333", "#888888"
-GREY, BLUE, ORANGE, PURPLE = "#4d4d4d", "#0173b2", "#de8f05", "#8c4a86"
+GREY, BLUE = "#4d4d4d", "#0173b2"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = (
     "-",
@@ -55,12 +56,7 @@ class Look(NamedTuple):
     dashes: str | tuple[int, tuple[float, ...]] = "-"
 
 
-METHOD_LOOKS = {
-    "base": Look(GREY, "D"),
-    "sft": Look(BLUE, "o"),
-    "dpo": Look(ORANGE, "s"),
-    "lookup": Look(PURPLE, "^"),
-}
+METHOD_LOOKS = {name: Look(*look) for name, look in LOOKS_OF_METHODS.items()}
 
 
 def use_style() -> None:

@@ -78,7 +78,7 @@ class Study:
         seed = None if method == "base" else 3
         row = {"experiment": EXPERIMENT, "title": "T", "name": name, "method": method, "seed": seed}
         how = SETTINGS | {"dataset": DATASET} | settings
-        metrics = row | {"figures": {}, "sets": {SET: {"settings": how, "left_out": 0}}}
+        metrics = row | {"metrics": {}, "sets": {SET: {"settings": how, "left_out": 0}}}
         folder = FOLDERS.get(name, f"trials/{name}/seed-3")
         self.results.write(row | {"folder": folder}, metrics=metrics, generations=[])
         self.answer(folder, answers)

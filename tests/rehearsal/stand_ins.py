@@ -67,7 +67,9 @@ def write_stand_ins(root: Path, real: Path) -> None:
 
 
 def _write_datasets(root: Path) -> None:
-    titles = read_jsonl(CORPORA / "titles.jsonl")
+    rows = read_jsonl(CORPORA / "titles.jsonl")
+    # An idea has about ten pairs in a row: one of each in turn, so that few rows hold many ideas.
+    titles = [row for first in range(10) for row in rows[first::10]]
     _write_parquet(root / "EliasHossain/youtube-titles-dpo/data", train=titles[:60],
                    valid=titles[60:80])  # fmt: skip
     problems = read_jsonl(CORPORA / "problems.jsonl")

@@ -19,6 +19,7 @@ DRIFT = ["torch: 2.13.0 is locked, 2.12.0 is installed"]
 def record(root: Path, step: str, outputs: list[str], **more: Any) -> None:
     """Writes the provenance of a job, as far as reports read it."""
     content = {
+        "schema": provenance.SCHEMA,
         "file": f"{step}.provenance.json",
         "outputs": [{"file": file} for file in outputs],
         "git": {"commit": "abc", "dirty": False, "changed": []},

@@ -190,7 +190,8 @@ def test_accuracy_says_nothing_of_a_lookup_where_there_is_none(empty_results, fi
 def test_before_after_leaves_out_experiments_without_its_figures(results):
     panels = drawn(before_after, results).axes
     assert [panel.get_xlabel() for panel in panels] == [
-        "Held-out loss\n(nats per token)", "Exact match", "BLEU", "Stop rate",
+        "Held-out loss\n(nats per token)", "Exact match\n(share)", "BLEU\n(0 to 1)",
+        "Stop rate\n(share)",
     ]  # fmt: skip
     rows = [label.get_text() for label in panels[0].get_yticklabels()]
     assert rows == ["tiny_llama", "sft_1", "sft_2", "dpo_1"]
@@ -207,10 +208,10 @@ def test_before_after_has_a_panel_for_each_figure_and_set(empty_results, figures
     panels = drawn(before_after, empty_results).axes
     assert [panel.get_xlabel() for panel in panels] == [
         "Held-out loss\n(nats per token)",
-        "Exact match\nproblems",
-        "BLEU\nproblems",
-        "Exact match\nshort-word-\nproblems",
-        "BLEU\nshort-word-\nproblems",
+        "Exact match\nproblems\n(share)",
+        "BLEU\nproblems\n(0 to 1)",
+        "Exact match\nshort-word-\nproblems\n(share)",
+        "BLEU\nshort-word-\nproblems\n(0 to 1)",
     ]
     values = [panel.lines[-1].get_xdata()[0] for panel in panels]
     assert values == [1.0, 0.75, 0.2, 0.25, 0.25]
@@ -231,7 +232,8 @@ def test_before_after_draws_how_often_a_model_stops_where_no_answer_is_known(
     silent = {"stop_rate": figures["measured"](0.5, 2)}
     empty_results.base("silent", "Silent", {}, sets={"a": silent, "b": silent})
     panels = drawn(before_after, empty_results).axes
-    assert [panel.get_xlabel() for panel in panels] == ["Stop rate\na", "Stop rate\nb"]
+    labels = [panel.get_xlabel() for panel in panels]
+    assert labels == [f"Stop rate\n{name}\n(share)" for name in "ab"]
 
 
 @by_name

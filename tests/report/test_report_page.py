@@ -56,7 +56,7 @@ def png(width: int, height: int) -> bytes:
 def write_items(made: Results, folder: str, right: dict[str, float]) -> None:
     """Writes whether each answer matches the known one."""
     items = [
-        {"set": "problems", "figure": "exact_match", "id": key, "group": key, "score": score,
+        {"set": "problems", "metric": "exact_match", "id": key, "group": key, "score": score,
          "weight": 1.0}
         for key, score in right.items()
     ]  # fmt: skip

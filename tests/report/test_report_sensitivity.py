@@ -66,7 +66,7 @@ def test_a_trial_stands_at_its_value_with_its_interval(empty_results, figures):
     assert (second.get_xdata()[0], second.get_ydata()[0]) == (1e-3, 0.75)
     low, high = panel.get_xlim()
     assert low < 1e-5 < 1e-3 < high
-    assert panel.get_ylabel() == "Preference accuracy"
+    assert panel.get_ylabel() == "Preference accuracy\n(share)"
 
 
 def test_trials_at_one_value_are_side_by_side(empty_results, figures):

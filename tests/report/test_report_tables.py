@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from scripts.common.cli import BadInput
+from scripts.common.metrics import METRICS
 from scripts.report import comparison, differences, dpo, examples, seeds, sft, summary
 from scripts.report import results as long_form
 from scripts.report.render import (
@@ -191,7 +192,7 @@ def test_the_lookup_stands_beside_the_accuracies(results, tmp_path):
     assert lookup["preference_accuracy_group_bootstrap_high"] == "0.875"
     assert "win counts in train, no model |" in texts["md"]
     note = (
-        "- Win counts in train, no model: the completion that won more pairs of train wins; both "
+        f"- Win counts in train, no model: {METRICS['preference_accuracy'].of_lookup}; both "
         "completions of 114 of 114 test pairs are judged in train.\n"
     )
     assert note in texts["md"]
@@ -235,7 +236,7 @@ def test_dpo_marks_an_overwritten_start_and_shows_step_zero(empty_results, figur
 
 def two_sets(made, figures) -> None:
     """Adds an experiment with two sets of prompts, one of them without known answers."""
-    second = {"stop_rate": figures["measured"](0.25, 3, definition="answers that end")}
+    second = {"stop_rate": figures["measured"](0.25, 3)}
     for name, method in (("tiny_llama", "base"), ("sft-1", "sft")):
         own = figures["generated"](1.0, 0.1, 0.5)
         if method == "base":
@@ -257,9 +258,7 @@ def test_summary_has_a_line_for_each_set(empty_results, figures, tmp_path):
     assert [row["held_out_loss"] for row in rows] == ["1.0"] * 4
     assert texts["md"].count("1.000 [0.900, 1.100]") == 2
     assert texts["md"].count("sft-1 ") == 1
-    places = (
-        "share of answers that ended by themselves (two/problems); answers that end (two/titles)"
-    )
+    places = "answers that end by themselves"
     assert f"- Stop rate: {places}; n = 57 (two/problems); n = 3 (two/titles).\n" in texts["md"]
 
 
@@ -362,7 +361,7 @@ def test_the_interval_of_several_seeds_stands_in_place_of_wilsons(empty_results,
         empty_results.trial("dpo-1", "dpo", figures["preferred"](), seed=seed)
     path = empty_results.root / "trials/dpo-1/metrics.json"
     metrics = json.loads(path.read_text())
-    metrics["figures"]["preference_accuracy"]["intervals"] = {"group bootstrap": [0.25, 0.875]}
+    metrics["metrics"]["preference_accuracy"]["intervals"] = {"group bootstrap": [0.25, 0.875]}
     path.write_text(json.dumps(metrics))
     texts = written(dpo, empty_results, tmp_path)
     assert "| 0.81 ± 0.00 [0.25, 0.88] |" in squeezed(texts["md"])
@@ -449,9 +448,7 @@ def test_of_very_many_rows_people_get_the_first_and_machines_all():
 
 def test_a_note_gives_definition_and_sizes(results, tmp_path):
     text = written(sft, results, tmp_path)["md"]
-    assert (
-        "- Exact match: share of greedy answers whose last number is the expected one; n = 57.\n"
-    ) in text
+    assert f"- Exact match: {METRICS['exact_match'].definition}; n = 57.\n" in text
     assert "; n = 120 in 12 groups." in text
 
 
@@ -459,7 +456,7 @@ def test_a_note_says_nothing_of_groups_of_one(empty_results, figures, tmp_path):
     alone = figures["generated"](1.0, 0.1, 0.5)
     alone["bleu"]["groups"] = alone["bleu"]["n"]
     empty_results.trial("sft-1", "sft", alone)
-    assert "no smoothing; n = 57.\n" in written(sft, empty_results, tmp_path)["md"]
+    assert "(Papineni et al. 2002); n = 57.\n" in written(sft, empty_results, tmp_path)["md"]
 
 
 def test_a_note_names_experiments_where_sizes_differ(results, figures, tmp_path):
@@ -469,7 +466,7 @@ def test_a_note_names_experiments_where_sizes_differ(results, figures, tmp_path)
     results.trial("sft-9", "sft", smaller, **other)
     text = written(sft, results, tmp_path)["md"]
     sizes = "n = 57 (tutor/problems); n = 20 (other/problems)"
-    assert f"- BLEU: corpus BLEU-4, 13a, no smoothing; {sizes}.\n" in text
+    assert f"- BLEU: {METRICS['bleu'].definition}; {sizes}.\n" in text
 
 
 @pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)

@@ -21,6 +21,7 @@ from scripts.common.files import (
     write_jsonl,
     write_table,
 )
+from scripts.common.metrics import METRICS
 
 METHODS = ("sft", "dpo")
 RANKS = (2, 4, 8, 16, 32, 64)
@@ -101,31 +102,31 @@ def _multiply(
     write_jsonl(run / "history.jsonl", lines)
     for source, target in ((model, run), (model.parent, folder)):
         metrics = read_json(source / "metrics.json") | {"name": name}
-        for figure in _figures(metrics):
-            _move(figure, moved)
+        for name, value in _values(metrics):
+            _move(name, value, moved)
         write_json(target / "metrics.json", metrics)
     write_table(run / "items.parquet", _other_scores(items, draw))
     shutil.copyfile(model / "generations.parquet", run / "generations.parquet")
 
 
-def _figures(metrics: Row) -> list[Row]:
+def _values(metrics: Row) -> list[tuple[str, Row]]:
     places = [metrics, *metrics["sets"].values()]
-    return [figure for place in places for figure in place["figures"].values()]
+    return [found for place in places for found in place["metrics"].items()]
 
 
-def _move(figure: Row, moved: Callable[[], float]) -> None:
-    """Moves a figure and its intervals together; a share stays one."""
-    if figure["value"] is None:
+def _move(name: str, found: Row, moved: Callable[[], float]) -> None:
+    """Moves a metric and its intervals together; a share stays one."""
+    if found["value"] is None:
         return
-    new = figure["value"] * moved()
-    new = min(new, 1.0) if figure["unit"] == "share" else new
-    by = new - figure["value"]
-    figure["value"] = new
-    figure["intervals"] = {
-        kind: [bound + by for bound in bounds] for kind, bounds in figure["intervals"].items()
+    new = found["value"] * moved()
+    new = min(new, 1.0) if METRICS[name].unit == "share" else new
+    by = new - found["value"]
+    found["value"] = new
+    found["intervals"] = {
+        kind: [bound + by for bound in bounds] for kind, bounds in found["intervals"].items()
     }
-    if "seeds" in figure:
-        figure["seeds"] = dict.fromkeys(figure["seeds"], new)
+    if "seeds" in found:
+        found["seeds"] = dict.fromkeys(found["seeds"], new)
 
 
 def _other_scores(items: pa.Table, draw: np.random.Generator) -> pa.Table:

@@ -24,7 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, float]:
 
 def figure(project: Project, folder: str, name: str) -> dict[str, object]:
     metrics = read_json(project.folder / "results" / "demo" / folder / "metrics.json")
-    return (metrics["figures"] | metrics["sets"].get("problems", {"figures": {}})["figures"])[name]
+    return (metrics["metrics"] | metrics["sets"].get("problems", {"metrics": {}})["metrics"])[name]
 
 
 @pytest.mark.parametrize("trial", ["sft-r16", "sft-r4"])

@@ -132,7 +132,7 @@ def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
     overlap = {row["id"] for row in read_rows(results / "overlaps" / f"{name}.parquet")}
     answers = read_json(results / "trials/sft-1/seed-42/metrics.json")["sets"]["gsm8k"]
     assert answers["left_out"] == len(overlap)
-    assert answers["figures"]["exact_match"]["n"] == 6 - len(overlap)
+    assert answers["metrics"]["exact_match"]["n"] == 6 - len(overlap)
 
 
 @pytest.mark.parametrize(

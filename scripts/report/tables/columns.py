@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from scripts.common.methods import LABELS, METHODS
 from scripts.common.metrics import metric
-from scripts.report.hyperparameters import batch, modules
 from scripts.report.results import INTERVALS, MODEL, Results, taken
 from scripts.report.tables.write import Column
 from scripts.report.text import SELECTED, count, decimals, missing, power, short
@@ -31,15 +30,18 @@ def role(method: str) -> str:
     return METHODS[method].rows if method in METHODS else method
 
 
-def standing(results: Results, *roles: str) -> "DataFrame":
-    """Return the models of these roles, with the columns in which tables say what they are.
+def standing(results: Results, *roles: str) -> Results:
+    """Return the results of the models of these roles alone."""
+    return results.only(results.models[results.models["method"].map(role).isin(roles)])
 
-    `trial` is the name in the CSV, `_trial` that for people; `seeds` is how many there are, and
-    `_splits` says whether the reported split selected the adapter.
+
+def described(results: Results) -> "DataFrame":
+    """Return the models with the columns in which tables say what they are.
+
+    `trial` is the name in the CSV and `_trial` that for people, `seeds` is how many there are, and
+    `selected` says whether the reported split selected the adapter.
     """
-    models = results.models
-    found = models[models["method"].map(role).isin(roles)]
-    found = found.merge(selected(results), how="left", on=MODEL)
+    found = results.models.merge(selected(results), how="left", on=MODEL)
     marks = [f" {SELECTED}" if it is True else "" for it in found["selected"]]
     return found.assign(
         trial=found["model"],
@@ -180,11 +182,13 @@ def with_settings(results: Results, frame: "DataFrame", *more: str) -> "DataFram
     accumulated = "trainer.gradient_accumulation_steps"
     found = _of(frame, results.settings, *SETTINGS.values(), accumulated, *more)
     rows = found.to_dict("records")
-    texts = [modules(row) for row in rows]
+    targets = [row["lora.target_modules"] for row in rows]
+    texts = [" ".join(it) if isinstance(it, list) else it for it in targets]
+    batches = [row[SETTINGS["effective_batch"]] * row[accumulated] for row in rows]
     found = found.rename(columns={key: name for name, key in SETTINGS.items()}).assign(
         target_modules=texts,
         _modules=[text.replace("_proj", "") for text in texts],
-        effective_batch=Series(list(map(batch, rows)), dtype=object),
+        effective_batch=Series(batches, dtype=object),
     )
     return frame.merge(found.drop(columns=accumulated), how="left", on=MODEL)
 

@@ -7,7 +7,6 @@
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import run
-from scripts.report.hyperparameters import start
 from scripts.report.notes import (
     BY_GROUP_NOTE,
     WILSON_NOTE,
@@ -15,7 +14,7 @@ from scripts.report.notes import (
     metric_notes,
     seed_note,
 )
-from scripts.report.objectives import KEYS, has_options, objective, option
+from scripts.report.objectives import KEYS, has_options, objective, trainer_of
 from scripts.report.results import MODEL, Results
 from scripts.report.tables.columns import (
     ALPHA,
@@ -29,6 +28,7 @@ from scripts.report.tables.columns import (
     TRAIN_LOSS,
     TRAIN_LOSS_NOTE,
     TRIAL,
+    described,
     measured,
     names_of,
     selection_notes,
@@ -89,17 +89,17 @@ COLUMNS = (
 
 def make(results: Results) -> Table:
     """Return the table: the preference trials of every experiment, and their lookups."""
-    models = standing(results, "preferences", "lookup")
-    frame = with_settings(results, models, "trainer.beta", "start", "start_as")
-    frame = frame.merge(_objectives(results), how="left", on=MODEL)
+    seen = standing(results, "preferences", "lookup")
+    frame = with_settings(seen, described(seen), "trainer.beta", "start", "start_as")
+    frame = frame.merge(_objectives(seen), how="left", on=MODEL)
     frame = with_outcomes(
-        results, frame, "steps", "step_zero.loss", "step_zero.margin", "train_loss"
+        seen, frame, "steps", "step_zero.loss", "step_zero.margin", "train_loss"
     ).rename(
         columns={"trainer.beta": "beta", "step_zero.loss": "step_zero_loss"}
         | {"step_zero.margin": "step_zero_margin"}
     )
     logps = [f"{of}{side}_logp" for side in SIDES for of in ("", "reference_")]
-    frame = with_metrics(results, frame, *METRICS, *logps)
+    frame = with_metrics(seen, frame, *METRICS, *logps)
     for side in SIDES:
         frame[f"{side}_logp_change"] = frame[f"{side}_logp"] - frame[f"reference_{side}_logp"]
     rows = frame.to_dict("records")
@@ -122,15 +122,15 @@ def make(results: Results) -> Table:
         + ["chosen_logp_change", "chosen_fell", "rejected_logp_change"],
         columns=COLUMNS,
         notes=[
-            seed_note(models),
+            seed_note(seen),
             LEADS,
-            *selection_notes(models),
+            *selection_notes(frame),
             "Start is the reference, too.",
             *([OVERWRITTEN_NOTE] if OVERWRITTEN in set(frame["start_as"]) else []),
             f"{TRAIN_LOSS_NOTE} Loss at step 0: ln 2 = 0.6931 under the sigmoid objective where "
             "the policy is still its reference.",
-            *metric_notes(results, models, *METRICS),
-            *lookup_notes(results, models),
+            *metric_notes(seen, *METRICS),
+            *lookup_notes(seen),
             "Change: mean log-prob of the chosen or rejected completions minus the reference's; "
             f"{FELL} marks chosen completions that became less likely.",
             WILSON_NOTE,
@@ -142,10 +142,10 @@ def make(results: Results) -> Table:
 def _objectives(results: Results) -> "DataFrame":
     """Return the objective of each trial; all options of objectives only where one is used."""
     settings = results.settings
-    rows = settings.to_dict("records")
-    keys = KEYS if any(map(has_options, rows)) else KEYS[:2]
-    options = {key: [_raw(option(row, key)) for row in rows] for key in keys}
-    return settings[MODEL].assign(_objective=list(map(objective, rows)), **options)
+    trainers = [trainer_of(row) for row in settings.to_dict("records")]
+    keys = KEYS if any(map(has_options, trainers)) else KEYS[:2]
+    options = {key: [_raw(trainer.get(key)) for trainer in trainers] for key in keys}
+    return settings[MODEL].assign(_objective=list(map(objective, trainers)), **options)
 
 
 def _raw(value: Any) -> Any:
@@ -157,14 +157,16 @@ def _start(row: dict[str, Any]) -> str | None:
     """Return the folder of the trial that is start and reference, or `base`."""
     if missing(row["start_as"]):
         return None
-    found = "base" if missing(row["start"]) else row["start"]
+    found: str = "base" if missing(row["start"]) else row["start"]
     return found.split("/seed-")[0] if row["seeds"] > 1 else found
 
 
 def _start_name(row: dict[str, Any]) -> str | None:
-    if missing(row["start_as"]):
+    """Return the name of the trial that is start and reference, or `base`."""
+    name = _start(row)
+    if name is None:
         return None
-    name = start(row) or "base"
+    name = name.removeprefix("trials/").split("/")[0]
     return f"{name}, {OVERWRITTEN}" if row["start_as"] == OVERWRITTEN else name
 
 

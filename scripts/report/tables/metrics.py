@@ -14,6 +14,7 @@ from scripts.report.tables.columns import (
     SEEDS,
     SET,
     TRIAL,
+    described,
     selection_notes,
     standing,
 )
@@ -44,10 +45,8 @@ COLUMNS = (
 
 def make(results: Results) -> Table:
     """Return the table: every metric of every model."""
-    models = standing(results, "base", "demonstrations", "preferences", "lookup")
-    frame = models.drop(columns=["seed"]).merge(
-        results.metrics.drop(columns=["seed"]), on=[it for it in MODEL if it != "seed"]
-    )
+    seen = standing(results, "base", "demonstrations", "preferences", "lookup")
+    frame = described(seen).merge(seen.metrics, on=MODEL)
     frame = frame.assign(interval_method=None, interval_low=None, interval_high=None)
     for name in reversed(SHOWN_FIRST):
         low, high = (frame[f"{name.replace(' ', '_')}_{end}"] for end in ("low", "high"))
@@ -69,11 +68,11 @@ def make(results: Results) -> Table:
         csv=CSV,
         columns=COLUMNS,
         notes=[
-            seed_note(models),
-            *selection_notes(models),
+            seed_note(seen),
+            *selection_notes(frame),
             "What each metric is stands in the column definition of the CSV, and in "
             "docs/metrics.md.",
-            *lookup_notes(results, models),
+            *lookup_notes(seen),
             WILSON_NOTE,
             BY_GROUP_NOTE,
             "Jackknife: from the metric without each group in turn, for counts of what differs.",

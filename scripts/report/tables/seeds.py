@@ -16,6 +16,7 @@ from scripts.report.tables.columns import (
     TRAIN_LOSS,
     TRAIN_LOSS_NOTE,
     TRIAL,
+    described,
     measured,
     names_of,
     once,
@@ -41,10 +42,9 @@ COLUMNS = (
 
 def make(results: Results) -> Table:
     """Return the table: a row for each run, and each of its sets of prompts with known answers."""
-    seeds = results.each_seed
-    runs = standing(seeds, "demonstrations", "preferences")
-    frame = with_outcomes(seeds, with_sets(seeds, runs, *METRICS), "train_loss", "seconds")
-    frame = with_metrics(seeds, frame, *METRICS)
+    seen = standing(results.each_seed, "demonstrations", "preferences")
+    frame = with_outcomes(seen, with_sets(seen, described(seen), *METRICS), "train_loss", "seconds")
+    frame = with_metrics(seen, frame, *METRICS)
     return Table(
         name="seeds",
         title="Every trial, seed by seed",
@@ -53,10 +53,10 @@ def make(results: Results) -> Table:
         + [column for name in METRICS for column in names_of(name)],
         columns=COLUMNS,
         notes=[
-            *selection_notes(runs),
+            *selection_notes(frame),
             TRAIN_LOSS_NOTE,
-            *metric_notes(seeds, runs, *METRICS),
-            *set_notes(seeds, runs, *METRICS),
+            *metric_notes(seen, *METRICS),
+            *set_notes(seen, *METRICS),
             WILSON_NOTE,
             BY_GROUP_NOTE,
         ],

@@ -29,6 +29,7 @@ from scripts.report.tables.columns import (
     TRAIN_LOSS,
     TRAIN_LOSS_NOTE,
     TRIAL,
+    described,
     measured,
     names_of,
     once,
@@ -81,12 +82,12 @@ def make(results: Results) -> Table:
 
     A model has a row for each set of prompts with known answers.
     """
-    models = standing(results, "base", "demonstrations")
-    trained = models["method"].ne(BASE).groupby(models["experiment"]).transform("any")
-    models = models[trained.astype(bool)]
-    frame = with_sets(results, with_settings(results, models), *METRICS)
-    frame = with_outcomes(results, frame, "steps", "trainable_parameters", "train_loss", "seconds")
-    frame = with_metrics(results, frame, *METRICS)
+    seen = standing(results, "base", "demonstrations")
+    trained = seen.models.loc[seen.models["method"] != BASE, "experiment"]
+    seen = seen.only(seen.models[seen.models["experiment"].isin(trained)])
+    frame = with_sets(seen, with_settings(seen, described(seen)), *METRICS)
+    frame = with_outcomes(seen, frame, "steps", "trainable_parameters", "train_loss", "seconds")
+    frame = with_metrics(seen, frame, *METRICS)
     rows = frame.to_dict("records")
     frame["_length"] = list(map(_length, rows))
     frame["_trial"] = [row["_trial"] + " (base)" * (row["method"] == BASE) for row in rows]
@@ -98,12 +99,12 @@ def make(results: Results) -> Table:
         + [column for name in METRICS for column in names_of(name, name in BEST)],
         columns=COLUMNS,
         notes=[
-            seed_note(models),
+            seed_note(seen),
             LEADS,
-            *selection_notes(models),
+            *selection_notes(frame),
             TRAIN_LOSS_NOTE,
-            *metric_notes(results, models, *METRICS),
-            *set_notes(results, models, *METRICS),
+            *metric_notes(seen, *METRICS),
+            *set_notes(seen, *METRICS),
             BY_GROUP_NOTE,
             WILSON_NOTE,
         ],

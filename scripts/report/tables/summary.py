@@ -21,6 +21,7 @@ from scripts.report.tables.columns import (
     SEEDS,
     SET,
     TRIAL,
+    described,
     measured,
     names_of,
     once,
@@ -55,8 +56,8 @@ COLUMNS = (
 
 def make(results: Results) -> Table:
     """Return the table: a row for each model and each set of prompts that it answered."""
-    models = standing(results, "base", "demonstrations", "preferences", "lookup")
-    frame = with_metrics(results, with_sets(results, models, *METRICS), *METRICS)
+    seen = standing(results, "base", "demonstrations", "preferences", "lookup")
+    frame = with_metrics(seen, with_sets(seen, described(seen), *METRICS), *METRICS)
     return Table(
         name="summary",
         title="Before and after: base model, supervised and preference tuning",
@@ -65,12 +66,12 @@ def make(results: Results) -> Table:
         + [column for name in METRICS for column in names_of(name, name in BEST)],
         columns=COLUMNS,
         notes=[
-            seed_note(models),
+            seed_note(seen),
             LEADS,
-            *selection_notes(models),
-            *metric_notes(results, models, *METRICS),
-            *set_notes(results, models, *METRICS),
-            *lookup_notes(results, models),
+            *selection_notes(frame),
+            *metric_notes(seen, *METRICS),
+            *set_notes(seen, *METRICS),
+            *lookup_notes(seen),
             WILSON_NOTE,
             BY_GROUP_NOTE,
         ],

@@ -344,7 +344,7 @@ def write_forms(table: Table, results: Results, arguments: argparse.Namespace) -
     notes = [
         *table.notes,
         *data_notes(arguments.data),
-        *version_notes(results, results.models),
+        *version_notes(results),
         *drift_notes(results),
     ]
     made = replace(table, mark=arguments.mark, notes=notes, statement=statement(table, results))
@@ -361,8 +361,8 @@ def so_far(table: Table) -> Table:
     names = [name for name in table.csv if name in ("seed", "seeds")]
     if not names:
         return table
-    sources = [column.source for column in table.columns]
-    place, behind = sources.index(names[0]) + 1, table.csv.index(names[0]) + 1
+    sources = [column.source in (*names, "_protocol", "_model") for column in table.columns]
+    place, behind = sources.index(True) + 1, table.csv.index(names[0]) + 1
     column = Column("State", "state", align="l", once=table.columns[place - 1].once)
     return replace(
         table,
