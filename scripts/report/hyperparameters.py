@@ -1,110 +1,133 @@
-"""The hyperparameters of trials, as a figure sets results against them."""
+"""The hyperparameters in which trials differ, for a figure that sets results against them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scripts.report.objectives import known, objective, trainer_of
-from scripts.report.text import power, short
+from scripts.report.objectives import KEYS as OBJECTIVE
+from scripts.report.objectives import objective
+from scripts.report.text import missing, power, short
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
+
+Row = dict[str, Any]
 
 TOLD_APART = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
-    "gradient_accumulation_steps", "beta", "loss_type", "loss_weights", "label_smoothing",
-    "use_weighting", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef", "discopop_tau",
+    "gradient_accumulation_steps", "beta", *OBJECTIVE,
 )  # fmt: skip
-"""Settings of the trainer that are part of a hyperparameter of their own."""
-NO_EFFECT = (
-    "logging_steps", "eval_strategy", "eval_steps", "gradient_checkpointing",
-)  # fmt: skip
-"""Settings of the trainer that say what is logged, or how memory is spent."""
-
-Settings = dict[str, Any]
-"""A row of the frame of settings."""
+"""Settings of the trainer that stand in a hyperparameter of their own."""
+NO_EFFECT = ("logging_steps", "eval_strategy", "eval_steps", "gradient_checkpointing")
+"""Settings of the trainer that say what is written down, or how memory is spent."""
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A setting of trials, and its value for a trial: a number, a text, or None without one."""
+    """A setting of trials: what it is called, and its value of each, None without one."""
 
     label: str
-    read: Callable[[Settings], Any]
+    values: "Series"
     logarithmic: bool = False
     show: Callable[[Any], str] = short
 
-
-def _batch(trial: Settings) -> int:
-    sizes = ("per_device_train_batch_size", "gradient_accumulation_steps")
-    return trial[f"trainer.{sizes[0]}"] * trial[f"trainer.{sizes[1]}"]
-
-
-def _modules(trial: Settings) -> str:
-    found = trial["lora.target_modules"]
-    return found if isinstance(found, str) else " ".join(found).replace("_proj", "")
+    @property
+    def distinct(self) -> list[Any]:
+        """The distinct values: numbers ascending, words in the trials' order."""
+        found = list(dict.fromkeys(value for value in self.values if not missing(value)))
+        return sorted(found) if is_numeric(found) else found
 
 
-def _steps(trial: Settings) -> int | None:
-    return trial["trainer.max_steps"] if trial["trainer.max_steps"] > 0 else None
-
-
-def _epochs(trial: Settings) -> float | None:
-    """Return the epochs of a trial that ends by them."""
-    return None if _steps(trial) else trial["trainer.num_train_epochs"]
-
-
-def _start(trial: Settings) -> str | None:
-    """Return the trial that a trial starts from, and how, or `base`."""
-    start = trial.get("start", float("nan"))
-    if isinstance(start, float):
-        return None
-    if start is None:
-        return "base"
-    name = start.removeprefix("trials/").split("/")[0]
-    return f"{name}, {trial['start_as']}"
-
-
-def _key(name: str) -> Callable[[Settings], Any]:
-    def read(trial: Settings) -> Any:
-        value = known(trial.get(name))
-        return value if value is None or isinstance(value, (int, float, str)) else str(value)
-
-    return read
-
-
-BEFORE = (
-    Hyperparameter("Learning rate", _key("trainer.learning_rate"), logarithmic=True, show=power),
-    Hyperparameter("β", _key("trainer.beta")),
-    Hyperparameter("Objective", lambda trial: objective(trainer_of(trial))),
-    Hyperparameter("LoRA r", _key("lora.r")),
-    Hyperparameter("LoRA α", _key("lora.lora_alpha")),
-    Hyperparameter("LoRA dropout", _key("lora.lora_dropout")),
-    Hyperparameter("LoRA modules", _modules),
-    Hyperparameter("Epochs", _epochs),
-    Hyperparameter("Steps at most", _steps),
-    Hyperparameter("Batch", _batch),
-)
-AFTER = (Hyperparameter("Start", _start),)
-
-
-def hyperparameters(settings: "DataFrame") -> list[Hyperparameter]:
-    """Return the hyperparameters of trials: those with names, and what else the trainer is told."""
-    told = [name.removeprefix("trainer.") for name in settings if name.startswith("trainer.")]
-    further = [name for name in told if name not in (*TOLD_APART, *NO_EFFECT)]
-    return [
-        *BEFORE,
-        *(Hyperparameter(name.replace("_", " ").capitalize(), _key(f"trainer.{name}"))
-          for name in further),
-        *AFTER,
-    ]  # fmt: skip
-
-
-def is_numeric(values: list[Any]) -> bool:
+def is_numeric(values: Iterable[Any]) -> bool:
     """Return True if the values can lie on an axis of numbers."""
     return all(isinstance(it, (int, float)) and not isinstance(it, bool) for it in values)
 
 
-def shown(parameter: Hyperparameter, value: Any) -> str:
-    """Return a value as people read it."""
-    return parameter.show(value) if is_numeric([value]) else str(value)
+def differing(settings: "DataFrame") -> list[Hyperparameter]:
+    """Return the hyperparameters of which the trials have two values or more.
+
+    Parameters
+    ----------
+    settings
+        Rows of the frame `settings`, of one experiment and method.
+    """
+    from pandas import Series
+
+    rows = settings.to_dict("records")
+
+    def made(label: str, value: Callable[[Row], Any], **more: Any) -> Hyperparameter:
+        values = Series([value(row) for row in rows], index=settings.index, dtype=object)
+        return Hyperparameter(label, values, **more)
+
+    def named(label: str, key: str, **more: Any) -> Hyperparameter:
+        return made(label, lambda row: _plain(row.get(key)), **more)
+
+    further = [
+        key for name in settings.columns if (key := name.removeprefix("trainer.")) != name
+        and key not in (*TOLD_APART, *NO_EFFECT)
+    ]  # fmt: skip
+    found = [
+        named("Learning rate", "trainer.learning_rate", logarithmic=True, show=power),
+        named("β", "trainer.beta"),
+        made("Objective", objective, show=str),
+        named("LoRA r", "lora.r"),
+        named("LoRA α", "lora.lora_alpha"),
+        named("LoRA dropout", "lora.lora_dropout"),
+        made("LoRA modules", lambda row: modules(row).replace("_proj", ""), show=str),
+        made("Epochs", _epochs),
+        made("Steps at most", _max_steps),
+        made("Batch", batch),
+        *(
+            named(key.replace("_", " ").capitalize(), f"trainer.{key}", show=_say)
+            for key in further
+        ),
+        made("Start", _start, show=str),
+    ]
+    return [it for it in found if len(it.distinct) > 1]
+
+
+def modules(row: Row) -> str:
+    """Return the modules that LoRA adapts."""
+    found = row["lora.target_modules"]
+    return " ".join(found) if isinstance(found, list) else found
+
+
+def batch(row: Row) -> int | None:
+    """Return how many rows a step of the optimizer learns from."""
+    sizes = [
+        row["trainer.per_device_train_batch_size"], row["trainer.gradient_accumulation_steps"],
+    ]  # fmt: skip
+    return None if any(map(missing, sizes)) else sizes[0] * sizes[1]
+
+
+def start(row: Row) -> str | None:
+    """Return the trial that a trial starts from, or None where it starts from the base."""
+    found = row.get("start")
+    return None if missing(found) else found.removeprefix("trials/").split("/")[0]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that can be told from others: numbers and words as they are."""
+    return value if isinstance(value, (int, float, str)) or value is None else str(value)
+
+
+def _say(value: Any) -> str:
+    return short(value) if is_numeric([value]) else str(value)
+
+
+def _max_steps(row: Row) -> int | None:
+    steps = row["trainer.max_steps"]
+    return steps if steps > 0 else None
+
+
+def _epochs(row: Row) -> float | None:
+    """Return the epochs of a trial that ends by them."""
+    return None if _max_steps(row) else row["trainer.num_train_epochs"]
+
+
+def _start(row: Row) -> str | None:
+    """Return what a trial starts from, and how; None for a method that has no start."""
+    if "start" not in row or (isinstance(row["start"], float) and missing(row["start"])):
+        return None
+    name = start(row)
+    return f"{name}, {row['start_as']}" if name else "base"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.methods import LOOKUP, LOOKUP_LABEL
 from scripts.common.metrics import metric
-from scripts.report.results import Results
+from scripts.report.results import MODEL, Results
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,15 +33,15 @@ def said_once(texts: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def metric_notes(results: Results, *names: str) -> list[str]:
-    """Return the definition of each metric that has a value, and on how many items it rests."""
-    found = results.metrics.dropna(subset=["value"])
+def metric_notes(results: Results, models: "DataFrame", *names: str) -> list[str]:
+    """Return of each metric that has a value its definition, and how many items it is of."""
+    found = models[MODEL].merge(results.metrics.dropna(subset=["value"]), on=MODEL)
     found = found[found["method"] != LOOKUP]
     notes = []
     for name in names:
         rows = found[found["metric"] == name].to_dict("records")
         places = ["/".join(filter(_is_text, (row["experiment"], row["set"]))) for row in rows]
-        defined = [metric(name).defined(row).rstrip(".") for row in rows]
+        defined = [metric(name).defined({"detail": row["detail"]}).rstrip(".") for row in rows]
         parts = (defined, [_size(row["n"], row["groups"]) for row in rows])
         if rows:
             texts = [said_once(zip(places, part, strict=True)) for part in parts]
@@ -60,20 +60,22 @@ def _size(n: Any, groups: Any) -> str:
     return size if isna(groups) or groups == n else f"{size} in {groups:,} groups"
 
 
-def set_notes(results: Results, *names: str) -> list[str]:
+def set_notes(results: Results, models: "DataFrame", *names: str) -> list[str]:
     """Return for each set of prompts that has one of the metrics how it was answered."""
     found = results.metrics.dropna(subset=["value", "set"])
     places = found[found["metric"].isin(names)][["experiment", "set"]].drop_duplicates()
-    sets = results.sets.drop_duplicates(["experiment", "set"])
-    return answering_notes(sets.merge(places, on=["experiment", "set"]))
+    sets = results.sets.merge(models[MODEL], on=MODEL)
+    order = sets.drop_duplicates(["experiment", "set"])
+    return answering_notes(order.merge(places, on=["experiment", "set"]))
 
 
 def answering_notes(sets: "DataFrame") -> list[str]:
-    """Return how each set of prompts was answered: rows of experiment, set, settings, left_out."""
-    return [
-        f"Prompts {name}: {said_once((it.experiment, _answering(it)) for it in rows.itertuples())}."
+    """Return how each set of prompts was answered, given rows of the frame `sets`."""
+    found = {
+        name: said_once((row.experiment, _answering(row)) for row in rows.itertuples())
         for name, rows in sets.groupby("set", sort=False)
-    ]
+    }
+    return [f"Prompts {name}: {text}." for name, text in found.items()]
 
 
 def _answering(row: Any) -> str:
@@ -101,9 +103,10 @@ def _decoding(settings: dict[str, Any]) -> str:
     return ", ".join(["sampled", *given])
 
 
-def lookup_notes(results: Results) -> list[str]:
+def lookup_notes(results: Results, models: "DataFrame") -> list[str]:
     """Return what the lookup is, and how many test pairs it knows, if there is one."""
-    known = results.metrics[results.metrics["metric"] == "known_pairs"]
+    found = models[models["method"] == LOOKUP][MODEL].merge(results.metrics, on=MODEL)
+    known = found[found["metric"] == "known_pairs"]
     if known.empty:
         return []
     definition = metric("preference_accuracy").defined({}, LOOKUP).rstrip(".")
@@ -116,9 +119,9 @@ def known_pairs(known: float, pairs: int) -> str:
     return f"both completions of {round(known):,} of {pairs:,} test pairs are judged in train"
 
 
-def seed_note(results: Results) -> str:
-    """Return which seeds the trials ran with, and what is shown of several."""
-    seeds = sorted({seed for those in results.models["seeds"] for seed in those})
+def seed_note(models: "DataFrame") -> str:
+    """Return which seeds the models have, and what is shown of several."""
+    seeds = sorted({int(run.rsplit("/seed-", 1)[1]) for runs in models["runs"] for run in runs})
     match seeds:
         case []:
             return "No trial is planned."
@@ -126,16 +129,17 @@ def seed_note(results: Results) -> str:
             return f"Every trial ran with seed {only}."
     return (
         f"Seeds: {', '.join(map(str, seeds))}. With several seeds: mean ± standard deviation over "
-        "seeds (n − 1), and the interval that draws seeds and groups; a metric that is not a mean "
+        "seeds (n − 1), and the interval that draws seeds and groups; a metric that is no mean "
         "over items, as BLEU, has none. The table seeds has each seed."
     )
 
 
-def version_notes(results: Results) -> list[str]:
+def version_notes(results: Results, models: "DataFrame") -> list[str]:
     """Return the packages that the trials were trained with, each distinct set once."""
-    names = [name for name in results.outcomes if name.startswith("versions.")]
+    runs = results.outcomes.merge(models[MODEL], on=MODEL)
+    names = [name for name in runs.columns if name.startswith("versions.")]
     found = []
-    for row in results.outcomes.to_dict("records"):
+    for row in runs.to_dict("records"):
         versions = {name: row[name] for name in names if _is_text(row[name])}
         text = ", ".join(f"{name.removeprefix('versions.')} {it}" for name, it in versions.items())
         found.append((row["model"], text))

@@ -12,6 +12,9 @@ FELL = "↓"
 SELECTED = "†"
 """Marks a trial whose adapter was selected on the split that is reported."""
 
+ENDS = {"eos": "itself", "length": "cut off"}
+"""By what an answer ended."""
+
 Show = Callable[[Any], str]
 
 
