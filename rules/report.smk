@@ -42,13 +42,13 @@ rule table:
         references=lambda wildcards, input: owned(wildcards.table, input.references),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
+        code=lambda wildcards: code_digest(f"scripts/report/tables/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
         job(
             "table",
             "report",
-            "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.tables.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
             " {params.files} {params.references} {params.mark} {params.states}"
             " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}",
         )
@@ -82,13 +82,13 @@ rule figure:
         root=lambda wildcards: metrics_root(),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
+        code=lambda wildcards: code_digest(f"scripts/report/figures/{wildcards.figure}.py"),
         env=env_digest("report"),
     shell:
         job(
             "figure",
             "report",
-            "python -m scripts.report.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.figures.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
             " {params.mark} {params.states}"
             " --pdf {output.pdf:q} --png {output.png:q} --md {output.md:q}",
         )
@@ -128,8 +128,6 @@ rule page:
         tables("csv", "json"),
         figures("png"),
         look(),
-        table_captions=own_file("report/table.rst"),
-        figure_captions=own_file("report/figure.rst"),
     output:
         page="<results>/report.html",
         provenance="<results>/report.provenance.json",
@@ -145,14 +143,13 @@ rule page:
         tables=shlex.join(table_names()),
         figures=shlex.join(figure_names()),
         mark=mark(),
-        code=code_digest("scripts/report/page.py"),
+        code=code_digest("scripts/report/page/make.py"),
         env=env_digest("report"),
     shell:
         job(
             "page",
             "report",
-            "python -m scripts.report.page --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.page.make --root {params.root:q} --plan {params.plan:q}"
             " --tables {params.tables} --figures {params.figures}"
-            " --table-captions {input.table_captions:q} --figure-captions {input.figure_captions:q}"
             " {params.mark} --html {output.page:q}",
         )

@@ -107,7 +107,7 @@ def canvas(height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(WIDTH, height), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr]
+    made.get_layout_engine().set(w_pad=0.06, h_pad=0.05)
     return made
 
 

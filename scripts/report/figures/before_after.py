@@ -53,9 +53,11 @@ def frame(results: Results) -> "DataFrame":
     models = results.models[results.models["method"] != LOOKUP]
     parts = [measured(results, models.head(0), OWN).assign(sets=0)]
     for _, members in models.groupby("experiment", sort=False):
-        sets, names = sets_with(results, members, *OF_ANSWERS), OF_ANSWERS
+        names = list(OF_ANSWERS)
+        sets = sets_with(results, members, *names)
         if not sets:
-            sets, names = sets_with(results, members, ANY), (ANY,)
+            names = [ANY]
+            sets = sets_with(results, members, ANY)
         places = [(OWN, None), *((name, set_name) for set_name in sets for name in names)]
         panels = [measured(results, members, *place).assign(sets=len(sets)) for place in places]
         drawn = [panel for panel in panels if panel["value"].notna().any()]

@@ -47,7 +47,7 @@ class Sentence:
 def sentences(results: Results) -> list[Sentence]:
     """Return an experiment's sentences: its answers, or else held-out loss; preference accuracy."""
     sets = sets_with(results, results.models, *FIRST)
-    places = [
+    places: list[tuple[str, str | None]] = [
         (name, set_name)
         for set_name in sets
         for name in FIRST

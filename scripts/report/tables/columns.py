@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.methods import LABELS, METHODS
 from scripts.common.metrics import metric
+from scripts.report.hyperparameters import batch, modules
 from scripts.report.results import INTERVALS, MODEL, Results, taken
 from scripts.report.tables.write import Column
 from scripts.report.text import SELECTED, count, decimals, missing, power, short
@@ -182,13 +183,11 @@ def with_settings(results: Results, frame: "DataFrame", *more: str) -> "DataFram
     accumulated = "trainer.gradient_accumulation_steps"
     found = _of(frame, results.settings, *SETTINGS.values(), accumulated, *more)
     rows = found.to_dict("records")
-    targets = [row["lora.target_modules"] for row in rows]
-    texts = [" ".join(it) if isinstance(it, list) else it for it in targets]
-    batches = [row[SETTINGS["effective_batch"]] * row[accumulated] for row in rows]
+    texts = list(map(modules, rows))
     found = found.rename(columns={key: name for name, key in SETTINGS.items()}).assign(
         target_modules=texts,
         _modules=[text.replace("_proj", "") for text in texts],
-        effective_batch=Series(batches, dtype=object),
+        effective_batch=Series(list(map(batch, rows)), dtype=object),
     )
     return frame.merge(found.drop(columns=accumulated), how="left", on=MODEL)
 

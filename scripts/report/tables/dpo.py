@@ -14,7 +14,7 @@ from scripts.report.notes import (
     metric_notes,
     seed_note,
 )
-from scripts.report.objectives import KEYS, has_options, objective, trainer_of
+from scripts.report.objectives import KEYS, has_options, objective, option
 from scripts.report.results import MODEL, Results
 from scripts.report.tables.columns import (
     ALPHA,
@@ -122,15 +122,15 @@ def make(results: Results) -> Table:
         + ["chosen_logp_change", "chosen_fell", "rejected_logp_change"],
         columns=COLUMNS,
         notes=[
-            seed_note(seen),
+            seed_note(seen.models),
             LEADS,
             *selection_notes(frame),
             "Start is the reference, too.",
             *([OVERWRITTEN_NOTE] if OVERWRITTEN in set(frame["start_as"]) else []),
             f"{TRAIN_LOSS_NOTE} Loss at step 0: ln 2 = 0.6931 under the sigmoid objective where "
             "the policy is still its reference.",
-            *metric_notes(seen, *METRICS),
-            *lookup_notes(seen),
+            *metric_notes(seen, seen.models, *METRICS),
+            *lookup_notes(seen, seen.models),
             "Change: mean log-prob of the chosen or rejected completions minus the reference's; "
             f"{FELL} marks chosen completions that became less likely.",
             WILSON_NOTE,
@@ -142,10 +142,10 @@ def make(results: Results) -> Table:
 def _objectives(results: Results) -> "DataFrame":
     """Return the objective of each trial; all options of objectives only where one is used."""
     settings = results.settings
-    trainers = [trainer_of(row) for row in settings.to_dict("records")]
-    keys = KEYS if any(map(has_options, trainers)) else KEYS[:2]
-    options = {key: [_raw(trainer.get(key)) for trainer in trainers] for key in keys}
-    return settings[MODEL].assign(_objective=list(map(objective, trainers)), **options)
+    rows = settings.to_dict("records")
+    keys = KEYS if any(map(has_options, rows)) else KEYS[:2]
+    options = {key: [_raw(option(row, key)) for row in rows] for key in keys}
+    return settings[MODEL].assign(_objective=list(map(objective, rows)), **options)
 
 
 def _raw(value: Any) -> Any:

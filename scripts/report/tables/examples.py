@@ -12,10 +12,8 @@ from scripts.report.notes import answering_notes
 from scripts.report.results import BASE, MODEL, Results
 from scripts.report.tables.columns import EXPERIMENT
 from scripts.report.tables.write import Column, Table, write_table
-from scripts.report.text import count
+from scripts.report.text import ENDS, count
 
-ENDS = {"eos": "itself", "length": "cut off"}
-"""What people call the reasons for which an answer ends."""
 COLUMNS = (
     EXPERIMENT,
     Column("Prompts", "set", align="l"),

@@ -68,11 +68,11 @@ def make(results: Results) -> Table:
         csv=CSV,
         columns=COLUMNS,
         notes=[
-            seed_note(seen),
+            seed_note(seen.models),
             *selection_notes(frame),
             "What each metric is stands in the column definition of the CSV, and in "
             "docs/metrics.md.",
-            *lookup_notes(seen),
+            *lookup_notes(seen, seen.models),
             WILSON_NOTE,
             BY_GROUP_NOTE,
             "Jackknife: from the metric without each group in turn, for counts of what differs.",

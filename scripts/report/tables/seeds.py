@@ -55,8 +55,8 @@ def make(results: Results) -> Table:
         notes=[
             *selection_notes(frame),
             TRAIN_LOSS_NOTE,
-            *metric_notes(seen, *METRICS),
-            *set_notes(seen, *METRICS),
+            *metric_notes(seen, seen.models, *METRICS),
+            *set_notes(seen, seen.models, *METRICS),
             WILSON_NOTE,
             BY_GROUP_NOTE,
         ],

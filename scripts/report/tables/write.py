@@ -344,7 +344,7 @@ def write_forms(table: Table, results: Results, arguments: argparse.Namespace) -
     notes = [
         *table.notes,
         *data_notes(arguments.data),
-        *version_notes(results),
+        *version_notes(results, results.models),
         *drift_notes(results),
     ]
     made = replace(table, mark=arguments.mark, notes=notes, statement=statement(table, results))
