@@ -1,11 +1,11 @@
-"""The rules as they stand in rules/: what each runs, and in which env."""
+"""The rules in rules/: which modules each runs, and in which env."""
 
 import ast
 import re
 from dataclasses import dataclass
 
 from scripts.common.methods import METHODS
-from scripts.provenance.environment import ROOT
+from tests.conftest import ROOT
 
 COMMON = ast.parse((ROOT / "rules" / "common.smk").read_text(encoding="utf-8"))
 
@@ -20,7 +20,7 @@ class Rule:
 
 
 def rules() -> list[Rule]:
-    """Returns every rule with a shell command."""
+    """Return every rule with a shell command."""
     found = []
     for path in sorted((ROOT / "rules").glob("*.smk")):
         for text in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
@@ -28,7 +28,7 @@ def rules() -> list[Rule]:
                 env = re.search(r'conda:\s+env_file\("(\w+)"\)', text)
                 called = text.replace(" job(", " python -m scripts.provenance.job ")
                 named = re.findall(r"python -m (scripts\.[\w.]+(?:\{wildcards\.\w+\})?)", called)
-                # A trainer may be started by another program, and so is no word of the command.
+                # A trainer may be started by another program, and is then no word of the command.
                 digested = re.findall(r'code_digest\("([\w/]+)\.py"\)', text)
                 named += [path.replace("/", ".") for path in digested]
                 if "trainer(" in text:
@@ -39,7 +39,7 @@ def rules() -> list[Rule]:
 
 
 def spelled_out(name: str) -> list[str]:
-    """Returns the modules that a name in a rule stands for: a table's wildcard has many."""
+    """Return the modules that a name in a rule stands for; a wildcard stands for several."""
     wildcard = re.search(r"\{wildcards\.(\w+)\}", name)
     if not wildcard:
         return [name]
@@ -47,7 +47,7 @@ def spelled_out(name: str) -> list[str]:
 
 
 def keys_of(constant: str) -> list[str]:
-    """Returns the keys of a mapping that rules/common.smk defines."""
+    """Return the keys of a mapping that rules/common.smk defines."""
     values = [
         node.value
         for node in COMMON.body
