@@ -4,6 +4,7 @@
 # make paper      the paper's tables and figures from paper/metrics/: no GPU, nothing is trained
 # make test       checks, and all tests but those marked `all`, which take long
 # make test-all   checks and all tests
+# make browser    Chromium, and `make slurm` Slurm, which some tests need: as root, from Debian
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
 # make docs       docs/config.md, docs/metrics.md and the JSON schema, from the code
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
@@ -18,7 +19,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse paper bench test test-all check browser lock check-locks docs corpora
+.PHONY: setup demo rehearse paper bench test test-all check browser slurm lock check-locks docs corpora
 
 setup: $(VENV)/bin/prefmake
 
@@ -50,28 +51,25 @@ paper: setup
 bench: setup
 	python -m benchmarks.fast_path
 
-# Workflows run behind the rest, for they take both cores; what planning and the demo take, alone.
-PYTEST_BESIDE := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
-TIMED := tests/workflow/test_planning.py tests/workflow/test_demo_learns.py
-NOT_TIMED := $(TIMED:%=--ignore %) tests/workflow
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test: check browser
-	@echo "Tests marked all are left out: they take long, and make test-all runs them too."
-	$(PYTEST_BESIDE) --ignore tests/workflow
-	$(PYTEST_BESIDE) $(NOT_TIMED)
-	pytest $(TIMED)
+test: check
+	$(PYTEST)
 
-test-all: check browser
-	$(PYTEST_BESIDE) --ignore tests/workflow -m ""
-	$(PYTEST_BESIDE) $(NOT_TIMED) -m ""
-	pytest $(TIMED) -m ""
+test-all: check
+	$(PYTEST) -m "not timed"
+	pytest -m timed
 
-# Tests open the project's pages in it. Without it, and where it cannot be installed, they are skipped.
-browser:
-	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && \
-	  apt-get install -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
-	fi || echo "chromium could not be installed"
+# What some tests need and no package index has: a browser for the pages, and Slurm for its profile.
+# As root only, and only where it is missing; without it, these tests are skipped.
+browser: PACKAGES := chromium fonts-dejavu-core
+browser: PROGRAM := chromium
+slurm: PACKAGES := slurmctld slurmd slurm-client munge
+slurm: PROGRAM := slurmctld
+browser slurm:
+	@command -v $(PROGRAM) || { export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -qq --no-install-recommends $(PACKAGES) >/dev/null; } || \
+	  echo "$(PROGRAM) could not be installed"
 
 check: setup
 	ruff check .

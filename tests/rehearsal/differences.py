@@ -10,10 +10,10 @@ BOUNDS = re.compile(r"\[\d*:\d*\]")
 
 
 def differences(paper: Plan, rehearsal: Plan) -> list[str]:
-    """Returns one line for everything that differs and may not.
+    """Return a line for every difference that is not allowed.
 
-    Compared is all that makes jobs: trials and bases with their settings and evaluation, token
-    splits, references, overlaps, baselines, and the datasets' settings.
+    Everything that makes jobs is compared: trials and bases with their settings and evaluation,
+    token splits, references, overlaps, baselines, and the datasets' settings.
     """
     found = _unequal("datasets", _datasets(paper), _datasets(rehearsal))
     for part in ("tokens", "examined", "references", "overlaps", "lookups", "bases"):
@@ -34,7 +34,7 @@ def _models(plan: Plan) -> dict[str, Any]:
 
 
 def _datasets(plan: Plan) -> dict[str, Any]:
-    """Returns the datasets without what says how many rows a split has."""
+    """Return the datasets without the numbers of rows of their splits."""
     return {
         name: _only(dataset, ("expect",)) | {"splits": _unbounded(dataset["splits"])}
         for name, dataset in plan.datasets.items()
@@ -53,7 +53,7 @@ def _only(part: dict[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _unequal(where: str, one: Any, other: Any) -> list[str]:
-    """Returns the places below `where` at which two values differ."""
+    """Return the places below `where` at which two values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = dict.fromkeys([*one, *other])
         return [

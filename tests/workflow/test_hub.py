@@ -4,6 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from scripts.common.files import read_json, read_rows
 from scripts.config.check import load
 from scripts.config.plan import make_plan
@@ -21,6 +23,7 @@ TARGETS = (
 LITERAL = ("--cores", "2", "--resources", "gpu=2", "--config", "accelerator=cpu")
 
 
+@pytest.mark.all
 def test_the_papers_data_is_fetched_prepared_and_examined_once(
     project: Project, hub: Path, loopback: Callable[..., Hub]
 ) -> None:
@@ -48,6 +51,7 @@ def test_the_papers_data_is_fetched_prepared_and_examined_once(
     assert read_json(folder / "backends.json").keys() == {"transformers"}
 
 
+@pytest.mark.all
 def test_a_backend_that_cannot_run_stops_everything_before_a_download(
     project: Project, hub: Path, loopback: Callable[..., Hub]
 ) -> None:

@@ -1,6 +1,6 @@
 """The paper, rehearsed: its whole DAG with tiny base models and few rows, and nothing else changed.
 
-What is asserted here holds for the full run too, as far as it does not depend on models or rows.
+What these tests assert holds for the full run too, where it does not depend on models or rows.
 """
 
 import csv
@@ -20,8 +20,8 @@ from tests.rehearsal.__main__ import FILES
 from tests.rehearsal.differences import MODEL, differences
 
 PAPER = make_plan(load(FILES[:1]))
-# `make rehearse` runs everything. Here the published experiments do, under `make test-all`, to save
-# five minutes: the corrected ones are made by the same rules.
+# `make rehearse` runs everything; the tests leave out the corrected experiments, which the same
+# rules make, to save five minutes.
 OFF = {"enabled": False}
 LEFT_OUT = {"experiments": {"titles-by-idea": OFF, "tinyllama-corrected": OFF}}
 PUBLISHED = make_plan(load(FILES[:1], LEFT_OUT))
@@ -66,7 +66,7 @@ LEFT_OUT_PROTOCOLS = ("split by idea", "corrected protocol")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the results of a rehearsal in a folder of its own."""
+    """Return the results of a rehearsal in a folder of its own."""
     folder = tmp_path_factory.mktemp("rehearsal")
     done = subprocess.run(
         [sys.executable, "-m", "tests.rehearsal", "--directory", str(folder),
@@ -103,7 +103,7 @@ def test_the_backend_that_a_trial_names_trained_it(results: Path) -> None:
 OPTIMIZERS = {
     ("transformers", "adamw_torch"): "torch.optim.adamw.AdamW",
     ("transformers", "paged_adamw_8bit"): "bitsandbytes.optim.adamw.AdamW",
-    # On a CPU, where there is nothing to page, Unsloth swaps it.
+    # Unsloth swaps it on a CPU, where there is nothing to page.
     ("unsloth", "paged_adamw_8bit"): "torch.optim.adamw.AdamW (fused)",
 }
 
