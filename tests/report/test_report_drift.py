@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts.report.made_by import groups_of
 
 from scripts.common.files import write_json
 from scripts.provenance import record as provenance
 from scripts.report import dpo, page
 from scripts.report.drift import drift_notes
-from scripts.report.made_by import groups_of
 from scripts.report.read import subjects_of
 from tests.report.conftest import Results, preferred
 

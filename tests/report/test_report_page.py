@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scripts.report.findings import sentences
+from scripts.report.made_by import flat, groups_of
+from scripts.report.side_by_side import PROMPTS, sets_of
 
 from scripts.common.cli import BadInput
 from scripts.common.files import write_rows
 from scripts.common.rows import DEMONSTRATIONS, ITEMS
 from scripts.report import comparison, dpo, examples, headline, page, results, sft
-from scripts.report.findings import sentences
-from scripts.report.made_by import flat, groups_of
 from scripts.report.read import by_experiment
 from scripts.report.render import Column, Table, json_text
-from scripts.report.side_by_side import PROMPTS, sets_of
 from tests.browser import PHONE, Opened, browser, opened
 from tests.report.conftest import LORA, Results, answered, generated, looked_up, measured, preferred
 
