@@ -36,7 +36,6 @@ rule table:
     conda:
         env_file("report")
     params:
-        module=lambda wildcards: called(report_module("tables", wildcards.table)),
         caption=lambda wildcards: TABLES[wildcards.table].caption,
         plan=lambda wildcards: as_json(REPORTS.experiments(TABLES[wildcards.table])),
         root=lambda wildcards: metrics_root(),
@@ -44,13 +43,13 @@ rule table:
         references=lambda wildcards, input: owned(TABLES[wildcards.table], input.references),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(report_module("tables", wildcards.table)),
+        code=lambda wildcards: code_digest(f"scripts/report/tables/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
         job(
             "table",
             "report",
-            "python -m {params.module} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.tables.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
             " {params.files} {params.references} {params.mark} {params.states}"
             " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}",
         )
@@ -80,19 +79,18 @@ rule figure:
     conda:
         env_file("report")
     params:
-        module=lambda wildcards: called(report_module("figures", wildcards.figure)),
         caption=lambda wildcards: FIGURES[wildcards.figure].caption,
         plan=lambda wildcards: as_json(REPORTS.experiments(FIGURES[wildcards.figure])),
         root=lambda wildcards: metrics_root(),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(report_module("figures", wildcards.figure)),
+        code=lambda wildcards: code_digest(f"scripts/report/figures/{wildcards.figure}.py"),
         env=env_digest("report"),
     shell:
         job(
             "figure",
             "report",
-            "python -m {params.module} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.figures.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
             " {params.mark} {params.states}"
             " --pdf {output.pdf:q} --png {output.png:q} --md {output.md:q}",
         )

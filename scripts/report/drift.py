@@ -1,22 +1,18 @@
 """What was made with other packages than its env's lock names, which a run must allow."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.provenance.record import SUFFIX, maker
-from scripts.report.read import Subject
+from scripts.report.results import Results
 
 FEW = 3
 """How many jobs a note names."""
 
 
-def drift_notes(subjects: Iterable[Subject]) -> list[str]:
-    """Returns the note below a table of what ran in another env, if anything did."""
-    found = [
-        (subject.label, jobs)
-        for subject in subjects
-        if (jobs := drifted(subject.root, subject.folder))
-    ]
+def drift_notes(results: Results) -> list[str]:
+    """Return the note below a table on what ran in another env, if anything did."""
+    models = results.models[["label", "folder"]].itertuples(index=False)
+    found = [(label, jobs) for label, folder in models if (jobs := drifted(results.root, folder))]
     if not found:
         return []
     jobs = list(dict.fromkeys(job for _, those in found for job in those))

@@ -335,7 +335,7 @@ class Results:
         from pandas import DataFrame
 
         found = [
-            _flat(read(self.root / row["folder"] / name, read_json))
+            _flat(self._document(self.root / row["folder"] / name))
             | {key: row[key] for key in (*MODEL, "folder")}
             | {"file": str(self.root / row["folder"] / name)}
             for row in models
@@ -485,7 +485,7 @@ def _models(part: Row) -> list[Row]:
         found += [(method, name, f"trials/{name}", them) for name, them in trials.items()]
     trained = {run for runs in part["trials"].values() for run in runs}
     shown = dict.fromkeys(run for runs in part["shown"].values() for run in runs)
-    found += [(SHOWN, _trial(it), f"trials/{_trial(it)}", [f"trials/{it}"]) for it in shown
+    found += [(SHOWN, _trial(it), f"trials/{it}", [f"trials/{it}"]) for it in shown
               if it not in trained]  # fmt: skip
     if part["lookup"] is not None:
         found.append((LOOKUP, LOOKUP, f"baselines/{part['lookup']}", []))

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from statistics import mean
+from typing import Any
 
-from scripts.report.columns import said_once
-from scripts.report.read import Subject
+from scripts.report.notes import said_once
+from scripts.report.text import missing
 
 ALIKE = ("optimizer", "device")
 """What must be the same in all runs, else the factor is not the backend's alone."""
@@ -12,13 +13,14 @@ ALIKE = ("optimizer", "device")
 
 @dataclass(frozen=True)
 class Speedup:
-    """Runs of two trials, one a seed, that are meant to differ in the backend alone."""
+    """Runs of two trials, meant to differ in the backend alone: rows of the frame `runs`."""
 
-    fast: list[Subject]
-    slow: list[Subject]
+    fast: list[dict[str, Any]]
+    slow: list[dict[str, Any]]
 
     @property
-    def runs(self) -> list[Subject]:
+    def runs(self) -> list[dict[str, Any]]:
+        """All of them."""
         return [*self.fast, *self.slow]
 
     @property
@@ -30,17 +32,15 @@ class Speedup:
     @property
     def timed(self) -> bool:
         """Whether every run has the seconds of its steps once it is warm."""
-        return all(run.outcome("step_seconds") is not None for run in self.runs)
+        return not any(missing(run["step_seconds"]) for run in self.runs)
 
-    def _seconds(self, run: Subject) -> float:
-        if self.timed:
-            return run.outcome("step_seconds")
-        return run.outcome("seconds") / run.outcome("steps")
+    def _seconds(self, run: dict[str, Any]) -> float:
+        return run["step_seconds"] if self.timed else run["seconds"] / run["steps"]
 
     @property
     def unlike(self) -> list[str]:
         """In what the runs differ beside the backend."""
-        return [key for key in ALIKE if len({run.outcome(key) for run in self.runs}) > 1]
+        return [key for key in ALIKE if len({run[key] for run in self.runs}) > 1]
 
     @property
     def note(self) -> str:
@@ -48,11 +48,11 @@ class Speedup:
         parts = [
             "median seconds of a step after the first two"
             if self.timed
-            else "seconds of the whole run by its steps, the first ones and all that is compiled "
-            "in them included"
+            else "seconds of the whole run by its steps, including the first ones and all that is "
+            "compiled in them"
         ]
         for key in ALIKE:
-            found = said_once([(run.name, run.outcome(key)) for run in self.runs])
+            found = said_once((run["model"], run[key]) for run in self.runs)
             parts.append(f"{key.capitalize()}: {found}")
         if self.unlike:
             parts.append(
