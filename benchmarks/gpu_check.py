@@ -168,8 +168,9 @@ def trial_of(case: Case) -> Part:
     from scripts.config.plan import make_plan
     from scripts.train.probe import probe_trial
 
-    trials = make_plan(load([ROOT / "config.yaml"])).trials
-    trial = probe_trial(trials[f"trials/{case.trial}/seed-42"]["training"], STEPS)
+    runs = make_plan(load([ROOT / "config.yaml"])).runs
+    training = runs[f"trials/{case.trial}/seed-42"].training
+    trial = probe_trial(training.as_json(), STEPS)
     trial["trainer"] |= {"logging_steps": 1, "warmup_steps": 0}
     return trial | {
         "backend": case.backend,

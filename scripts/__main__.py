@@ -54,8 +54,7 @@ Results = Annotated[
 def check(files: Files = None) -> None:
     """Check a configuration: every mistake is one line, with its place."""
     plan = Sweep.of(files).plan
-    names = {trial["name"] for trial in plan.trials.values()}
-    print(f"{len(plan.bases)} experiments, {len(names)} trials, {len(plan.trials)} runs: ok")
+    print(f"{len(plan.bases)} experiments, {len(plan.trials)} trials, {len(plan.runs)} runs: ok")
 
 
 @app.command(rich_help_panel=BEFORE)
@@ -65,12 +64,13 @@ def show(
 ) -> None:
     """Print the trials as JSON, every default filled in."""
     import json
+    from dataclasses import asdict
 
-    trials = Sweep.of(files).plan.trials.values()
-    names = {it["name"] for it in trials}
-    if trial is not None and trial not in names:
-        raise BadInput(f"--trial: found {trial!r}; allowed: {', '.join(sorted(names))}")
-    print(json.dumps([it for it in trials if trial in (None, it["name"])], indent=2))
+    plan = Sweep.of(files).plan
+    if trial is not None and trial not in plan.trials:
+        raise BadInput(f"--trial: found {trial!r}; allowed: {', '.join(sorted(plan.trials))}")
+    runs = [asdict(run) for run in plan.runs.values() if trial in (None, run.name)]
+    print(json.dumps(runs, indent=2))
 
 
 @app.command(rich_help_panel=BEFORE)
@@ -129,7 +129,7 @@ def status(
     from scripts.terminal import status
 
     sweep = Sweep.of(config, profile)
-    status.show(sweep.results, sweep.plan.trials, once)
+    status.show(sweep.results, sweep.plan.runs, once)
 
 
 # Rules that make tables and figures of rows that are there; above all, nothing is trained.
@@ -271,11 +271,12 @@ def publish(
     metrics: Metrics = Path("paper/metrics"),
 ) -> None:
     """Keep what the tables of a finished run read, so that paper can make them anywhere."""
+    from scripts.config.plan import reported_files
     from scripts.provenance import publish
 
     sweep = Sweep.of(config)
     root = results or sweep.results
-    sizes = publish.publish(reported(sweep, root, results=str(root)), root, metrics)
+    sizes = publish.publish(reported_files(sweep.plan), root, metrics)
     for file, size in sizes.items():
         print(f"{size:>12,}  {file}")
     print(f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files, now in {metrics}")
@@ -288,24 +289,13 @@ def paper(
     report: Annotated[Path, typer.Option(help="The folder to write.")] = Path("results/paper"),
 ) -> None:
     """Make the paper's tables and figures from what was published: no GPU, nothing is trained."""
+    from scripts.config.plan import reported_files
     from scripts.provenance.publish import check_published
 
     sweep = Sweep.of(config)
     paths = {"results": str(report), "logs": "logs/paper", "metrics": str(metrics)}
-    check_published(reported(sweep, report, **paths), metrics)
+    check_published(reported_files(sweep.plan), metrics)
     sweep.snakemake("--cores", "1", "--allowed-rules", "table", "figure", "all", pathvars=paths)
-
-
-def reported(sweep: Sweep, root: Path, **paths: str) -> list[str]:
-    """Return what tables and figures read, relative to the results."""
-    from scripts.common.files import read_json
-
-    listed, rule = root / "reported.json", "list_reported"
-    sweep.snakemake(
-        "--cores", "1", "--allowed-rules", rule, "--forcerun", rule, "--quiet", "all",
-        target=str(listed), pathvars=paths,
-    )  # fmt: skip
-    return read_json(listed)
 
 
 # ------------------------------------------------------------------------------------------- main

@@ -24,7 +24,7 @@ from scripts.rating.statistics import (
     left_share,
     win_rate,
 )
-from scripts.report.render import Column, Table, latex_text, markdown_text
+from scripts.report.tables.write import Column, Table, latex_text, markdown_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -271,7 +271,7 @@ def with_interval(found: Estimate, form: str) -> str:
 
 
 def _column(header: str, place: int) -> Column:
-    return Column(header, text=lambda row: row[header], align="l" if place < 3 else "r")
+    return Column(header, header, align="l" if place < 3 else "r")
 
 
 def notes(key: Key, choices: "DataFrame", results: list[Result]) -> Iterator[str]:
@@ -341,8 +341,9 @@ def write(files: list[Path], results: Path, page: Path, stale_ok: bool = False) 
     table = Table(
         name="ratings",
         title="Blind ratings by people",
+        frame=shown,
+        csv=list(shown.columns),
         columns=tuple(_column(header, place) for place, header in enumerate(shown.columns)),
-        rows=shown.to_dict("records"),
         notes=list(notes(key, choices, found)),
     )
     place = results / "tables"

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.files import Row
 from scripts.common.methods import METHODS
 from scripts.common.metrics import METRICS
 from scripts.common.states import (
@@ -23,7 +22,11 @@ from scripts.common.states import (
 from scripts.terminal.console import grid, number, terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console, RenderableType
+
+    from scripts.config.plan.evaluation import Run
 
 EVERY = 2.0
 """Seconds between two looks."""
@@ -73,25 +76,25 @@ class Status:
         return COLORS[self.state.word]
 
 
-def statuses_of(results: Path, trials: dict[str, Row], now: float) -> list[Status]:
+def statuses_of(results: Path, runs: "Mapping[str, Run]", now: float) -> list[Status]:
     """Return how far each run of a plan is, in the plan's order.
 
     Parameters
     ----------
     results
         The folder of the results.
-    trials
+    runs
         The plan's runs by folder.
     now
         Seconds since 1970.
     """
     return [
         Status(
-            trial["experiment"], trial["method"], trial["name"], trial["seed"], state,
+            run.experiment, run.method, run.name, run.seed, state,
             **_progress(results / folder, state, now),
         )
-        for (folder, trial), state in zip(
-            trials.items(), states_of(results, trials, now).values(), strict=True
+        for (folder, run), state in zip(
+            runs.items(), states_of(results, runs, now).values(), strict=True
         )
     ]  # fmt: skip
 
@@ -157,12 +160,12 @@ def summary(statuses: list[Status]) -> str:
     return f"{len(statuses)} runs: {', '.join(counts) or 'none'}; {taken:,.0f} seconds so far"
 
 
-def show(results: Path, trials: dict[str, Row], once: bool = False) -> None:
+def show(results: Path, runs: "Mapping[str, Run]", once: bool = False) -> None:
     """Show how far the runs are: in a terminal until all are done or Ctrl-C, else once."""
     console = terminal()
 
     def look() -> list[Status]:
-        return statuses_of(results, trials, time.time())
+        return statuses_of(results, runs, time.time())
 
     if once or not console.is_terminal:
         console.print(page(look()))

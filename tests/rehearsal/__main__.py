@@ -26,7 +26,7 @@ FILES = [ROOT / "config.yaml", ROOT / "tests" / "rehearsal" / "config.yaml"]
 
 def commits(plan: Plan) -> dict[str, str]:
     """Return the commits at which the configuration names repositories."""
-    sources = [part["source"] for part in [*plan.models.values(), *plan.datasets.values()]]
+    sources = [part.source for part in [*plan.models.values(), *plan.datasets.values()]]
     return {
         source["hub"]: source["revision"]
         for source in sources
@@ -38,10 +38,10 @@ def repositories(plan: Plan) -> list[str]:
     """Return the folders of all repositories that a plan fetches."""
     kinds = {"models": plan.models, "datasets": plan.datasets}
     used = {
-        f"{kind}/{part['source']['hub']}"
+        f"{kind}/{part.source['hub']}"
         for kind, parts in kinds.items()
         for part in parts.values()
-        if "hub" in part["source"]
+        if part.is_on_hub
     }
     return sorted(used)
 
@@ -53,7 +53,7 @@ def main() -> int:
     if wrong:
         print(*wrong, sep="\n", file=sys.stderr)
         return 1
-    trials = len(rehearsal.trials)
+    trials = len(rehearsal.runs)
     print(f"{trials} trials differ from config.yaml only in base model, its precision and rows")
     real = real_hub()
     for name in repositories(rehearsal):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from scripts.common.files import read_json, write_json, write_rows
+from scripts.common.metrics import METRICS
 from scripts.common.rows import GENERATIONS, ITEMS
 from scripts.evaluate.aggregate import aggregate
-from scripts.report.read import SET_FIGURES
 
 Row = dict[str, Any]
 
@@ -205,8 +205,8 @@ SETTINGS = {
 
 def metrics(figures: Row, sets: Row | None = None) -> Row:
     """Returns metrics.json: figures of answers belong to the set `problems`."""
-    own = {key: figure for key, figure in figures.items() if key not in SET_FIGURES}
-    answered = {key: figure for key, figure in figures.items() if key in SET_FIGURES}
+    own = {key: figure for key, figure in figures.items() if METRICS[key].home != "answers"}
+    answered = {key: figure for key, figure in figures.items() if METRICS[key].home == "answers"}
     named = ({"problems": answered} if answered else {}) | (sets or {})
     return {
         "read": {},

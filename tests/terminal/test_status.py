@@ -1,6 +1,7 @@
 """How far a sweep is, from files written by hand, with a clock that stands still."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ from rich.console import Console
 
 from scripts.common.files import write_json
 from scripts.common.states import NOT_RUN, State, progress
+from scripts.config.plan.evaluation import Run
 from scripts.terminal.status import Status, page, statuses_of, summary, watch
+from tests.config.parts import run_of
 
 NOW = 1_700_000_000.0
 NAMES = ("sft-done", "sft-failed", "sft-running", "sft-waits", "dpo-stale", "dpo-of-failed")
 
 
-def trial(name: str) -> dict[str, Any]:
+def trial(name: str) -> Run:
     start = "trials/sft-failed/seed-7" if name == "dpo-of-failed" else None
-    return {"experiment": "tutor", "method": name[:3], "name": name, "seed": 7,
-            "training": {"name": name, "start": start}}  # fmt: skip
+    return replace(run_of(f"trials/{name}/seed-7", start), experiment="tutor", method=name[:3])
 
 
 TRIALS = {f"trials/{name}/seed-7": trial(name) for name in NAMES}
@@ -37,7 +39,7 @@ def results(tmp_path: Path) -> Path:
 
     train = {"steps": 150, "last_loss": 0.25, "last_accuracy": None, "seconds": 12.0}
     write("sft-done", "train.json", train)
-    write("sft-done", "trial.json", trial("sft-done")["training"])
+    write("sft-done", "trial.json", trial("sft-done").training.as_json())
     write("sft-done", "score.json", {"seconds": 3.5})
     at_work("sft-failed", 3, 150, NOW - 5000, NOW - 4991, loss=None)
     write("sft-failed", "work/failed.json", {"reason": "ValueError: nan\nmore", "traceback": ""})

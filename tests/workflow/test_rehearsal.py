@@ -38,22 +38,22 @@ def test_only_base_models_and_rows_differ() -> None:
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        ({"experiments": {"tinyllama": {"max_length": 256}}}, "trials.trials/sft-1/seed-42"),
-        ({"experiments": {"titles": {"seeds": [1]}}}, "trials.trials/titles-dpo/seed-42"),
-        ({"experiments": {"titles-speed": {"enabled": False}}}, "bases.bases/titles-speed"),
+        ({"experiments": {"tinyllama": {"max_length": 256}}}, "runs.trials/sft-1/seed-42"),
+        ({"experiments": {"titles": {"seeds": [1]}}}, "runs.trials/titles-dpo/seed-42"),
+        ({"experiments": {"titles-speed": {"enabled": False}}}, "bases.titles-speed"),
         ({"models": {"qwen-14b": {"quantization": "none"}}}, "models.qwen-14b.quantization"),
         (
             {"datasets": {"youtube-titles": {"splits": {"test": "train[90:99]"}}}},
-            "datasets.youtube-titles.splits.test",
+            "datasets.youtube-titles.rows.splits.test",
         ),
         (
             {"datasets": {"youtube-titles-by-idea": {"splits": {"seed": 7}}}},
-            "datasets.youtube-titles-by-idea.splits.seed",
+            "datasets.youtube-titles-by-idea.rows.splits.seed",
         ),
-        ({"datasets": {"hh-rlhf": {"min_characters": 1}}}, "datasets.hh-rlhf.min_characters"),
+        ({"datasets": {"hh-rlhf": {"min_characters": 1}}}, "datasets.hh-rlhf.rows.min_characters"),
         (
             {"experiments": {"tinyllama": {"generate": {"gsm8k": {"max_new_tokens": 8}}}}},
-            "bases.bases/tinyllama.evaluation.prompts.gsm8k.max_new_tokens",
+            "bases.tinyllama.evaluation.prompts.gsm8k.settings.max_new_tokens",
         ),
     ],
 )
@@ -78,8 +78,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def runs() -> Iterator[tuple[str, dict[str, object]]]:
-    for folder, trial in PUBLISHED.trials.items():
-        yield folder, trial["training"]
+    for folder, run in PUBLISHED.runs.items():
+        yield folder, run.training.as_json()
 
 
 @pytest.mark.all
@@ -87,7 +87,7 @@ def test_every_trial_was_trained_as_the_paper_says(results: Path) -> None:
     count = 0
     for folder, training in runs():
         trained = read_json(results / folder / "trial.json")
-        assert {key for key in training if trained[key] != training[key]} <= set(MODEL)
+        assert {key for key in training if trained[key] != training[key]} <= MODEL
         count += 1
     assert count == 18
 
