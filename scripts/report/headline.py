@@ -128,13 +128,13 @@ def pair_scores(results: Results, *names: str) -> "DataFrame":
     row without a pair.
     """
     learn = [name for name, method in METHODS.items() if method.rows == "preferences"]
+    results = results.only(results.models[results.models["method"].isin(learn)])
     runs = results.each_seed.models
-    runs = runs[runs["method"].isin(learn)]
     several = runs.groupby(["experiment", "model"])["seed"].transform("size") > 1
     named = runs["label"] + ", seed " + runs["seed"].astype(str)
     runs = runs.assign(name=runs["label"].where(~several, named))
-    items = results.items
-    items = items[items["set"].isna() & items["metric"].isin(names)] if len(items) else items
+    items = results.items.reindex(columns=[*MODEL, "set", "metric", "id", "score"])
+    items = items[items["set"].isna() & items["metric"].isin(names)]
     scores = items.pivot(index=[*MODEL, "id"], columns="metric", values="score").reset_index()
     scores = scores.reindex(columns=[*MODEL, "id", *names])
     found = runs.merge(scores, how="left", on=MODEL).astype(dict.fromkeys(names, float))

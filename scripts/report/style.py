@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scripts.common.files import written_whole
 from scripts.common.methods import LABELS, LOOKS
 from scripts.common.metrics import metric
+from scripts.report.text import DASH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,6 @@ THIN, THICK, PALE = 0.9, 3.6, 0.4
 
 INK, FAINT, RED = "#333333", "#888888", "#a4262c"
 GREY, BLUE = "#4d4d4d", "#0173b2"
-DASH = "–"
 DOTTED = (0, (1, 2))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES: tuple[Any, ...] = (

@@ -13,7 +13,6 @@ from scripts.report.headline import measured
 from scripts.report.notes import INTERVAL_NOTES, known_pairs, lookup_notes, metric_notes
 from scripts.report.results import MODEL, Results
 from scripts.report.style import (
-    DASH,
     FAINT,
     INK,
     ROW,
@@ -25,6 +24,7 @@ from scripts.report.style import (
     panels_of,
     row_legend,
 )
+from scripts.report.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def draw(models: "DataFrame") -> "Figure":
         for right, name, show in (
             (1.06, "value", "{:.2f}"), (1.13, "n", "{:,}"), (1.22, "groups", "{:,}"),
         ):  # fmt: skip
-            _write_column(axes, right, name, panel[name].map(show.format, na_action="ignore"))
+            _write_column(axes, right, name, [shown(value, show.format) for value in panel[name]])
     grid.flat[-1].set_xlabel(axis_label(METRIC))
     row_legend(figure, models["method"], chance)
     known = models.dropna(subset=["known"])
@@ -77,11 +77,11 @@ def draw(models: "DataFrame") -> "Figure":
     return figure
 
 
-def _write_column(axes: "Axes", right: float, header: str, texts: "DataFrame") -> None:
+def _write_column(axes: "Axes", right: float, header: str, texts: list[str]) -> None:
     """Write numbers right of the rows, so many widths of the panel from its left edge."""
     place = {"transform": axes.get_yaxis_transform(), "ha": "right", "fontsize": 7}
     axes.text(right, -0.65, {"n": "pairs"}.get(header, header), va="bottom", color=FAINT, **place)
-    for row, text in enumerate(texts.fillna(DASH)):
+    for row, text in enumerate(texts):
         axes.text(right, row, text, va="center", color=INK, **place)
 
 

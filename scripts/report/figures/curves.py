@@ -84,11 +84,13 @@ def _draw_panel(axes: "Axes", losses: "DataFrame") -> None:
     import seaborn
 
     styles = looks(losses["model"])
-    by_model = {"x": "step", "y": "loss", "hue": "model", "style": "model", "legend": False,
-                "palette": {name: look.color for name, look in styles.items()}}  # fmt: skip
     training = losses[losses["split"] == "training"]
-    seaborn.lineplot(training, units="seed", estimator=None, ax=axes, **by_model,
-                     dashes={name: look.dashes for name, look in styles.items()})  # fmt: skip
+    if len(training):
+        seaborn.lineplot(
+            training, x="step", y="loss", hue="model", style="model", units="seed", estimator=None,
+            palette={name: look.color for name, look in styles.items()}, legend=False, ax=axes,
+            dashes={name: look.dashes for name, look in styles.items()},
+        )  # fmt: skip
     alone = training[training.groupby(["model", "seed"])["step"].transform("size") == 1]
     axes.scatter(alone["step"], alone["loss"], s=6, c=[styles[it].color for it in alone["model"]])
     for model, points in losses[losses["split"] == "validation"].groupby("model", sort=False):

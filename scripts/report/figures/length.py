@@ -13,7 +13,6 @@ from scripts.report.headline import pair_scores
 from scripts.report.notes import WILSON_NOTE, metric_notes
 from scripts.report.results import Results
 from scripts.report.style import (
-    DASH,
     DOTTED,
     INK,
     LOOKS,
@@ -23,6 +22,7 @@ from scripts.report.style import (
     tiles,
     write_above,
 )
+from scripts.report.text import DASH, decimals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +107,7 @@ def _correlation(pairs: "DataFrame") -> str:
     if found is None:
         return f"ρ {DASH}"
     rho, p = found
-    return f"ρ {rho:z.2f} ({'p < 0.001' if p < 0.001 else f'p = {p:.3f}'})".replace("-", "−")
+    return f"ρ {decimals(2)(rho)} ({'p < 0.001' if p < 0.001 else f'p = {p:.3f}'})"
 
 
 def _accuracy(margins: "Series") -> str:

@@ -19,6 +19,7 @@ from scripts.report.figure_command import write_figure
 from scripts.report.headline import MAIN
 from scripts.report.results import Results
 from scripts.report.style import BLUE, DOTTED, FAINT, INK, canvas, empty
+from scripts.report.text import change
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,7 +77,7 @@ def frame(results: Results) -> "DataFrame":
     tests = results.tests[results.tests["kind"] == "trials"]
     found = firsts[[*keys, "leading", "runner_up"]].merge(tests, on=keys)
     pairs = zip(found["a"], found["b"], found["leading"], found["runner_up"], strict=True)
-    found = found[[{a, b} == {first, second} for a, b, first, second in pairs]]
+    found = found.loc[[{a, b} == {first, second} for a, b, first, second in pairs]]
     experiments = {name: at for at, name in enumerate(results.titles)}
     found = found.assign(place=found["metric"].map(order), at=found["experiment"].map(experiments))
     found = found.sort_values(["at", "place"], kind="stable")
@@ -126,8 +127,7 @@ def _draw_panel(axes: "Axes", pair: dict[str, Any]) -> None:
     else:
         text = f"80 % needs {pair['needed']:,}"
         _draw_curve(axes, pair["effect"], pair["groups"], pair["needed"])
-    difference = f"{pair['difference']:+z.3f}".replace("-", "−")
-    said = f"{pair['a']} − {pair['b']}: {difference}"
+    said = f"{pair['a']} − {pair['b']}: {change(3)(pair['difference'])}"
     axes.text(0.97, 0.06, "\n".join([*wrap(said, 34), f"{pair['groups']:,} groups, {text}"]),
               transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5, color=INK,
               bbox={"facecolor": "white", "linewidth": 0, "pad": 1, "alpha": 0.85})  # fmt: skip

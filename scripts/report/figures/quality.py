@@ -45,8 +45,8 @@ def frame(results: Results) -> "DataFrame":
     trials = headlines(results).dropna(subset=["value"])
     trials = trials.merge(taken(results.outcomes, "seconds", "device"), on=MODEL)
     trials = trials.astype({"seconds": float})
-    sign = trials["metric"].map(lambda name: 1 if falls(name) else -1)
-    worse = (sign * trials["value"]).rename("worse")
+    falling = trials["metric"].map(falls).astype(bool)
+    worse = trials["value"].where(falling, -trials["value"])
     order = trials.assign(worse=worse).sort_values(["seconds", "worse"], kind="stable")
     block = order.groupby(["experiment", "method"], sort=False)["worse"]
     best_before = block.transform(lambda it: it.cummin().shift(fill_value=float("inf")))
