@@ -150,17 +150,6 @@ def backend_checks(source):
 # ------------------------------------------------------------------------------------------ reports
 
 
-def report_module(folder, name):
-    """Return the file of a table's or figure's module below the project's root."""
-    file = f"scripts/report/{folder}/{name}.py"
-    return file if Path(workflow.basedir, file).is_file() else f"scripts/report/{name}.py"
-
-
-def called(file):
-    """Return the name by which Python runs a module's file."""
-    return file.removesuffix(".py").replace("/", ".")
-
-
 def owned(entry, files):
     """Return the command-line option that names references' costs by experiment, if any."""
     named = named_files(REPORTS.reference_costs(entry).values(), files)

@@ -36,20 +36,20 @@ rule table:
     conda:
         env_file("report")
     params:
-        module=lambda wildcards: called(report_module("tables", wildcards.table)),
+        caption=lambda wildcards: TABLES[wildcards.table].caption,
         plan=lambda wildcards: as_json(REPORTS.experiments(TABLES[wildcards.table])),
         root=lambda wildcards: metrics_root(),
         files=lambda wildcards, input: options(input, "claims", "data"),
         references=lambda wildcards, input: owned(TABLES[wildcards.table], input.references),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(report_module("tables", wildcards.table)),
+        code=lambda wildcards: code_digest(f"scripts/report/tables/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
         job(
             "table",
             "report",
-            "python -m {params.module} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.tables.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
             " {params.files} {params.references} {params.mark} {params.states}"
             " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}",
         )
@@ -79,18 +79,18 @@ rule figure:
     conda:
         env_file("report")
     params:
-        module=lambda wildcards: called(report_module("figures", wildcards.figure)),
+        caption=lambda wildcards: FIGURES[wildcards.figure].caption,
         plan=lambda wildcards: as_json(REPORTS.experiments(FIGURES[wildcards.figure])),
         root=lambda wildcards: metrics_root(),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(report_module("figures", wildcards.figure)),
+        code=lambda wildcards: code_digest(f"scripts/report/figures/{wildcards.figure}.py"),
         env=env_digest("report"),
     shell:
         job(
             "figure",
             "report",
-            "python -m {params.module} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.figures.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
             " {params.mark} {params.states}"
             " --pdf {output.pdf:q} --png {output.png:q} --md {output.md:q}",
         )
@@ -104,8 +104,6 @@ rule page:
         tables("csv", "json"),
         figures("png"),
         page_files(),
-        table_captions=own_file("report/table.rst"),
-        figure_captions=own_file("report/figure.rst"),
     output:
         page="<results>/report.html",
         provenance="<results>/report.provenance.json",
@@ -121,14 +119,13 @@ rule page:
         tables=shlex.join(REPORTS.tables()),
         figures=shlex.join(REPORTS.figures()),
         mark=mark(),
-        code=code_digest("scripts/report/page.py"),
+        code=code_digest("scripts/report/page/make.py"),
         env=env_digest("report"),
     shell:
         job(
             "page",
             "report",
-            "python -m scripts.report.page --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.page.make --root {params.root:q} --plan {params.plan:q}"
             " --tables {params.tables} --figures {params.figures}"
-            " --table-captions {input.table_captions:q} --figure-captions {input.figure_captions:q}"
             " {params.mark} --html {output.page:q}",
         )

@@ -37,6 +37,28 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"),
+                ROOT / "paper/metrics/README.md"})  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_options_that_pages_name_exist(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each `prefmake X --option`, and no make target that is gone."""
+    text = page.read_text(encoding="utf-8")
+    for words in re.findall(r"prefmake ([a-z][^`#\n]*)", re.sub(r"\\\n *", "", text)):
+        name = words.split()[0]
+        assert main([name, "--help"]) == 0, words
+        known = capsys.readouterr().out
+        for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", words):
+            assert option in known, words
+    rules = re.findall(r"^([a-z][a-z -]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = {target for rule in rules for target in rule.split()}
+    named = set(re.findall(r"(?:^|`|\n)make ([a-z-]+)", text))
+    assert named <= targets
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

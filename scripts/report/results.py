@@ -161,6 +161,12 @@ class Results:
         found.models = found._planned(rows)
         return found
 
+    def only(self, models: "DataFrame") -> "Results":
+        """Return the same results, of these of the models alone."""
+        found = Results(self.root, self.plan, logs=self.logs)
+        found.states, found.models, found._documents = self.states, models, self._documents
+        return found
+
     def _planned(self, rows: Iterable[Row]) -> "DataFrame":
         """Return planned rows with what has become of each."""
         from pandas import DataFrame
@@ -329,7 +335,7 @@ class Results:
         from pandas import DataFrame
 
         found = [
-            _flat(read(self.root / row["folder"] / name, read_json))
+            _flat(self._document(self.root / row["folder"] / name))
             | {key: row[key] for key in (*MODEL, "folder")}
             | {"file": str(self.root / row["folder"] / name)}
             for row in models
@@ -479,7 +485,7 @@ def _models(part: Row) -> list[Row]:
         found += [(method, name, f"trials/{name}", them) for name, them in trials.items()]
     trained = {run for runs in part["trials"].values() for run in runs}
     shown = dict.fromkeys(run for runs in part["shown"].values() for run in runs)
-    found += [(SHOWN, _trial(it), f"trials/{_trial(it)}", [f"trials/{it}"]) for it in shown
+    found += [(SHOWN, _trial(it), f"trials/{it}", [f"trials/{it}"]) for it in shown
               if it not in trained]  # fmt: skip
     if part["lookup"] is not None:
         found.append((LOOKUP, LOOKUP, f"baselines/{part['lookup']}", []))

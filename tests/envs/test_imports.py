@@ -72,7 +72,7 @@ def test_rules_and_what_they_import_are_found() -> None:
     by_name = {rule.name: rule for rule in RULES}
     assert len(by_name) >= 20
     assert all("scripts.provenance.job" in rule.modules for rule in RULES)
-    assert "scripts.report.cost" in by_name["table"].modules
+    assert "scripts.report.tables.cost" in by_name["table"].modules
     assert "scripts.train.dpo" in by_name["train"].modules
     assert {"torch", "trl", "unsloth", "pyarrow"} <= imports("scripts.train.dpo")
     assert lacking(Rule("none", "report", ("scripts.train.dpo",)), "cpu") >= {"torch", "trl"}

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.report.page import captions
+from scripts.report import catalog
 from tests.browser import browser, opened
-from tests.conftest import ROOT
 from tests.workflow.conftest import CUT_DOWN, Project
 
 TABLES = ("sft", "dpo", "summary")
@@ -43,7 +42,7 @@ def test_snakemakes_report_has_everything_with_its_caption(rerun: Project, tmp_p
         assert f"results/demo/{kind}s/{name}.{ending}" in text
         assert f'"labels": {{"{kind}": "{name}"}}' in text
         # The report curls quotes, and the caption may contain some.
-        caption = captions(ROOT / f"report/{kind}.rst", kind)(name)
+        caption = {"table": catalog.TABLES, "figure": catalog.FIGURES}[kind][name].caption
         assert max(caption.split("'"), key=len) in text
     with browser() as running, opened(running, path) as found:
         assert found.page.locator("body").inner_text().strip()

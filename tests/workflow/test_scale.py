@@ -54,7 +54,7 @@ def tabled(root: Path, plan: Row) -> dict[str, float]:
         words = ["--root", str(root), "--plan", json.dumps([part])]
         for form in ("csv", "md", "tex", "json"):
             words += [f"--{form}", str(root / "tables" / f"{name}.{form}")]
-        taken[name] = cpu_seconds(import_module(f"scripts.report.{name}").main, words)
+        taken[name] = cpu_seconds(import_module(f"scripts.report.tables.{name}").main, words)
     return taken
 
 
