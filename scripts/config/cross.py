@@ -141,7 +141,7 @@ def _in_files(dataset: Dataset) -> Found:
     """Yield what is wrong with local files: missing ones, and missing columns."""
     if not isinstance(dataset.source, FileData):
         return
-    needed = {("columns", role): column for role, column in dataset.columns}
+    needed: dict[Location, str] = {("columns", role): name for role, name in dataset.columns}
     if dataset.group:
         needed["group",] = dataset.group
     for split, path in dataset.source.file.items():
@@ -168,7 +168,7 @@ def _in_files(dataset: Dataset) -> Found:
 
 
 def _in_template(template: str | None) -> Found:
-    """Yield what is wrong with a template. Its name becomes part of paths, so each needs its own."""
+    """Yield what is wrong with a template, whose name becomes part of paths and is its own."""
     if template is None or template == "chat":
         return
     known = ["chat", *sorted(TEMPLATES), "a .jinja file"]
