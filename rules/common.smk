@@ -20,7 +20,7 @@ from scripts.config.files import ConfigError
 from scripts.provenance.digests import code_digest
 from scripts.common.files import shortest
 from scripts.common.methods import METHODS
-from scripts.train.pace import probed_pace
+from scripts.train.estimate.pace import pace_of
 from scripts.config.plan import make_plan
 from scripts.common.splits import SPLITS
 from scripts.common.states import FAILED, unfinished
@@ -75,7 +75,7 @@ def probed(plan):
         # A probe is one process.
         if trial["training"]["processes"] > 1:
             continue
-        first.setdefault(as_json(probed_pace(trial["training"])), trial["training"])
+        first.setdefault(as_json(pace_of(trial["training"])), trial["training"])
     return {trial["name"]: trial for trial in first.values()}
 
 

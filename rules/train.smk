@@ -54,13 +54,13 @@ rule plan:
         models=lambda wildcards, input: named_files(TRAINED["model"], input.models),
         tokens=lambda wildcards, input: named_folders(TRAINED["tokens"], input.tokens),
         probes=lambda wildcards, output: f"{Path(output[0]).parent}/probes",
-        code=code_digest("scripts/train/estimate.py"),
+        code=code_digest("scripts/train/estimate/sweep.py"),
         env=env_digest("train"),
     shell:
         job(
             "plan",
             "train",
-            "python -m scripts.train.estimate --trials {input.trials:q}"
+            "python -m scripts.train.estimate.sweep --trials {input.trials:q}"
             " --models {params.models:q} --tokens {params.tokens:q} --probes {params.probes:q}"
             " --out {output.plan:q}",
         )
@@ -88,13 +88,17 @@ rule probe:
         gpu=1,
     params:
         trial=lambda wildcards: as_json(PROBES[wildcards.trial]),
-        code=code_digest("scripts/train/probe.py"),
+        code=code_digest("scripts/train/estimate/probe.py"),
+        # It imports the method's module by its name.
+        trainer=lambda wildcards: code_digest(
+            f"scripts/train/{PROBES[wildcards.trial]['method']}.py"
+        ),
         env=env_digest("train"),
     shell:
         job(
             "probe",
             "train",
-            "python -m scripts.train.probe --trial {params.trial:q} --model {input.model:q}"
+            "python -m scripts.train.estimate.probe --trial {params.trial:q} --model {input.model:q}"
             " --tokens {input.tokens:q} --out {output.probe:q}",
         )
 
