@@ -335,6 +335,8 @@ def write(files: list[Path], results: Path, page: Path, stale_ok: bool = False) 
     choices = read_choices(files, key)
     found = results_of(key, choices)
     tables = results / "tables"
-    paths = {form: tables / f"ratings.{form}" for form in ("csv", "md", "tex")}
+    paths: dict[str, Path | None] = {
+        form: tables / f"ratings.{form}" for form in ("csv", "md", "tex")
+    }
     write_texts(table(key, choices, found), paths)
     write_json(page / "ratings.json", as_json(key, choices, found))

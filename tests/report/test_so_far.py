@@ -11,6 +11,8 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import write_json
+from scripts.report.results import Results as Read
+from scripts.report.results import parse_states
 from scripts.report.tables import dpo
 from tests.report.conftest import Results
 from tests.report.test_comparison import ACCURACY, BLEU, HEAD
@@ -138,13 +140,12 @@ def test_a_sweep_of_which_nothing_is_done(results: Results) -> None:
 
 
 def drawn(results: Results, name: str, states: dict[str, Any]) -> str:
-    """Draws a figure and returns all that is written in it."""
+    """Draw a figure and return all that is written in it."""
     from matplotlib.text import Text
-    from scripts.report.read import parse_states, subjects_of, with_states
 
-    planned = subjects_of(results.root, results.plan)
-    subjects = with_states(results.root, planned, parse_states(json.dumps(states)))
-    figure = import_module(f"scripts.report.tables.{name}").draw(subjects)
+    module = import_module(f"scripts.report.figures.{name}")
+    read = Read(results.root, results.plan, parse_states(json.dumps(states)))
+    figure = module.draw(module.frame(read))
     figure.canvas.draw()
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
