@@ -168,7 +168,7 @@ def _in_files(dataset: Dataset) -> Found:
 
 
 def _in_template(template: str | None) -> Found:
-    """Yield what is wrong with a template. Its name becomes part of paths, so each needs its own."""
+    """Yield what is wrong with a template. Its name is part of paths, so each needs its own."""
     if template is None or template == "chat":
         return
     known = ["chat", *sorted(TEMPLATES), "a .jinja file"]

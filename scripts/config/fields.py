@@ -117,7 +117,7 @@ def _values(rule: Node) -> Node:
     return next(iter(patterns.values()), None) or rule.get("additionalProperties") or {}
 
 
-# ------------------------------------------------------------------------------------ reference page
+# ----------------------------------------------------------------------------------- reference page
 
 
 def reference_page() -> str:
