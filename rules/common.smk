@@ -19,7 +19,7 @@ from scripts.config.files import ConfigError
 from scripts.config.plan import Reports, make_plan
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
-from scripts.provenance import digests, environment
+from scripts.provenance import environment
 from scripts.provenance.digests import code_digest
 from scripts.report.catalog import EVERYTHING, FIGURES, TABLES
 
@@ -61,7 +61,7 @@ def env_file(env):
 
 def env_digest(env):
     """Return the digest of a stage's env, in the form that the configuration chooses."""
-    return digests.env_digest(env, PLAN.accelerator)
+    return environment.env_digest(env, PLAN.accelerator)
 
 
 def as_json(part):

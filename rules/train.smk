@@ -27,13 +27,13 @@ rule plan:
             PLAN.trained_tokens(), [Path(file).parent for file in input.tokens]
         ),
         probes=lambda wildcards, output: f"{Path(output[0]).parent}/probes",
-        code=code_digest("scripts/train/estimate.py"),
+        code=code_digest("scripts/train/estimate/sweep.py"),
         env=env_digest("train"),
     shell:
         job(
             "plan",
             "train",
-            "python -m scripts.train.estimate --trials /dev/stdin"
+            "python -m scripts.train.estimate.sweep --trials -"
             " --models {params.models:q} --tokens {params.tokens:q} --probes {params.probes:q}"
             " --out {output.plan:q}",
             # A thousand trials are too long for an argument.
@@ -60,13 +60,17 @@ rule probe:
         gpu=1,
     params:
         trial=lambda wildcards: as_json(PLAN.probes[wildcards.trial].as_json()),
-        code=code_digest("scripts/train/probe.py"),
+        code=code_digest("scripts/train/estimate/probe.py"),
+        # It imports the method's module by its name.
+        trainer=lambda wildcards: code_digest(
+            f"scripts/train/{PLAN.probes[wildcards.trial].method}.py"
+        ),
         env=env_digest("train"),
     shell:
         job(
             "probe",
             "train",
-            "python -m scripts.train.probe --trial {params.trial:q} --model {input.model:q}"
+            "python -m scripts.train.estimate.probe --trial {params.trial:q} --model {input.model:q}"
             " --tokens {input.tokens:q} --out {output.probe:q}",
         )
 

@@ -1,4 +1,4 @@
-"""Digests of code and of envs, which rules have among their params.
+"""Digests of code, which rules have among their params.
 
 A job reruns when a digest changes. A digest must therefore change whenever a result could, and must
 not change with a file's time, a comment, a docstring or a file's layout.
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.common.files import ROOT, write_text
-from scripts.provenance.environment import form_files
 
 PACKAGE = "scripts"
 CACHE = Path(".snakemake", "code.json")
@@ -74,18 +73,6 @@ def forget() -> None:
     """Empty the caches in memory, so that files are read again."""
     for function in (_source, _parsed, _closure, _imports, _files):
         function.cache_clear()
-
-
-def env_digest(env: str, accelerator: str) -> str:
-    """Return the digest of a stage's env in its form for an accelerator, lock included.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such env.
-    """
-    contents = b"\0".join(path.read_bytes() for path in form_files(env, accelerator))
-    return hashlib.sha256(contents).hexdigest()[:16]
 
 
 @cache

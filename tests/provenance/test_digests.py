@@ -85,10 +85,3 @@ def test_the_digest_does_not_depend_on_the_python_version() -> None:
     code = "def f(a, *, b=1):\n    return f'{a!r}' + 'x'\n"
     text = json.dumps(digests._plain(ast.parse(code)))
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == "0228acf31664"
-
-
-def test_an_env_digest_covers_the_lock() -> None:
-    data, train = digests.env_digest("data", "cuda"), digests.env_digest("train", "cuda")
-    assert data != train
-    with pytest.raises(FileNotFoundError):
-        digests.env_digest("none", "cuda")

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scripts.common.methods import METHODS
+from scripts.common.metrics import METRICS
 from scripts.config.plan.data import Part
 from scripts.config.plan.evaluation import Base
 from scripts.config.plan.whole import Plan
@@ -49,6 +50,13 @@ class Reports:
             "experiment": experiment,
             "base": self.plan.bases[experiment].name,
             "trials": {method: runs for method, runs in trials.items() if runs},
+            "metrics": {
+                metric.name: {
+                    "higher_is_better": metric.higher_is_better,
+                    "comparable": metric.comparable,
+                }
+                for metric in METRICS.values()
+            },
         }
 
     def compared_files(self, experiment: str) -> list[str]:

@@ -126,7 +126,7 @@ class Planned:
         if ours.figure is not None:
             found = self.measured.get((*_key(model), ours.set, ours.figure), {})
         else:
-            outcome = self.outcomes[_key(model)]
+            outcome = self.outcomes.get(_key(model), {})
             parts = [outcome.get(key) for key in (ours.training, ours.over) if key is not None]
             if not any(map(missing, parts)):
                 found = {"value": parts[0] / parts[1] if ours.over else parts[0]}

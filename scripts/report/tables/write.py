@@ -170,7 +170,17 @@ class Table:
 
 def csv_text(table: Table) -> str:
     """Return the raw values, unrounded; one that is missing is an empty field."""
-    frame = table.frame[table.csv].map(lambda it: str(it).lower() if isinstance(it, bool) else it)
+    from pandas import DataFrame
+
+    # A frame of objects, or whole numbers beside missing ones would become floats.
+    rows = [
+        [
+            str(it).lower() if isinstance(it, bool) else it
+            for it in (row[name] for name in table.csv)
+        ]
+        for row in table.rows
+    ]
+    frame = DataFrame(rows, columns=table.csv, dtype=object)
     if table.mark:
         frame.insert(0, "mark", table.mark)
     return frame.to_csv(index=False, lineterminator="\n")
