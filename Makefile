@@ -86,7 +86,8 @@ check-locks: setup
 	python -m envs.lock --check
 
 docs: setup
-	python -m scripts.config.check fields > docs/config.md
+	python -m scripts.config.fields page > docs/config.md
+	python -m scripts.config.fields schema > docs/config.schema.json
 	python -m scripts.common.metrics > docs/metrics.md
 
 corpora: setup

@@ -16,8 +16,8 @@ class Case:
 
     letter: str
     name: str
-    method: str
-    """dpo, sft, score or sweep."""
+    task: str
+    """preferences or demonstrations, the rows that are trained on; score or sweep."""
     contestants: tuple[str, ...]
     shape: str = "llama"
     corpus: str = "titles"
@@ -46,14 +46,14 @@ class Case:
 
 def _dpo(letter: str, shape: str, corpus: str, batch: int, accumulation: int, *others: str) -> Case:
     name = f"{corpus}, {shape}, {batch} x {accumulation}"
-    return Case(letter, name, "dpo", (*others, *DPO), shape, corpus, batch, accumulation)
+    return Case(letter, name, "preferences", (*others, *DPO), shape, corpus, batch, accumulation)
 
 
 def _sft(batch: int, accumulation: int, completion_only: bool, *others: str) -> Case:
     loss = "completions" if completion_only else "whole sequences"
     name = f"problems, llama, {batch} x {accumulation}, loss on {loss}"
-    return Case("c", name, "sft", (*others, *SFT), "llama", "problems", batch, accumulation,
-                completion_only=completion_only)  # fmt: skip
+    return Case("c", name, "demonstrations", (*others, *SFT), "llama", "problems", batch,
+                accumulation, completion_only=completion_only)  # fmt: skip
 
 
 CASES = [
@@ -72,11 +72,11 @@ CASES = [
 ]  # fmt: skip
 
 GPU_CASES = [
-    Case("a", "titles, qwen-14b, 4 x 4", "dpo", ("TRL", "Unsloth", "prefmake"), "qwen-14b",
+    Case("a", "titles, qwen-14b, 4 x 4", "preferences", ("TRL", "Unsloth", "prefmake"), "qwen-14b",
          precision="bfloat16", quantization="nf4"),
-    Case("b", "dialogues, tinyllama, 1 x 8", "dpo", ("TRL", "Unsloth", "prefmake"), "tinyllama",
-         "dialogues", 1, 8, precision="bfloat16"),
-    Case("c", "problems, tinyllama, 8 x 1", "sft",
+    Case("b", "dialogues, tinyllama, 1 x 8", "preferences", ("TRL", "Unsloth", "prefmake"),
+         "tinyllama", "dialogues", 1, 8, precision="bfloat16"),
+    Case("c", "problems, tinyllama, 8 x 1", "demonstrations",
          ("TRL, padded to 512", "TRL, dynamic padding", "Unsloth, dynamic padding", "prefmake"),
          "tinyllama", "problems", 8, 1, precision="bfloat16"),
 ]  # fmt: skip

@@ -4,6 +4,7 @@ Each contestant gets the same token rows, base model, seed and settings. TRL's t
 token columns, which DPOTrainer does not take, by leaving its preparation out.
 """
 
+import importlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
 
         from benchmarks.meter import Meter, matmul_flops
         from scripts.lm.tokenizers import load_tokenizer
-        from scripts.train.trials import make_reproducible
+        from scripts.train.run import make_reproducible
 
         make_reproducible(trial["seed"])
         manifest = folder / "models" / case.shape / "manifest.json"
@@ -58,7 +59,7 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
             "TRL, padded to 512": padded_sft, "TRL, dynamic padding": dynamic_sft,
             "TRL, padding-free": flattened_sft, "TRL, packed": packed_sft,
             "Unsloth, dynamic padding": unsloth_sft,
-            "prefmake": own_dpo if case.method == "dpo" else own_sft,
+            "prefmake": own_training,
             "TRL's reference pass": stock_scores, "prefmake's reference pass": own_scores,
         }  # fmt: skip
         figures = run[contestant](race, rows_of(case, folder))
@@ -88,10 +89,10 @@ class Race:
 
     def arguments(self) -> Part:
         """Returns the arguments of TRL's configs."""
-        from scripts.train.trials import common_arguments
+        from scripts.train.run import trainer_arguments
 
         dtype = str(self.base.dtype).removeprefix("torch.")
-        return common_arguments(self.trial, self.work, dtype)
+        return trainer_arguments(self.trial, self.work, dtype)
 
 
 def rows_of(case: Case, folder: Path) -> list[Row]:
@@ -100,7 +101,7 @@ def rows_of(case: Case, folder: Path) -> list[Row]:
 
     if case.corpus == "titles":
         rows = read_rows(folder / "titles" / "tokens.parquet")
-        if case.method == "score":
+        if case.task == "score":
             prompts = list(dict.fromkeys(tuple(row["prompt_ids"]) for row in rows))
             kept = set(prompts[: case.ideas])
             return [row for row in rows if tuple(row["prompt_ids"]) in kept]
@@ -112,10 +113,10 @@ def trial_of(case: Case, contestant: str) -> Part:
     """Returns the published trial, cut down to a case's few steps and settings."""
     from scripts.config.check import load
     from scripts.config.plan import make_plan
-    from scripts.train.probe import probe_trial
+    from scripts.train.estimate.probe import first_steps
 
     runs = make_plan(load([ROOT / "config.yaml"])).runs
-    trial = probe_trial(runs[PUBLISHED[case.corpus]].training.as_json(), case.steps)
+    trial = first_steps(runs[PUBLISHED[case.corpus]].training.as_json(), case.steps)
     trial["lora"] = {
         "r": case.rank, "lora_alpha": 2 * case.rank, "lora_dropout": 0.0,
         "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
@@ -129,7 +130,7 @@ def trial_of(case: Case, contestant: str) -> Part:
         "optim": "adamw_torch", "weight_decay": 0.0, "gradient_checkpointing": False,
         "logging_steps": 1,
     }  # fmt: skip
-    if case.method == "sft":
+    if trial["rows"] == "demonstrations":
         trial["trainer"]["completion_only_loss"] = case.completion_only
     return trial | {
         "backend": "unsloth" if contestant.startswith("Unsloth") else "transformers",
@@ -191,18 +192,14 @@ def _stock(race: Race, trainer: "Trainer", kind: str = "paired") -> Part:
     return race.meter.figures() | {"losses": _losses(trainer)}
 
 
-def own_dpo(race: Race, rows: list[Row]) -> Part:
-    """Trains as this project does: a process of its own has computed the reference log-probs."""
-    from scripts.train.dpo import dpo_dataset, dpo_trainer
-    from scripts.train.dpo_trainer import StepZeroGate
-
-    before = run_apart(reference_pass, race.trial, race.manifest, rows)
-    model = race.attached()
-    gate = StepZeroGate(model.dtype, race.trial)
-    dataset = dpo_dataset(rows, before["rows"])
-    figures = _own(
-        race, dpo_trainer(race.trial, model, race.tokenizer, dataset, None, race.work, gate)
-    )
+def own_training(race: Race, rows: list[Row]) -> Part:
+    """Train as this project does, with log-probs of a reference from a process of its own."""
+    before = None
+    if race.trial.get("reference"):
+        before = run_apart(reference_pass, race.trial, race.manifest, rows)
+    figures = _own(race, rows, before and before["rows"])
+    if before is None:
+        return figures
     measured = {key: before[key] for key in ("reference_seconds", "reference_tokens")}
     peaks = {key: max(figures[key], before[key]) for key in MEMORY if figures[key] is not None}
     return figures | measured | peaks | {"before_cpu": before["cpu"]}
@@ -217,7 +214,7 @@ def reference_pass(trial: Part, manifest: Path, rows: list[Row]) -> Part:
         backend = start_backend(trial["backend"], Path(work))
 
         from benchmarks.meter import Meter
-        from scripts.train.trials import make_reproducible
+        from scripts.train.run import make_reproducible
 
         make_reproducible(trial["seed"])
         base = backend.load(manifest, trial["precision"], trial["quantization"])
@@ -232,9 +229,13 @@ def reference_pass(trial: Part, manifest: Path, rows: list[Row]) -> Part:
     }
 
 
-def _own(race: Race, trainer: "Trainer") -> Part:
-    from scripts.train.trials import train
+def _own(race: Race, rows: list[Row], reference: list[Row] | None) -> Part:
+    from scripts.train.run import make_trainer, train
 
+    kind = importlib.import_module(f"scripts.train.{race.trial['method']}").TRAINER
+    dataset = kind.make_dataset(race.trial, rows, reference)
+    model = race.attached()
+    trainer = make_trainer(kind, race.trial, model, race.tokenizer, dataset, None, race.work)
     race.meter.watch(trainer)
     result = train(trainer, race.trial)
     return race.meter.figures() | {"losses": _losses(trainer), "layout": result.get("layout")}
@@ -316,14 +317,6 @@ def packed_sft(race: Race, rows: list[Row]) -> Part:
 def unsloth_sft(race: Race, rows: list[Row]) -> Part:
     """Trains the model that Unsloth made, through TRL's SFTTrainer as Unsloth patched it."""
     return _stock(race, sft_stock_trainer(race, rows, model=race.attached()), "single")
-
-
-def own_sft(race: Race, rows: list[Row]) -> Part:
-    """Trains as this project does."""
-    from scripts.train.sft import sft_trainer
-
-    trainer = sft_trainer(race.trial, race.attached(), race.tokenizer, rows, None, race.work)
-    return _own(race, trainer)
 
 
 # --------------------------------------------------------------------------------------- scoring

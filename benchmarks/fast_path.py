@@ -71,7 +71,7 @@ def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> 
 
 def _measured(case: Case, contestant: str, turn: int, folder: Path) -> Part:
     start = time.monotonic()
-    if case.method == "sweep":
+    if case.task == "sweep":
         # Its commands are processes of their own.
         figures = measure_sweep(case, contestant, folder)
     else:

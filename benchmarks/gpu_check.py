@@ -166,11 +166,11 @@ def trial_of(case: Case) -> Part:
     """
     from scripts.config.check import load
     from scripts.config.plan import make_plan
-    from scripts.train.probe import probe_trial
+    from scripts.train.estimate.probe import first_steps
 
     runs = make_plan(load([ROOT / "config.yaml"])).runs
     training = runs[f"trials/{case.trial}/seed-42"].training
-    trial = probe_trial(training.as_json(), STEPS)
+    trial = first_steps(training.as_json(), STEPS)
     trial["trainer"] |= {"logging_steps": 1, "warmup_steps": 0}
     return trial | {
         "backend": case.backend,
@@ -198,19 +198,19 @@ def token_rows(case: Case, count: int) -> list[Row]:
 
 def check(case: Case, manifest: Path) -> Part:
     """Returns a case's figures, after two steps, and the second one again from a checkpoint."""
-    from scripts.train.probe import make_trainer
+    from scripts.train.estimate.probe import trainer_of
 
     trial = trial_of(case)
     trainer = trial["trainer"]
     window = trainer["per_device_train_batch_size"] * trainer["gradient_accumulation_steps"]
     rows = token_rows(case, STEPS * window)
     with tempfile.TemporaryDirectory() as work:
-        whole = make_trainer(trial, manifest, rows, Path(work))
+        whole = trainer_of(trial, manifest, rows, Path(work))
 
         from transformers import PrinterCallback
 
-        from scripts.train.stopwatch import Stopwatch
-        from scripts.train.trials import train
+        from scripts.train.costs import Stopwatch
+        from scripts.train.run import train
 
         _save_every_step(whole)
         watch = Stopwatch()
@@ -219,7 +219,7 @@ def check(case: Case, manifest: Path) -> Part:
         loss, adapter = _last_loss(whole), _adapter(whole)
         whole = None
         _free()
-        resumed = make_trainer(trial, manifest, rows, Path(work))
+        resumed = trainer_of(trial, manifest, rows, Path(work))
         resumed.remove_callback(PrinterCallback)
         resumed.train(resume_from_checkpoint=str(Path(work, "checkpoint-1")))
         again, difference = _last_loss(resumed), _distance(adapter, _adapter(resumed))

@@ -141,15 +141,15 @@ def weights_of(shape: str, rank: int) -> Weights:
 
 def _section(case: Case, turns: Turns) -> str:
     kinds: dict[str, Callable[[Case, Turns], str]] = {
-        "dpo": _training, "sft": _training, "score": _scoring, "sweep": _sweep
+        "preferences": _training, "demonstrations": _training, "score": _scoring, "sweep": _sweep
     }  # fmt: skip
-    return f"### {case.name[0].upper()}{case.name[1:]}\n\n{kinds[case.method](case, turns)}"
+    return f"### {case.name[0].upper()}{case.name[1:]}\n\n{kinds[case.task](case, turns)}"
 
 
 def _training(case: Case, turns: Turns) -> str:
     needed = summary.needed_of(case, turns)
     tree, pairs = summary.fewest(needed), summary.fewest(needed, "tree_of_pairs")
-    preference = case.method == "dpo"
+    preference = case.task == "preferences"
     flops = None
     if case.shape in SMALL:
         flops = summary.step_flops(weights_of(case.shape, case.rank), needed, preference)

@@ -135,4 +135,4 @@ def loss_difference(case: Case, turns: Turns) -> float:
 
 def same_losses(case: Case, turns: Turns) -> bool:
     """Says whether the contestants' losses are the same; a sweep's are not compared."""
-    return case.method == "sweep" or loss_difference(case, turns) <= TOLERANCE
+    return case.task == "sweep" or loss_difference(case, turns) <= TOLERANCE

@@ -1,7 +1,14 @@
-"""Training: reference log-probs, SFT and DPO adapters.
+"""Training: reference log-probs and adapters; and before a GPU is spent, what they will take.
 
-Takes token splits and models; makes results/references/ and results/trials/; and, before a GPU is
-spent, results/plan.json on what they will take.
+Takes:
+    results/models/{model}/manifest.json, tokenizer/manifest.json
+    results/tokens/{tokens}/{split}.parquet, report.json
+
+Makes:
+    results/plan.json                                  the estimate: steps, memory, hours
+    results/probes/{trial}.json                        the first steps, timed
+    results/references/{reference}/{split}.parquet     log-probs of pairs; .json: what they cost
+    results/trials/{trial}/seed-{seed}/adapter/, trial.json, train.json, history.jsonl
 """
 
 
@@ -27,13 +34,13 @@ rule plan:
             PLAN.trained_tokens(), [Path(file).parent for file in input.tokens]
         ),
         probes=lambda wildcards, output: f"{Path(output[0]).parent}/probes",
-        code=code_digest("scripts/train/estimate.py"),
+        code=code_digest("scripts/train/estimate/sweep.py"),
         env=env_digest("train"),
     shell:
         job(
             "plan",
             "train",
-            "python -m scripts.train.estimate --trials /dev/stdin"
+            "python -m scripts.train.estimate.sweep --trials -"
             " --models {params.models:q} --tokens {params.tokens:q} --probes {params.probes:q}"
             " --out {output.plan:q}",
             # A thousand trials are too long for an argument.
@@ -60,13 +67,17 @@ rule probe:
         gpu=1,
     params:
         trial=lambda wildcards: as_json(PLAN.probes[wildcards.trial].as_json()),
-        code=code_digest("scripts/train/probe.py"),
+        code=code_digest("scripts/train/estimate/probe.py"),
+        # It imports the method's module by its name.
+        trainer=lambda wildcards: code_digest(
+            f"scripts/train/{PLAN.probes[wildcards.trial].method}.py"
+        ),
         env=env_digest("train"),
     shell:
         job(
             "probe",
             "train",
-            "python -m scripts.train.probe --trial {params.trial:q} --model {input.model:q}"
+            "python -m scripts.train.estimate.probe --trial {params.trial:q} --model {input.model:q}"
             " --tokens {input.tokens:q} --out {output.probe:q}",
         )
 

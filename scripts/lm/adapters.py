@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHTS = "adapter_model.safetensors"
+REFERENCE = "reference"
+"""The name of an adapter that is loaded beside a model's own."""
 
 
 def lora_config(model: "PreTrainedModel", lora: dict[str, Any]) -> "LoraConfig":
-    """Returns PEFT's configuration of an adapter for this model.
+    """Return PEFT's configuration of an adapter for this model.
 
     Raises
     ------
     BadInput
-        When the model lacks one of the target modules. PEFT would pass over it in silence.
+        When the model lacks one of the target modules. PEFT would ignore it silently.
     """
     from peft import LoraConfig
     from torch.nn import Linear
@@ -40,77 +42,39 @@ def lora_config(model: "PreTrainedModel", lora: dict[str, Any]) -> "LoraConfig":
     return LoraConfig(task_type="CAUSAL_LM", **lora)
 
 
-def overwriting_config(model: "PreTrainedModel", lora: dict[str, Any], start: Path) -> "LoraConfig":
-    """Returns the configuration of the adapter that wrapping a wrapped model again leaves.
-
-    A model that has the adapter `start`, not merged, and is given a new one with get_peft_model
-    ends with one adapter, because PEFT names both `default`: the new one on the modules that it
-    targets, the old one on its other modules, where it keeps its rank and its scale.
-
-    Raises
-    ------
-    BadInput
-        When the model lacks one of the target modules, when they are not named one by one, or when
-        the initialization changes the base.
-    """
-    from peft import PeftConfig
-
-    if isinstance(lora["target_modules"], str):
-        raise BadInput(
-            f"lora.target_modules: found {lora['target_modules']}; a start that is overwritten "
-            "needs them named, since PEFT counts the lm_head of a wrapped model among all-linear"
-        )
-    if lora["init_lora_weights"] not in (True, "gaussian"):
-        raise BadInput(
-            f"lora.init_lora_weights: found {lora['init_lora_weights']}; a start that is "
-            "overwritten allows true or gaussian, which leave the base's weights as they are"
-        )
-    config = lora_config(model, lora)
-    kept = _modules(start) - config.target_modules
-    if kept:
-        old = PeftConfig.from_pretrained(start)
-        config.target_modules = config.target_modules | kept
-        config.rank_pattern = dict.fromkeys(sorted(kept), old.r)
-        config.alpha_pattern = dict.fromkeys(sorted(kept), old.lora_alpha)
-    return config
-
-
-def keep_old_weights(model: "PeftModel", start: Path) -> None:
-    """Gives an adapter of overwriting_config the old one's weights and dropout where they stay."""
-    from peft import PeftConfig, set_peft_model_state_dict
-    from safetensors.torch import load_file
-    from torch.nn import Dropout
-
-    kept = set(model.peft_config["default"].rank_pattern)
-    weights = load_file(start / WEIGHTS)
-    weights = {name: weight for name, weight in weights.items() if _module(name) in kept}
-    set_peft_model_state_dict(model, weights)
-    dropout = PeftConfig.from_pretrained(start).lora_dropout
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] in kept:
-            module.lora_dropout["default"] = Dropout(dropout)
-
-
-def _modules(adapter: Path) -> set[str]:
-    """Returns the names of the layers that a saved adapter stands on."""
-    from safetensors import safe_open
-
-    with safe_open(adapter / WEIGHTS, "pt") as weights:
-        return {_module(name) for name in weights.keys()}  # noqa: SIM118, no dictionary
-
-
-def _module(weight: str) -> str:
-    """Returns the layer of an adapter's weight, named `….{layer}.lora_A.weight`."""
+def module_of(weight: str) -> str:
+    """Return the module of an adapter's weight, which is named `….{module}.lora_A.weight`."""
     return weight.split(".")[-3]
 
 
 @contextmanager
 def adapter_unrounded(model: "PeftModel") -> Iterator[None]:
-    """Keeps the weights that are trained in float32 through the block.
+    """Keep the weights that are trained in float32 through the block.
 
-    The trainers make those of a 4-bit model bfloat16, in which small steps round away.
+    TRL's trainers convert those of a 4-bit model to bfloat16, where small updates round to 0.
     """
     kept = {weight: weight.data.float() for weight in model.parameters() if weight.requires_grad}
     yield
     for weight, values in kept.items():
         weight.data = values
+
+
+@contextmanager
+def as_reference(model: "PeftModel", adapter: Path | None) -> Iterator[None]:
+    """Turn the model into its own reference in the block, with its weights in memory once.
+
+    Without `adapter`, that is the model with its own adapter disabled. With it, the reference has
+    that adapter instead of the model's own, for a trial whose start was not merged.
+    """
+    if adapter is None:
+        with model.disable_adapter():
+            yield
+        return
+    own = model.active_adapter
+    model.load_adapter(adapter, adapter_name=REFERENCE)
+    model.set_adapter(REFERENCE)
+    try:
+        yield
+    finally:
+        model.set_adapter(own)
+        model.delete_adapter(REFERENCE)

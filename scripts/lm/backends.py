@@ -30,6 +30,7 @@ class Backend(Protocol):
     """Loads a base model and attaches the adapter that is trained on it."""
 
     packages: tuple[str, ...]
+    """Those whose versions are recorded."""
 
     def start(self, scratch: Path) -> None:
         """Imports what must come before transformers; what that compiles goes below `scratch`."""
@@ -48,7 +49,7 @@ class Backend(Protocol):
 class Transformers:
     """Transformers and PEFT as they are."""
 
-    packages = PACKAGES
+    packages: tuple[str, ...] = PACKAGES
 
     def start(self, scratch: Path) -> None:
         """Imports PEFT, and with it torch and transformers."""
@@ -76,7 +77,7 @@ class Transformers:
 class Unsloth:
     """Unsloth's FastLanguageModel: its kernels on a GPU, plain torch on a CPU."""
 
-    packages = (*PACKAGES, "unsloth", "unsloth_zoo")
+    packages: tuple[str, ...] = (*PACKAGES, "unsloth", "unsloth_zoo")
 
     def start(self, scratch: Path) -> None:
         """Imports Unsloth, silent towards the network."""

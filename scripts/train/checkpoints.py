@@ -1,9 +1,9 @@
-"""Checkpoints from which a trainer goes on as if it had never stopped, to the last bit.
+"""Checkpoints from which a training resumes as if it had never stopped, to the last bit.
 
 transformers restores the weights, the optimizer, the schedule, the random state and the data order.
-What it starts at nought again is kept here beside them: the running loss, TRL's running metrics and
-count of tokens, and what the project's own parts have found out (`Kept`). A checkpoint is whole or
-not there, and once its successor is whole it goes, unless it holds the best weights.
+What it would start at 0 again is saved here too: the running loss, TRL's running metrics and count
+of tokens, and the state of the project's own callbacks. A checkpoint is whole or not there. It is
+removed once its successor is whole, unless it holds the best weights.
 """
 
 import io
@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy
 import torch
 from safetensors.torch import load_file, save
+from torch.distributed.checkpoint.stateful import Stateful
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from scripts.common.files import Row, read_json
@@ -38,36 +39,26 @@ PREFIX = "checkpoint-"
 WEIGHTS, RUN = "weights.safetensors", "run.json"
 OPTIMIZER, SCHEDULE, SCALER = "optimizer.pt", "scheduler.pt", "scaler.pt"
 RANDOM, STATE = "rng_state.pth", "trainer_state.json"
-"""Under these names transformers looks for them."""
-
-
-@runtime_checkable
-class Kept(Protocol):
-    """A callback that has found out what a trainer that goes on cannot find out again."""
-
-    def kept(self) -> Any:
-        """Returns it as JSON takes it."""
-
-    def restore(self, kept: Any) -> None:
-        """Takes it back, before training begins."""
+"""transformers looks for files of these names."""
 
 
 class ResumableTrainer(Trainer):
     """Writes and reads checkpoints; mixed into TRL's trainers.
 
-    It goes on from a checkpoint by `train(resume_from_checkpoint=…)`.
+    `train(resume_from_checkpoint=…)` resumes. The state of callbacks that are `Stateful` (they
+    have `state_dict` and `load_state_dict`, here as JSON) is saved with each process's own.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.resumed = 0
-        """How often this training has gone on from a checkpoint."""
+        """How often this training has been resumed from a checkpoint."""
         self._checkpoint: Path | None = None
-        # Not earlier: transformers would set to nought again what is restored.
+        # Not earlier: transformers would reset to 0 what is restored.
         self.add_callback(_OnTrainBegin(self))
 
     def checkpoint_path(self, step: int) -> Path:
-        """Returns the folder of the checkpoint after a step."""
+        """Return the folder of the checkpoint after a step."""
         return _path(self.args, step)
 
     # ----------------------------------------------------------------------------------- writing
@@ -75,7 +66,7 @@ class ResumableTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         weights = trained_weights(self.model)
         if not all(weight.isfinite().all() for weight in weights.values()):
-            print("no checkpoint: some weights are no numbers", file=sys.stderr)
+            print("no checkpoint: some weights are not finite", file=sys.stderr)
             return
         state = self.state
         if state.best_global_step:
@@ -85,9 +76,9 @@ class ResumableTrainer(Trainer):
             OPTIMIZER: as_torch(_mapped(whole, self.optimizer.state_dict())),
             SCHEDULE: as_torch(self.lr_scheduler.state_dict()),
             **_random_states(),
-            # Of every process: each has its own losses, tokens and energy.
-            RUN: as_json(all_of(self.kept())),
-            # Not by save_to_json, which sorts keys, and with them those of history.jsonl.
+            # Each process has its own losses, tokens and energy.
+            RUN: as_json(all_of(self.state_dict())),
+            # Not save_to_json, which would sort keys, and so those of history.jsonl.
             STATE: as_json(asdict(state)),
         }
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
@@ -108,8 +99,8 @@ class ResumableTrainer(Trainer):
             if folder.name not in kept:
                 discard(folder)
 
-    def kept(self) -> Row:
-        """Returns what transformers and TRL do not keep of a run, as this process has it."""
+    def state_dict(self) -> Row:
+        """Return this process's state that transformers and TRL do not save."""
         return {
             "loss": float(self._tr_loss),
             "total_loss": self._total_loss_scalar,
@@ -118,17 +109,17 @@ class ResumableTrainer(Trainer):
             "train_tokens": self._total_train_tokens,
             "resumed": self.resumed,
             "callbacks": {
-                type(callback).__name__: callback.kept() for callback in self._kept_callbacks()
+                type(callback).__name__: callback.state_dict() for callback in self._stateful()
             },
         }
 
-    def _kept_callbacks(self) -> list[Kept]:
-        return [it for it in self.callback_handler.callbacks if isinstance(it, Kept)]
+    def _stateful(self) -> list[Stateful]:
+        return [it for it in self.callback_handler.callbacks if isinstance(it, Stateful)]
 
     # ----------------------------------------------------------------------------------- reading
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        # Into the weights as they are: PEFT would take the adapter for one from elsewhere.
+        # Into the weights as they are: PEFT would load the adapter as another one.
         saved = load_file(Path(resume_from_checkpoint, WEIGHTS))
         with torch.no_grad():
             for name, weight in self.model.named_parameters():
@@ -163,7 +154,7 @@ class ResumableTrainer(Trainer):
         )
         if resume_from_checkpoint is not None:
             self._checkpoint = Path(resume_from_checkpoint)
-            # It was evaluated when it did start.
+            # The evaluation at the start was done before the checkpoint.
             self.args.eval_on_start = False
             if self.state.best_global_step:
                 # The folder may have moved since.
@@ -172,21 +163,21 @@ class ResumableTrainer(Trainer):
         return begin
 
     def begin(self) -> None:
-        """Does what comes before the first step; the model is wrapped, and all is loaded."""
+        """Prepare for the first step, when the model is wrapped and the checkpoint is loaded."""
         if self._checkpoint is not None:
-            self.restore(read_json(self._checkpoint / RUN)[rank()])
+            self.load_state_dict(read_json(self._checkpoint / RUN)[rank()])
 
-    def restore(self, run: Row) -> None:
-        """Takes back what `kept` returned in this process."""
-        self._tr_loss.fill_(run["loss"])
-        self._total_loss_scalar = run["total_loss"]
-        self._globalstep_last_logged = run["last_logged"]
-        for mode, values in run["metrics"].items():
+    def load_state_dict(self, state_dict: Row) -> None:
+        """Load what `state_dict` returned in this process."""
+        self._tr_loss.fill_(state_dict["loss"])
+        self._total_loss_scalar = state_dict["total_loss"]
+        self._globalstep_last_logged = state_dict["last_logged"]
+        for mode, values in state_dict["metrics"].items():
             self._metrics[mode].update(values)
-        self._total_train_tokens = run["train_tokens"]
-        self.resumed = run["resumed"] + 1
-        for callback in self._kept_callbacks():
-            callback.restore(run["callbacks"][type(callback).__name__])
+        self._total_train_tokens = state_dict["train_tokens"]
+        self.resumed = state_dict["resumed"] + 1
+        for callback in self._stateful():
+            callback.load_state_dict(state_dict["callbacks"][type(callback).__name__])
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # A checkpoint of the last step: transformers would train one more.
@@ -197,9 +188,9 @@ class ResumableTrainer(Trainer):
 
 
 def as_torch(value: Any) -> bytes:
-    """Returns what torch.load reads.
+    """Return the bytes that torch.load reads.
 
-    By way of memory: onto a disk that is full, torch.save raises what does not say so.
+    Made in memory, because torch.save to a full disk raises an error that does not say so.
     """
     buffer = io.BytesIO()
     torch.save(value, buffer)
@@ -207,21 +198,21 @@ def as_torch(value: Any) -> bytes:
 
 
 def _random_state() -> Row:
-    """Returns the state of all generators, as transformers reads it."""
+    """Return the state of all random generators, as transformers reads it."""
     found = {
         "python": random.getstate(),
         "numpy": numpy.random.get_state(),
         "cpu": torch.random.get_rng_state(),
     }
     if torch.cuda.is_available():
-        # Each of several processes is given back the generators of all GPUs.
+        # Each of several processes restores the generators of all GPUs.
         cuda = torch.cuda.random
         found["cuda"] = cuda.get_rng_state_all() if count() > 1 else cuda.get_rng_state()
     return found
 
 
 def _random_states() -> dict[str, bytes]:
-    """Returns the state of every process's generators, under the names that transformers reads."""
+    """Return the state of every process's generators, by the file names of transformers."""
     states = all_of(as_torch(_random_state()))
     if len(states) == 1:
         return {RANDOM: states[0]}
@@ -230,7 +221,7 @@ def _random_states() -> dict[str, bytes]:
 
 
 def _mapped(change: Callable[[torch.Tensor], torch.Tensor], part: Any) -> Any:
-    """Returns a structure of lists and dictionaries with each tensor in it changed."""
+    """Return a structure of lists and dictionaries with `change` applied to each tensor."""
     if isinstance(part, dict):
         return {key: _mapped(change, value) for key, value in part.items()}
     if isinstance(part, list):
@@ -239,14 +230,14 @@ def _mapped(change: Callable[[torch.Tensor], torch.Tensor], part: Any) -> Any:
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """Returns the newest checkpoint that is whole, and whose best weights are; None without one."""
+    """Return the newest checkpoint that is whole and whose best weights are, or None."""
     found = sorted(work.glob(f"{PREFIX}*"), key=_step, reverse=True)
     for folder in found:
         if is_whole(folder):
             best = read_json(folder / STATE)["best_global_step"]
             if not best or best == _step(folder) or is_whole(work / f"{PREFIX}{best}"):
                 return folder
-        print(f"{folder}: damaged, and passed over", file=sys.stderr)
+        print(f"{folder}: damaged, and skipped", file=sys.stderr)
     return None
 
 
@@ -267,10 +258,9 @@ class _OnTrainBegin(TrainerCallback):
 
 
 class Saving(TrainerCallback):
-    """Asks for checkpoints so many minutes apart, and for one when the trainer is to stop.
+    """Asks for a checkpoint every so many minutes, and for one when the trainer is to stop.
 
-    Between two steps nothing is under way; at the end of an epoch, not before it has been
-    evaluated.
+    Always after a step; at the end of an epoch after its evaluation.
     """
 
     def __init__(self, minutes: float, stop: Stop) -> None:
@@ -280,18 +270,18 @@ class Saving(TrainerCallback):
         self.saved_step = -1
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Starts the clock."""
+        """Start the clock."""
         self.saved_at = time.monotonic()
         self.saved_step = state.global_step
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Notes that there is something to lose."""
+        """Record that there is unsaved work."""
         self.stop.wait = True
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Asks for a checkpoint, if it is time."""
+        """Ask for a checkpoint, if it is time."""
         ends_epoch = state.epoch == int(state.epoch) or control.should_training_stop
         if not ends_epoch and self._is_due(state):
             control.should_save = True
@@ -299,28 +289,28 @@ class Saving(TrainerCallback):
     def on_epoch_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Asks for a checkpoint, if it is time."""
+        """Ask for a checkpoint, if it is time."""
         if self._is_due(state):
             control.should_save = True
 
     def _is_due(self, state: TrainerState) -> bool:
-        # The first's clock counts, and a signal to any of them.
+        # The clock of the first process counts, and a signal to any of them.
         late = all_of(time.monotonic() - self.saved_at >= self.seconds)[0]
         requested = next(filter(None, all_of(self.stop.requested)), None)
-        # One that came meanwhile to this process alone is asked for after the next step: here, all
-        # have to find the same.
+        # All processes have to decide alike. A signal that reached only this one just now counts
+        # after the next step.
         if requested is not None:
             self.stop.requested = requested
         return bool(requested or late) and state.global_step != self.saved_step
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Notes when that was, and stops the trainer if it is to stop."""
+        """Restart the clock, and stop the trainer if it was asked to stop."""
         self.saved_at, self.saved_step = time.monotonic(), state.global_step
         where = f" after step {state.global_step} of {state.max_steps}"
         if _path(args, state.global_step).is_dir():
             self.stop.wait = False
-            self.stop.now_if_asked(f"{where}; the next run goes on from there")
-        # Weights that are no numbers are not written.
+            self.stop.now_if_asked(f"{where}; the next run resumes from there")
+        # Non-finite weights are not written.
         self.stop.now_if_asked(
-            f"{where}, of which no checkpoint was written; the next run goes on from the one before"
+            f"{where}, of which no checkpoint was written; the next run resumes from the one before"
         )

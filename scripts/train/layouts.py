@@ -1,32 +1,34 @@
 """How a trainer lays out its batches: as the stock trainer does, or with nothing computed twice.
 
 Rows, batches and steps are the stock trainer's either way: its sampler draws them, its collator
-pads them, its loss reads them, batch by batch, so that every row weighs what it weighs there. What
-changes is the forward pass. The batches of a step are taken as they come, as many in one pass as
-take no more memory than the largest of them takes padded, and laid out again.
+pads them, its loss reads them, batch by batch, so every row has the weight that it has there. Only
+the forward pass changes. It takes as many of a step's batches, in their order, as need no more
+memory than the largest of them needs padded, and lays them out again.
 """
 
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from scripts.common.cli import BadInput
+from scripts.common.files import Row
 from scripts.lm.prefix_tree import Sequence, Tree
 from scripts.lm.tree_attention import NAME, attend_trees
 from scripts.train.checkpoints import ResumableTrainer
 from scripts.train.processes import is_first
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from datasets import Dataset
+    from transformers import PreTrainedModel, TrainingArguments
 
 Batch = dict[str, torch.Tensor]
 
 MOST = 0.9
-"""Tokens of a pass over those of the largest batch, padded. Less than one, because attention copies
-what branches share: so laid out, pairs of dialogues took 4 % more memory than padded at 1.0."""
+"""Tokens of a pass over those of the largest padded batch. Less than 1, because attention copies
+what branches share: with 1.0, pairs of dialogues took 4 % more memory than padded."""
 
 BATCHES = "batches"
 """The key of a pass's inputs: the stock batches that it computes."""
@@ -34,7 +36,7 @@ BATCHES = "batches"
 
 @dataclass
 class Layout:
-    """What layout was asked for, what ran and why, and how many tokens its steps took."""
+    """Which layout was asked for, which ran and why, and how many tokens its steps took."""
 
     asked: str
     ran: str = "stock"
@@ -43,13 +45,13 @@ class Layout:
     processed_tokens: int = 0
     """Of all training passes."""
     fewest_tokens: int = 0
-    """What they would be if each step were one pass without padding."""
+    """The tokens of each step's prefix tree: one pass without padding."""
     stock_tokens: int = 0
-    """What the stock layout takes, padding among them."""
+    """Those of the stock layout, padding included."""
 
 
-def counted_together(layouts: list[Layout]) -> Layout:
-    """Returns the layout of a training by several processes, with the tokens of all."""
+def sum_tokens(layouts: list[Layout]) -> Layout:
+    """Return the layout of a training by several processes, with the tokens of all."""
     counts = ("processed_tokens", "fewest_tokens", "stock_tokens")
     return replace(
         layouts[0], **{name: sum(getattr(it, name) for it in layouts) for name in counts}
@@ -57,20 +59,39 @@ def counted_together(layouts: list[Layout]) -> Layout:
 
 
 class LaidOutTrainer(ResumableTrainer):
-    """Chooses its layout when its model is ready to train; mixed into TRL's trainers.
+    """Chooses its layout when its model is ready to train; mixed into one of TRL's trainers.
 
-    A subclass says how sequences are laid out (`tree_of`) and how few tokens they take
-    (`fewest_tokens`).
+    A method is a subclass. It says what TRL's configuration and its dataset are, how sequences are
+    laid out (`tree_of`) and how few tokens they take (`fewest_tokens`).
     """
 
-    def __init__(self, *args: Any, layout: str, **kwargs: Any) -> None:
+    method: ClassVar[str]
+    """Its name in a sentence, for the model card."""
+
+    def __init__(self, *args: Any, trial: Row, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.layout = Layout(layout)
+        self.layout = Layout(trial["layout"])
+
+    @classmethod
+    def make_config(cls, arguments: Row) -> "TrainingArguments":
+        """Return TRL's configuration, given the arguments that all methods share."""
+        raise NotImplementedError
+
+    @classmethod
+    def make_dataset(
+        cls, trial: Row, rows: list[Row], reference: list[Row] | None = None
+    ) -> "Dataset":
+        """Return the dataset that the trainer takes, of token rows and a reference's log-probs."""
+        raise NotImplementedError
+
+    def findings(self) -> Row:
+        """Return what the method adds to train.json."""
+        return {}
 
     def begin(self) -> None:
-        """Settles the layout. Not earlier: the model is wrapped, and checkpointing set, in train().
+        """Decide the layout. Not earlier: train() wraps the model and turns on checkpointing.
 
-        A layout that goes on is the one that was decided on weights that had not been trained.
+        A resumed training keeps its layout, which was decided on weights not yet trained.
         """
         super().begin()
         if not self.resumed:
@@ -79,26 +100,26 @@ class LaidOutTrainer(ResumableTrainer):
             self.model_wrapped.set_attn_implementation(NAME)
 
     def sequences_of(self, batch: Batch) -> list[Sequence]:
-        """Returns a padded batch's token sequences, as far as a pass has to compute them."""
+        """Return a padded batch's token sequences, as far as a pass has to compute them."""
         lengths = batch["attention_mask"].sum(1).tolist()
         ids = batch["input_ids"].tolist()
         return [row[:length] for row, length in zip(ids, lengths, strict=True)]
 
     def tree_of(self, batches: list[list[Sequence]]) -> Tree:
-        """Returns the sequences of some batches in one row, `places` in their order."""
+        """Return the sequences of some batches in one row, `places` in their order."""
         raise NotImplementedError
 
     def fewest_tokens(self, sequences: list[Sequence]) -> int:
-        """Returns how few tokens the sequences take in one row."""
+        """Return how few tokens the sequences take in one row."""
         raise NotImplementedError
 
     def decide_layout(self) -> None:
-        """Settles which layout runs.
+        """Decide which layout runs.
 
         Raises
         ------
         BadInput
-            When `shared` is asked for and cannot be.
+            When `shared` is asked for and is not possible.
         """
         layout = self.layout
         if layout.asked == "stock":
@@ -111,17 +132,17 @@ class LaidOutTrainer(ResumableTrainer):
         elif is_first():
             print(f"layout: stock, because {layout.reason}", file=sys.stderr)
 
-    def kept(self) -> dict[str, Any]:
-        """Returns what a trainer that goes on has to know, the layout among it."""
-        return super().kept() | {"layout": asdict(self.layout)}
+    def state_dict(self) -> Row:
+        """Return what a resumed trainer needs, the layout included."""
+        return super().state_dict() | {"layout": asdict(self.layout)}
 
-    def restore(self, run: dict[str, Any]) -> None:
-        """Takes it back."""
-        super().restore(run)
-        self.layout = Layout(**run["layout"])
+    def load_state_dict(self, state_dict: Row) -> None:
+        """Load what `state_dict` returned."""
+        super().load_state_dict(state_dict)
+        self.layout = Layout(**state_dict["layout"])
 
     def _unfit(self) -> str | None:
-        """Returns why the shared layout would not give the stock layout's numbers, or None."""
+        """Return why the shared layout would not give the stock layout's numbers, or None."""
         if dropout := active_dropout(self.model):
             return f"dropout is active ({dropout}), and would be drawn once for what is shared"
         if self.args.world_size > 1:
@@ -131,22 +152,22 @@ class LaidOutTrainer(ResumableTrainer):
         return None
 
     def _unproven(self) -> str | None:
-        """Returns how the model computes trees otherwise than separate rows, or None."""
+        """Return how trees differ from separate rows in this model, or None where they do not."""
         model = self.model_wrapped
         model.train()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         with self.compute_loss_context_manager():
             reason, check = attend_trees(model, trained, self._lengths())
-        self.layout.check = check and check.asdict()
+        self.layout.check = asdict(check) if check else None
         return reason
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
     ) -> tuple[list[Any], torch.Tensor | int | None]:
-        """Returns a step's inputs, as many as the stock trainer's, and its number of loss tokens.
+        """Return a step's inputs, as many as the stock trainer's, and its number of loss tokens.
 
-        In the shared layout they are passes, as the last of the inputs; those before are empty, so
-        that the trainer counts its batches as ever.
+        In the shared layout the last inputs are the passes, and those before them are empty, so
+        that the trainer's count of batches does not change.
         """
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         parts = [self.sequences_of(batch) for batch in batches]
@@ -163,7 +184,7 @@ class LaidOutTrainer(ResumableTrainer):
         return [{BATCHES: []}] * (len(batches) - len(passes)) + passes, items
 
     def _passes(self, parts: list[list[Sequence]], most: float) -> Iterator[list[int]]:
-        """Yields the places of the batches of each pass of at most so many tokens."""
+        """Yield the places of the batches of each pass, which has at most `most` tokens."""
         held: list[int] = []
         for place in range(len(parts)):
             union = [sequence for other in [*held, place] for sequence in parts[other]]
@@ -180,13 +201,13 @@ class LaidOutTrainer(ResumableTrainer):
         inputs: dict[str, Any],
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Returns the loss of a pass, or nought where a step's batches stand in other passes."""
+        """Return the loss of a pass, or 0 for inputs whose batches are in other passes."""
         if inputs.get(BATCHES) == []:
             return torch.zeros((), device=self.args.device)
         return super().training_step(model, inputs, num_items_in_batch)
 
     def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Returns an evaluation batch's loss, which is its own, whichever process has it."""
+        """Return an evaluation batch's own loss, not averaged with those of other processes."""
         across = self.args.average_tokens_across_devices
         self.args.average_tokens_across_devices = False
         try:
@@ -194,8 +215,8 @@ class LaidOutTrainer(ResumableTrainer):
         finally:
             self.args.average_tokens_across_devices = across
 
-    def laid_out(self, batches: list[Batch]) -> tuple[Tree, list[list[list[int]]]]:
-        """Returns the row of a pass, and for each batch the places of its sequences' tokens."""
+    def lay_out(self, batches: list[Batch]) -> tuple[Tree, list[list[list[int]]]]:
+        """Return the row of a pass, and for each batch the places of its sequences' tokens."""
         parts = [self.sequences_of(batch) for batch in batches]
         tree = self.tree_of(parts)
         if self.model.training:
@@ -204,22 +225,22 @@ class LaidOutTrainer(ResumableTrainer):
         return tree, [[next(places) for _ in part] for part in parts]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> float:
-        """Returns nought: the stock count walks all parameters each time, and is not read."""
+        """Return 0: the stock count walks all parameters each time, and nothing reads it."""
         return 0.0
 
     def _lengths(self) -> Iterator[int]:
-        """Yields the tokens of each sequence of all rows."""
+        """Yield the number of tokens of each sequence of all rows."""
         for data in filter(None, (self.train_dataset, self.eval_dataset)):
             for row in data:
                 yield from map(len, self.sequences_of(self.data_collator([row])))
 
 
 def active_dropout(model: torch.nn.Module) -> str | None:
-    """Returns the name of a module that drops something while the model trains, or None."""
+    """Return the name of a module with dropout while the model trains, or None."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and module.p > 0:
             return name
-        # Attention drops by a number, without a module.
+        # Attention has a number, not a module.
         if getattr(module, "attention_dropout", 0.0):
             return f"{name}.attention_dropout"
     return None

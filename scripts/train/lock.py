@@ -1,10 +1,10 @@
-"""A trial's lock: one trainer at a time in a work folder, and a heartbeat that shows it at work.
+"""A trial's lock: one trainer at a time in a work folder, with a heartbeat while it runs.
 
-Whoever finds the lock held asks who holds it. A process of this machine that is gone left it
-behind. One that lives while the run that started it is gone is an orphan: it is stopped, and its
-work is taken over. Of a process elsewhere only the heartbeat is known: as long as it moves, the
-lock is refused. Clocks are never compared, neither of two machines nor of a machine and a file
-system.
+A process that finds the lock held looks at the holder. If that was a process of this machine and
+is gone, the lock is free. If it is alive but the run that started it is gone, it is an orphan: it
+is stopped, and its work resumed here. Of a process on another machine only the heartbeat can be
+seen: while it changes, the lock is refused. Clocks are never compared, neither those of two
+machines nor of a machine and a file system.
 """
 
 import fcntl
@@ -26,40 +26,40 @@ from scripts.common.states import read_if_there
 BEAT = 5.0
 """Seconds between two heartbeats."""
 PATIENCE = 60
-"""Looks at a heartbeat that does not move, after which a process elsewhere counts as gone."""
+"""After so many looks at an unchanged heartbeat, a process on another machine counts as gone."""
 PAUSE = 1.0
-"""Seconds between two of them."""
+"""Seconds between two such looks."""
 GRACE = 120.0
-"""Seconds that an orphan has to finish its step and to write its checkpoint."""
+"""Seconds for an orphan to finish its step and to write its checkpoint."""
 FILES = ("lock.json", "guard", "heartbeat")
 LOOK = 0.05
-"""Seconds between two looks at a process that is to end."""
+"""Seconds between two looks at a process that was asked to end."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock."""
+    """The process that holds a lock."""
 
     process: Process
     ancestors: list[Process]
-    """Whoever started it: the outermost Snakemake last, or the parent alone."""
+    """The processes that started it: the outermost Snakemake last, or only the parent."""
     by_snakemake: bool
 
     @property
     def launcher(self) -> Process | None:
-        """The run that the holder belongs to; None where that is the machine's first process."""
+        """The run that the holder belongs to; None if that is the machine's first process."""
         return self.ancestors[-1] if self.ancestors else None
 
 
 def this_holder() -> Holder:
-    """Returns the holder that this process would be."""
+    """Return this process as a holder."""
     return Holder(this_process(), ancestors(), is_run_by_snakemake())
 
 
 def holder_of(work: Path) -> Holder | None:
-    """Returns who holds the lock of a work folder; None where it is free.
+    """Return the holder of a work folder's lock, or None if it is free.
 
-    A lock that is torn is free: a holder's is whole, unless the power failed under it.
+    An incomplete lock is free: a power failure left it.
     """
     found = read_if_there(work / "lock.json")
     if not found:
@@ -73,20 +73,18 @@ def holder_of(work: Path) -> Holder | None:
 
 @contextmanager
 def locked(work: Path, lost: Callable[[], None] | None = None) -> Iterator[None]:
-    """Holds the lock of a work folder, which is made, through the block.
-
-    The lock goes at the end.
+    """Make a work folder, and hold its lock through the block.
 
     Parameters
     ----------
     lost
-        Called from another thread when the lock is no longer this process's: it stood still for so
-        long that another one took it for dead. By default the process ends there and then.
+        Called from another thread when the lock is no longer this process's: it did not run for so
+        long that another process took it for dead. By default this process ends at once.
 
     Raises
     ------
     BadInput
-        When another process is at work here.
+        When another process is training there.
     """
     me = this_holder()
     with _guarded(work):
@@ -109,7 +107,7 @@ def locked(work: Path, lost: Callable[[], None] | None = None) -> Iterator[None]
 
 
 def _give_up(work: Path, me: Holder) -> None:
-    """Removes the lock, unless somebody looks at it, who may be waiting for this process to end."""
+    """Remove the lock, unless another process looks at it and may wait for this one to end."""
     with suppress(BlockingIOError), _guarded(work, wait=False):
         if holder_of(work) == me:
             for name in FILES:
@@ -118,9 +116,9 @@ def _give_up(work: Path, me: Holder) -> None:
 
 @contextmanager
 def _guarded(work: Path, wait: bool = True) -> Iterator[None]:
-    """Lets one process at a time look at a lock and take it; the kernel frees a dead one's turn.
+    """Let one process at a time look at a lock and take it; the kernel releases it at exit.
 
-    Raises BlockingIOError where it is another one's turn, and this one is not to wait.
+    Raises BlockingIOError if another process has it and `wait` is false.
     """
     while True:
         work.mkdir(parents=True, exist_ok=True)
@@ -132,9 +130,9 @@ def _guarded(work: Path, wait: bool = True) -> Iterator[None]:
                 os.close(descriptor)
                 raise
             except OSError:
-                # No such locks on this file system: two may look in the same moment.
+                # This file system has no such locks: two may look at the same moment.
                 pass
-            # It may have gone with its folder while this one waited.
+            # It may have been removed with its folder while this process waited.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(work / "guard")):
                     break
@@ -146,7 +144,7 @@ def _guarded(work: Path, wait: bool = True) -> Iterator[None]:
 
 
 def _make_way(work: Path, me: Holder) -> None:
-    """Returns once nobody else is at work; raises BadInput where somebody is and may be."""
+    """Return once no other process is training; raise BadInput if one is and may."""
     holder = holder_of(work)
     if holder is None:
         return
@@ -157,29 +155,29 @@ def _make_way(work: Path, me: Holder) -> None:
 
 
 def _watch(work: Path, holder: Holder) -> None:
-    """Returns when no heartbeat comes for long enough, or the lock is given up."""
+    """Return if the heartbeat does not change for long enough, or the lock is given up."""
     print(
-        f"{work}: {holder.process} was at work; looking for {PATIENCE * PAUSE:.0f} s whether it "
+        f"{work}: {holder.process} was training; watching for {PATIENCE * PAUSE:.0f} s whether it "
         "still is",
         file=sys.stderr,
         flush=True,
     )
     seen = _heartbeat(work)
-    # Counted, since this process may stand still itself.
+    # Looks are counted, not seconds: this process may be suspended itself.
     for _ in range(PATIENCE):
         time.sleep(PAUSE)
         if holder_of(work) != holder:
             return
         if _heartbeat(work) != seen:
             raise BadInput(_refusal(work, holder))
-    print(f"{holder.process} is gone; its work goes on here", file=sys.stderr, flush=True)
+    print(f"{holder.process} is gone; its work is resumed here", file=sys.stderr, flush=True)
 
 
 def _stop_orphan(work: Path, holder: Holder, me: Holder) -> None:
-    """Stops a living holder of this machine whose run is gone, and what it ran under.
+    """Stop a living holder on this machine whose run is gone, with the processes it ran under.
 
-    A Snakemake never has two jobs for one trial: a holder under this one's own Snakemake belongs to
-    a job that it has given up.
+    A Snakemake never has two jobs for one trial: a holder under this process's own Snakemake
+    belongs to a job that Snakemake has given up.
     """
     launcher = holder.launcher
     same_run = holder.by_snakemake and launcher == me.launcher
@@ -189,23 +187,23 @@ def _stop_orphan(work: Path, holder: Holder, me: Holder) -> None:
         raise BadInput(_refusal(work, holder))
     print(
         f"{work}: {holder.process} is left over from a run that is gone; it is stopped, and its "
-        "work goes on here",
+        "work resumed here",
         file=sys.stderr,
         flush=True,
     )
     _stop(holder.process, GRACE)
-    # Its shell and its Snakemake's helper clean up behind it; let them, before files come again.
+    # Its shell and Snakemake's helper clean up after it: wait, before new files are written.
     for process in holder.ancestors[:-1]:
         if process not in me.ancestors:
             _stop(process, GRACE / 10, ask_at_once=False)
 
 
 def _stop(process: Process, grace: float, ask_at_once: bool = True) -> None:
-    """Returns once a process of this machine is gone, which is asked to end, and then made to."""
+    """Ask a process of this machine to end, then kill it; return once it is gone."""
     try:
         if ask_at_once and process.is_alive():
             os.kill(process.pid, signal.SIGTERM)
-            # One that was suspended hears nothing before it goes on.
+            # A suspended process receives signals only when it continues.
             os.kill(process.pid, signal.SIGCONT)
         if not _gone(process, grace):
             os.kill(process.pid, signal.SIGKILL)
@@ -230,13 +228,13 @@ def _gone(process: Process, seconds: float) -> bool:
 def _refusal(work: Path, holder: Holder) -> str:
     under = f", under process {holder.launcher.pid}" if holder.launcher else ""
     return (
-        f"{work}: {holder.process} is at work on this trial{under}; wait for it, or stop it with "
+        f"{work}: {holder.process} is training this trial{under}; wait for it, or stop it with "
         f"kill {holder.process.pid} there: what it has done is kept"
     )
 
 
 def _heartbeat(work: Path) -> bytes:
-    # Opened anew each time, which has a network file system ask its server.
+    # Opened again each time, so that a network file system asks its server.
     try:
         return (work / "heartbeat").read_bytes()
     except FileNotFoundError:
@@ -244,7 +242,7 @@ def _heartbeat(work: Path) -> bytes:
 
 
 def _beat(heart: int, count: int) -> None:
-    # In place and of one length: a full disk has room for it.
+    # In place and always of the same length: that works on a full disk.
     with suppress(OSError):
         os.pwrite(heart, f"{os.getpid():>10} {count:>20}\n".encode(), 0)
 
@@ -259,7 +257,7 @@ def _keep_beating(
             holder = holder_of(work)
         except OSError:
             continue
-        # None where the folder was removed by hand.
+        # None if the folder was removed by hand.
         if holder not in (me, None):
             lost()
             return

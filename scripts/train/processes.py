@@ -1,9 +1,9 @@
-"""One trial in several processes: what each of them knows of the others, and how they are started.
+"""One trial trained by several processes: their number and ranks, and how they are started.
 
     python -m scripts.train.processes --count 2 scripts.train.sft --trial ...
 
-starts a trainer's module in so many processes by accelerate, which shards the model over them
-(FSDP2), each on a GPU of its own, or on a CPU where there is none. One trains alone without this.
+starts a method's module in that many processes with accelerate, which shards the model over them
+(FSDP2), each on its own GPU, or on the CPU if there is no GPU.
 """
 
 import argparse
@@ -16,22 +16,22 @@ from scripts.common.cli import BadInput, run
 
 
 def count() -> int:
-    """Returns how many processes train this trial."""
+    """Return how many processes train this trial."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Returns the place of this process among those that train this trial."""
+    """Return the rank of this process among those that train this trial."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_first() -> bool:
-    """Tells whether this process is the one that prints, and writes what all of them made."""
+    """Return True in the process that prints and writes files."""
     return rank() == 0
 
 
 def meet() -> None:
-    """Starts talking with the others, and returns when all have come here."""
+    """Connect to the other processes, and return when all have called this."""
     if count() > 1:
         from accelerate import PartialState
 
@@ -39,7 +39,7 @@ def meet() -> None:
 
 
 def all_of(value: Any) -> list[Any]:
-    """Returns what each process has here, the first's first; all have to call it."""
+    """Return the values of all processes by rank; all have to call it."""
     if count() == 1:
         return [value]
     import torch
@@ -50,12 +50,12 @@ def all_of(value: Any) -> list[Any]:
 
 
 def whole(tensor: Any) -> Any:
-    """Returns a tensor that is sharded over the processes as one; all have to call it."""
+    """Return a tensor that is sharded over the processes as one; all have to call it."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def sharded_like(tensor: Any, other: Any) -> Any:
-    """Returns a whole tensor sharded as another is, or as it is where that is whole."""
+    """Return a whole tensor sharded like another, or as it is if that one is not sharded."""
     if not hasattr(other, "placements"):
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -64,7 +64,7 @@ def sharded_like(tensor: Any, other: Any) -> Any:
 
 
 def trained_weights(model: Any) -> dict[str, Any]:
-    """Returns the weights that are trained, each whole, on the CPU; all have to call it."""
+    """Return the weights that are trained, not sharded, on the CPU; all have to call it."""
     return {
         name: whole(weight.detach()).contiguous().cpu()
         for name, weight in model.named_parameters()
@@ -73,15 +73,15 @@ def trained_weights(model: Any) -> dict[str, Any]:
 
 
 def divided(trainer: dict[str, Any], processes: int) -> dict[str, int]:
-    """Returns a process's batch size and accumulation, so that a step has the rows of one process.
+    """Return the batch size and accumulation of each process, for steps with the same rows.
 
-    The accumulation is divided where that is possible, since the batches stay what they are; else
-    the batches are.
+    The accumulation is divided if possible, since that leaves the batches as they are; otherwise
+    the batch size is.
 
     Raises
     ------
     BadInput
-        When neither divides.
+        When neither is divisible.
     """
     size, window = trainer["per_device_train_batch_size"], trainer["gradient_accumulation_steps"]
     if window % processes == 0:
@@ -97,14 +97,9 @@ def divided(trainer: dict[str, Any], processes: int) -> dict[str, int]:
 
 
 def check_rows(trainer: dict[str, Any], rows: int, valid: int | None) -> None:
-    """Stops where the processes would see rows that one process does not.
+    """Raise BadInput if several processes would train on other rows than one does.
 
-    accelerate fills the last round of batches with rows from the beginning.
-
-    Raises
-    ------
-    BadInput
-        When some round is not full.
+    accelerate fills an incomplete last round of batches with rows from the beginning.
     """
     processes, size = count(), divided(trainer, count())["per_device_train_batch_size"]
     if processes == 1:
@@ -123,12 +118,12 @@ def check_rows(trainer: dict[str, Any], rows: int, valid: int | None) -> None:
 
 
 def command(processes: int, module: str, arguments: list[str], gpus: int) -> list[str]:
-    """Returns accelerate's command line.
+    """Return accelerate's command line.
 
     Raises
     ------
     BadInput
-        When there are GPUs, but not one for each process.
+        When there are GPUs, but fewer than processes.
     """
     if 0 < gpus < processes:
         raise BadInput(
@@ -145,13 +140,13 @@ def command(processes: int, module: str, arguments: list[str], gpus: int) -> lis
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Becomes accelerate's launcher, which hands SIGTERM and the signals of a terminal on.
+    """Become accelerate's launcher, which passes on SIGTERM and the signals of a terminal.
 
-    SIGUSR1 and SIGUSR2 it ignores: a trainer that is to stop by one of them has to be sent it.
+    It ignores SIGUSR1 and SIGUSR2, which have to be sent to the trainers themselves.
     """
     parser = argparse.ArgumentParser(prog="python -m scripts.train.processes", description=__doc__)
     parser.add_argument("--count", type=int, required=True, help="of processes")
-    parser.add_argument("module", help="scripts.train.sft or scripts.train.dpo")
+    parser.add_argument("module", help="a method's, such as scripts.train.sft")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the module's own")
     given = parser.parse_args(argv)
     import torch
@@ -159,10 +154,10 @@ def main(argv: list[str] | None = None) -> int:
     gpus = torch.cuda.device_count()
     words = command(given.count, given.module, given.arguments, gpus)
     if not gpus:
-        # Of the launcher's own options one excludes the other.
+        # The launcher's option for this excludes the one for FSDP.
         os.environ["ACCELERATE_USE_CPU"] = "true"
-    # The launcher has no handler for these, and would die of Slurm's warning, which every process
-    # of a job gets. What is ignored stays so in what is executed; the trainers heed them again.
+    # The launcher has no handler for these, and Slurm's warning, which every process of a job
+    # gets, would end it. Ignored signals stay ignored after exec; trainers install handlers again.
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     os.execv(words[0], words)

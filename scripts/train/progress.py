@@ -1,7 +1,4 @@
-"""What a running trial says: lines in its log, and a file for whoever watches a sweep.
-
-And that it is lost, when its loss is.
-"""
+"""Progress of a running trial, in its log and in a file; and the end of one whose loss is lost."""
 
 import math
 import sys
@@ -17,23 +14,23 @@ from scripts.common.files import Row, write_json
 from scripts.common.states import progress
 
 EVERY = 1.0
-"""Seconds between two writings of progress.json, if nothing is logged in between."""
+"""Seconds between two writes of progress.json, if nothing is logged in between."""
 
 
 class ProgressLines(TrainerCallback):
-    """Writes one line to stderr whenever the trainer logs."""
+    """Prints one line to stderr whenever the trainer logs."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
         self.first = 0
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Starts the clock, and says where training goes on from."""
+        """Start the clock, and print the step from which training resumes."""
         self.start = time.monotonic()
         self.first = state.global_step
         if self.first:
             print(
-                f"step {self.first}/{state.max_steps}: goes on from a checkpoint",
+                f"step {self.first}/{state.max_steps}: resumes from a checkpoint",
                 file=sys.stderr,
                 flush=True,
             )
@@ -41,8 +38,9 @@ class ProgressLines(TrainerCallback):
     def on_log(
         self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
     ) -> None:
-        """Prints step, losses and the time that is left at the pace so far."""
-        shown = {key: logs[key] for key in ("loss", "eval_loss") if key in (logs or {})}
+        """Print step, losses and the time left at the pace so far."""
+        shown = {key: (logs or {}).get(key) for key in ("loss", "eval_loss")}
+        shown = {key: loss for key, loss in shown.items() if loss is not None}
         if not shown:
             return
         step, steps = state.global_step, state.max_steps
@@ -52,13 +50,13 @@ class ProgressLines(TrainerCallback):
         print(f"step {step}/{steps}: {losses}{left}", file=sys.stderr, flush=True)
 
 
-class LostLoss(TrainerCallback):
-    """Ends a training at the first logged loss that is no number: every later one would be."""
+class LossCheck(TrainerCallback):
+    """Ends a training at the first non-finite loss that is logged: all later ones would be too."""
 
     def on_log(
         self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
     ) -> None:
-        """Raises BadInput for such a loss."""
+        """Raise BadInput for a non-finite loss."""
         for name in ("loss", "eval_loss"):
             loss = float((logs or {}).get(name, 0))
             if not math.isfinite(loss):
@@ -69,7 +67,7 @@ class LostLoss(TrainerCallback):
 
 
 class ProgressFile(TrainerCallback):
-    """Keeps a trial's progress.json up to date: at each log, and else at most once a second."""
+    """Writes a trial's progress.json at each log, and otherwise at most once a second."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path
@@ -81,7 +79,7 @@ class ProgressFile(TrainerCallback):
         self.logged: Row = {"loss": None, "accuracy": None}
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Starts the clock and writes what is done already: nothing, or up to a checkpoint."""
+        """Start the clock and write the step of the checkpoint, or 0."""
         self.started = self.clock()
         self.first = state.global_step
         self._write(state)
@@ -89,32 +87,32 @@ class ProgressFile(TrainerCallback):
     def on_log(
         self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
     ) -> None:
-        """Takes loss and accuracy of the pairs, and writes."""
+        """Write, with the loss and the accuracy on the batch's pairs."""
         for name, key in (("loss", "loss"), ("accuracy", "rewards/accuracies")):
-            if key in (logs or {}):
+            if logs and key in logs:
                 self.logged[name] = _finite(logs[key])
         self._write(state)
 
     def on_step_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Writes, if that is a while ago."""
+        """Write, if the last write was long ago."""
         self._write_again(state)
 
     def on_substep_end(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Writes, if that is a while ago: a step of many batches may take minutes."""
+        """Write, if the last write was long ago: a step of many batches may take minutes."""
         self._write_again(state)
 
     def on_prediction_step(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Writes, if that is a while ago: an evaluation may take minutes."""
+        """Write, if the last write was long ago: an evaluation may take minutes."""
         self._write_again(state)
 
-    def kept(self) -> Row:
-        """Returns what was logged last and the seconds so far, for a checkpoint."""
+    def state_dict(self) -> Row:
+        """Return what was logged last and the seconds so far."""
         seconds = self.earlier + self.clock() - self.started
         return {"logged": self.logged, "seconds": round(seconds, 3)}
 
-    def restore(self, kept: Row) -> None:
-        """Takes them back."""
-        self.logged, self.earlier = kept["logged"], kept["seconds"]
+    def load_state_dict(self, state_dict: Row) -> None:
+        """Load them."""
+        self.logged, self.earlier = state_dict["logged"], state_dict["seconds"]
 
     def _write_again(self, state: TrainerState) -> None:
         if self.clock() - self.written >= EVERY:
@@ -135,5 +133,5 @@ class ProgressFile(TrainerCallback):
 
 
 def _finite(value: Any) -> float | None:
-    """Returns a logged value, or nothing for one that JSON does not have."""
+    """Return a logged value, or None for one that JSON cannot hold."""
     return float(value) if math.isfinite(float(value)) else None

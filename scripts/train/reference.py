@@ -1,4 +1,4 @@
-"""Computes a reference model's log-probs of preference pairs, once for every trial that uses it."""
+"""Compute a reference model's log-probs of preference pairs, once for all trials that use it."""
 
 import argparse
 import tempfile
@@ -10,13 +10,15 @@ from scripts.common.rows import REFERENCE
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes one row a pair, its id and its log-probs, and beside them what they cost."""
+    """Write a row per pair, with its id and log-probs, and a JSON file with what they cost."""
     parser = argparse.ArgumentParser(prog="python -m scripts.train.reference", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
-    parser.add_argument("--backend", default="transformers", help="the trials' own, as it rounds")
+    parser.add_argument(
+        "--backend", default="transformers", help="that of the trials: each rounds differently"
+    )
     parser.add_argument("--precision", required=True)
     parser.add_argument("--quantization", required=True)
-    parser.add_argument("--start", type=Path, help="adapter to merge: then that is the reference")
+    parser.add_argument("--start", type=Path, help="adapter to merge into the reference")
     parser.add_argument("--tokens", type=Path, required=True, help="token split of pairs")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     arguments = parser.parse_args(argv)

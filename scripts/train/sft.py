@@ -1,26 +1,96 @@
-"""Trains one supervised trial: TRL's SFTTrainer on token splits, LoRA through the backend."""
+"""Train one supervised trial: TRL's SFTTrainer on token splits, with rows packed, not padded."""
+# ruff: noqa: E402
 
-import argparse
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 from scripts.common.cli import run
-from scripts.common.files import Row, read_rows
-from scripts.train.work import Work, add_options, at_work, fingerprint_of
+from scripts.train.run import main as train_trial
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+main = partial(train_trial, "scripts.train.sft")
 
-    from scripts.train.sft_trainer import TokenSFTTrainer
+if __name__ == "__main__":
+    # Ends the process. The trial's backend has to be imported before the packages below, so main
+    # imports this module under its own name when the backend has started.
+    run(main)
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from scripts.common.files import Row
+from scripts.lm.prefix_tree import Sequence, Tree, packed
+from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
 
 IGNORED = -100
+"""The label of a token that the loss ignores."""
+
+
+class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
+    """Takes input_ids and labels.
+
+    In the shared layout, the sequences of a pass stand one behind the other, each attending only
+    to itself. TRL's own loss and metrics see one row like any other.
+    """
+
+    method = "supervised fine-tuning"
+
+    @classmethod
+    def make_config(cls, arguments: dict[str, Any]) -> SFTConfig:
+        """Return TRL's configuration."""
+        arguments = arguments | {"dataset_kwargs": {"skip_prepare_dataset": True}}
+        # The labels say so already.
+        arguments.pop("completion_only_loss")
+        return SFTConfig(**arguments)
+
+    @classmethod
+    def make_dataset(
+        cls, trial: dict[str, Any], rows: list[Row], reference: list[Row] | None = None
+    ) -> Dataset:
+        """Return the columns input_ids and labels of token rows."""
+        only = trial["trainer"]["completion_only_loss"]
+        return Dataset.from_list([labelled(row, only) for row in rows])
+
+    def fewest_tokens(self, sequences: list[Sequence]) -> int:
+        """Return the sum of the sequences' lengths: nothing is shared."""
+        return sum(map(len, sequences))
+
+    def tree_of(self, batches: list[list[Sequence]]) -> Tree:
+        """Return the sequences packed."""
+        return packed([sequence for batch in batches for sequence in batch])
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Return TRL's loss of a pass.
+
+        TRL's metrics are means over a pass's tokens; in the stock layout they are means of the
+        means of its batches.
+        """
+        if self.layout.ran == "stock":
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        batches = inputs.get(BATCHES, [inputs])
+        tree, places = self.lay_out(batches)
+        if len(batches) == 1 and len(tree.ids) == batches[0]["input_ids"].numel():
+            # Without padding nothing is saved, and attention needs no mask.
+            return super().compute_loss(model, batches[0], return_outputs, num_items_in_batch)
+        device = batches[0]["input_ids"].device
+        row = tree.inputs(device) | {"labels": packed_labels(batches, places).to(device)}
+        # What TRL stores for an evaluation.
+        row |= {name: value for name, value in inputs.items() if name.startswith("_")}
+        return super().compute_loss(model, row, return_outputs, num_items_in_batch)
+
+
+TRAINER = TokenSFTTrainer
 
 
 def labelled(row: Row, completion_only: bool) -> Row:
-    """Returns a token row as input ids and labels; the loss passes over ignored labels.
+    """Return a token row as input ids and labels.
 
     Labels are given ready-made, because the trainer ignores a completion mask on tokens unless it
     is told about it twice.
@@ -30,90 +100,13 @@ def labelled(row: Row, completion_only: bool) -> Row:
     return {"input_ids": prompt + completion, "labels": head + completion}
 
 
-def sft_dataset(rows: list[Row], completion_only: bool) -> "Dataset":
-    """Returns the dataset that SFTTrainer takes: columns input_ids and labels."""
-    from datasets import Dataset
+def packed_labels(batches: list[Batch], places: list[list[list[int]]]) -> torch.Tensor:
+    """Return the labels of a packed row, shape (1, tokens), int64, on the CPU.
 
-    return Dataset.from_list([labelled(row, completion_only) for row in rows])
-
-
-def sft_trainer(
-    trial: dict[str, Any],
-    model: "PeftModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    rows: list[Row],
-    valid_rows: list[Row] | None,
-    work: Path,
-) -> "TokenSFTTrainer":
-    """Returns a trainer of the adapter that the model has."""
-    from trl import SFTConfig
-
-    from scripts.lm.adapters import adapter_unrounded
-    from scripts.train.sft_trainer import TokenSFTTrainer
-    from scripts.train.trials import common_arguments
-
-    dtype = str(model.dtype).removeprefix("torch.")
-    arguments = common_arguments(trial, work, dtype)
-    completion_only = arguments.pop("completion_only_loss")
-    with adapter_unrounded(model):
-        return TokenSFTTrainer(
-            layout=trial["layout"],
-            model=model,
-            args=SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
-            train_dataset=sft_dataset(rows, completion_only),
-            eval_dataset=sft_dataset(valid_rows, completion_only)
-            if valid_rows is not None
-            else None,
-            processing_class=tokenizer,
-        )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Trains and writes the trial's files."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.train.sft", description=__doc__)
-    parser.add_argument("--trial", type=json.loads, required=True, help="the resolved trial")
-    parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
-    parser.add_argument("--tokens", type=Path, required=True, help="token split to train on")
-    parser.add_argument("--valid-tokens", type=Path, help="token split of the loss while training")
-    add_options(parser)
-    arguments = parser.parse_args(argv)
-    fingerprint = fingerprint_of(
-        arguments.trial,
-        "scripts/train/sft.py",
-        model=arguments.model,
-        tokens=arguments.tokens,
-        valid_tokens=arguments.valid_tokens,
-    )
-    with at_work(arguments.out, fingerprint, arguments.checkpoint_minutes) as work:
-        if not work.is_finished():
-            train_trial(arguments, work)
-        work.publish()
-    return 0
-
-
-def train_trial(arguments: argparse.Namespace, work: Work) -> None:
-    """Trains, from the last checkpoint on, and leaves the finished files in the work folder."""
-    from scripts.lm.adapters import lora_config
-    from scripts.lm.backends import start_backend
-    from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
-    from scripts.train.processes import check_rows
-    from scripts.train.trials import finish, make_reproducible, train
-
-    trial = arguments.trial
-    checkpointing = trial["trainer"]["gradient_checkpointing"]
-    backend = start_backend(trial["backend"], work.scratch)
-    make_reproducible(trial["seed"])
-    base = backend.load(arguments.model, trial["precision"], trial["quantization"], checkpointing)
-    adapter = lora_config(base, trial["lora"])
-    model = backend.attach(base, adapter, trial["seed"], checkpointing)
-    valid = read_rows(arguments.valid_tokens) if arguments.valid_tokens else None
-    tokenizer = load_tokenizer(arguments.model)
-    rows = read_rows(arguments.tokens)
-    check_rows(trial["trainer"], len(rows), valid and len(valid))
-    trainer = sft_trainer(trial, model, tokenizer, rows, valid, work.folder)
-    result = train(trainer, trial, work)
-    finish(trainer, trial, result, snapshot_folder(arguments.model), work.finished)
-
-
-if __name__ == "__main__":
-    run(main)
+    The token before a sequence's first token does not predict it.
+    """
+    labels = torch.full((1 + max(path[-1] for paths in places for path in paths),), IGNORED)
+    for batch, paths in zip(batches, places, strict=True):
+        for given, path in zip(batch["labels"].cpu(), paths, strict=True):
+            labels[path[1:]] = given[1 : len(path)]
+    return labels[None]

@@ -1,4 +1,4 @@
-"""Signals that ask a trainer to stop: it finishes the step under way and writes a checkpoint."""
+"""Signals that ask a trainer to stop: it finishes its step and writes a checkpoint first."""
 
 import signal
 import sys
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""What a cluster sends, as a warning before a time limit too."""
+"""What a cluster sends, also as a warning before a time limit."""
 FROM_TERMINALS = (signal.SIGINT, signal.SIGHUP)
-"""Ctrl-C, and a terminal that closes; nohup, and shells in the background, have them ignored."""
+"""Ctrl-C, and a closed terminal. With nohup or `&`, a process starts with them ignored."""
 
 
 class Stopped(SystemExit):
-    """A trainer stopped because a signal asked it to; its exit code is 128 and the signal."""
+    """A signal asked the trainer to stop; the exit code is 128 plus the signal's number."""
 
 
 class Stop:
-    """Whether a trainer has been asked to stop, and whether it has to wait for the next checkpoint.
+    """Whether a trainer was asked to stop, and whether it has to write a checkpoint first.
 
-    Asked again, it goes on waiting: a terminal and whoever passes signals on both send one.
+    A second signal changes nothing: a terminal and a parent process may both send one.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Stop:
         self.wait = False
 
     def ask(self, number: int, _: FrameType | None = None) -> None:
-        """Takes a signal; stops at once where nothing would be lost."""
+        """Handle a signal: stop at once if nothing would be lost."""
         self.requested = signal.Signals(number)
         if not self.wait:
-            self.now_if_asked("; nothing had been done since the last checkpoint")
+            self.now_if_asked("; nothing was done since the last checkpoint")
 
     def now_if_asked(self, where: str) -> None:
-        """Raises Stopped, if the trainer was asked to stop, and says where it stands."""
+        """Raise Stopped if the trainer was asked to stop, and print where it stopped."""
         if self.requested:
             print(f"stopped by {self.requested.name}{where}", file=sys.stderr, flush=True)
             raise Stopped(128 + self.requested)
@@ -42,7 +42,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Yields what has the signals that come in the meantime; only a main thread gets any."""
+    """Yield the signals that arrive in the block; only a main thread receives any."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

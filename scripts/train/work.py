@@ -1,19 +1,18 @@
-"""A trial's work folder, which no rule declares: what is there already, and what becomes of it.
+"""A trial's work folder, which no rule declares.
 
-    lock.json, guard, heartbeat   who is at work
-    fingerprint.json              what the rest is of
-    progress.json, failed.json    how far the trial is; why the last try failed
-    checkpoint-{step}/            from where a trainer goes on
-    finished/                     what training ended with
-    scratch/                      what a backend compiles for itself
+    lock.json, guard, heartbeat   which process is training
+    fingerprint.json              trial, inputs, code and packages of the files below
+    progress.json, failed.json    how far the trial is; why the last attempt failed
+    checkpoint-{step}/            where a trainer resumes
+    finished/                     adapter and records of a training that reached its end
+    scratch/                      what a backend compiles
 
-A checkpoint or a result of another fingerprint is refused, and goes. The finished files are given
-second names, those that are declared, one by one. They stay in the work folder themselves until the
-trial is scored: whenever a process is killed before the workflow has taken notice, and whatever
-Snakemake removes before it starts the next, nothing has to be done twice.
+Checkpoints and results with another fingerprint are removed. The declared outputs are hard links
+to the finished files, made one by one. The finished files stay in the work folder until the trial
+is scored: if the process is killed before Snakemake notices that it is done, and Snakemake removes
+the outputs before it starts the job again, nothing is trained twice.
 """
 
-import argparse
 import platform
 import shutil
 import sys
@@ -37,12 +36,12 @@ from scripts.train.processes import all_of, is_first, meet
 from scripts.train.stopping import Stop, Stopped, stoppable
 
 MINUTES = 5.0
-"""Between two checkpoints, if nothing else is said."""
+"""Between two checkpoints, by default."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A trial's work folder, locked, with what is there of the same fingerprint."""
+    """A trial's work folder, locked; what is in it has this trial's fingerprint."""
 
     folder: Path
     out: Path
@@ -52,20 +51,20 @@ class Work:
 
     @property
     def finished(self) -> Path:
-        """The folder of what training ended with."""
+        """The folder of the finished files."""
         return self.folder / "finished"
 
     @property
     def scratch(self) -> Path:
-        """The folder of what this process alone needs."""
+        """The folder for this process only."""
         return self.folder / "scratch"
 
     def is_finished(self) -> bool:
-        """Tells whether an earlier process came to the end, and had only to publish."""
+        """Return True if an earlier process finished training."""
         return all_of(is_whole(self.finished))[0]
 
     def publish(self) -> None:
-        """Puts the finished files into the trial's folder, each whole."""
+        """Link the finished files into the trial's folder, each whole from the first moment."""
         if not is_first():
             return
         for path in sorted(self.finished.rglob("*")):
@@ -74,45 +73,33 @@ class Work:
                 put(path, self.out / name)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of a trainer's command line that are no part of its trial."""
-    parser.add_argument("--out", type=Path, required=True, help="the trial's folder")
-    parser.add_argument(
-        "--checkpoint-minutes",
-        type=float,
-        default=MINUTES,
-        help=f"minutes between two checkpoints; 0 writes one after each step (default {MINUTES})",
-    )
-
-
 @contextmanager
 def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[Work]:
-    """Yields the trial's work folder, locked; when the block succeeds, only what is finished stays.
+    """Yield the trial's work folder, locked; if the block succeeds, only finished files stay.
 
-    `progress.json` in it says that the trial began. When the block fails, `failed.json` says why,
-    and checkpoints stay: what failed is tried again from the last one, so that what will fail again
-    does so at once.
+    `progress.json` is written at once. If the block fails, `failed.json` has the reason, and
+    checkpoints stay: the next attempt resumes from the last one, so the same failure comes soon.
 
     Raises
     ------
     BadInput
-        When another process is at work there, or the disk is full.
+        When another process is training there, or the disk is full.
     Stopped
-        When a signal asks for it.
+        When a signal asked for it.
     """
     work = out / "work"
     if not is_first():
-        # The first of several processes holds the folder, and clears it before all begin.
+        # The first of several processes locks the folder, and clears it before the others begin.
         with stoppable() as stop:
             meet()
-            with _told(work, stop):
+            with _reported(work, stop):
                 yield Work(work, out, minutes, stop)
         return
     try:
         with stoppable() as stop, locked(work):
             _begin(work, fingerprint)
             meet()
-            with _told(work, stop):
+            with _reported(work, stop):
                 yield Work(work, out, minutes, stop)
             _clear(work, "finished", "fingerprint.json")
     except Exception as error:
@@ -120,12 +107,12 @@ def at_work(out: Path, fingerprint: Row, minutes: float = MINUTES) -> Iterator[W
             raise
         raise BadInput(
             f"{getattr(error, 'filename', None) or work}: the disk is full ({error}); the last "
-            "whole checkpoint is kept, and the next run goes on from it"
+            "whole checkpoint is kept, and the next run resumes from it"
         ) from error
 
 
 def _begin(work: Path, fingerprint: Row) -> None:
-    """Clears away what is stale, broken or over, and says that an attempt begins."""
+    """Remove stale, broken and old files, and write the progress of a new attempt."""
     whole = [f"checkpoint-{step}" for step in checkpoints(work)]
     _clear(work, "finished", "fingerprint.json", "progress.json", *whole)
     _forget_others(work, fingerprint)
@@ -138,7 +125,7 @@ def _begin(work: Path, fingerprint: Row) -> None:
 
 
 def _clear(work: Path, *kept: str) -> None:
-    """Removes all but what is named, and the lock; killed processes leave much half written."""
+    """Remove all files but the named ones and the lock: killed processes leave partial ones."""
     for path in work.iterdir():
         if path.is_dir() and path.name not in kept:
             shutil.rmtree(path, ignore_errors=True)
@@ -147,7 +134,7 @@ def _clear(work: Path, *kept: str) -> None:
 
 
 def _forget_others(work: Path, fingerprint: Row) -> None:
-    """Removes what another fingerprint left; a folder without one is anybody's."""
+    """Remove checkpoints and finished files with another fingerprint, or with none."""
     before = read_if_there(work / "fingerprint.json")
     if before == fingerprint:
         return
@@ -156,7 +143,7 @@ def _forget_others(work: Path, fingerprint: Row) -> None:
     if left:
         what = ", ".join(differences(before, fingerprint)) if before else "fingerprint"
         print(
-            f"{work}: what is there is of another {what}; training starts from the beginning",
+            f"{work}: its files are of another {what}; training starts from the beginning",
             file=sys.stderr,
             flush=True,
         )
@@ -166,17 +153,18 @@ def _forget_others(work: Path, fingerprint: Row) -> None:
 
 
 @contextmanager
-def _told(work: Path, stop: Stop) -> Iterator[None]:
-    """Leaves in the work folder why the block did not come to its end."""
+def _reported(work: Path, stop: Stop) -> Iterator[None]:
+    """Write why the block was stopped or failed into the work folder."""
     try:
         yield
     except Stopped:
         with suppress(OSError):
             last = read_if_there(work / "progress.json")
-            write_json(work / "progress.json", last | {"stopped": stop.requested.name})
+            signal = stop.requested and stop.requested.name
+            write_json(work / "progress.json", last | {"stopped": signal})
         raise
     except Exception as error:
-        # A full disk may have no room for it.
+        # A full disk may have no space for it.
         with suppress(OSError):
             reason = f"{type(error).__name__}: {error}"
             failed = {"reason": reason, "traceback": traceback.format_exc()}
@@ -185,15 +173,15 @@ def _told(work: Path, stop: Stop) -> Iterator[None]:
 
 
 def fingerprint_of(trial: Row, module: str, **inputs: Path | None) -> Row:
-    """Returns what a checkpoint is only good for: trial, inputs, code and packages.
+    """Return all that a checkpoint depends on: trial, inputs, code and packages.
 
     Parameters
     ----------
     module
-        The path of the training's module below the project's root.
+        The path of the method's module below the project's root.
     inputs
-        By role the files that training reads, or folders of such; a manifest stands for its model,
-        whose digests it holds.
+        By role the files or folders that training reads; a manifest stands for its model, since it
+        has the digests of its files.
     """
     return {
         "trial": trial,
@@ -204,7 +192,7 @@ def fingerprint_of(trial: Row, module: str, **inputs: Path | None) -> Row:
 
 
 def _versions(backend: str) -> dict[str, str]:
-    """Returns what is installed of a backend; one that lacks something says so when it starts."""
+    """Return the installed versions of a backend's packages; missing ones fail when it starts."""
     found = {}
     for package in BACKENDS[backend].packages if backend in BACKENDS else ():
         with suppress(PackageNotFoundError):
@@ -219,7 +207,7 @@ def _digest(path: Path) -> str | dict[str, str]:
 
 
 def differences(one: Any, other: Any, name: str = "") -> list[str]:
-    """Returns the dotted names of what differs in two nested dictionaries."""
+    """Return the dotted names of the values that differ between two nested dictionaries."""
     if not (isinstance(one, dict) and isinstance(other, dict)):
         return [] if one == other else [name]
     return [

@@ -18,12 +18,11 @@ def tiny(case: Case) -> Case:
     return replace(case, shape=shape, steps=2, ideas=3)
 
 
-def first(method: str, **fields: Any) -> Case:
+def first(task: str, **fields: Any) -> Case:
     return next(
         tiny(case)
         for case in CASES
-        if case.method == method
-        and all(getattr(case, name) == value for name, value in fields.items())
+        if case.task == task and all(getattr(case, name) == value for name, value in fields.items())
     )
 
 
@@ -34,15 +33,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-FEW = {"dpo": {"corpus": "titles"}, "score": {"once": False}}
-MORE = {"dpo": {"corpus": "dialogues", "shape": "llama"},
-        "sft": {"batch": 2, "completion_only": False}}  # fmt: skip
+FEW = {"preferences": {"corpus": "titles"}, "score": {"once": False}}
+MORE = {"preferences": {"corpus": "dialogues", "shape": "llama"},
+        "demonstrations": {"batch": 2, "completion_only": False}}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=[FEW, pytest.param(MORE, marks=pytest.mark.all)],
                 ids=["few", "more"])  # fmt: skip
 def done(request: pytest.FixtureRequest, folder: Path) -> list[tuple[Case, summary.Turns]]:
-    cases = [first(method, **fields) for method, fields in request.param.items()]
+    cases = [first(task, **fields) for task, fields in request.param.items()]
     return [
         (case, {name: [measure(case, name, folder)] for name in case.contestants}) for case in cases
     ]
@@ -67,13 +66,13 @@ def test_what_passes_is_what_prefmake_says(done: list[tuple[Case, summary.Turns]
     """Positions counted by a hook in the model, beside those that the trainer counts itself; and
     two counts of the fewest, for pairs, where both are of the same tree."""
     for case, turns in done:
-        if case.method == "score":
+        if case.task == "score":
             continue
         own = turns["prefmake"][0]
         assert own["policy_tokens"] == own["layout"]["processed_tokens"]
         fewest = summary.fewest(summary.needed_of(case, turns)).tokens
         assert own["policy_tokens"] >= fewest
-        if case.method == "dpo":
+        if case.task == "preferences":
             assert own["layout"]["fewest_tokens"] == fewest
 
 

@@ -11,8 +11,8 @@ from benchmarks.cases import CASES, Case
 from benchmarks.ledger import Ledger
 from benchmarks.needed import Weights
 
-DPO = next(case for case in CASES if case.method == "dpo")
-SFT = next(case for case in CASES if case.method == "sft")
+DPO = next(case for case in CASES if case.task == "preferences")
+SFT = next(case for case in CASES if case.task == "demonstrations")
 NEEDED = {"rows": 2, "tokens": 40, "tree": [10, 55], "tree_of_pairs": [15, 60], "predicted": 8}
 
 

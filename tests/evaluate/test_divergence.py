@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from scripts.evaluate.divergence import divergence_metrics
 from scripts.evaluate.score import answer_prompts
-from scripts.lm.references import as_reference
+from scripts.lm.adapters import as_reference
 from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters
 from scripts.lm.tokenizers import load_tokenizer
 

@@ -66,9 +66,7 @@ DPO = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "wanted"), [("sft", SFT), ("dpo", DPO), ("summary", SFT | DPO)]
-)
+@pytest.mark.parametrize(("name", "wanted"), [("sft", SFT), ("dpo", DPO), ("summary", SFT | DPO)])
 def test_what_is_not_done_is_a_row_that_says_so_and_the_others_stand(
     unfinished: Results, name: str, wanted: set[tuple[str, ...]]
 ) -> None:

@@ -1,14 +1,22 @@
 """Token rows and resolved trials for the tiny model."""
 
 import copy
-from typing import Any
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from scripts.train.run import make_trainer
+
+if TYPE_CHECKING:
+    from scripts.train.layouts import LaidOutTrainer
 
 TRIAL = {
     "name": "t",
     "seed": 0,
     "method": "sft",
+    "rows": "demonstrations",
     "model": "tiny",
     "base": "tiny",
     "revision": None,
@@ -53,9 +61,20 @@ def resolved(method: str, **trainer: Any) -> dict[str, Any]:
                "use_weighting": False, "ld_alpha": None, "f_divergence_type": "reverse_kl",
                "f_alpha_divergence_coef": 0.5, "discopop_tau": 0.05,
                "disable_dropout": True}  # fmt: skip
-        trial |= {"start": None, "start_as": "merged", "reference": "r"}
+        trial |= {"rows": "preferences", "start": None, "start_as": "merged", "reference": "r"}
     trial["trainer"] |= own | trainer
     return trial
+
+
+def trainer_of(
+    trial: dict[str, Any], model: Any, tokenizer: Any, rows: list[dict[str, Any]],
+    reference: list[dict[str, Any]] | None, work: Path, evaluate: bool = False,
+) -> "LaidOutTrainer":  # fmt: skip
+    """Return the trainer of a trial's method, which may be evaluated on the same rows."""
+    kind = importlib.import_module(f"scripts.train.{trial['method']}").TRAINER
+    dataset = kind.make_dataset(trial, rows, reference)
+    valid = dataset if evaluate else None
+    return make_trainer(kind, trial, model, tokenizer, dataset, valid, work)
 
 
 @pytest.fixture

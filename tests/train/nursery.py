@@ -88,11 +88,7 @@ def nursery(model: Path) -> Iterator[Nursery]:
 def _serve(model: str) -> None:
     import scripts.train.costs
     import scripts.train.dpo
-    import scripts.train.dpo_trainer
-    import scripts.train.sft
-    import scripts.train.sft_trainer
-    import scripts.train.stopwatch
-    import scripts.train.trials  # noqa: F401
+    import scripts.train.sft  # noqa: F401
     from scripts.lm.snapshots import load_base
     from scripts.provenance.digests import code_digest
 

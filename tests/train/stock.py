@@ -29,13 +29,10 @@ from scripts.common.files import Row
 from scripts.lm.adapters import lora_config
 from scripts.lm.pairs import pair_logps
 from scripts.models.demo import train_tokenizer
-from scripts.train.dpo import dpo_dataset, dpo_trainer
-from scripts.train.dpo_trainer import StepZeroGate
 from scripts.train.layouts import BATCHES, Layout
-from scripts.train.sft import sft_trainer
-from scripts.train.trials import common_arguments, make_reproducible
+from scripts.train.run import make_reproducible, trainer_arguments
 from tests.conftest import TEXTS
-from tests.train.conftest import resolved
+from tests.train.conftest import resolved, trainer_of
 
 Settings = dict[str, Any]
 
@@ -175,7 +172,7 @@ def stock_dpo(
 ) -> DPOTrainer:
     """Returns TRL's DPOTrainer, which wraps the model itself; without rows, on `pairs`."""
     dataset = Dataset.from_list(rows or pairs())
-    arguments = common_arguments(settings, work, "float32")
+    arguments = trainer_arguments(settings, work, "float32")
     adapter = lora_config(model, settings["lora"])
     make_reproducible(settings["seed"])
     return StockDPOTrainer(
@@ -191,10 +188,8 @@ def stock_dpo(
 def our_dpo(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
     """Returns this project's trainer, given the reference's log-probs."""
     logps = pair_logps(model, pairs())
-    dataset = dpo_dataset(pairs(), logps, settings["trainer"]["ld_alpha"])
-    gate = StepZeroGate(torch.float32, settings)
     model = adapted(model, settings)
-    return dpo_trainer(settings, model, tokenizer(), dataset, dataset, work, gate)
+    return trainer_of(settings, model, tokenizer(), pairs(), logps, work, evaluate=True)
 
 
 def stock_sft(settings: Settings, model: PreTrainedModel, work: Path) -> SFTTrainer:
@@ -208,7 +203,7 @@ def stock_sft(settings: Settings, model: PreTrainedModel, work: Path) -> SFTTrai
             for row in demonstrations()
         ]
     )
-    arguments = common_arguments(settings, work, "float32")
+    arguments = trainer_arguments(settings, work, "float32")
     adapter = lora_config(model, settings["lora"])
     make_reproducible(settings["seed"])
     return SFTTrainer(
@@ -223,8 +218,8 @@ def stock_sft(settings: Settings, model: PreTrainedModel, work: Path) -> SFTTrai
 
 def our_sft(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
     """Returns this project's trainer."""
-    rows = demonstrations()
-    return sft_trainer(settings, adapted(model, settings), tokenizer(), rows, rows, work)
+    model = adapted(model, settings)
+    return trainer_of(settings, model, tokenizer(), demonstrations(), None, work, evaluate=True)
 
 
 OURS = {"dpo": our_dpo, "sft": our_sft}

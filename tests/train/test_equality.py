@@ -240,7 +240,7 @@ def test_dropped_branches_fail_the_comparison(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(LaidOutTrainer, "_unproven", lambda self: None)
     monkeypatch.setattr(Tree, "inputs", unbranched)
     # The step-0 gate would stop it first.
-    monkeypatch.setattr("scripts.train.dpo_trainer.StepZeroGate.on_log", lambda *_, **__: None)
+    monkeypatch.setattr("scripts.train.dpo.StepZeroGate.on_log", lambda *_, **__: None)
     wrong = our_run(settings, "llama")
     assert distance(right, stock_run(settings, "llama")).equal
     found = distance(wrong, stock_run(settings, "llama"))

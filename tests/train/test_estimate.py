@@ -11,8 +11,10 @@ from scripts.common.files import read_json, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.models import fetch
 from scripts.models.manifest import snapshot_files, write_manifest
-from scripts.train import dpo, estimate, reference, sft
-from scripts.train.pace import pace_of
+from scripts.train import dpo, reference, sft
+from scripts.train.estimate import sweep
+from scripts.train.estimate.pace import pace_of
+from scripts.train.starts import Overwritten
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]
@@ -32,7 +34,7 @@ def planned(folder: Path, model: Path, trials: Rows, *more: str) -> dict[str, An
     command = ["--trials", str(folder / "trials.json"), "--models", f"tiny={model}",
                "--tokens", f"d={folder / 'd'}", f"p={folder / 'p'}",
                "--out", str(folder / "plan.json"), *more]  # fmt: skip
-    assert estimate.main(command) == 0
+    assert sweep.main(command) == 0
     return read_json(folder / "plan.json")
 
 
@@ -49,13 +51,13 @@ def test_tokens_by_hand() -> None:
              "gradient_accumulation_steps": 1, "dataloader_drop_last": False}  # fmt: skip
     # One batch of three pairs an epoch: the longest of six sequences is 9.
     pairs = [(2, 3), (9, 4), (1, 1)]
-    assert estimate.count_tokens(pairs, whole) == (2 * 20, 2 * 6 * 9)
+    assert sweep.count_tokens(pairs, whole) == (2 * 20, 2 * 6 * 9)
     # Of five rows of length 4, two batches of three and two; the latter is dropped.
     rows = [(4,)] * 5
-    assert estimate.count_tokens(rows, whole) == (40, 40)
-    assert estimate.count_tokens(rows, whole | {"dataloader_drop_last": True}) == (24, 24)
-    assert estimate.count_tokens(rows, whole | {"max_steps": 3}) == (32, 32)
-    assert estimate.count_tokens(rows, whole | {"num_train_epochs": 0.5}) == (12, 12)
+    assert sweep.count_tokens(rows, whole) == (40, 40)
+    assert sweep.count_tokens(rows, whole | {"dataloader_drop_last": True}) == (24, 24)
+    assert sweep.count_tokens(rows, whole | {"max_steps": 3}) == (32, 32)
+    assert sweep.count_tokens(rows, whole | {"num_train_epochs": 0.5}) == (12, 12)
 
 
 def test_a_plan_is_what_the_run_turns_out_to_be(
@@ -233,15 +235,14 @@ def test_dropout_of_the_start_alone_is_counted(folder: Path, tiny_model: Path) -
 
 def test_hours_of_an_overwritten_start_are_a_merged_probes(folder: Path, tiny_model: Path) -> None:
     trial = over("overwritten")
-    assert pace_of(trial) != pace_of(over("merged"))
     probe = {"device": "some GPU", "padded_tokens_per_second": 0.5, "for": pace_of(over("merged"))}
     write_json(folder / "probe.json", probe)
     plan = planned(folder, tiny_model, [START, trial], "--probes", str(folder / "probe.json"))
     found = plan["trials"][1]
     assert found["hours"] == found["padded_tokens"] / 0.5 / 3600
-    assert plan["notes"][-1] == estimate.OVERWRITTEN_NOTE
+    assert plan["notes"][-1] == Overwritten.note
     notes = planned(folder, tiny_model, [START, over("merged")])["notes"]
-    assert estimate.OVERWRITTEN_NOTE not in notes
+    assert Overwritten.note not in notes
 
 
 def test_a_start_that_is_not_among_the_trials_is_named(folder: Path, tiny_model: Path) -> None:
@@ -281,4 +282,4 @@ def test_what_is_missing_is_named(
 def test_a_file_that_holds_no_trials(folder: Path) -> None:
     write_json(folder / "trials.json", {"name": "t"})
     with pytest.raises(BadInput, match="not a list of trials"):
-        estimate.read_trials(folder / "trials.json")
+        sweep.read_trials(str(folder / "trials.json"))

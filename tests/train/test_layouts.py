@@ -25,11 +25,10 @@ from scripts.common.files import Row, read_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.lm.tree_attention import attend_trees
 from scripts.train import dpo, reference, sft
-from scripts.train.dpo import dpo_dataset, dpo_trainer
-from scripts.train.dpo_trainer import StepZeroGate, compact
+from scripts.train.dpo import compact
 from scripts.train.layouts import BATCHES
-from scripts.train.sft import sft_trainer
 from tests.memory import Allocated
+from tests.train.conftest import trainer_of
 from tests.train.stock import SIZES, Settings, adapted, tokenizer, trial
 
 METHODS = ["dpo", "sft"]
@@ -66,14 +65,12 @@ def llama(**settings: Any) -> LlamaConfig:
 
 def made(settings: Settings, model: PreTrainedModel, rows: list[Row], work: Path) -> Trainer:
     """Returns a trainer of a method; the reference's log-probs are of no matter here."""
-    if settings["method"] == "sft":
-        return sft_trainer(settings, adapted(model, settings), tokenizer(), rows, None, work)
     names = ("chosen_logp", "rejected_logp", "chosen_head_logp", "rejected_head_logp")
     logps = [{"id": row["id"]} | dict.fromkeys(names, -60.0) for row in rows]
-    gate = StepZeroGate(torch.float32, settings)
-    gate.closed = False
-    data = dpo_dataset(rows, logps)
-    return dpo_trainer(settings, adapted(model, settings), tokenizer(), data, None, work, gate)
+    trainer = trainer_of(settings, adapted(model, settings), tokenizer(), rows, logps, work)
+    if settings["method"] == "dpo":
+        trainer.gate.closed = False
+    return trainer
 
 
 # --------------------------------------------------------------------------- where it is not shared

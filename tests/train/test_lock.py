@@ -76,7 +76,7 @@ def test_of_many_that_start_at_once_one_wins(tmp_path: Path) -> None:
 
 def test_a_living_holder_is_named_and_refused(held: tuple[Path, subprocess.Popen[str]]) -> None:
     work, process = held
-    line = rf"{work}: process {process.pid} on \S+ is at work on this trial, under process "
+    line = rf"{work}: process {process.pid} on \S+ is training this trial, under process "
     line += rf"{os.getpid()}; wait for it, or stop it with kill {process.pid} there"
     with pytest.raises(BadInput, match=line), locked(work):
         pass
@@ -139,7 +139,7 @@ def test_a_holder_elsewhere_whose_heart_beats_is_refused(
     beats = iter([b"1", b"1", b"2"])
     monkeypatch.setattr(lock, "_heartbeat", lambda _: next(beats))
     monkeypatch.setattr(lock, "PAUSE", 0.001)
-    line = f"process {os.getpid()} on node7 is at work on this trial"
+    line = f"process {os.getpid()} on node7 is training this trial"
     with pytest.raises(BadInput, match=line), locked(tmp_path / "work"):
         pass
 
@@ -151,7 +151,7 @@ def test_a_holder_elsewhere_without_a_heartbeat_is_gone(
     monkeypatch.setattr(lock, "PAUSE", 0.001)
     with locked(tmp_path / "work"):
         assert holder_of(tmp_path / "work") == this_holder()
-    line = f"process {os.getpid()} on node7 is gone; its work goes on here"
+    line = f"process {os.getpid()} on node7 is gone; its work is resumed here"
     assert line in capsys.readouterr().err
 
 

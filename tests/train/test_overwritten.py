@@ -9,13 +9,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_json, write_rows
+from scripts.common.files import read_json, read_rows, write_rows
 from scripts.common.rows import PREFERENCE_TOKENS
 from scripts.lm.backends import BACKENDS
 from scripts.lm.pairs import pair_logps
 from scripts.lm.snapshots import attach_adapter, load_base
+from scripts.lm.tokenizers import load_tokenizer
 from scripts.train import dpo, reference
-from tests.train.conftest import resolved
+from scripts.train.starts import start_of
+from tests.train.conftest import resolved, trainer_of
 
 OLD = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "init_lora_weights": "gaussian",
        "target_modules": ["q_proj", "v_proj", "gate_proj", "down_proj"]}  # fmt: skip
@@ -54,6 +56,12 @@ def wrapped_twice(model: Path, start: Path, lora: dict[str, Any]) -> PeftModel:
     return get_peft_model(once, LoraConfig(task_type="CAUSAL_LM", **NEW | lora))
 
 
+def policy(trial: dict[str, Any], model: Path, start: Path) -> PeftModel:
+    """Return the model that is trained, at step 0."""
+    base = load_base(model, "auto", "none")
+    return start_of(trial).attach(BACKENDS["transformers"], base, trial, start)
+
+
 def layers(model: PeftModel) -> dict[str, tuple[Any, ...]]:
     """Returns rank, scale, dropout and what is trained of each layer that an adapter stands on."""
     return {
@@ -74,7 +82,7 @@ def test_it_is_what_peft_makes_of_a_model_wrapped_twice(
     tiny_model: Path, start: Path, pairs: list[dict[str, Any]], lora: dict[str, Any]
 ) -> None:
     theirs = wrapped_twice(tiny_model, start, lora).eval()
-    ours = dpo.policy(BACKENDS["transformers"], trial_of(lora), tiny_model, start).eval()
+    ours = policy(trial_of(lora), tiny_model, start).eval()
     assert layers(ours) == layers(theirs)
     assert all("lora_" in name for name, weight in ours.named_parameters() if weight.requires_grad)
     assert ours.get_nb_trainable_parameters() == theirs.get_nb_trainable_parameters()
@@ -85,7 +93,7 @@ def test_it_is_what_peft_makes_of_a_model_wrapped_twice(
 def test_a_new_adapter_on_all_old_modules_leaves_the_base(
     tiny_model: Path, start: Path, pairs: list[dict[str, Any]]
 ) -> None:
-    ours = dpo.policy(BACKENDS["transformers"], trial_of(TARGETS[1]), tiny_model, start).eval()
+    ours = policy(trial_of(TARGETS[1]), tiny_model, start).eval()
     base = load_base(tiny_model, "auto", "none")
     for row, other in zip(*(pair_logps(m, pairs) for m in (ours, base)), strict=True):
         assert row == pytest.approx(other, abs=1e-6)
@@ -110,7 +118,7 @@ def test_a_trial_leaves_one_adapter_for_the_plain_base(
     assert dpo.main(["--trial", json.dumps(trial), *options]) == 0
     out = tmp_path / "dpo"
     loaded = attach_adapter(load_base(tiny_model, "auto", "none"), out / "adapter")
-    meant = dpo.policy(BACKENDS["transformers"], trial, tiny_model, start).eval()
+    meant = policy(trial, tiny_model, start).eval()
     for row, other in zip(*(pair_logps(m, pairs) for m in (loaded, meant)), strict=True):
         assert row == pytest.approx(other, abs=1e-5)
     found = read_json(out / "train.json")["step_zero"]
@@ -127,19 +135,13 @@ def test_a_trial_leaves_one_adapter_for_the_plain_base(
 def test_the_same_trial_with_the_gate_closed_stops(
     tiny_model: Path, start: Path, pairs: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    from scripts.train.dpo_trainer import StepZeroGate
-
-    gate = StepZeroGate(torch.float32, trial_of(TARGETS[0]) | {"start_as": "merged"})
-    model = dpo.policy(BACKENDS["transformers"], trial_of(TARGETS[0]), tiny_model, start)
+    trial = trial_of(TARGETS[0])
     options = commands(tiny_model, start, pairs, tmp_path)
-    from scripts.common.files import read_rows
-    from scripts.lm.tokenizers import load_tokenizer
-
-    dataset = dpo.dpo_dataset(pairs, read_rows(options[options.index("--reference") + 1]))
+    logps = read_rows(options[options.index("--reference") + 1])
     tokenizer = load_tokenizer(tiny_model)
-    trainer = dpo.dpo_trainer(
-        trial_of(TARGETS[0]), model, tokenizer, dataset, None, tmp_path / "work", gate
-    )
+    model = policy(trial, tiny_model, start)
+    trainer = trainer_of(trial, model, tokenizer, pairs, logps, tmp_path / "work")
+    trainer.gate.closed = True
     with pytest.raises(BadInput, match="at step 0 is"):
         trainer.train()
 

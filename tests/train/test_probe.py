@@ -10,8 +10,8 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.lm.devices import device_name
-from scripts.train import probe
-from scripts.train.pace import pace_of
+from scripts.train.estimate import probe
+from scripts.train.estimate.pace import pace_of
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]
@@ -53,27 +53,22 @@ def test_a_supervised_probe(tiny_model: Path, tokens: Path) -> None:
 def test_a_preference_probe_needs_no_start_and_no_reference(
     tiny_model: Path, pair_tokens: Path
 ) -> None:
-    trial = resolved("dpo", max_steps=-1) | {"start": "trials/elsewhere/seed-0"}
-    assert probed(trial, tiny_model, pair_tokens)["padded_tokens_per_second"] > 0
-
-
-def test_a_probe_of_an_overwritten_start_says_that_it_ran_merged(
-    tiny_model: Path, pair_tokens: Path
-) -> None:
-    merged = resolved("dpo", max_steps=-1) | {"start": "trials/elsewhere/seed-0"}
-    found = probed(merged | {"start_as": "overwritten"}, tiny_model, pair_tokens)
-    assert found["for"] == pace_of(merged)
+    trial = resolved("dpo", max_steps=-1)
+    trial |= {"start": "trials/elsewhere/seed-0", "start_as": "overwritten"}
+    found = probed(trial, tiny_model, pair_tokens)
+    assert found["padded_tokens_per_second"] > 0
+    assert found["for"] == pace_of(trial) == pace_of(trial | {"start_as": "merged"})
 
 
 def test_tokens_are_those_that_the_trainer_counts(
     tiny_model: Path, demonstrations: Rows, tmp_path: Path
 ) -> None:
-    from scripts.train.stopwatch import Stopwatch
-    from scripts.train.trials import train
+    from scripts.train.costs import Stopwatch
+    from scripts.train.run import train
 
-    trial = probe.probe_trial(resolved("sft"), 2)
+    trial = probe.first_steps(resolved("sft"), 2)
     rows = demonstrations[:4]
-    trainer = probe.make_trainer(trial, tiny_model, rows, tmp_path)
+    trainer = probe.trainer_of(trial, tiny_model, rows, tmp_path)
     watch = Stopwatch()
     watch.watch(trainer)
     counted = train(trainer, trial)["tokens"]
@@ -100,7 +95,6 @@ def test_trials_that_run_alike_have_one_pace() -> None:
     assert pace_of(one) == pace_of(other)
     assert pace_of(one) != pace_of(resolved("dpo", gradient_checkpointing=True))
     assert pace_of(one) != pace_of(one | {"backend": "unsloth"})
-    assert pace_of(one) != pace_of(one | {"start_as": "overwritten"})
     assert pace_of(one) == pace_of(one | {"backend": "transformers"})
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from scripts.common.files import read_json
 from scripts.common.states import RUNNING, state_of
-from scripts.train import probe
+from scripts.train.estimate import probe
 from scripts.train.progress import ProgressFile
-from scripts.train.trials import train
+from scripts.train.run import train
 from scripts.train.work import at_work
 from tests.train.conftest import resolved
 
@@ -23,7 +23,7 @@ def test_a_training_ends_with_its_last_step(
 ) -> None:
     trial = resolved(method, logging_steps=1)
     rows = demonstrations if method == "sft" else pairs
-    trainer = probe.make_trainer(trial, tiny_model, rows, tmp_path)
+    trainer = probe.trainer_of(trial, tiny_model, rows, tmp_path)
     train(trainer, trial)
     found = read_json(tmp_path / "progress.json")
     last = [entry for entry in trainer.state.log_history if "loss" in entry][-1]

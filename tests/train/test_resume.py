@@ -23,7 +23,7 @@ from scripts.common.states import RUNNING, STALE, forget_work, state_of
 from scripts.lm.devices import device_name
 from scripts.train import checkpoints
 from scripts.train.checkpoints import Saving
-from scripts.train.costs import Costs, together
+from scripts.train.costs import Costs, sum_costs
 from scripts.train.stopping import Stop, Stopped
 from tests.train.conftest import resolved
 from tests.train.nursery import Nursery, nursery
@@ -219,7 +219,7 @@ def test_killed_at_every_write_of_more_trials(yard: Yard, name: str) -> None:
 def test_a_signal_lets_it_finish_its_step(yard: Yard, name: str, number: signal.Signals) -> None:
     out = yard.folder / number.name / name
     assert yard.attempt(CASES[name], out, minutes=60, step=3, signal=number) == 128 + number
-    line = f"stopped by {number.name} after step 3 of 7; the next run goes on from there"
+    line = f"stopped by {number.name} after step 3 of 7; the next run resumes from there"
     assert said(out).splitlines()[-1] == line
     work = out / "work"
     assert [it.name for it in work.glob("checkpoint-*")] == ["checkpoint-3"]
@@ -228,7 +228,7 @@ def test_a_signal_lets_it_finish_its_step(yard: Yard, name: str, number: signal.
     assert (state.word, state.progress["step"]) == (STALE, 3)
     assert state.reason == f"stopped by {number.name} at step 3 of 7; goes on from step 3"
     assert yard.attempt(CASES[name], out) == 0, said(out)
-    assert "step 3/7: goes on from a checkpoint" in said(out)
+    assert "step 3/7: resumes from a checkpoint" in said(out)
     assert_same(out, yard.whole(name))
     assert read_json(out / "train.json")["resumed"] == 1
 
@@ -255,14 +255,14 @@ def test_times_add_up_over_the_attempts(yard: Yard) -> None:
 
 def test_devices_of_all_attempts_and_processes_are_named() -> None:
     costs = Costs()
-    first = costs.kept()
+    first = costs.state_dict()
     assert first["device"] == device_name()
     for before, named in (("A", "A, B"), ("B", "B"), ("B, A", "B, A"), ("C, A", "C, A, B")):
         costs.meter = SimpleNamespace(cost=lambda: first | {"device": "B"})
-        costs.restore(first | {"device": before})
-        assert costs.kept()["device"] == named
+        costs.load_state_dict(first | {"device": before})
+        assert costs.state_dict()["device"] == named
     parts = [first | {"device": name} for name in ("A, B", "A", "C")]
-    assert together(parts)["device"] == "A, B, C"
+    assert sum_costs(parts)["device"] == "A, B, C"
 
 
 def test_a_signal_that_comes_while_processes_talk_is_not_forgotten(
@@ -297,7 +297,7 @@ def test_a_stopped_trainer_says_whether_its_last_step_is_kept(
     with pytest.raises(Stopped):
         Saving(60, stop).on_save(*where)
     line = capsys.readouterr().err
-    assert ("; the next run goes on from there" in line) == written
+    assert ("; the next run resumes from there" in line) == written
     assert ("of which no checkpoint was written" in line) != written
 
 
@@ -308,7 +308,7 @@ def test_files_that_are_torn_by_a_loss_of_power_stop_nothing(yard: Yard) -> None
     for name in ("progress.json", "lock.json"):
         (out / "work" / name).write_bytes(b"")
     assert yard.attempt(case, out) == 0, said(out)
-    assert "step 3/7: goes on from a checkpoint" in said(out)
+    assert "step 3/7: resumes from a checkpoint" in said(out)
     assert_same(out, yard.whole("sft"))
 
 
@@ -365,7 +365,7 @@ def test_an_orphan_is_stopped_and_its_work_goes_on(yard: Yard) -> None:
     assert yard.attempt(case, out) == 1
     refused = said(out).splitlines()[-1]
     assert refused.startswith(f"error: {out / 'work'}: process {trainer} on ")
-    assert f"is at work on this trial, under process {parent}" in refused
+    assert f"is training this trial, under process {parent}" in refused
     now = read_json(out / "work" / "progress.json")["updated"]
     assert state_of(out, {}, now).word == RUNNING
 
@@ -376,7 +376,7 @@ def test_an_orphan_is_stopped_and_its_work_goes_on(yard: Yard) -> None:
     assert "is left over from a run that is gone" in said(out)
     # It was let finish its step.
     assert "stopped by SIGTERM after step 3 of 7" in log.read_text(encoding="utf-8")
-    assert "step 3/7: goes on from a checkpoint" in said(out)
+    assert "step 3/7: resumes from a checkpoint" in said(out)
     assert_same(out, yard.whole("sft-accumulated"))
 
 
@@ -386,9 +386,9 @@ def test_a_checkpoint_of_another_trial_is_refused(yard: Yard) -> None:
     log = yard.folder / "stale-2.log"
     assert yard.nursery.run("sft", yard.words(case, out, learning_rate=2e-2), log) == 0
     text = log.read_text(encoding="utf-8")
-    what = f"{out / 'work'}: what is there is of another trial.trainer.learning_rate; training "
+    what = f"{out / 'work'}: its files are of another trial.trainer.learning_rate; training "
     assert what + "starts from the beginning" in text
-    assert "goes on" not in text
+    assert "resumes" not in text
     assert read_json(out / "trial.json")["trainer"]["learning_rate"] == 2e-2
     fresh = yard.folder / "stale-fresh"
     yard.nursery.run("sft", yard.words(case, fresh, learning_rate=2e-2), log)
@@ -401,7 +401,7 @@ def test_a_damaged_checkpoint_is_passed_over(yard: Yard) -> None:
     damaged = out / "work" / "checkpoint-3"
     (damaged / "optimizer.pt").write_bytes((damaged / "optimizer.pt").read_bytes()[:-1])
     assert yard.attempt(case, out) == 0, said(out)
-    assert f"{damaged}: damaged, and passed over" in said(out)
+    assert f"{damaged}: damaged, and skipped" in said(out)
     assert_same(out, yard.whole("sft"))
 
 

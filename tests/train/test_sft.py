@@ -11,11 +11,11 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, sha256, write_rows
 from scripts.common.rows import COMPLETION_TOKENS
 from scripts.lm.logprobs import completion_logps
-from scripts.lm.sizes import optimizer_steps
 from scripts.lm.snapshots import attach_adapter, load_base
 from scripts.train import sft
+from scripts.train.estimate.sizes import optimizer_steps
+from scripts.train.run import history
 from scripts.train.sft import labelled
-from scripts.train.trials import _history
 from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]
@@ -158,8 +158,8 @@ def test_a_lost_loss_ends_the_training(
 
 
 def test_an_overflown_gradient_is_no_number_and_a_lost_loss_is_an_error() -> None:
-    assert _history([{"loss": 1.0, "grad_norm": math.inf, "step": 1}])[0]["grad_norm"] is None
-    assert math.isnan(_history([{"loss": math.nan, "step": 1}])[0]["loss"])
+    assert history([{"loss": 1.0, "grad_norm": math.inf, "step": 1}])[0]["grad_norm"] is None
+    assert math.isnan(history([{"loss": math.nan, "step": 1}])[0]["loss"])
 
 
 @pytest.mark.parametrize("drop_last", [True, False])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from scripts.common.methods import METHODS
 from scripts.config.plan import paths
 from scripts.config.plan.data import Files, Model, Part
-from scripts.train.pace import probed_pace
+from scripts.train.estimate.pace import pace_of
 
 
 @dataclass(frozen=True)
@@ -120,5 +120,5 @@ def probed(trainings: Iterable[Training]) -> dict[str, Training]:
     for training in trainings:
         # A probe is one process.
         if training.processes == 1:
-            first.setdefault(repr(probed_pace(training.as_json())), training)
+            first.setdefault(repr(pace_of(training.as_json())), training)
     return {training.name: training for training in first.values()}

@@ -23,7 +23,10 @@ from scripts.config.check import load
 from scripts.config.plan import make_plan
 from scripts.lm.adapters import lora_config
 from scripts.lm.pairs import pair_logps
-from scripts.lm.sizes import (
+from scripts.lm.snapshots import load_base
+from scripts.lm.tokenizers import load_tokenizer
+from scripts.models.manifest import write_manifest
+from scripts.train.estimate.sizes import (
     Batch,
     activation_bytes,
     block_bytes,
@@ -32,19 +35,12 @@ from scripts.lm.sizes import (
     logit_bytes,
     optimizer_bytes,
     optimizer_steps,
-    overwriting_lora,
-    trainable_parameters,
     weight_bytes,
 )
-from scripts.lm.snapshots import load_base
-from scripts.lm.tokenizers import load_tokenizer
-from scripts.models.manifest import write_manifest
-from scripts.train.dpo import dpo_dataset, dpo_trainer
-from scripts.train.dpo_trainer import StepZeroGate
-from scripts.train.sft import sft_trainer
+from scripts.train.starts import Overwritten
 from tests.conftest import ROOT
 from tests.memory import Allocated
-from tests.train.conftest import resolved
+from tests.train.conftest import resolved, trainer_of
 
 TRIALS = {
     run.name: run.training.as_json()
@@ -81,7 +77,8 @@ PUBLISHED = {
 def test_published_steps_and_trainable_parameters(name: str) -> None:
     trial = TRIALS[name]
     steps = optimizer_steps(ROWS[trial["dataset"]], trial["trainer"])
-    assert (steps, trainable_parameters(MODELS[trial["model"]], trial["lora"])) == PUBLISHED[name]
+    trained = layout(MODELS[trial["model"]], trial["lora"]).trainable
+    assert (steps, trained) == PUBLISHED[name]
 
 
 def test_a_published_trial_and_its_variants_are_set_up_alike() -> None:
@@ -115,8 +112,8 @@ def test_as_coded_the_start_stays_where_the_new_adapter_is_not() -> None:
     modules = layout(model, start).modules
     assert modules == {"q_proj", "v_proj", "gate_proj", "down_proj"}
     for name, count in AS_CODED.items():
-        lora = overwriting_lora(TRIALS[name]["lora"], start, modules)
-        assert trainable_parameters(model, lora) == count
+        lora = Overwritten().lora(TRIALS[name]["lora"], start, modules)
+        assert layout(model, lora).trainable == count
 
 
 @pytest.mark.parametrize(
@@ -142,7 +139,7 @@ def test_an_overwritten_start_is_laid_out_as_peft_leaves_it(
     once = PeftModel.from_pretrained(AutoModelForCausalLM.from_config(config), tmp_path)
     with pytest.warns(UserWarning, match="modify a model with PEFT for a second time"):
         twice = get_peft_model(once, LoraConfig(task_type="CAUSAL_LM", **newer))
-    found = overwriting_lora(newer, older, layout(config, older).modules)
+    found = Overwritten().lora(newer, older, layout(config, older).modules)
     assert layout(config, found).trainable == twice.get_nb_trainable_parameters()[0]
     left = adapted(config, torch.float32, found)
     assert ranks_and_scales(left) == ranks_and_scales(twice)
@@ -159,7 +156,7 @@ def ranks_and_scales(model: PeftModel) -> dict[str, tuple[int, float]]:
 def test_a_module_that_the_model_lacks_is_named() -> None:
     lora = TRIALS["sft-1"]["lora"] | {"target_modules": ["q_proj", "c_attn"]}
     with pytest.raises(BadInput, match="found c_attn; the model has down_proj"):
-        trainable_parameters(MODELS["tinyllama"], lora)
+        layout(MODELS["tinyllama"], lora)
 
 
 # ------------------------------------------------------------------- memory, beside real tensors
@@ -337,12 +334,8 @@ def test_a_step_allocates_what_is_counted(
     base = load_base(snapshot(config), precision, quantization)
     model = get_peft_model(base, lora_config(base, trial["lora"]))
     tokenizer = load_tokenizer(tmp_path / "manifest.json")
-    if method == "sft":
-        trainer = sft_trainer(trial, model, tokenizer, rows, None, tmp_path)
-    else:
-        dataset = dpo_dataset(rows, pair_logps(model, rows))
-        gate = StepZeroGate(model.dtype, trial)
-        trainer = dpo_trainer(trial, model, tokenizer, dataset, None, tmp_path, gate)
+    logps = pair_logps(model, rows)
+    trainer = trainer_of(trial, model, tokenizer, rows, logps, tmp_path)
     allocated = Allocated(trainer.model)
     inner = trainer.training_step
 
@@ -359,7 +352,7 @@ def test_a_step_allocates_what_is_counted(
         checkpointing=checkpointing, dropout=False,
     )  # fmt: skip
     counted = found.trainable * 4 + activation_bytes(config, found, batch)
-    logits = logit_bytes(vocabulary, method, batch, fused=False)
+    logits = logit_bytes(vocabulary, method == "sft", batch, fused=False)
     counted += max(logits, block_bytes(config, found, batch))
     assert counted == pytest.approx(allocated.peak, rel=0.25)
 

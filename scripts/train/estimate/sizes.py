@@ -1,6 +1,6 @@
-"""How large a trial is, from configurations alone: nothing is downloaded, nothing allocated.
+"""How large a trial is, from configurations only: nothing is downloaded or allocated.
 
-Memory is counted for blocks as Llama, Mistral and Qwen have them (RMSNorm, rotary positions,
+Memory is counted for blocks like those of Llama, Mistral and Qwen (RMSNorm, rotary positions,
 grouped queries, a gated MLP), with the attention of PyTorch's sdpa and the losses of TRL.
 """
 
@@ -17,11 +17,11 @@ FLOAT32 = 4
 BLOCK, NESTED_BLOCK = 64, 256
 """Weights that share one 8-bit scale in NF4, and scales that share one float32 scale."""
 CODE_BYTES = 4 * (16 + 256 + 1)
-"""The float32 tables that bitsandbytes keeps with each weight: NF4's, the scales' and an offset."""
+"""Float32 tables that bitsandbytes keeps with each weight: NF4's, the scales' and an offset."""
 CHUNK = 256
 """Tokens that TRL's chunked cross-entropy projects onto the vocabulary at a time."""
 EIGHT_BIT_BLOCK, EIGHT_BIT_MINIMUM = 256, 4096
-"""Of bitsandbytes' 8-bit optimizers: values a scale, and the smallest tensor that is 8-bit."""
+"""Of bitsandbytes' 8-bit optimizers: values per scale, and the smallest tensor that is 8-bit."""
 SHARED_INPUTS = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention",
                  "gate_proj": "mlp", "up_proj": "mlp"}  # fmt: skip
 """Projections that read the same tensor."""
@@ -32,7 +32,7 @@ class Layout:
     """The weights of a model and of its adapter."""
 
     quantizable: tuple[int, ...]
-    """Elements of each weight that bitsandbytes quantizes: every linear layer but lm_head."""
+    """Elements of each weight that bitsandbytes quantizes: every linear layer except lm_head."""
     kept: int
     """Elements of all other weights: embeddings, lm_head, norms, biases."""
     adapter: tuple[tuple[int, ...], ...]
@@ -42,12 +42,12 @@ class Layout:
 
     @property
     def parameters(self) -> int:
-        """The base's weights."""
+        """The number of the base's weights."""
         return sum(self.quantizable) + self.kept
 
     @property
     def trainable(self) -> int:
-        """The adapter's weights."""
+        """The number of the adapter's weights."""
         return sum(map(prod, self.adapter))
 
     @property
@@ -77,7 +77,7 @@ class Batch:
 
 
 def layout(model: "PreTrainedConfig", lora: dict[str, Any]) -> Layout:
-    """Returns the weights of a model and of a LoRA adapter for it.
+    """Return the weights of a model and of a LoRA adapter for it.
 
     Parameters
     ----------
@@ -119,50 +119,11 @@ def layout(model: "PreTrainedConfig", lora: dict[str, Any]) -> Layout:
     )
 
 
-def overwriting_lora(
-    lora: dict[str, Any], start: dict[str, Any], modules: set[str]
-) -> dict[str, Any]:
-    """Returns the one adapter that is left, all of it trained, where a trial overwrites its start.
-
-    It is that of scripts.lm.adapters.overwriting_config, without the start's files.
-
-    Parameters
-    ----------
-    lora
-        The trial's own adapter, its target modules named one by one.
-    start
-        The adapter of the trial that it starts from.
-    modules
-        The modules that the start stands on; where the trial's own adapter is not, it stays.
-    """
-    kept = sorted(modules - set(lora["target_modules"]))
-    if not kept:
-        return lora
-    return lora | {
-        "target_modules": [*lora["target_modules"], *kept],
-        "rank_pattern": dict.fromkeys(kept, start["r"]),
-        "alpha_pattern": dict.fromkeys(kept, start["lora_alpha"]),
-        # Memory is counted as if all modules had dropout where some have.
-        "lora_dropout": max(lora["lora_dropout"], start["lora_dropout"]),
-    }
-
-
-def trainable_parameters(model: "PreTrainedConfig", lora: dict[str, Any]) -> int:
-    """Returns the number of weights that a LoRA adapter adds to a model of this configuration.
-
-    Raises
-    ------
-    BadInput
-        When the model lacks one of the target modules.
-    """
-    return layout(model, lora).trainable
-
-
 def optimizer_steps(rows: int, trainer: dict[str, Any]) -> int:
-    """Returns how many steps a trainer takes over so many rows, as transformers' Trainer counts.
+    """Return how many steps transformers' Trainer takes over so many rows.
 
-    A partial window of batches at an epoch's end is a step of its own; a partial batch is left out
-    where dataloader_drop_last says so.
+    An incomplete window of batches at an epoch's end is a step of its own; an incomplete batch is
+    left out with dataloader_drop_last.
     """
     if trainer["max_steps"] > 0:
         return trainer["max_steps"]
@@ -173,11 +134,11 @@ def optimizer_steps(rows: int, trainer: dict[str, Any]) -> int:
 
 
 def weight_bytes(layout: Layout, itemsize: int, quantization: str) -> int:
-    """Returns the bytes of the base's weights as they lie in memory.
+    """Return the bytes of the base's weights in memory.
 
-    NF4 with double quantization (https://arxiv.org/abs/2305.14314): 4 bits a weight, an 8-bit scale
-    for each 64 weights and a float32 for each 256 scales, 4.127 bits together. Biases, norms,
-    embeddings and lm_head keep `itemsize` bytes a weight.
+    NF4 with double quantization (https://arxiv.org/abs/2305.14314): 4 bits per weight, an 8-bit
+    scale for 64 weights and a float32 for 256 scales, 4.127 bits together. Biases, norms,
+    embeddings and lm_head keep `itemsize` bytes per weight.
     """
     if quantization == "none":
         return layout.parameters * itemsize
@@ -190,9 +151,9 @@ def _nf4_bytes(elements: int) -> int:
 
 
 def optimizer_bytes(layout: Layout, optim: str) -> int:
-    """Returns the bytes of an optimizer's state.
+    """Return the bytes of an optimizer's state.
 
-    AdamW keeps two float32 a weight; in 8 bit two bytes and a float32 for each 256 of either.
+    AdamW keeps two float32 per weight; in 8 bit two bytes, and a float32 for 256 of either.
     Adafactor keeps the sums over rows and over columns (https://arxiv.org/abs/1804.04235), SGD
     without momentum nothing.
     """
@@ -211,12 +172,12 @@ def _state_bytes(shape: tuple[int, ...], optim: str) -> int:
 
 
 def activation_bytes(model: "PreTrainedConfig", layout: Layout, batch: Batch) -> int:
-    """Returns the bytes that a forward pass keeps for the backward pass, logits aside.
+    """Return the bytes that a forward pass keeps for the backward pass, without logits.
 
     Counted tensor by tensor as in Korthikanti et al. 2022 (https://arxiv.org/abs/2205.05198,
-    section 4), for what differs here: frozen weights, whose inputs are not kept; adapters, whose
-    inputs are; the float32 input of RMSNorm; three tensors of a gated MLP; sdpa, which keeps no
-    attention matrix. With gradient checkpointing only each block's input is kept.
+    section 4), with what differs here: the inputs of frozen weights are not kept, those of adapters
+    are; RMSNorm's input is float32; a gated MLP keeps three tensors; sdpa keeps no attention
+    matrix. With gradient checkpointing only each block's input is kept.
     """
     final_norm = FLOAT32 * model.hidden_size
     if batch.checkpointing:
@@ -227,10 +188,10 @@ def activation_bytes(model: "PreTrainedConfig", layout: Layout, batch: Batch) ->
 
 
 def block_bytes(model: "PreTrainedConfig", layout: Layout, batch: Batch) -> int:
-    """Returns the bytes at work while the backward pass is in one block.
+    """Return the bytes in use while the backward pass is in one block.
 
-    The block's recomputed activations where only its input was kept, two gradients as wide as the
-    MLP, the residual's, adapter inputs cast to float32, and one weight taken out of NF4.
+    The block's recomputed activations if only its input was kept, two gradients as wide as the MLP,
+    the residual's, adapter inputs cast to float32, and one weight dequantized from NF4.
     """
     gradients = 2 * (model.intermediate_size + model.hidden_size) * batch.itemsize
     cast = FLOAT32 * model.intermediate_size if _casts(batch) else 0
@@ -242,12 +203,12 @@ def block_bytes(model: "PreTrainedConfig", layout: Layout, batch: Batch) -> int:
 
 
 def _blocks(model: "PreTrainedConfig", layout: Layout, batch: Batch) -> int:
-    """Returns the bytes a token that all blocks together keep."""
+    """Return the bytes per token that all blocks together keep."""
     hidden, size = model.hidden_size, batch.itemsize
     heads = model.num_attention_heads
     head = getattr(model, "head_dim", None) or hidden // heads
-    # A mask, needed once rows of several lengths share a batch, makes sdpa repeat keys and values
-    # for every head, and is kept itself.
+    # A mask, which rows of different lengths need, makes sdpa repeat keys and values for every
+    # head, and is kept too.
     masked = batch.sequences > 1
     groups = heads if masked else model.num_key_value_heads
     norms = 2 * FLOAT32 * hidden
@@ -258,7 +219,7 @@ def _blocks(model: "PreTrainedConfig", layout: Layout, batch: Batch) -> int:
 
 
 def _adapter_inputs(layout: Layout, batch: Batch) -> int:
-    """Returns the bytes a token that adapters keep: their inputs, and what lies between A and B."""
+    """Return the bytes per token that adapters keep: their inputs, and the outputs of A."""
     size = batch.itemsize
     between = sum(rank for _, _, rank in layout.targets) * size
     if batch.dropout:
@@ -268,36 +229,36 @@ def _adapter_inputs(layout: Layout, batch: Batch) -> int:
     read = {}
     for path, width, _ in layout.targets:
         parent, _, name = path.rpartition(".")
-        # o_proj reads sdpa's own output, which is kept already.
+        # o_proj reads sdpa's output, which is kept anyway.
         if name != "o_proj":
             read[parent, SHARED_INPUTS.get(name, name)] = width * size
     return between + sum(read.values())
 
 
 def _casts(batch: Batch) -> bool:
-    """Says whether PEFT casts each adapter's input to float32, and autocast back, on its own."""
+    """Return True if PEFT casts each adapter's input to float32, and autocast casts it back."""
     return batch.itemsize < FLOAT32 and not batch.quantized
 
 
-def logit_bytes(vocabulary: int, method: str, batch: Batch, fused: bool = True) -> int:
-    """Returns the bytes at work where logits are, at the peak, in TRL's losses.
+def logit_bytes(vocabulary: int, chunked: bool, batch: Batch, fused: bool = True) -> int:
+    """Return the bytes that TRL's losses use for logits at the peak.
 
-    DPO projects every token of both sequences: float32 logits and their gradient. Without TRL's
-    fused kernel, which needs a GPU, two more of that size. SFT projects 256 tokens at a time:
-    logits, log-probs, probabilities and a product of both, in float32.
+    SFT projects 256 tokens at a time (`chunked`): logits, log-probs, probabilities and a product of
+    both, in float32. DPO projects every token of both sequences: float32 logits and their gradient.
+    Without TRL's fused kernel, which needs a GPU, two more of that size.
     """
-    if method == "sft":
+    if chunked:
         return min(CHUNK, batch.tokens) * vocabulary * FLOAT32 * 4
     return batch.tokens * vocabulary * FLOAT32 * (2 if fused else 4)
 
 
 def check_architecture(model: "PreTrainedConfig") -> None:
-    """Raises BadInput when a configuration lacks a size that memory is counted from."""
+    """Raise BadInput if a configuration lacks a size that memory is counted from."""
     needed = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
               "num_key_value_heads", "vocab_size")  # fmt: skip
     missing = [name for name in needed if not isinstance(getattr(model, name, None), int)]
     if missing:
         raise BadInput(
             f"{model.model_type}: its configuration has no {', '.join(missing)}; "
-            "memory is known for models built as Llama, Mistral or Qwen are"
+            "memory is known for models built like Llama, Mistral or Qwen"
         )

@@ -1,14 +1,13 @@
-"""Times the first steps of a trial on this machine, so that a plan can say how long it will take.
+"""Time the first steps of a trial on this machine, so that an estimate can say how long it takes.
 
-The trial is trained through its own trainer in a temporary folder, on rows drawn from its split.
-Reference log-probs are computed for those rows only, and of the base: a trial that starts from a
-merged adapter takes as long from there as from the base, so none is asked for. A start that is
-overwritten is not asked for either: the trial is run as if it were merged, without the modules that
-only the start has, and the probe says that it is of that pace.
+The trial is trained by its own trainer in a temporary folder, on rows drawn from its split. It
+starts from the base, which is as fast as starting from an adapter, so it needs no other trial; and
+a reference is the base too, computed for the drawn rows only.
 """
 
 import argparse
 import copy
+import importlib
 import json
 import random
 import tempfile
@@ -18,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
-from scripts.lm.devices import device_name
-from scripts.train.pace import WARM_UP, pace_of
+from scripts.train.estimate.pace import pace_of
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from scripts.train.layouts import LaidOutTrainer
 
 Part = dict[str, Any]
 
 
-def probe_trial(trial: Part, steps: int) -> Part:
-    """Returns the trial cut down to its first steps, without anything but training."""
+def first_steps(trial: Part, steps: int) -> Part:
+    """Return the trial cut down to its first steps, from the base, without evaluation."""
     cut = copy.deepcopy(trial) | {"valid": None}
     cut["trainer"] |= {
         "max_steps": steps,
@@ -36,15 +34,14 @@ def probe_trial(trial: Part, steps: int) -> Part:
         "eval_steps": None,
         "load_best_model_at_end": False,
     }
-    if cut["method"] == "dpo":
-        cut |= {"start": None, "start_as": "merged"}
-    return cut
+    cut.pop("start_as", None)
+    return cut | ({"start": None} if "start" in cut else {})
 
 
 def draw(rows: list[Row], trial: Part, steps: int) -> list[Row]:
-    """Returns as many rows as the steps take, drawn from all of them by the trial's seed.
+    """Return as many rows as the steps take, drawn from all of them by the trial's seed.
 
-    A split may be sorted, so its head would not do. A short split is taken whole.
+    Not the first rows, because a split may be sorted. A short split is taken whole.
     """
     trainer = trial["trainer"]
     wanted = steps * trainer["per_device_train_batch_size"]
@@ -52,62 +49,52 @@ def draw(rows: list[Row], trial: Part, steps: int) -> list[Row]:
     return random.Random(trial["seed"]).sample(rows, min(wanted, len(rows)))
 
 
-def make_trainer(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "Trainer":
-    """Returns the trial's own trainer on the base model, with reference log-probs of the base.
+def trainer_of(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "LaidOutTrainer":
+    """Return the trainer of a trial's method on the base model, its reference the base.
 
-    It starts the trial's backend, and so comes before anything that imports transformers.
+    It starts the trial's backend, so it has to come before any import of transformers.
     """
     from scripts.lm.backends import start_backend
 
     backend = start_backend(trial["backend"], work)
 
-    from scripts.lm.adapters import lora_config
     from scripts.lm.pairs import pair_logps
     from scripts.lm.tokenizers import load_tokenizer
-    from scripts.train.dpo import dpo_dataset, dpo_trainer
-    from scripts.train.sft import sft_trainer
-    from scripts.train.trials import make_reproducible
+    from scripts.train.run import make_reproducible, make_trainer
+    from scripts.train.starts import start_of
 
+    kind = importlib.import_module(f"scripts.train.{trial['method']}").TRAINER
     make_reproducible(trial["seed"])
-    trainer = trial["trainer"]
-    checkpointing = trainer["gradient_checkpointing"]
+    checkpointing = trial["trainer"]["gradient_checkpointing"]
     base = backend.load(manifest, trial["precision"], trial["quantization"], checkpointing)
-    tokenizer = load_tokenizer(manifest)
-    dataset = None
-    if trial["method"] == "dpo":
-        dataset = dpo_dataset(rows, pair_logps(base, rows), trainer["ld_alpha"])
-    adapter = lora_config(base, trial["lora"])
-    model = backend.attach(base, adapter, trial["seed"], checkpointing)
-    if dataset is None:
-        return sft_trainer(trial, model, tokenizer, rows, None, work)
-
-    from scripts.train.dpo_trainer import StepZeroGate
-
-    gate = StepZeroGate(model.dtype, trial)
-    return dpo_trainer(trial, model, tokenizer, dataset, None, work, gate)
+    reference = pair_logps(base, rows) if trial.get("reference") else None
+    dataset = kind.make_dataset(trial, rows, reference)
+    model = start_of(trial).attach(backend, base, trial, None)
+    return make_trainer(kind, trial, model, load_tokenizer(manifest), dataset, None, work)
 
 
 def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
-    """Trains the first steps and returns how fast it went.
+    """Train the first steps and return how fast they were.
 
     Raises
     ------
     BadInput
         When so few steps are asked for that none would be timed, or there are no rows.
     """
-    if steps <= WARM_UP:
-        raise BadInput(
-            f"--steps: found {steps}; at least {WARM_UP + 1}, of which {WARM_UP} warm up"
-        )
     if not rows:
         raise BadInput("the token split has no rows to train on")
-    cut = probe_trial(trial, steps)
+    cut = first_steps(trial, steps)
     with tempfile.TemporaryDirectory() as work:
-        trainer = make_trainer(cut, manifest, draw(rows, trial, steps), Path(work))
+        trainer = trainer_of(cut, manifest, draw(rows, trial, steps), Path(work))
 
-        from scripts.train.stopwatch import Stopwatch
-        from scripts.train.trials import train
+        from scripts.lm.devices import device_name
+        from scripts.train.costs import WARM_UP, Stopwatch
+        from scripts.train.run import train
 
+        if steps <= WARM_UP:
+            raise BadInput(
+                f"--steps: found {steps}; at least {WARM_UP + 1}, of which {WARM_UP} warm up"
+            )
         watch = Stopwatch()
         watch.watch(trainer)
         result = train(trainer, cut)
@@ -127,8 +114,10 @@ def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the probe."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.train.probe", description=__doc__)
+    """Write the probe; return 0."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.train.estimate.probe", description=__doc__
+    )
     parser.add_argument("--trial", type=json.loads, required=True, help="the resolved trial")
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
     parser.add_argument("--tokens", type=Path, required=True, help="token split to train on")

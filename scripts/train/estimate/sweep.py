@@ -1,10 +1,10 @@
-"""Estimates what a sweep will take, before a GPU is spent: steps, tokens, memory, disk, hours.
+"""Estimate what a sweep will cost before it runs: steps, tokens, memory, disk, hours.
 
 Nothing is trained and no weight is loaded. Memory is counted from configurations and token lengths
-(scripts/lm/sizes.py says how); hours come from a probe of a trial that runs alike, or stay open.
+(see sizes.py); hours come from a probe of a trial of the same speed, if there is one.
 
-    python -m scripts.config.check show config.yaml > trials.json
-    python -m scripts.train.estimate --trials trials.json \\
+    python -m scripts.config.check show config.yaml | \\
+    python -m scripts.train.estimate.sweep --trials - \\
         --models demo=results/models/demo/tokenizer/manifest.json \\
         --tokens titles.demo.chat.128=results/tokens/titles.demo.chat.128 --out plan.json
 """
@@ -12,6 +12,7 @@ Nothing is trained and no weight is loaded. Memory is counted from configuration
 import argparse
 import json
 import random
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, write_json
-from scripts.lm.sizes import (
+from scripts.provenance.record import SUFFIX
+from scripts.train.estimate.pace import pace_of
+from scripts.train.estimate.sizes import (
     FLOAT32,
     Batch,
     Layout,
@@ -31,11 +34,9 @@ from scripts.lm.sizes import (
     logit_bytes,
     optimizer_bytes,
     optimizer_steps,
-    overwriting_lora,
     weight_bytes,
 )
-from scripts.provenance.record import SUFFIX
-from scripts.train.pace import probed_pace
+from scripts.train.starts import start_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -44,31 +45,31 @@ Part = dict[str, Any]
 
 GIB = 2**30
 CONTEXT = GIB
-"""An allowance, not measured: what CUDA, cuBLAS and their kernels take for themselves."""
+"""An allowance, not measured: for CUDA, cuBLAS and their kernels."""
 FRAGMENTATION = 0.05
-"""An allowance, not measured: the share of all tensors' bytes that lies between them unused."""
+"""An allowance, not measured: unused memory between tensors, as a share of their bytes."""
 CHECKPOINTS = 2
 """Checkpoints on disk at once: the best or last one, and the one that is being written."""
-COMPLETIONS = {"sft": ("completion_ids",), "dpo": ("chosen_ids", "rejected_ids")}
+COMPLETIONS = {
+    "demonstrations": ("completion_ids",),
+    "preferences": ("chosen_ids", "rejected_ids"),
+}
+"""By kind of rows, the columns of the completions that are trained on."""
 NOTES = (
-    "Memory is what a trial needs at its worst moment: a batch of the longest row. The total "
-    "holds the larger of `logits` and `block`, which are never there at once.",
+    "Memory is a trial's peak: a batch of the longest row. The total contains the larger of "
+    "`logits` and `block`, which are not in use at once.",
     "`overhead` is an allowance: 1 GiB for CUDA, 5 % for fragmentation. All else is counted.",
-    "Memory under the backend unsloth is counted as under transformers, not as Unsloth has it.",
-    "Padding comes from a shuffle of its own, not the trainer's: padded tokens are an estimate, "
-    "real tokens are exact where every epoch is whole.",
-    "Hours are those of optimizer steps alone: loading, losses on the validation split, reference "
-    "log-probs and evaluation come on top.",
-)
-OVERWRITTEN_NOTE = (
-    "A trial that overwrites its start trains its own modules and those that only the start has: "
-    "all are counted. Its hours are those of a probe that leaves the latter out, so at least these."
+    "Memory with the backend unsloth is counted as with transformers, not as Unsloth needs it.",
+    "Padding is that of another shuffle than the trainer's: padded tokens are an estimate; real "
+    "tokens are exact if every epoch is whole.",
+    "Hours are those of optimizer steps only, without loading, losses on the validation split, "
+    "reference log-probs and evaluation.",
 )
 
 
 @dataclass(frozen=True)
 class Model:
-    """A base model: its configuration, the size of its snapshot, and whether that is here."""
+    """A base model: its configuration, the size of its snapshot, and what is to be downloaded."""
 
     config: "PreTrainedConfig"
     snapshot_bytes: int
@@ -80,16 +81,16 @@ class Gpu:
     """The GPU that trials must fit into."""
 
     name: str | None
-    """None for a GPU that is not there, of which the size alone is given."""
+    """None if only the size is known."""
     memory: int
     """In bytes."""
 
 
 def read_model(manifest: Path) -> Model:
-    """Returns a model from the manifest of its snapshot, or of its config and tokenizer alone.
+    """Return a model from the manifest of its snapshot, or only of its config and tokenizer.
 
-    The latter has `snapshot_bytes`, what the whole snapshot takes. They are to be downloaded where
-    they are on the hub and the snapshot's own manifest, one folder up, does not have them.
+    The latter has `snapshot_bytes`, the size of the whole snapshot. A snapshot on the hub has to be
+    downloaded unless its own manifest, one folder up, is there.
     """
     from transformers import AutoConfig
 
@@ -108,28 +109,29 @@ def read_model(manifest: Path) -> Model:
 
 
 def _is_fetched(snapshot: Path, tokenizer: Part) -> bool:
-    """Says whether the manifest of a whole snapshot is there, and is of the tokenizer's commit."""
+    """Return True if the manifest of a whole snapshot is there and has the tokenizer's commit."""
     whole = read_json(snapshot) if snapshot.is_file() else {}
     return all(whole.get(key) == tokenizer[key] for key in ("repository", "commit"))
 
 
-def read_lengths(path: Path, method: str) -> list[tuple[int, ...]]:
-    """Returns the tokens of each row's sequences: of one, or of a pair's two.
+def read_lengths(path: Path, rows: str) -> list[tuple[int, ...]]:
+    """Return the number of tokens of each row's sequences: one, or the two of a pair.
 
     Raises
     ------
     BadInput
-        When the file has other columns than the method trains on.
+        When the file does not hold this kind of rows.
     """
     import pyarrow.parquet as pq
 
-    names = COMPLETIONS[method]
+    names = COMPLETIONS[rows]
     found = pq.read_schema(path).names
     if missing := [name for name in ("prompt_ids", *names) if name not in found]:
         raise BadInput(f"{path}: has no {', '.join(missing)}; columns: {', '.join(found)}")
     table = pq.read_table(path, columns=["prompt_ids", *names])
-    columns = [table[name].combine_chunks().value_lengths().to_pylist() for name in
-               ("prompt_ids", *names)]  # fmt: skip
+    columns = [
+        table[name].combine_chunks().value_lengths().to_pylist() for name in table.column_names
+    ]
     return [
         tuple(prompt + completion for completion in completions)
         for prompt, *completions in zip(*columns, strict=True)
@@ -137,7 +139,7 @@ def read_lengths(path: Path, method: str) -> list[tuple[int, ...]]:
 
 
 def batches(lengths: list[tuple[int, ...]], trainer: Part) -> Iterator[list[tuple[int, ...]]]:
-    """Yields the batches of a run, step by step; each epoch is shuffled anew."""
+    """Yield the batches of a run, step by step; each epoch is shuffled again."""
     size, window = trainer["per_device_train_batch_size"], trainer["gradient_accumulation_steps"]
     shuffled = random.Random(0)
     steps = optimizer_steps(len(lengths), trainer)
@@ -153,7 +155,7 @@ def batches(lengths: list[tuple[int, ...]], trainer: Part) -> Iterator[list[tupl
 
 
 def count_tokens(lengths: list[tuple[int, ...]], trainer: Part) -> tuple[int, int]:
-    """Returns the tokens of a run, and those with the padding of its batches."""
+    """Return the tokens of a run without and with the padding of its batches."""
     real = padded = 0
     for batch in batches(lengths, trainer):
         real += sum(map(sum, batch))
@@ -162,12 +164,12 @@ def count_tokens(lengths: list[tuple[int, ...]], trainer: Part) -> tuple[int, in
 
 
 def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longest: int) -> Part:
-    """Returns the bytes of GPU memory that a trial needs at its peak, by part and in total.
+    """Return the bytes of GPU memory that a trial needs at its peak, by part and in total.
 
     Parameters
     ----------
     trial
-        As it is trained; its adapter with what is left of a start that it overwrites.
+        The resolved trial, with the adapter that is trained.
     model
         The base's configuration.
     weights
@@ -177,7 +179,7 @@ def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longes
     """
     trainer = trial["trainer"]
     batch = Batch(
-        sequences=trainer["per_device_train_batch_size"] * len(COMPLETIONS[trial["method"]]),
+        sequences=trainer["per_device_train_batch_size"] * len(COMPLETIONS[trial["rows"]]),
         longest=longest,
         itemsize=FLOAT32 if trial["precision"] == "float32" else 2,
         quantized=trial["quantization"] != "none",
@@ -190,7 +192,7 @@ def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longes
         "gradients": weights.trainable * FLOAT32,
         "optimizer": optimizer_bytes(weights, trainer["optim"]),
         "activations": activation_bytes(model, weights, batch),
-        "logits": logit_bytes(model.vocab_size, trial["method"], batch),
+        "logits": logit_bytes(model.vocab_size, trial["rows"] == "demonstrations", batch),
         "block": block_bytes(model, weights, batch),
     }
     tensors = sum(parts.values()) - min(parts["logits"], parts["block"])
@@ -199,7 +201,7 @@ def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longes
 
 
 def find_gpu(gigabytes: float | None) -> Gpu:
-    """Returns the GPU of the given size, else this machine's, else one of 80 GB."""
+    """Return a GPU of the given size, or this machine's, or one of 80 GB."""
     import torch
 
     if gigabytes is None and torch.cuda.is_available():
@@ -209,14 +211,14 @@ def find_gpu(gigabytes: float | None) -> Gpu:
 
 
 def hours_of(trial: Part, padded: int, probes: list[Part]) -> float | None:
-    """Returns a trial's hours at the pace of the last probe that ran alike, or None."""
-    pace = probed_pace(trial)
+    """Return a trial's hours at the speed of the last probe of its pace, or None."""
+    pace = pace_of(trial)
     alike = [probe for probe in probes if probe["for"] == pace]
     return padded / alike[-1]["padded_tokens_per_second"] / 3600 if alike else None
 
 
 class Estimator:
-    """Estimates trials; what many of them share is read and counted once."""
+    """Estimates trials; files and counts that many of them share are read and made once."""
 
     def __init__(
         self, models: dict[str, Path], tokens: dict[str, Path], probes: list[Part],
@@ -228,56 +230,55 @@ class Estimator:
         self.lengths = cache(read_lengths)
         self._layout = cache(lambda name, lora: layout(self.model(name).config, json.loads(lora)))
         self._count = cache(
-            lambda path, method, trainer: count_tokens(
-                self.lengths(path, method), json.loads(trainer)
-            )
+            lambda path, rows, trainer: count_tokens(self.lengths(path, rows), json.loads(trainer))
         )
 
     def model(self, name: str) -> Model:
-        """Returns a model. Raises BadInput where it was not given."""
+        """Return a model. Raise BadInput if it was not given."""
         return _given(self.models, "--models", name)
 
     def lora(self, trial: Part) -> Part:
-        """Returns the adapter that a trial trains: its own, and what it leaves of its start's.
+        """Return the adapter that a trial trains: its own, and what is left of its start's.
 
         Raises
         ------
         BadInput
-            When the trial whose adapter it overwrites is not among the trials.
+            When the trial that it starts from is needed and is not among the trials.
         """
-        if not overwrites(trial):
+        start = start_of(trial)
+        if not start.keeps_modules:
             return trial["lora"]
         if trial["start"] not in self.trials:
             raise BadInput(
-                f"--trials: has no {trial['start']}, whose adapter {trial['name']} overwrites"
+                f"--trials: has no {trial['start']}, whose adapter {trial['name']} trains on"
             )
-        start = self.trials[trial["start"]]
-        modules = self._layout(start["model"], json.dumps(start["lora"])).modules
-        return overwriting_lora(trial["lora"], start["lora"], modules)
+        other = self.trials[trial["start"]]
+        modules = self._layout(other["model"], json.dumps(other["lora"])).modules
+        return start.lora(trial["lora"], other["lora"], modules)
 
     def estimate(self, trial: Part) -> Part:
-        """Returns the estimate of one trial and seed.
+        """Return the estimate of one trial and seed.
 
         Raises
         ------
         BadInput
-            When its model, its tokens or the trial that it overwrites were not given, or its split
-            has no rows.
+            When its model, its tokens or a trial that it needs were not given, or its split has no
+            rows.
         """
         model = self.model(trial["model"])
         path = _given(self.tokens, "--tokens", trial["tokens"]) / f"{trial['train']}.parquet"
         if not path.is_file():
             raise BadInput(f"{path}: no such file; {trial['name']} trains on it")
-        rows = self.lengths(path, trial["method"])
+        rows = self.lengths(path, trial["rows"])
         if not rows:
             raise BadInput(f"{path}: has no rows; {trial['name']} trains on it")
         lora = self.lora(trial)
         weights = self._layout(trial["model"], json.dumps(lora))
-        # What tells batches apart, so that trials that differ in the learning rate share a count.
+        # What batches depend on, so that trials that differ in the learning rate share a count.
         keys = ("max_steps", "num_train_epochs", "per_device_train_batch_size",
                 "gradient_accumulation_steps", "dataloader_drop_last")  # fmt: skip
         trainer = {key: trial["trainer"][key] for key in keys}
-        real, padded = self._count(path, trial["method"], json.dumps(trainer))
+        real, padded = self._count(path, trial["rows"], json.dumps(trainer))
         longest = max(map(max, rows))
         adapter = weights.trainable * FLOAT32
         return {
@@ -305,11 +306,6 @@ class Estimator:
         }
 
 
-def overwrites(trial: Part) -> bool:
-    """Says whether a trial lays its adapter over its start's."""
-    return trial.get("start_as") == "overwritten"
-
-
 def _given(found: Part, option: str, name: str) -> Any:
     if name not in found:
         raise BadInput(f"{option}: has no {name}; given: {', '.join(found) or 'nothing'}")
@@ -317,9 +313,9 @@ def _given(found: Part, option: str, name: str) -> Any:
 
 
 def totals(trials: list[Part], models: dict[str, Model], tokens: Iterable[Path]) -> Part:
-    """Returns the sums over a sweep; hours of the trials that have a probe, and how many have not.
+    """Return the sums over a sweep: hours of the trials with a probe, and how many have none.
 
-    Checkpoints are gone when a trial is done: of those, one trial's are on disk, the largest.
+    Checkpoints are removed when a trial is done, so only the largest trial's are counted.
     """
     used = {trial["model"] for trial in trials}
     timed = [trial["hours"] for trial in trials if trial["hours"] is not None]
@@ -345,7 +341,7 @@ def make_estimate(
     trials: list[Part], models: dict[str, Path], tokens: dict[str, Path], probes: list[Part],
     gpu: Gpu,
 ) -> Part:  # fmt: skip
-    """Returns the whole plan: the GPU, each trial, the totals, and what does not fit.
+    """Return the estimate: the GPU, each trial, the totals, and what does not fit.
 
     Raises
     ------
@@ -366,12 +362,12 @@ def make_estimate(
             for e in estimates
             if not e["fits"]
         ],
-        "notes": [*NOTES, *([OVERWRITTEN_NOTE] if any(map(overwrites, trials)) else [])],
+        "notes": [*NOTES, *dict.fromkeys(filter(None, (start_of(t).note for t in trials)))],
     }
 
 
-def read_trials(path: Path) -> list[Part]:
-    """Returns the trials as they are trained, from what `scripts.config.check show` prints.
+def read_trials(path: str) -> list[Part]:
+    """Return the resolved trials in a JSON file, or on standard input for `-`.
 
     Raises
     ------
@@ -379,7 +375,7 @@ def read_trials(path: Path) -> list[Part]:
         When the file holds something else.
     """
     try:
-        content = read_json(path)
+        content = json.load(sys.stdin) if path == "-" else read_json(Path(path))
     except ValueError as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(content, list) or not all("training" in entry for entry in content):
@@ -388,12 +384,12 @@ def read_trials(path: Path) -> list[Part]:
 
 
 def read_probes(paths: list[Path], gpu: Gpu) -> list[Part]:
-    """Returns the probes; where this machine's GPU is known, those that were taken on one alike.
+    """Return the probes; if this machine's GPU is known, only those from the same model of GPU.
 
     Parameters
     ----------
     paths
-        Probes, or folders of them, which may not be there yet.
+        Probes, or folders of them, which need not exist.
     """
     probes = [read_json(file) for path in paths for file in _probe_files(path)]
     return [probe for probe in probes if gpu.name in (None, probe["device"])]
@@ -406,7 +402,7 @@ def _probe_files(path: Path) -> list[Path]:
 
 
 def named_path(text: str) -> tuple[str, Path]:
-    """Returns the two sides of NAME=PATH."""
+    """Return the two sides of NAME=PATH."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise argparse.ArgumentTypeError(f"not NAME=PATH: {text}")
@@ -414,16 +410,15 @@ def named_path(text: str) -> tuple[str, Path]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the plan."""
+    """Write the estimate; return 0."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.train.estimate",
+        prog="python -m scripts.train.estimate.sweep",
         description=(__doc__ or "").splitlines()[0],
     )
     parser.add_argument(
         "--trials",
-        type=Path,
         required=True,
-        help="JSON file, as `python -m scripts.config.check show` prints it",
+        help="JSON as `python -m scripts.config.check show` prints it: a file, or - for stdin",
     )
     parser.add_argument(
         "--models",
@@ -431,7 +426,7 @@ def main(argv: list[str] | None = None) -> int:
         nargs="+",
         required=True,
         metavar="NAME=MANIFEST",
-        help="manifest.json of a snapshot, or of its config and tokenizer alone",
+        help="manifest.json of a snapshot, or only of its config and tokenizer",
     )
     parser.add_argument(
         "--tokens",
@@ -447,12 +442,12 @@ def main(argv: list[str] | None = None) -> int:
         nargs="*",
         default=[],
         metavar="PATH",
-        help="what scripts.train.probe wrote, or folders of it",
+        help="probes, or folders of them",
     )
     parser.add_argument(
         "--gpu-gb",
         type=float,
-        help="memory that trials must fit into; else this machine's GPU's, else 80",
+        help="GPU memory that trials must fit into (default: this machine's GPU's, or 80)",
     )
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
