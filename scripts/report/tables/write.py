@@ -66,14 +66,14 @@ class Column:
 
     def text(self, row: dict[str, Any]) -> str:
         """Return the cell of a row."""
-        bounds = tuple(row[name] for name in self.bracket) if self.bracket else (None, None)
+        low, high = (row[name] for name in self.bracket) if self.bracket else (None, None)
         if not self.source:
-            return shown_interval(*bounds, self.show)
+            return shown_interval(low, high, self.show)
         found = shown(row[self.source], self.show)
         if self.sd and not missing(row[self.sd]):
             found += f" ± {self.show(row[self.sd])}"
-        if not any(map(missing, bounds)):
-            found += f" {shown_interval(*bounds, self.show)}"
+        if not missing(low) and not missing(high):
+            found += f" {shown_interval(low, high, self.show)}"
         return found
 
     def number(self, row: dict[str, Any]) -> float | None:
