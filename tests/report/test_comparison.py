@@ -10,8 +10,8 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from scripts.common.cli import BadInput
 from scripts.common.wilson import wilson
-from scripts.report.tables.claims import read_claims
 from scripts.report.tables import comparison
+from scripts.report.tables.claims import read_claims
 from scripts.report.tables.comparison import difference_bounds
 from tests.report.conftest import squeezed
 
