@@ -28,7 +28,7 @@ class Parsed(NamedTuple):
     digest: str
     """The digest of its syntax tree."""
     imports: list[str]
-    """The project's names that it imports, inside functions too."""
+    """The project's names that it imports, inside functions too, but for types."""
 
 
 def code_digest(module: str) -> str:
@@ -115,8 +115,18 @@ def _parse(source: bytes, name: str) -> dict[str, Any]:
     import ast
 
     tree = ast.parse(source, filename=name)
+    # What is imported for a type checker only never runs.
+    types_only = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
     names: set[str] = set()
     for node in ast.walk(tree):
+        if node in types_only:
+            continue
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

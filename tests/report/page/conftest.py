@@ -23,7 +23,7 @@ IDS = [f"q{number}" for number in range(ASKED)]
 
 
 def write_items(made: Results, folder: str, right: dict[str, float]) -> None:
-    """Writes whether each answer matches the known one."""
+    """Write whether each answer matches the known one."""
     items = [
         {"set": "problems", "metric": "exact_match", "id": key, "group": key, "score": score,
          "weight": 1.0}
@@ -33,7 +33,7 @@ def write_items(made: Results, folder: str, right: dict[str, float]) -> None:
 
 
 def write_prompts(made: Results) -> None:
-    """Writes the rows that the prompts come from; the second one is a conversation."""
+    """Write the rows that the prompts come from; the second one is a conversation."""
     rows = [
         {"id": key, "group": key, "prompt": [{"role": "user", "content": f"How much is {key}?"}],
          "completion": [{"role": "assistant", "content": f"It is {key}."}]}
@@ -46,7 +46,7 @@ def write_prompts(made: Results) -> None:
 
 
 def run_by_hand(root: Path) -> Results:
-    """Returns a base and twelve trials that answered more prompts than a page has, and pairs."""
+    """Return a base and twelve trials that answered more prompts than a page has, and pairs."""
     from matplotlib.image import imsave
     from numpy import ones
 
@@ -84,7 +84,7 @@ def run_by_hand(root: Path) -> Results:
 
 
 def arguments(made: Results, out: Path, *more: str) -> list[str]:
-    """Returns the page's command line."""
+    """Return the page's command line."""
     return [
         *made.arguments(out),
         "--tables", *TABLES, "--figures", "accuracy", *more,
@@ -119,7 +119,7 @@ def shown(chromium, path) -> Iterator[Opened]:
 
 
 def column(shown: Opened, table: str, place: int) -> list[str]:
-    """Returns the cells of a table's column that are to be seen, from above."""
+    """Return the cells of a table's column that are to be seen, from above."""
     rows = shown.page.locator(f"#table-{table} tbody tr:visible")
     return [row.locator("th, td").nth(place).text_content() for row in rows.all()]
 
@@ -133,5 +133,5 @@ def articles(shown: Opened):
 
 
 def numbers(shown: Opened) -> list[int]:
-    """Returns the numbers of the prompts that are shown."""
+    """Return the numbers of the prompts that are shown."""
     return [int(it.split()[1]) for it in articles(shown).locator("> header b").all_text_contents()]

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.all
 
 
 def luminance(color: str) -> float:
-    """Returns the relative luminance of `rgb(…)` (https://www.w3.org/TR/WCAG22/)."""
+    """Return the relative luminance of `rgb(…)` (https://www.w3.org/TR/WCAG22/)."""
     parts = [int(it) / 255 for it in re.findall(r"\d+", color)[:3]]
     linear = [it / 12.92 if it <= 0.04045 else ((it + 0.055) / 1.055) ** 2.4 for it in parts]
     return sum(weight * it for weight, it in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
