@@ -59,7 +59,7 @@ NEVER = {
     "same objective": "between trials of another beta, objective or start, in whose units they "
     "are; a base has none",
     "same start": "between trials of another start, which they are measured from",
-    "never": "they are no means over items, another model's, or of the data",
+    "never": "they are no means over items, or say nothing about which model is better",
 }
 """Between which models metrics are never compared, for people who read the file."""
 
