@@ -74,6 +74,7 @@ browser slurm:
 check: setup
 	ruff check .
 	ruff format --check .
+	mypy scripts
 	snakefmt --check Snakefile rules
 	snakemake --lint --workflow-profile profiles/demo
 	prefmake check config.yaml

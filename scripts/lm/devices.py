@@ -41,12 +41,12 @@ class Meter:
     def cost(self) -> dict[str, Any]:
         """Returns the device, seconds, MiB at the peak, and joules where the device counts them."""
         seconds = time.monotonic() - self.start
-        energy = energy_joules()
+        energy, before = energy_joules(), self.energy
         return {
             "device": device_name(),
             "seconds": round(seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
-            "energy_joules": None if None in (energy, self.energy) else energy - self.energy,
+            "energy_joules": None if energy is None or before is None else energy - before,
         }
 
 

@@ -93,13 +93,14 @@ def attend_trees(
     if window and (longest := max(lengths)) > window:
         return f"attention slides over {window} tokens, and the longest row has {longest}", None
     before = model.config._attn_implementation
+    check: Check | None = None
+    reason: str | None
     try:
         model.set_attn_implementation(NAME)
         check = check_sharing(model, parameters)
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        check, reason = None, f"the model takes no prefix trees ({type(error).__name__}: {error})"
-    else:
         reason = None if check.passed else check.reason()
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"the model does not take prefix trees ({type(error).__name__}: {error})"
     if reason:
         model.set_attn_implementation(before)
     for parameter in parameters:
