@@ -10,12 +10,12 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def said(messages: list[dict[str, str]]) -> str:
-    """Returns what messages say, without who says it."""
+    """Return what messages say, without who says it."""
     return "\n".join(message["content"] for message in messages)
 
 
 def cut(text: str, after: str | None, before: str | None) -> str:
-    """Returns an answer cut at the first `before`, then to what follows the last `after`.
+    """Return an answer cut at the first `before`, then to what follows the last `after`.
 
     A mark that is absent cuts nothing; blanks around the answer go.
     """
@@ -24,7 +24,7 @@ def cut(text: str, after: str | None, before: str | None) -> str:
 
 
 def normalized(text: str) -> str:
-    """Returns the words of a text, in lower case and NFKC, one space between them.
+    """Return the words of a text, in lower case and NFKC, one space between them.
 
     Punctuation and white space only part words. A script that writes none between words is a
     single word from one mark to the next.
@@ -33,7 +33,7 @@ def normalized(text: str) -> str:
 
 
 def ngrams(text: str, n: int) -> set[str]:
-    """Returns the word n-grams of a normalized text; a shorter text is one n-gram as a whole."""
+    """Return the word n-grams of a normalized text; a shorter text is one n-gram as a whole."""
     words = text.split()
     if len(words) <= n:
         return {text} if words else set()
@@ -62,7 +62,7 @@ class SharedNgrams:
                 self.index[gram].append(place)
 
     def sharing(self, other: set[str]) -> Iterator[tuple[int, int]]:
-        """Yields the place of each text found, and how many n-grams it shares with `other`."""
+        """Yield the place of each text found, and how many n-grams it shares with `other`."""
         places = {place for gram in other & self.index.keys() for place in self.index[gram]}
         for place in sorted(places):
             shared = len(self.grams[place] & other)

@@ -7,7 +7,7 @@ LEVEL = 0.95
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Returns the 95 % score interval of a share of n independent items; a tie is half a success.
+    """Return the 95 % score interval of a share of n independent items; a tie is half a success.
 
     Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
     """

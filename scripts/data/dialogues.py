@@ -13,7 +13,7 @@ class NotADialogue(ValueError):
 
 
 def split_at_last(dialogue: str) -> tuple[Messages, Messages]:
-    """Returns the turns before the last one, and the last one, an assistant's, as the completion.
+    """Return the turns before the last one, and the last one, an assistant's, as the completion.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def split_at_last(dialogue: str) -> tuple[Messages, Messages]:
 
 
 def split_at_first(dialogue: str) -> tuple[Messages, Messages]:
-    """Returns the first human turn, and all that follows the first `Assistant:` as one completion.
+    """Return the first human turn, and all that follows the first `Assistant:` as one completion.
 
     Raises
     ------

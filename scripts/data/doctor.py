@@ -63,7 +63,7 @@ def finding(
     split: str | None = None,
     count: int | None = None,
 ) -> Row:
-    """Returns a finding; where nothing was found its severity is ok.
+    """Return a finding; where nothing was found its severity is ok.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def finding(
 
 
 def examine_held_out(split: Split, train: list[Row]) -> list[Row]:
-    """Returns what a held-out split has in common with the training rows."""
+    """Return what a held-out split has in common with the training rows."""
     return [
         leaked_groups(split, train),
         near_duplicates(split, train, "near_duplicate_prompts", "prompt", _prompt),
@@ -98,7 +98,7 @@ def examine_held_out(split: Split, train: list[Row]) -> list[Row]:
 
 
 def leaked_groups(split: Split, train: list[Row]) -> Row:
-    """Returns the finding on groups that are in training, too."""
+    """Return the finding on groups that are in training, too."""
     groups = {row["group"] for row in split.rows}
     leaked = groups & {row["group"] for row in train}
     rows = [row["id"] for row in split.rows if row["group"] in leaked]
@@ -122,7 +122,7 @@ def _completions(row: Row) -> list[str]:
 
 
 def near_duplicates(split: Split, train: list[Row], check: str, what: str, texts: Texts) -> Row:
-    """Returns the finding on rows one of whose texts nearly is that of another group in training.
+    """Return the finding on rows one of whose texts nearly is that of another group in training.
 
     Exact: equal after normalization, or a Jaccard similarity of word 5-grams of at least 0.8.
     """
@@ -155,7 +155,7 @@ def near_duplicates(split: Split, train: list[Row], check: str, what: str, texts
 
 
 def known_pairs(split: Split, train: list[Row]) -> list[Row]:
-    """Returns the finding on pairs both of whose completions training has judged."""
+    """Return the finding on pairs both of whose completions training has judged."""
     if not _are_pairs(split.rows):
         return []
     judged = {(row["group"], said(row[side])) for row in train for side in ("chosen", "rejected")}
@@ -179,7 +179,7 @@ def _are_pairs(rows: list[Row]) -> bool:
 
 
 def examine_rows(split: Split) -> list[Row]:
-    """Returns what is odd about the rows of a split by themselves."""
+    """Return what is odd about the rows of a split by themselves."""
     return [
         *odd_completions(split),
         duplicates(split),
@@ -188,7 +188,7 @@ def examine_rows(split: Split) -> list[Row]:
 
 
 def odd_completions(split: Split) -> list[Row]:
-    """Returns the findings on empty and on very short completions."""
+    """Return the findings on empty and on very short completions."""
     lengths = {
         row["id"]: min(len(text.strip()) for text in _completions(row)) for row in split.rows
     }
@@ -206,7 +206,7 @@ def odd_completions(split: Split) -> list[Row]:
 
 
 def duplicates(split: Split) -> Row:
-    """Returns the finding on rows that say what an earlier row says."""
+    """Return the finding on rows that say what an earlier row says."""
     seen: set[tuple[str, ...]] = set()
     again = []
     for row in split.rows:
@@ -219,7 +219,7 @@ def duplicates(split: Split) -> Row:
 
 
 def odd_pairs(split: Split) -> list[Row]:
-    """Returns the findings on pairs that tell nothing, or the opposite of one another."""
+    """Return the findings on pairs that tell nothing, or the opposite of one another."""
     sides = {
         row["id"]: (said(row["prompt"]), said(row["chosen"]), said(row["rejected"]))
         for row in split.rows
@@ -254,7 +254,7 @@ def odd_pairs(split: Split) -> list[Row]:
 def examine_tokens(
     split: Split, tokenizer: "PreTrainedTokenizerBase", ends: set[int], generation: Encoder
 ) -> list[Row]:
-    """Returns what is odd about a split as tokens.
+    """Return what is odd about a split as tokens.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ def examine_tokens(
 
 
 def no_end_token(split: Split, tokenizer: "PreTrainedTokenizerBase", ends: set[int]) -> Row:
-    """Returns the finding on completions that do not end in an end token.
+    """Return the finding on completions that do not end in an end token.
 
     White space may follow it: many templates write a new line behind each turn.
     """
@@ -298,12 +298,12 @@ def no_end_token(split: Split, tokenizer: "PreTrainedTokenizerBase", ends: set[i
 
 
 def _columns(tokens: list[Row]) -> list[str]:
-    """Returns the columns of completions."""
+    """Return the columns of completions."""
     return [f"{name}_ids" for name in COMPLETIONS if tokens and f"{name}_ids" in tokens[0]]
 
 
 def odd_starts(split: Split, tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
-    """Returns the findings on prompts with two BOS, and with none where the tokenizer adds one."""
+    """Return the findings on prompts with two BOS, and with none where the tokenizer adds one."""
     bos = tokenizer.bos_token_id
     adds = bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
     starts = {row["id"]: row["prompt_ids"][:2] for row in split.tokens}
@@ -321,7 +321,7 @@ def odd_starts(split: Split, tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
 
 
 def other_prompts(split: Split, generation: Encoder) -> Row:
-    """Returns the finding on prompts that generation writes in other ids than training saw.
+    """Return the finding on prompts that generation writes in other ids than training saw.
 
     Where prompts were cut, the longest are as long as they may be and have their end alone, which
     is compared: that they were cut is another finding.
@@ -345,7 +345,7 @@ def other_prompts(split: Split, generation: Encoder) -> Row:
 
 
 def _asked(row: Row, encoder: Encoder) -> list[int] | None:
-    """Returns the ids of a row's prompt, or None where the template refuses it."""
+    """Return the ids of a row's prompt, or None where the template refuses it."""
     from jinja2 import TemplateError
 
     try:
@@ -355,7 +355,7 @@ def _asked(row: Row, encoder: Encoder) -> list[int] | None:
 
 
 def report_findings(split: Split) -> list[Row]:
-    """Returns what tokenizing counted."""
+    """Return what tokenizing counted."""
     report = split.report
 
     def examples(count: str) -> list[str]:
@@ -380,7 +380,7 @@ def report_findings(split: Split) -> list[Row]:
 
 
 def length_bias(split: Split) -> list[Row]:
-    """Returns the finding on how often the chosen completion is the longer one, in tokens.
+    """Return the finding on how often the chosen completion is the longer one, in tokens.
 
     A warning where that is further from one half than 10 points and than two standard errors.
     """
@@ -407,7 +407,7 @@ def length_bias(split: Split) -> list[Row]:
 
 
 def examine_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
-    """Returns what is odd about the tokenizer, as it was saved."""
+    """Return what is odd about the tokenizer, as it was saved."""
     pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
     return [
         finding("no_pad_token", "note" if eos is not None else "error", [], 1,
@@ -420,7 +420,7 @@ def examine_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
 
 
 def examine_dropped(dropped: list[Row]) -> list[Row]:
-    """Returns a finding for each reason why rows of the source were left out."""
+    """Return a finding for each reason why rows of the source were left out."""
     reasons = Counter(row["reason"] for row in dropped)
     return [
         finding("dropped_rows", "note", [row["id"] for row in dropped if row["reason"] == reason],
@@ -439,7 +439,7 @@ def examine(
     ends: set[int],
     generation: Encoder,
 ) -> list[Row]:
-    """Returns all findings; splits without rows have none."""
+    """Return all findings; splits without rows have none."""
     train = next(split.rows for split in splits if split.name == "train")
     findings = []
     for split in splits:
@@ -453,7 +453,7 @@ def examine(
 
 
 def end_ids(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> set[int]:
-    """Returns the ids that end an answer in generation: the model's own and the tokenizer's EOS."""
+    """Return the ids that end an answer in generation: the model's own and the tokenizer's EOS."""
     ends = {tokenizer.eos_token_id}
     for name in ("generation_config.json", "config.json"):
         if (folder / name).is_file():
@@ -464,7 +464,7 @@ def end_ids(folder: Path, tokenizer: "PreTrainedTokenizerBase") -> set[int]:
 
 
 def read_split(data: Path, tokens: Path, report: Row) -> Split:
-    """Returns a split.
+    """Return a split.
 
     Raises
     ------
@@ -482,7 +482,7 @@ def read_split(data: Path, tokens: Path, report: Row) -> Split:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the findings as JSON."""
+    """Write the findings as JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.data.doctor",
         description=__doc__,

@@ -38,7 +38,7 @@ Texts = dict[str, str]
 
 
 def matches(items: Texts, rows: Texts, prompts: Texts, n: int, share: float) -> Iterator[Row]:
-    """Yields every item with every training row that it overlaps with: id, kind, share, row.
+    """Yield every item with every training row that it overlaps with: id, kind, share, row.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def matches(items: Texts, rows: Texts, prompts: Texts, n: int, share: float) -> 
 
 
 def touched(items: Texts, rows: Texts, n: int) -> int:
-    """Returns how many items have at least one n-gram in any training row."""
+    """Return how many items have at least one n-gram in any training row."""
     count = 0
     for size, group in _by_size(items, n).items():
         grams = {item: ngrams(text, size) for item, text in group.items()}
@@ -83,7 +83,7 @@ def touched(items: Texts, rows: Texts, n: int) -> int:
 
 
 def best_matches(found: list[Row]) -> list[Row]:
-    """Returns the best match of each item: a contained one, else the highest share."""
+    """Return the best match of each item: a contained one, else the highest share."""
     best: dict[str, Row] = {}
     for match in found:
         if match["id"] not in best or _rank(match) > _rank(best[match["id"]]):
@@ -100,7 +100,7 @@ def _words(text: str) -> int:
 
 
 def _by_size(items: Texts, n: int) -> dict[int, Texts]:
-    """Returns the items that have enough words, by the size of their n-grams."""
+    """Return the items that have enough words, by the size of their n-grams."""
     groups: dict[int, Texts] = defaultdict(dict)
     for item, text in items.items():
         if _words(text) >= FEWEST_WORDS:
@@ -114,7 +114,7 @@ def _counts(best: list[Row]) -> dict[str, int]:
 
 
 def compare(items: list[Row], rows: list[Row], n: int, share: float) -> tuple[list[Row], Row]:
-    """Returns the overlapping items in the order of the items, and the report.
+    """Return the overlapping items in the order of the items, and the report.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _parts(row: Row) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the overlapping items as Parquet and the counts as JSON."""
+    """Write the overlapping items as Parquet and the counts as JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.data.overlap",
         description=__doc__,

@@ -28,7 +28,7 @@ class Dropped(Exception):
 
 
 def demonstration(row: Row, settings: Row) -> Row:
-    """Returns prompt and completion of an instruction row as messages."""
+    """Return prompt and completion of an instruction row as messages."""
     columns = settings["columns"]
     return {
         "prompt": _said("user", row[columns["prompt"]]),
@@ -37,7 +37,7 @@ def demonstration(row: Row, settings: Row) -> Row:
 
 
 def pair_of_strings(row: Row, settings: Row) -> Row:
-    """Returns prompt, chosen and rejected of string columns as messages."""
+    """Return prompt, chosen and rejected of string columns as messages."""
     columns = settings["columns"]
     return {
         "prompt": _said("user", row[columns["prompt"]]),
@@ -47,12 +47,12 @@ def pair_of_strings(row: Row, settings: Row) -> Row:
 
 
 def pair_of_messages(row: Row, settings: Row) -> Row:
-    """Returns prompt, chosen and rejected of message columns, checked."""
+    """Return prompt, chosen and rejected of message columns, checked."""
     return {role: _messages(row[column]) for role, column in settings["columns"].items()}
 
 
 def pair_of_dialogues(row: Row, settings: Row) -> Row:
-    """Returns two dialogues as their common prompt and the two responses to it.
+    """Return two dialogues as their common prompt and the two responses to it.
 
     Split at the first turn, a pair is kept as published: whatever its second prompt says.
     """
@@ -90,7 +90,7 @@ def _messages(value: Any) -> Messages:
 
 
 def canonical_rows(raw: list[Row], settings: Row) -> tuple[list[Row], list[Row]]:
-    """Returns the canonical rows, each with its source split and index, and the dropped ones.
+    """Return the canonical rows, each with its source split and index, and the dropped ones.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def _require_columns(raw: list[Row], settings: Row) -> None:
 
 
 def _require_content(row: Row, settings: Row) -> None:
-    """Raises Dropped for a row from which nothing can be learned."""
+    """Raise Dropped for a row from which nothing can be learned."""
     if not row["prompt"] or not row["prompt"][-1]["content"]:
         raise Dropped("empty prompt")
     completions = [row[role] for role in ("completion", "chosen", "rejected") if role in row]
@@ -149,7 +149,7 @@ def _group(row: Row, cleaned: Row, settings: Row) -> str:
 
 
 def split_rows(rows: list[Row], splits: Row) -> dict[str, list[Row]]:
-    """Returns the rows of each split, in the source's order.
+    """Return the rows of each split, in the source's order.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def split_rows(rows: list[Row], splits: Row) -> dict[str, list[Row]]:
 
 
 def _sliced(rows: list[Row], expression: str | None) -> list[Row]:
-    """Returns the rows of a slice; it counts the source's rows, dropped ones included."""
+    """Return the rows of a slice; it counts the source's rows, dropped ones included."""
     if expression is None:
         return []
     return [
@@ -196,7 +196,7 @@ def _require_disjoint(splits: dict[str, list[Row]]) -> None:
 
 
 def _draw(units: list[str], splits: Row) -> dict[str, str]:
-    """Returns the split of each unit, drawn with the seed; fractions are rounded to whole units."""
+    """Return the split of each unit, drawn with the seed; fractions are rounded to whole units."""
     shuffled = units.copy()
     random.Random(splits["seed"]).shuffle(shuffled)
     tests = round(splits["test"] * len(units))
@@ -223,7 +223,7 @@ def _require_counts(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the splits and the dropped rows into a folder."""
+    """Write the splits and the dropped rows into a folder."""
     parser = argparse.ArgumentParser(prog="python -m scripts.data.prepare", description=__doc__)
     parser.add_argument("--dataset", type=json.loads, required=True, help="the resolved dataset")
     parser.add_argument("--rows", type=Path, required=True, help="raw.parquet")

@@ -41,7 +41,7 @@ class Encoder:
         self.template = template
 
     def render(self, messages: list[Row], prompt: bool) -> str:
-        """Returns the messages as text; a prompt ends where the assistant's answer begins."""
+        """Return the messages as text; a prompt ends where the assistant's answer begins."""
         return self.tokenizer.apply_chat_template(
             messages,
             chat_template=self.template,
@@ -50,11 +50,11 @@ class Encoder:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids of text; special tokens are the template's business."""
+        """Return the ids of text; special tokens are the template's business."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def split(self, prompt: list[Row], completion: list[Row]) -> tuple[list[int], list[int], bool]:
-        """Returns prompt ids, completion ids, and whether a merge crossed the boundary.
+        """Return prompt ids, completion ids, and whether a merge crossed the boundary.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Encoder:
         return prompt_ids, self._continuation(whole[len(head) :]), True
 
     def _continuation(self, text: str) -> list[int]:
-        """Returns the ids of text inside a line of text.
+        """Return the ids of text inside a line of text.
 
         Encoded on its own, some tokenizers would put a space before it; a new line before it keeps
         that from happening, and no merge crosses a new line.
@@ -91,7 +91,7 @@ def tokenize_rows(
     max_length: int,
     max_prompt_length: int | None = None,
 ) -> tuple[list[Row], Row]:
-    """Returns the token rows and the report on them.
+    """Return the token rows and the report on them.
 
     A prompt longer than `max_prompt_length` keeps its end. A sequence longer than `max_length` then
     loses the end of its completion; a row whose prompt leaves no room for a completion is dropped.
@@ -130,7 +130,7 @@ def tokenize_rows(
 
 
 def _ids(row: Row) -> tuple[tuple[int, ...], ...]:
-    """Returns all of a token row that a model sees."""
+    """Return all of a token row that a model sees."""
     return tuple(tuple(ids) for name, ids in row.items() if name != "id")
 
 
@@ -152,7 +152,7 @@ def _second_bos(ids: list[int], encoder: Encoder) -> bool:
 
 
 def _lengths(rows: list[Row], completions: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Yields each column's quantiles of lengths in tokens, and those of whole sequences."""
+    """Yield each column's quantiles of lengths in tokens, and those of whole sequences."""
     columns = ("prompt", *completions)
     for column in columns:
         yield column, _quantiles([len(row[f"{column}_ids"]) for row in rows])
@@ -165,7 +165,7 @@ def _lengths(rows: list[Row], completions: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def _quantiles(lengths: list[int]) -> dict[str, int]:
-    """Returns the nearest-rank quantiles."""
+    """Return the nearest-rank quantiles."""
     ordered = sorted(lengths)
     if not ordered:
         return {}
@@ -173,7 +173,7 @@ def _quantiles(lengths: list[int]) -> dict[str, int]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes {train,valid,test}.parquet and report.json into a folder."""
+    """Write {train,valid,test}.parquet and report.json into a folder."""
     parser = argparse.ArgumentParser(prog="python -m scripts.data.tokenize", description=__doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="canonical splits")
     parser.add_argument("--model", type=Path, required=True, help="the model's manifest.json")

@@ -1,12 +1,12 @@
-"""Puts the seeds of a trial together: every metric's mean over seeds, with what it varies by.
+"""Put the seeds of a trial together: the mean over seeds of every metric, and its deviation.
 
     python -m scripts.evaluate.aggregate --subject '{"name": "dpo-r16", …}' \\
         --metrics seed-0/metrics.json seed-1/metrics.json \\
         --items seed-0/items.parquet seed-1/items.parquet --out metrics.json
 
-A metric that is a mean over items has an interval that draws seeds and groups; with one seed it has
-the intervals that it had. One that is none, such as corpus BLEU, has no interval over several
-seeds: the mean of the seeds' bounds would be none of the mean.
+A metric that is a mean over items gets an interval that draws seeds and groups; with one seed it
+keeps its own intervals. One that is not, such as corpus BLEU, gets no interval over several seeds:
+the mean of their bounds would not be an interval of the mean.
 """
 
 import argparse
@@ -25,17 +25,17 @@ Items = dict[Key, list[Row]]
 
 
 def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
-    """Returns the metrics of a trial from those of its seeds.
+    """Return the metrics of a trial from those of its seeds.
 
     Parameters
     ----------
     items
-        The items of each seed; not needed of one seed.
+        The items of each seed; empty for one seed.
     """
     seeds = [str(one["seed"]) for one in metrics]
 
     def together(set_name: str | None, places: list[Row]) -> Row:
-        # A few metrics cannot be had of every seed, such as a regression without a fit.
+        # A seed may lack a metric, such as the result of a regression that has no fit.
         names = dict.fromkeys(name for place in places for name in place)
         return {
             name: over_seeds(
@@ -62,16 +62,16 @@ def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
 
 
 def over_seeds(found: dict[str, Row | None], items: list[list[Row]]) -> Row:
-    """Returns a metric's mean over seeds, their standard deviation (n - 1) and each seed's value.
+    """Return a metric's mean over seeds, their standard deviation (n - 1) and each seed's value.
 
-    Where a seed lacks the metric, there is no mean.
+    There is no mean if a seed lacks the metric.
 
     Parameters
     ----------
     found
         The metric by seed, as `measure` wrote it, or None.
     items
-        Its items of each seed; empty where it is no mean over items.
+        Its items by seed; empty if it is not a mean over items.
     """
     first = next(metric for metric in found.values() if metric)
     each = {"seeds": {seed: metric["value"] if metric else None for seed, metric in found.items()}}
@@ -91,7 +91,7 @@ def over_seeds(found: dict[str, Row | None], items: list[list[Row]]) -> Row:
 
 
 def crossed_interval(items: list[list[Row]]) -> Interval | None:
-    """Returns the interval of a mean over seeds, from each seed's items."""
+    """Return the interval of a mean over seeds, from the items of each seed."""
     from numpy import array, zeros
 
     names = dict.fromkeys(row["group"] for rows in items for row in rows)
@@ -100,7 +100,7 @@ def crossed_interval(items: list[list[Row]]) -> Interval | None:
     for seed, rows in enumerate(items):
         mine = array([places[row["group"]] for row in rows])
         for part, column in enumerate(("score", "weight")):
-            # A group that this seed has no item of weighs nothing in it.
+            # A group of which this seed has no item weighs nothing in it.
             present = array(sorted(set(mine.tolist())))
             dense = array([row[column] for row in rows])[None]
             sums[part, seed, present] = by_group(dense, present.searchsorted(mine))[0]
@@ -111,7 +111,7 @@ def crossed_interval(items: list[list[Row]]) -> Interval | None:
 
 
 def read_metrics(paths: list[Path]) -> list[Row]:
-    """Returns the metrics of each seed. Raises BadInput where one lacks a set that another has."""
+    """Return the metrics of each seed. Raise BadInput if one lacks a set that another has."""
     metrics = [read_json(path) for path in paths]
     for path, one in zip(paths, metrics, strict=True):
         for other_path, other in zip(paths, metrics, strict=True):
@@ -122,7 +122,7 @@ def read_metrics(paths: list[Path]) -> list[Row]:
 
 
 def read_items(path: Path) -> Items:
-    """Returns the items of each metric."""
+    """Return the items of each metric."""
     found: Items = {}
     for row in read_rows(path):
         found.setdefault((row["set"], row["metric"]), []).append(row)
@@ -130,15 +130,15 @@ def read_items(path: Path) -> Items:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the trial's metrics.json."""
+    """Write the trial's metrics.json."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.evaluate.aggregate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--subject", type=json.loads, required=True, help="which trial it is")
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="one a seed")
-    parser.add_argument("--items", type=Path, nargs="+", required=True, help="one a seed")
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="one for each seed")
+    parser.add_argument("--items", type=Path, nargs="+", required=True, help="one for each seed")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     metrics = read_metrics(arguments.metrics)

@@ -1,4 +1,4 @@
-"""The number that a worked answer ends in."""
+"""The number at the end of a worked answer."""
 
 import re
 
@@ -7,10 +7,10 @@ _MARKED = re.compile(r"#### (-?[0-9.,]+)")
 
 
 def final_number(text: str) -> float | None:
-    """Returns the last number in a text, or None where there is none.
+    """Return the last number in a text, or None where there is none.
 
-    GSM8K's own mark, `#### 12`, goes before all other numbers. Thousands may be set apart by
-    commas, and a dollar sign may stand before the digits.
+    A number behind GSM8K's own mark, as in `#### 12`, takes precedence over all others. Commas
+    between thousands and a dollar sign before the digits are allowed.
     """
     _, mark, marked = text.rpartition("####")
     numbers = _NUMBER.findall(marked if mark else text)
@@ -21,9 +21,9 @@ def final_number(text: str) -> float | None:
 
 
 def marked_number(text: str) -> str | None:
-    """Returns the first number behind `#### `, less commas and a full stop, or None.
+    """Return the first number behind `#### `, without commas and a final full stop, or None.
 
-    What lm-evaluation-harness's GSM8K task compares under strict-match, as text:
+    It is the text that lm-evaluation-harness's GSM8K task compares under strict-match:
     https://github.com/EleutherAI/lm-evaluation-harness, lm_eval/tasks/gsm8k/gsm8k.yaml.
     """
     found = _MARKED.search(text)

@@ -1,7 +1,7 @@
-"""BLEU as the `evaluate` library's own metric of that name defines it, with no network.
+"""BLEU as the `evaluate` library's metric of that name defines it, without network.
 
-`evaluate.load("bleu")` would fetch its code from the hub: here stands a metric of that library that
-lets sacrebleu count.
+`evaluate.load("bleu")` would download its code from the hub: this is a metric of that library in
+which sacrebleu does the counting.
 """
 
 from typing import Any
@@ -11,8 +11,8 @@ from sacrebleu.metrics import BLEU
 
 from scripts.evaluate.imports import not_importable
 
-# `evaluate` does without transformers, which it wants for its evaluator alone, in a fourth of the
-# time (1.8 s instead of 6.8 s), and every model is measured in a process of its own.
+# `evaluate` needs transformers for its evaluator only. Without it, importing takes 1.8 s instead of
+# 6.8 s, and every model is measured in a process of its own.
 with not_importable("transformers"):
     import evaluate
 
@@ -36,6 +36,6 @@ class Bleu(evaluate.Metric):
 
 
 def bleu(predictions: list[str], references: list[str]) -> float:
-    """Returns corpus BLEU, from 0 to 1."""
+    """Return corpus BLEU, from 0 to 1."""
     metric = Bleu(keep_in_memory=True)
     return metric.compute(predictions=predictions, references=references)["bleu"]

@@ -1,4 +1,4 @@
-"""Whether margins are as sure as they are right."""
+"""Calibration of margins: whether they are right as often as they are confident."""
 
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ BINS = 10
 
 
 def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeMetric:
-    """Returns the expected calibration error of the pairs' margins, with its interval.
+    """Return the expected calibration error of the pairs' margins, with its interval.
 
-    Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 2, with the bins laid over the
-    confidences that a choice between two can have.
+    Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 2, with bins over the confidences
+    that a choice between two can have, 0.5 to 1.
     """
     statistics = _statistics([row["margin"] for row in rows])
     belongs = [groups[row["id"]] for row in rows]
@@ -30,7 +30,9 @@ def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeMetric:
 
 
 def _statistics(margins: list[float]) -> "ndarray":
-    """Returns of each pair, in its bin's column, right minus confidence; and 1 in the last."""
+    """Return pairs × (bins + 1): right minus confidence in the column of a pair's bin, 0 in those of
+    the others, and 1 in the last column.
+    """
     from numpy import abs as absolute
     from numpy import arange, array, exp, linspace, ones, searchsorted, sign, zeros
 

@@ -1,4 +1,4 @@
-"""How much answers differ from each other, and how long they are; no known answer is needed."""
+"""How much answers differ from each other, and how long they are."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Gram = tuple[str, ...]
 
 
 def diversity_metrics(rows: list[Row], groups: dict[str, str]) -> list[AnyMetric]:
-    """Returns distinct-1, distinct-2 and the number of words; self-BLEU of two answers or more."""
+    """Return distinct-1, distinct-2 and the number of words, and self-BLEU of two or more answers."""
     metrics: list[AnyMetric] = [
         distinct(rows, groups, 1),
         distinct(rows, groups, 2),
@@ -25,10 +25,10 @@ def diversity_metrics(rows: list[Row], groups: dict[str, str]) -> list[AnyMetric
 
 
 def distinct(rows: list[Row], groups: dict[str, str], order: int) -> WholeMetric:
-    """Returns the number of different n-grams by that of words, 0 where no answer has a word.
+    """Return the number of different n-grams divided by that of words; 0 if there are no words.
 
-    Li et al. 2016, https://aclanthology.org/N16-1014: distinct-2, too, is scaled by the number of
-    words.
+    Li et al. 2016, https://aclanthology.org/N16-1014: distinct-2 is divided by the number of words
+    as well.
     """
     words: Counter[str] = Counter()
     owners: dict[Gram, set[str]] = defaultdict(set)
@@ -56,10 +56,10 @@ def distinct(rows: list[Row], groups: dict[str, str], order: int) -> WholeMetric
 
 
 def self_bleu(rows: list[Row], groups: dict[str, str]) -> MeanMetric:
-    """Returns the mean sentence BLEU, from 0 to 100, of each answer against all others.
+    """Return the mean sentence BLEU, from 0 to 100, of each answer against all others.
 
-    Zhu et al. 2018, https://arxiv.org/abs/1802.01886. Of more than 200 answers, a seeded draw of
-    200 is taken: the same prompts for every model that answers them. Needs two answers.
+    Zhu et al. 2018, https://arxiv.org/abs/1802.01886. Of more than 200 answers 200 are drawn with a
+    fixed seed: the same prompts for every model. There must be two answers at least.
     """
     from sacrebleu.metrics import BLEU
 
@@ -67,7 +67,7 @@ def self_bleu(rows: list[Row], groups: dict[str, str]) -> MeanMetric:
     drawn = len(rows) > LARGEST
     rows = Random(SEED).sample(rows, LARGEST) if drawn else rows
     scores = dict(zip((row["id"] for row in rows), _against_others(rows), strict=True))
-    # sacrebleu knows its signature once it has met references.
+    # sacrebleu has a signature only after it has seen references.
     metric.sentence_score(rows[0]["text"], [row["text"] for row in rows[1:]])
     return item_metric(
         rows,
@@ -80,10 +80,11 @@ def self_bleu(rows: list[Row], groups: dict[str, str]) -> MeanMetric:
 
 
 def _against_others(rows: list[Row]) -> list[float]:
-    """Returns what sacrebleu's sentence BLEU of each answer against all others is.
+    """Return sacrebleu's sentence BLEU of each answer against all others.
 
-    An n-gram may match as often as the other answer that has it most often, so the two answers that
-    have it most often are all that must be known of it: n answers are read once, not n times.
+    sacrebleu would read all answers again for each: 11 s for 200 answers of 60 words instead of
+    0.1 s. An n-gram matches at most as often as it occurs in one other answer, so that its two
+    largest counts are all that is needed.
     """
     from sacrebleu.metrics import BLEU
 
@@ -103,7 +104,7 @@ def _against_others(rows: list[Row]) -> list[float]:
         for gram, times in count.items():
             second, first = most[gram]
             total[len(gram) - 1] += times
-            # Where it stands here most often, the most elsewhere is the second most of all.
+            # If this answer has the largest count, the largest elsewhere is the second largest.
             correct[len(gram) - 1] += min(times, second if times == first else first)
         others = lengths - Counter([len(words)])
         nearest = min(others, key=lambda length: (abs(length - len(words)), length))
@@ -116,7 +117,7 @@ def _against_others(rows: list[Row]) -> list[float]:
 
 
 def _tokenizer() -> Callable[[Row], list[str]]:
-    """Returns what splits an answer into words as sacrebleu does."""
+    """Return a function that splits an answer into words as sacrebleu does."""
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     tokenize = Tokenizer13a()

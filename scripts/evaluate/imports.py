@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def not_importable(module: str) -> Iterator[None]:
-    """Makes imports of a module fail in the block, unless it is loaded already."""
+    """Make imports of a module fail in the block, unless it is loaded already."""
     absent = module not in sys.modules
     if absent:
         sys.modules[module] = None  # type: ignore[assignment]

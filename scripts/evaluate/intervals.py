@@ -19,7 +19,7 @@ Interval = tuple[float, float]
 def group_bootstrap(
     scores: list[float], weights: list[float], groups: list[str]
 ) -> Interval | None:
-    """Returns the percentile interval of sum(scores) / sum(weights) when groups are resampled.
+    """Return the percentile interval of sum(scores) / sum(weights) when groups are resampled.
 
     None where there are fewer than two groups.
     """
@@ -32,7 +32,7 @@ def corpus_bootstrap(
     groups: list[str],
     score: "Callable[[ndarray], ndarray | list[float]]",
 ) -> Interval | None:
-    """Returns the percentile interval of a score of sums over items, when groups are resampled.
+    """Return the percentile interval of a score of sums over items, when groups are resampled.
 
     Items of one group (answers to one prompt, say) are not independent: whole groups are drawn
     with replacement, 2000 times with a fixed seed (the cluster bootstrap, Davison & Hinkley 1997,
@@ -64,7 +64,7 @@ def corpus_bootstrap(
 
 
 def group_jackknife(value: float, without: list[float]) -> Interval | None:
-    """Returns the interval of a value from what it is without each group in turn.
+    """Return the interval of a value from what it is without each group in turn.
 
     For counts of what is different: a resample repeats groups and so holds fewer different things
     than the data, and its percentiles lie below the value. Student's t with the jackknife's
@@ -86,7 +86,7 @@ def group_jackknife(value: float, without: list[float]) -> Interval | None:
 
 
 def crossed_bootstrap(numerators: "ndarray", denominators: "ndarray") -> Interval | None:
-    """Returns the percentile interval of a metric's mean over seeds: seeds and groups are drawn.
+    """Return the percentile interval of a metric's mean over seeds: seeds and groups are drawn.
 
     Each resample draws as many seeds and as many groups as there are, with replacement; all drawn
     seeds are taken over the same groups (Owen 2007, https://doi.org/10.1214/07-AOAS122: the
@@ -106,7 +106,7 @@ def crossed_bootstrap(numerators: "ndarray", denominators: "ndarray") -> Interva
 
 
 def group_counts(groups: int) -> "ndarray":
-    """Returns how often each group is drawn in each resample: resamples × groups.
+    """Return how often each group is drawn in each resample: resamples × groups.
 
     The draws are those of `group_bootstrap`.
     """
@@ -120,7 +120,7 @@ def group_counts(groups: int) -> "ndarray":
 
 
 def resampled(numerators: "ndarray", denominators: "ndarray", counts: "ndarray") -> "ndarray":
-    """Returns sum(scores) / sum(weights) of each row (a run) in each resample: resamples × rows.
+    """Return sum(scores) / sum(weights) of each row (a run) in each resample: resamples × rows.
 
     A resample that weighs nothing is not a number.
     """
@@ -131,7 +131,7 @@ def resampled(numerators: "ndarray", denominators: "ndarray", counts: "ndarray")
 
 
 def over_drawn_seeds(values: "ndarray", model: int) -> "ndarray":
-    """Returns in each resample the mean over seeds that are drawn with replacement.
+    """Return in each resample the mean over seeds that are drawn with replacement.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def over_drawn_seeds(values: "ndarray", model: int) -> "ndarray":
 
 
 def percentiles(values: "ndarray") -> "ndarray":
-    """Returns the lower and the upper bound (rows) over resamples (the first axis)."""
+    """Return the lower and the upper bound (rows) over resamples (the first axis)."""
     from numpy import isnan, nanpercentile, percentile
 
     # The one that skips what is no number goes through the columns one by one.

@@ -49,7 +49,7 @@ class Duel:
 def duels_of(
     name: str, settings: Row, tuned: list[Row], base: list[Row], prompts: list[Row]
 ) -> list[Duel]:
-    """Returns a set's duels, answers cut to the part that is scored.
+    """Return a set's duels, answers cut to the part that is scored.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def duels_of(
 
 
 def as_text(messages: list[Row]) -> str:
-    """Returns a prompt as a judge reads it: what is said, and by whom where there are turns."""
+    """Return a prompt as a judge reads it: what is said, and by whom where there are turns."""
     if len(messages) == 1:
         return messages[0]["content"]
     turns = (f"{message['role'].capitalize()}: {message['content']}" for message in messages)
@@ -90,7 +90,7 @@ def verdict(as_a: float | None, as_b: float | None) -> float:
 
 
 def judge_duels(duels: list[Duel], settings: Row, manifest: Path) -> list[Row]:
-    """Returns a row a duel: the verdict, by how much in each order, and both answers' lengths.
+    """Return a row a duel: the verdict, by how much in each order, and both answers' lengths.
 
     A margin is above 0 where the judge prefers the trial's answer, whichever place that has.
     """
@@ -121,7 +121,7 @@ def judge_duels(duels: list[Duel], settings: Row, manifest: Path) -> list[Row]:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Returns the command line's arguments."""
+    """Return the command line's arguments."""
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate.judge", description=__doc__)
     parser.add_argument("--tuned", type=Path, required=True, help="the trial's generations.parquet")
     parser.add_argument("--base", type=Path, required=True, help="its base's")
@@ -144,7 +144,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the verdicts of all sets."""
+    """Write the verdicts of all sets."""
     arguments = parse_arguments(argv)
 
     from scripts.lm.devices import pin_threads

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def likeness_metrics(
     rows: list[Row], groups: dict[str, str], known: dict[str, str]
 ) -> list[AnyMetric]:
-    """Returns BLEU as published and as sacrebleu's default, chrF and ROUGE-L of the answers."""
+    """Return BLEU as published and as sacrebleu's default, chrF and ROUGE-L of the answers."""
     from sacrebleu.metrics import BLEU, CHRF
 
     from scripts.evaluate import bleu
@@ -55,7 +55,7 @@ def corpus_metric(
 
 
 def rouge_metric(rows: list[Row], groups: dict[str, str], known: dict[str, str]) -> MeanMetric:
-    """Returns the mean ROUGE-L of the answers (https://aclanthology.org/W04-1013)."""
+    """Return the mean ROUGE-L of the answers (https://aclanthology.org/W04-1013)."""
     # rouge-score imports nltk for its stemmer, and nltk scipy.stats, if it can, for a test that
     # nobody asks for here: half of the time that measuring takes.
     with not_importable("scipy.stats"):

@@ -21,7 +21,7 @@ VERDICTS = ("A", "B")
 
 
 def by_logprob(manifest: Path, settings: Row, questions: list[Question]) -> list[float]:
-    """Returns log p("A") - log p("B") of each question, in nats.
+    """Return log p("A") - log p("B") of each question, in nats.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def by_logprob(manifest: Path, settings: Row, questions: list[Question]) -> list
 
 
 def read_template(path: Path) -> "Template":
-    """Returns the Jinja template of a question. Raises BadInput where it shows not all of it."""
+    """Return the Jinja template of a question. Raises BadInput where it shows not all of it."""
     from jinja2 import StrictUndefined, TemplateError
     from jinja2.meta import find_undeclared_variables
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -69,7 +69,7 @@ def read_template(path: Path) -> "Template":
 def verdicts(
     tokenizer: "PreTrainedTokenizerBase", question: str
 ) -> list[tuple[list[int], list[int]]]:
-    """Returns ids of question and verdict, once for each verdict.
+    """Return ids of question and verdict, once for each verdict.
 
     The verdict is what differs when question and verdict are tokenized in one piece: where it
     follows a word, a space before it may be part of its token.
@@ -81,7 +81,7 @@ def verdicts(
 
 
 def _before_verdict(tokenizer: "PreTrainedTokenizerBase", question: str) -> str:
-    """Returns the question under the chat template, or with what begins a text without one."""
+    """Return the question under the chat template, or with what begins a text without one."""
     if tokenizer.chat_template is None:
         return f"{tokenizer.bos_token or ''}{question} "
     messages = [{"role": "user", "content": question}]

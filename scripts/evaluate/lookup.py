@@ -38,37 +38,37 @@ class Lookup:
 
     @classmethod
     def of(cls, pairs: list[Row]) -> "Lookup":
-        """Returns the counts of training pairs."""
+        """Return the counts of training pairs."""
         return cls(
             Counter(completion(pair, "chosen") for pair in pairs),
             Counter(completion(pair, "rejected") for pair in pairs),
         )
 
     def judged(self, one: Completion) -> int:
-        """Returns how often training judged a completion."""
+        """Return how often training judged a completion."""
         return self.wins[one] + self.losses[one]
 
     def rate(self, one: Completion) -> float:
-        """Returns the share of judgements that a completion won."""
+        """Return the share of judgements that a completion won."""
         return self.wins[one] / self.judged(one) if self.judged(one) else 0.5
 
     def prediction(self, pair: Row) -> float:
-        """Returns 1 where the chosen completion is predicted, 0 where not, 0.5 for a tie."""
+        """Return 1 where the chosen completion is predicted, 0 where not, 0.5 for a tie."""
         chosen, rejected = (self.rate(completion(pair, side)) for side in ("chosen", "rejected"))
         return 0.5 if chosen == rejected else float(chosen > rejected)
 
     def knows(self, pair: Row) -> bool:
-        """Returns whether training judged both completions."""
+        """Return whether training judged both completions."""
         return all(self.judged(completion(pair, side)) for side in ("chosen", "rejected"))
 
 
 def completion(pair: Row, side: str) -> Completion:
-    """Returns one completion of a pair as it is looked up."""
+    """Return one completion of a pair as it is looked up."""
     return pair["group"], said(pair[side])
 
 
 def lookup_metrics(train: list[Row], test: list[Row]) -> list[MeanMetric]:
-    """Returns the accuracy of the lookup, and the share of pairs that it knows."""
+    """Return the accuracy of the lookup, and the share of pairs that it knows."""
     lookup, groups = Lookup.of(train), groups_of(test)
     return [
         item_metric(test, groups, "preference_accuracy", lookup.prediction, share=True),
@@ -85,7 +85,7 @@ def _pairs(path: Path) -> list[Row]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes metrics.json and items.parquet."""
+    """Write metrics.json and items.parquet."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.evaluate.lookup",
         description=__doc__,

@@ -90,7 +90,7 @@ class Panel:
         return bool(alone and ((scores == 0) | (scores == 1)).all() and (self.weights == 1).all())
 
     def _of_models(self, runs: "ndarray") -> "ndarray":
-        """Returns the mean over the seeds of each model."""
+        """Return the mean over the seeds of each model."""
         from numpy import add, diff, flatnonzero
 
         starts = [0, *(flatnonzero(diff(self.owners)) + 1)]
@@ -99,7 +99,7 @@ class Panel:
 
 
 def by_group(values: "ndarray", groups: "ndarray") -> "ndarray":
-    """Returns runs × groups: the values of runs × items summed over each group's items."""
+    """Return runs × groups: the values of runs × items summed over each group's items."""
     from numpy import add, arange, argsort, searchsorted
 
     order = argsort(groups, kind="stable")
@@ -111,7 +111,7 @@ def by_group(values: "ndarray", groups: "ndarray") -> "ndarray":
 
 
 def difference_intervals(panel: Panel, pairs: list[Pair]) -> "ndarray | None":
-    """Returns the 95 % percentile bounds of each pair's difference: 2 × pairs.
+    """Return the 95 % percentile bounds of each pair's difference: 2 × pairs.
 
     Groups are drawn once for all models, so that the difference is paired; each model draws its own
     seeds. None where there are fewer than two groups.
@@ -133,7 +133,7 @@ def difference_intervals(panel: Panel, pairs: list[Pair]) -> "ndarray | None":
 
 
 def group_deviations(panel: Panel, pairs: list[Pair]) -> "ndarray | None":
-    """Returns the standard deviation over groups of what each adds to a pair's difference.
+    """Return the standard deviation over groups of what each adds to a pair's difference.
 
     So scaled that the difference of G groups like these has the standard error deviation / √G: the
     linearized ratio (Cochran 1977, Sampling Techniques, section 6.3). None where there are fewer
@@ -157,7 +157,7 @@ def _sides(pairs: list[Pair]) -> tuple[list[int], list[int]]:
 
 
 def paired_tests(panel: Panel, pairs: list[Pair]) -> list[tuple[str, float]]:
-    """Returns of each pair the test that was made and its two-sided p-value.
+    """Return of each pair the test that was made and its two-sided p-value.
 
     Exact McNemar where the items are single successes and failures of one seed each. Else the
     scores, averaged over seeds, are swapped between the two models group by group: every way of
@@ -182,14 +182,14 @@ def paired_tests(panel: Panel, pairs: list[Pair]) -> list[tuple[str, float]]:
 
 
 def holm(values: list[float]) -> list[float]:
-    """Returns p-values corrected for being so many (Holm 1979)."""
+    """Return p-values corrected for being so many (Holm 1979)."""
     from statsmodels.stats.multitest import multipletests
 
     return [float(value) for value in multipletests(values, method="holm")[1]] if values else []
 
 
 def _mcnemar(panel: Panel, pair: Pair) -> float:
-    """Returns the p-value of the items of which one model has one and the other has not."""
+    """Return the p-value of the items of which one model has one and the other has not."""
     from statsmodels.stats.contingency_tables import mcnemar
 
     first, second = panel.means[0][list(pair)]
@@ -198,7 +198,7 @@ def _mcnemar(panel: Panel, pair: Pair) -> float:
 
 
 def _differing(panel: Panel, pair: Pair) -> "ndarray":
-    """Returns the groups in which swapping the models changes something."""
+    """Return the groups in which swapping the models changes something."""
     from numpy import flatnonzero
 
     (numerators, denominators), (a, b) = panel.means, pair
@@ -266,7 +266,7 @@ class _Swaps:
 
 
 def _difference(middle: list["ndarray"], half: list["ndarray"]) -> "ndarray":
-    """Returns the difference of two ratios from half the sums and half the differences."""
+    """Return the difference of two ratios from half the sums and half the differences."""
     (scores, weights), (more_scores, more_weights) = middle, half
     first = (scores + more_scores) / (weights + more_weights)
     return first - (scores - more_scores) / (weights - more_weights)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def score_completions(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
-    """Returns id, log-prob (nats) and number of tokens of each completion."""
+    """Return id, log-prob (nats) and number of tokens of each completion."""
     from scripts.lm.logprobs import completion_logps
 
     sequences = [(row["prompt_ids"], row["completion_ids"]) for row in rows]
@@ -36,7 +36,7 @@ def score_completions(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
 def join_reference(
     tokens: list[Row], policy: list[Row], reference: list[Row], beta: float
 ) -> list[Row]:
-    """Returns each pair's four log-probs, its implicit reward margin and both lengths in tokens.
+    """Return each pair's four log-probs, its implicit reward margin and both lengths in tokens.
 
     margin = beta * ((chosen - reference chosen) - (rejected - reference rejected)), in nats:
     Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, section 4.
@@ -64,7 +64,7 @@ def join_reference(
 
 
 def distinct_prompts(rows: list[Row], limit: int | None) -> list[Row]:
-    """Returns the first row of each prompt, at most `limit` of them."""
+    """Return the first row of each prompt, at most `limit` of them."""
     first: dict[tuple[int, ...], Row] = {}
     for row in rows:
         first.setdefault(tuple(row["prompt_ids"]), row)
@@ -78,7 +78,7 @@ def answer_prompts(
     settings: dict[str, Any],
     start: Path | None = None,
 ) -> list[Row]:
-    """Returns id, prompt, text, new tokens and stop reason of one answer a distinct prompt.
+    """Return id, prompt, text, new tokens and stop reason of one answer a distinct prompt.
 
     A set that asks for the KL has two log-probs of each answer beside them; `start` is the adapter
     that the reference has in the place of the model's own, where it was overwritten.
@@ -108,7 +108,7 @@ def answer_logps(
     answers: list["Answer"],
     start: Path | None,
 ) -> list[Row]:
-    """Returns the log-prob of each answer under the model and under its reference, in nats."""
+    """Return the log-prob of each answer under the model and under its reference, in nats."""
     from scripts.lm.adapters import as_reference
     from scripts.lm.logprobs import completion_logps
 
@@ -123,7 +123,7 @@ def answer_logps(
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Returns the command line's arguments."""
+    """Return the command line's arguments."""
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate.score", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the base model's manifest.json")
     parser.add_argument("--precision", required=True)
@@ -152,7 +152,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row]]:
-    """Returns completions, pairs and generations of the model that the arguments name."""
+    """Return completions, pairs and generations of the model that the arguments name."""
     from scripts.lm.devices import pin_threads
     from scripts.lm.pairs import pair_logps
     from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters
@@ -182,7 +182,7 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the four files; what training has kept of its work until now is removed."""
+    """Write the four files; what training has kept of its work until now is removed."""
     arguments = parse_arguments(argv)
 
     from scripts.lm.devices import Meter

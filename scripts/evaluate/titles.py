@@ -42,28 +42,28 @@ EXPLANATORY = re.compile(
 
 
 def is_long_enough(text: str) -> bool:
-    """Returns whether a title has 30 to 75 characters, white space around it left out."""
+    """Return whether a title has 30 to 75 characters, white space around it left out."""
     return SHORTEST <= len(text.strip()) <= LONGEST
 
 
 def is_title_only(text: str) -> bool:
-    """Returns whether an answer is one line that is a title and nothing else."""
+    """Return whether an answer is one line that is a title and nothing else."""
     text = text.strip()
     return len(text.splitlines()) == 1 and not any(mark.search(text) for mark in NOT_ONLY.values())
 
 
 def is_question(text: str) -> bool:
-    """Returns whether a title asks: it has a question mark."""
+    """Return whether a title asks: it has a question mark."""
     return "?" in text or "？" in text
 
 
 def is_how_to(text: str) -> bool:
-    """Returns whether a title promises a how-to."""
+    """Return whether a title promises a how-to."""
     return bool(HOW_TO.search(text))
 
 
 def is_explanatory(text: str) -> bool:
-    """Returns whether a title promises an explanation."""
+    """Return whether a title promises an explanation."""
     return bool(EXPLANATORY.search(text))
 
 

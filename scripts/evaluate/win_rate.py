@@ -12,20 +12,20 @@ class WinRate(MeanMetric):
     """A share of wins, with how many there are of each verdict beside it."""
 
     def summary(self) -> Row:
-        """Returns what any metric does, and `wins`, `ties` and `losses`."""
+        """Return what any metric does, and `wins`, `ties` and `losses`."""
         scores = [item["score"] for item in self.items]
         counts = {"wins": 1.0, "ties": 0.5, "losses": 0.0}
         return super().summary() | {name: scores.count(score) for name, score in counts.items()}
 
 
 def with_verdicts(generations: list[Row], verdicts: list[Row]) -> list[Row]:
-    """Returns the answers, those that were judged with their verdict."""
+    """Return the answers, those that were judged with their verdict."""
     found = {(row["set"], row["id"]): row for row in verdicts}
     return [row | found.get((row["set"], row["id"]), {}) for row in generations]
 
 
 def win_metrics(rows: list[Row], groups: dict[str, str]) -> list[MeanMetric]:
-    """Returns `win_rate` and `judge_disagreement`; none where no answer was judged."""
+    """Return `win_rate` and `judge_disagreement`; none where no answer was judged."""
     judged = _judged(rows)
     if not judged:
         return []
@@ -42,7 +42,7 @@ def win_metrics(rows: list[Row], groups: dict[str, str]) -> list[MeanMetric]:
 
 
 def length_controlled(rows: list[Row], groups: dict[str, str]) -> dict[str, Row]:
-    """Returns the summary of `win_rate_length_controlled` under its name; empty without a fit.
+    """Return the summary of `win_rate_length_controlled` under its name; empty without a fit.
 
     What the win rate would be were both answers as long, as AlpacaEval 2 has it (Dubois et al.
     2024, https://arxiv.org/abs/2404.04475, section 3): a logistic regression of the verdict on
@@ -87,7 +87,7 @@ ITERATIONS = 25
 
 
 def _rate_at_zero(x: Any, verdicts: Any) -> float:
-    """Returns the fitted probability at x = 0.
+    """Return the fitted probability at x = 0.
 
     A resample may part wins from losses, and then has no maximum: its rate is that of the last
     step towards its limit. Where all its verdicts are the same, that is the limit.

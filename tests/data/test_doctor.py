@@ -189,7 +189,7 @@ def tokens_of(
     max_prompt_length: int | None = None,
     generation: str | None = None,
 ) -> list[Row]:
-    """Returns the findings on rows tokenized with a template."""
+    """Return the findings on rows tokenized with a template."""
     completions = ("chosen", "rejected") if "chosen" in rows[0] else ("completion",)
     lengths = max_length, max_prompt_length
     kept, report = tokenize_rows(list(rows), Encoder(tokenizer, template), completions, *lengths)
@@ -377,7 +377,7 @@ def examined(data: Path, manifest: Path, *options: str) -> Row:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Returns a folder of canonical splits, validation empty."""
+    """Return a folder of canonical splits, validation empty."""
     for name, rows in (("train", GOOD[:8]), ("valid", []), ("test", GOOD[8:])):
         write_rows(tmp_path / f"{name}.parquet", rows, DEMONSTRATIONS)
     write_rows(tmp_path / "dropped.parquet", [], DROPPED)
@@ -430,7 +430,7 @@ def test_train_is_needed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def real(hub: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Returns a function that writes the manifest of a real tokenizer, weights or not."""
+    """Return a function that writes the manifest of a real tokenizer, weights or not."""
 
     def manifest(name: str) -> Path:
         folder = os.path.relpath(hub / "models" / name, tmp_path)
@@ -441,7 +441,7 @@ def real(hub: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def prepared(tmp_path: Path, files: dict[str, Path], settings: Row) -> Path:
-    """Returns the folder of the canonical splits of real files."""
+    """Return the folder of the canonical splits of real files."""
     source = {"file": {name: str(path) for name, path in files.items()}}
     fetch.main(["--source", json.dumps(source), "--rows", str(tmp_path / "raw.parquet"),
                 "--record", str(tmp_path / "raw.json")])  # fmt: skip

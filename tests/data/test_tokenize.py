@@ -22,7 +22,7 @@ def row(prompt: str, completion: str, name: str = "a") -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def encoder(tiny_model: Path) -> Encoder:
-    """Returns an encoder with the model's own chat template."""
+    """Return an encoder with the model's own chat template."""
     return Encoder(load_tokenizer(tiny_model))
 
 

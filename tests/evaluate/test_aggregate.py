@@ -29,7 +29,7 @@ def metric_of(items: list[dict[str, object]], share: bool = True) -> dict[str, o
 
 @pytest.fixture
 def run(tmp_path: Path):
-    """Writes runs as measuring does, puts them together and returns what was written."""
+    """Write runs as measuring does, puts them together and returns what was written."""
 
     def together(*runs: tuple[int, list[float]], lacking: int | None = None):
         files = {"metrics": [], "items": []}

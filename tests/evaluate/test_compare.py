@@ -27,7 +27,7 @@ class Experiment:
         self.plan = {"experiment": "tutor", "base": "demo", "trials": {}, "metrics": rules}
 
     def items(self, folder: str, metrics: Scores, groups: int = GROUPS, weight: float = 1.0):
-        """Writes the items of a run; a metric `a/b` is `b` of the set `a`."""
+        """Write the items of a run; a metric `a/b` is `b` of the set `a`."""
         rows = [
             {
                 "set": name.split("/")[0] if "/" in name else None,

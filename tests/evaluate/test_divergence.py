@@ -21,7 +21,7 @@ SAMPLED = {"limit": None, "max_new_tokens": 1, "do_sample": True, "temperature":
 
 
 def base_of(manifest: Path) -> PreTrainedModel:
-    """Returns the tiny model with an opinion: as it is, all tokens are about as likely."""
+    """Return the tiny model with an opinion: as it is, all tokens are about as likely."""
     model = load_base(manifest, "auto", "none")
     with torch.no_grad():
         model.model.norm.weight *= 6
@@ -29,7 +29,7 @@ def base_of(manifest: Path) -> PreTrainedModel:
 
 
 def adapter(model: Path, folder: Path, seed: int, targets: list[str]) -> Path:
-    """Returns an adapter that changes the model much."""
+    """Return an adapter that changes the model much."""
     torch.manual_seed(seed)
     config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=targets)
     changed = get_peft_model(base_of(model), config)
@@ -42,7 +42,7 @@ def adapter(model: Path, folder: Path, seed: int, targets: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Returns a trial's adapter and its start's, on modules of which they share one."""
+    """Return a trial's adapter and its start's, on modules of which they share one."""
     folder = tmp_path_factory.mktemp("adapters")
     return [
         adapter(tiny_model, folder / "own", 1, ["up_proj", "down_proj", "o_proj"]),
@@ -51,7 +51,7 @@ def adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list
 
 
 def next_logps(model: PreTrainedModel, prompts: list[list[int]]) -> Tensor:
-    """Returns the log-probs of each token of the vocabulary behind each prompt of one length."""
+    """Return the log-probs of each token of the vocabulary behind each prompt of one length."""
     with torch.no_grad():
         return model(input_ids=torch.tensor(prompts)).logits[:, -1].double().log_softmax(-1)
 

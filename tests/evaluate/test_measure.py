@@ -25,7 +25,7 @@ SETTINGS = {"do_sample": False, "temperature": None, "top_p": None, "own_setting
 
 
 def pair(name: str, chosen: float, rejected: float, beta: float = 0.5) -> dict[str, Any]:
-    """Returns a pair whose reference gives -10 to both completions."""
+    """Return a pair whose reference gives -10 to both completions."""
     return {"id": name, "chosen_logp": chosen, "rejected_logp": rejected,
             "reference_chosen_logp": -10.0, "reference_rejected_logp": -10.0,
             "margin": beta * (chosen - rejected),

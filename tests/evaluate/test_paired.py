@@ -24,7 +24,7 @@ from scripts.evaluate.paired import (
 
 
 def panel(*models, groups=None, weights=None) -> Panel:
-    """Returns models' scores side by side; a model is a list of seeds, or one seed's scores."""
+    """Return models' scores side by side; a model is a list of seeds, or one seed's scores."""
     runs = [list(map(list, model)) if np.ndim(model) == 2 else [list(model)] for model in models]
     scores = np.array([run for model in runs for run in model], dtype=float)
     owners = np.array([place for place, model in enumerate(runs) for _ in model])
@@ -222,7 +222,7 @@ def test_one_group_has_no_interval() -> None:
 
 
 def study(draw, seeds: int, groups: int) -> np.ndarray:
-    """Returns scores of seeds × groups around 0: levels of seeds and of groups, and noise."""
+    """Return scores of seeds × groups around 0: levels of seeds and of groups, and noise."""
     levels = 0.3 * draw.normal(size=(seeds, 1)) + draw.normal(size=(1, groups))
     return levels + 0.5 * draw.normal(size=(seeds, groups))
 

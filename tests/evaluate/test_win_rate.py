@@ -16,7 +16,7 @@ from scripts.evaluate.win_rate import length_controlled, win_metrics, with_verdi
 
 
 def judged(name: int | str, verdict: float, longer: int = 0, **more: Any) -> dict[str, Any]:
-    """Returns an answer with its verdict; margins agree with it unless they are given."""
+    """Return an answer with its verdict; margins agree with it unless they are given."""
     margins = {1.0: (1.0, 2.0), 0.0: (-1.0, -2.0), 0.5: (1.0, -1.0)}[verdict]
     margins = dict(zip(("margin_as_a", "margin_as_b"), margins, strict=True))
     lengths = {"tuned_tokens": 10 + longer, "base_tokens": 10}
@@ -62,7 +62,7 @@ def test_at_equal_lengths_by_hand() -> None:
 
 
 def random_rows(count: int) -> list[dict[str, Any]]:
-    """Returns verdicts that follow length: the trial's answers are longer, and win for that."""
+    """Return verdicts that follow length: the trial's answers are longer, and win for that."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(-4, 21, size=count)
     odds = 0.15 * lengths - 1
@@ -73,7 +73,7 @@ def random_rows(count: int) -> list[dict[str, Any]]:
 
 
 def by_descent(rows: list[dict[str, Any]]) -> float:
-    """Returns the rate where another method finds the likelihood's maximum."""
+    """Return the rate where another method finds the likelihood's maximum."""
     longer = np.array([row["tuned_tokens"] - row["base_tokens"] for row in rows])
     x, y = np.tanh(longer / longer.std()), np.array([row["verdict"] for row in rows])
 
