@@ -52,7 +52,8 @@ def _dpo(letter: str, shape: str, corpus: str, batch: int, accumulation: int, *o
 def _sft(batch: int, accumulation: int, completion_only: bool, *others: str) -> Case:
     loss = "completions" if completion_only else "whole sequences"
     name = f"problems, llama, {batch} x {accumulation}, loss on {loss}"
-    return Case("c", name, "demonstrations", (*others, *SFT), "llama", "problems", batch, accumulation,
+    return Case("c", name, "demonstrations", (*others, *SFT), "llama", "problems", batch,
+                accumulation,
                 completion_only=completion_only)  # fmt: skip
 
 
@@ -74,7 +75,8 @@ CASES = [
 GPU_CASES = [
     Case("a", "titles, qwen-14b, 4 x 4", "preferences", ("TRL", "Unsloth", "prefmake"), "qwen-14b",
          precision="bfloat16", quantization="nf4"),
-    Case("b", "dialogues, tinyllama, 1 x 8", "preferences", ("TRL", "Unsloth", "prefmake"), "tinyllama",
+    Case("b", "dialogues, tinyllama, 1 x 8", "preferences", ("TRL", "Unsloth", "prefmake"),
+         "tinyllama",
          "dialogues", 1, 8, precision="bfloat16"),
     Case("c", "problems, tinyllama, 8 x 1", "demonstrations",
          ("TRL, padded to 512", "TRL, dynamic padding", "Unsloth, dynamic padding", "prefmake"),

@@ -109,8 +109,8 @@ def answer_logps(
     start: Path | None,
 ) -> list[Row]:
     """Returns the log-prob of each answer under the model and under its reference, in nats."""
-    from scripts.lm.logprobs import completion_logps
     from scripts.lm.adapters import as_reference
+    from scripts.lm.logprobs import completion_logps
 
     sequences = [(prompt, answer.ids) for prompt, answer in zip(prompts, answers, strict=True)]
     logps = completion_logps(model, sequences)
