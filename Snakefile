@@ -42,10 +42,9 @@ include: "rules/common.smk"
 
 
 PLAN = plan_of(workflow.configfiles, dict(workflow.config_settings.config))
-TRAINED = trained(PLAN)
-PROBES = probed(PLAN)
-SEEDS = seeds_of(PLAN)
-UNFINISHED = unfinished_of(PLAN)
+REPORTS = reports_of(PLAN)
+check_gpus()
+check_targets()
 
 if PLAN.container:
 

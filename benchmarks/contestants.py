@@ -115,8 +115,8 @@ def trial_of(case: Case, contestant: str) -> Part:
     from scripts.config.plan import make_plan
     from scripts.train.estimate.probe import first_steps
 
-    trials = make_plan(load([ROOT / "config.yaml"])).trials
-    trial = first_steps(trials[PUBLISHED[case.corpus]]["training"], case.steps)
+    runs = make_plan(load([ROOT / "config.yaml"])).runs
+    trial = first_steps(runs[PUBLISHED[case.corpus]].training.as_json(), case.steps)
     trial["lora"] = {
         "r": case.rank, "lora_alpha": 2 * case.rank, "lora_dropout": 0.0,
         "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",

@@ -168,8 +168,9 @@ def trial_of(case: Case) -> Part:
     from scripts.config.plan import make_plan
     from scripts.train.estimate.probe import first_steps
 
-    trials = make_plan(load([ROOT / "config.yaml"])).trials
-    trial = first_steps(trials[f"trials/{case.trial}/seed-42"]["training"], STEPS)
+    runs = make_plan(load([ROOT / "config.yaml"])).runs
+    training = runs[f"trials/{case.trial}/seed-42"].training
+    trial = first_steps(training.as_json(), STEPS)
     trial["trainer"] |= {"logging_steps": 1, "warmup_steps": 0}
     return trial | {
         "backend": case.backend,

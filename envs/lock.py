@@ -1,20 +1,22 @@
-"""Writes the locks and each stage's envs from the .in files, or checks them.
+"""Write the locks and each stage's envs from the .in files, or check them.
 
     python -m envs.lock [--upgrade]     # make lock
-    python -m envs.lock --check         # make check-locks
+    python -m envs.lock --check
 
-A version that is locked stays while it fits; --upgrade takes the newest of all. Hashes are always
-those that the package index has now, so one that was altered by hand is found and put right.
+A locked version stays while it fits; --upgrade takes the newest of all. Hashes are always those in
+the package index now, so that a hash that was altered is found and replaced.
 
-launcher.lock holds every package of every stage with hashes, for Python 3.11 and newer, but for
-torch and what only its CUDA builds bring: which build the launcher has is the machine's choice, and
-torch.txt keeps to one version of each package that comes with it. A stage's env is an interpreter
-and uv from conda-forge; its post-deploy script installs the stage's share of the launcher's
-versions. The script *contains* the lock, because Snakemake's identity of an env covers the YAML and
-the script and nothing beside them. A stage that needs torch has two forms, {stage} for CUDA and
-{stage}.cpu; they differ in torch's build, in what comes with it, and in nothing else.
+launcher.lock holds every package of every stage with hashes, for Python 3.11 and newer. It lacks
+torch and what only its CUDA builds depend on: the machine decides which build the launcher has, and
+torch.txt pins the versions of that build's packages. A stage's env is an interpreter and uv from
+conda-forge, and a post-deploy script that installs the stage's share of the launcher's versions.
+The script contains the lock, because Snakemake identifies an env by its YAML and its script alone.
+A stage that needs torch has two forms, {stage} for CUDA and {stage}.cpu, which differ only in
+torch's build and what comes with it.
 
-overrides.in says where the locks overrule what a package asks for.
+uv compiles the locks. `uv lock` would not do: it keeps a wrong hash that it finds in its lock, and
+records from which host each file was taken. overrides.in holds what overrules the packages' own
+requirements.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from scripts.provenance.environment import STAGES
 ENVS = Path(__file__).parent
 PYTHON = "3.11"
 BY_BUILD = re.compile(r"^(torch|triton|nvidia-(?!ml-py$).*|cuda-.*)$")
-"""torch, and what no package but its CUDA builds brings."""
+"""torch, and the packages that only its CUDA builds depend on."""
 PINNED = re.compile(r"[\w.-]+==")
 HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})\b")
 
@@ -67,9 +69,8 @@ torch=={version}+cpu ; sys_platform != "darwin"
 torch=={version} ; sys_platform == "darwin"
 triton ; python_version < "3"
 """
-"""How a CPU form overrules its packages. On macOS the ordinary build is one for CPUs; triton
-compiles kernels for a GPU, and packages ask for it wherever there is Linux, so it is left out by a
-marker that holds nowhere."""
+"""The overrides of a CPU form. On macOS the ordinary build of torch is one for CPUs. triton, which
+packages require on Linux, compiles kernels for GPUs; a marker that is never true leaves it out."""
 
 CONSTRAINTS = """\
 # Made by `make lock`. What CUDA builds of torch bring: `make setup` keeps to these versions.
@@ -80,12 +81,12 @@ CONSTRAINTS = """\
 
 
 def packages(lock: str) -> dict[str, str]:
-    """Returns each requirement of a lock, hashes included, by its first line less the hashes."""
+    """Return the requirements of a lock, hashes included, by their first lines without ` \\`."""
     found: dict[str, list[str]] = {}
     block: list[str] = []
     for line in lock.splitlines(keepends=True):
         if not line.startswith(" "):
-            # A line of a script is none, and what follows it belongs to no package.
+            # Lines of a script belong to no package.
             block = []
             if PINNED.match(line):
                 block = found.setdefault(line.rstrip("\n").removesuffix(" \\"), [])
@@ -94,17 +95,17 @@ def packages(lock: str) -> dict[str, str]:
 
 
 def name_of(line: str) -> str:
-    """Returns the package that a requirement's line is about."""
+    """Return the package that a requirement is about."""
     return re.split(r"[=@ ;]", line)[0]
 
 
-def hashes(block: str) -> list[str]:
-    """Returns the well-formed hashes of a requirement."""
-    return HASH.findall(block)
+def pins(lock: str) -> set[str]:
+    """Return `name==version` of each requirement, without the `+cpu` of torch's CPU build."""
+    return {re.split(r"[ +]", line)[0] for line in packages(lock)}
 
 
 def by_build(lock: str, wanted: bool) -> str:
-    """Returns the part of a lock that goes with torch's build, or the part that does not."""
+    """Return the part of a lock that depends on torch's build, or the part that does not."""
     kept = [
         block
         for line, block in packages(lock).items()
@@ -114,12 +115,12 @@ def by_build(lock: str, wanted: bool) -> str:
 
 
 def lock_of(script: str) -> str:
-    """Returns the lock that a post-deploy script contains."""
+    """Return the lock in a post-deploy script."""
     return script.partition("<<'LOCK'\n")[2].rpartition("LOCK\n")[0]
 
 
 def torch_version(requirements: Path) -> str | None:
-    """Returns the version of torch that a stage asks for, if it needs torch."""
+    """Return the version of torch that a stage needs, or None."""
     found = re.search(r"^torch==(\S+)$", requirements.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else None
 
@@ -130,31 +131,29 @@ def torch_version(requirements: Path) -> str | None:
 def compiled(
     requirements: Path, versions: str = "", preferred: str = "", overrides: str = ""
 ) -> str:
-    """Returns the hashed, universal lock of a requirements file, as uv writes it.
+    """Return the hashed lock of a requirements file for all platforms, as uv writes it.
 
     Parameters
     ----------
     versions
-        Lines of a lock that must be kept to, where their packages are needed.
+        Requirements whose versions are kept if their packages are needed.
     preferred
-        Lines of a lock whose versions are kept while they fit.
+        Requirements whose versions are kept while they fit.
     overrides
-        What is overruled beside overrides.in. With it, torch's CPU build is looked for.
+        What is overruled besides overrides.in. With it, torch's CPU build is searched for.
 
     Raises
     ------
     BadInput
-        When uv finds no such set of packages.
+        If uv finds no such set of packages.
     """
     with tempfile.TemporaryDirectory() as folder:
         constraints, overruled, lock = (
-            _written(Path(folder, name), text)
-            for name, text in [
-                ("constraints", versions),
-                ("overrides", overrides),
-                ("lock", preferred),
-            ]
+            Path(folder, name) for name in ("constraints", "overrides", "lock")
         )
+        constraints.write_text(versions, encoding="utf-8")
+        overruled.write_text(overrides, encoding="utf-8")
+        lock.write_text(preferred, encoding="utf-8")
         command = [
             *("uv", "pip", "compile", "--universal", "--python-version", PYTHON, "--quiet"),
             *("--generate-hashes", "--no-header", "--no-annotate", str(requirements)),
@@ -168,16 +167,11 @@ def compiled(
         return lock.read_text(encoding="utf-8")
 
 
-def _written(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 def _sources(cpu: bool) -> dict[str, str]:
-    """Returns the environment in which uv finds torch's CUDA build or its CPU build.
+    """Return the environment in which uv finds torch's CUDA build or its CPU build.
 
-    The CUDA build is the package index's own. The CPU build comes from the folders or pages that
-    UV_FIND_LINKS or pip's variable of that kind names, else from PyTorch's index.
+    The CUDA build is the one in the package index. The CPU build is taken from the folders or pages
+    in UV_FIND_LINKS or PIP_FIND_LINKS, else from PyTorch's index.
     """
     own = ("UV_FIND_LINKS", "UV_TORCH_BACKEND")
     environment = {name: value for name, value in os.environ.items() if name not in own}
@@ -190,15 +184,17 @@ def _sources(cpu: bool) -> dict[str, str]:
 
 
 def cpu_form(requirements: Path, version: str, cuda: str, present: str) -> str:
-    """Returns the lock of a stage's CPU form: the versions of its CUDA form but for torch's build.
+    """Return the lock of a stage's CPU form, with the versions of its CUDA form.
 
     Parameters
     ----------
+    version
+        The version of torch.
     cuda
         The lock of the CUDA form.
     present
-        The CPU form's lock so far. A machine may see few of the official builds, or more: where
-        those locked and those seen do not contradict each other, what is locked stays.
+        The CPU form's lock so far. Its hashes of the CPU builds are kept if they include those that
+        this machine sees, or are among them: some machines see only one of the builds.
     """
     fresh = compiled(
         requirements,
@@ -208,7 +204,7 @@ def cpu_form(requirements: Path, version: str, cuda: str, present: str) -> str:
     before = packages(present)
     blocks = []
     for line, block in packages(fresh).items():
-        seen, had = set(hashes(block)), set(hashes(before.get(line, "")))
+        seen, had = set(HASH.findall(block)), set(HASH.findall(before.get(line, "")))
         if line.startswith(f"torch=={version}+cpu") and had and (had <= seen or seen <= had):
             block = before[line]
         elif line.startswith(f"torch=={version} "):
@@ -220,28 +216,28 @@ def cpu_form(requirements: Path, version: str, cuda: str, present: str) -> str:
 
 
 def generated(present: dict[str, str], upgrade: bool = False) -> dict[str, str]:
-    """Returns the text of every file that is made from the .in files, by its name in envs/.
+    """Return the text of every file that is made from the .in files, by its name in envs/.
 
     Parameters
     ----------
     present
-        The same files as they are: versions in them stay while they fit.
+        The same files as they are now: their versions stay while they fit.
     upgrade
         Take the newest versions instead.
 
     Raises
     ------
     BadInput
-        When uv finds no such set of packages.
+        If uv finds no such set of packages.
     """
     kept = {} if upgrade else present
     lines = [*packages(kept.get("launcher.lock", "")), *packages(kept.get("torch.txt", ""))]
     whole = compiled(ENVS / "launcher.in", preferred="\n".join(lines) + "\n")
     versions = "\n".join(packages(whole))
+    constraints = "".join(f"{line}\n" for line in packages(by_build(whole, wanted=True)))
     files = {
         "launcher.lock": by_build(whole, wanted=False),
-        "torch.txt": CONSTRAINTS
-        + "".join(f"{line}\n" for line in packages(by_build(whole, wanted=True))),
+        "torch.txt": CONSTRAINTS + constraints,
     }
     for stage in STAGES:
         source = ENVS / f"{stage}.in"
@@ -256,7 +252,7 @@ def generated(present: dict[str, str], upgrade: bool = False) -> dict[str, str]:
 
 
 def env_files(stage: str, form: str, lock: str, source: str = "") -> dict[str, str]:
-    """Returns the files of one form of a stage's env."""
+    """Return the files of a form of a stage's env, by name."""
     return {
         f"{form}.yaml": YAML.format(form=form),
         f"{form}.post-deploy.sh": SCRIPT.format(stage=stage, lock=lock, source=source),
@@ -267,68 +263,32 @@ def env_files(stage: str, form: str, lock: str, source: str = "") -> dict[str, s
 
 
 def moved(before: str, after: str) -> Iterator[str]:
-    """Yields in what two texts of one generated file differ, a line for each package."""
+    """Yield a line for each package in which two versions of a generated file differ."""
     old, new = packages(before), packages(after)
     for line in sorted(old.keys() ^ new.keys()):
         yield f"{'+' if line in new else '-'} {line}"
     for line in sorted(old.keys() & new.keys()):
-        had, has = hashes(old[line]), hashes(new[line])
+        had, has = set(HASH.findall(old[line])), set(HASH.findall(new[line]))
         if old[line] != new[line]:
-            gone, come = len(set(had) - set(has)), len(set(has) - set(had))
-            yield f"! {line}: {gone} hashes that the index does not have, {come} that it has more"
+            yield f"! {line}: {len(had - has)} hashes not in the index, {len(has - had)} new ones"
     if old == new and before != after:
         yield "! other text than `make lock` writes"
 
 
-def malformed(files: dict[str, str]) -> Iterator[str]:
-    """Yields what is wrong in generated files, whatever the package index has.
-
-    That is: a package without a hash; a stage's version that is not the launcher's; two forms of a
-    stage that differ in more than torch's build.
-    """
-    launcher = {line for name in ("launcher.lock", "torch.txt") for line in pins(files[name])}
-    for name, text in files.items():
-        if name.endswith((".lock", ".sh")):
-            bare = [
-                line for line, block in packages(lock_of(text) or text).items() if not _whole(block)
-            ]
-            yield from (f"{name}: {line} has no hash, or one that is none" for line in bare)
-        if name.endswith(".sh"):
-            strange = pins(lock_of(text)) - launcher
-            yield from (f"{name}: {pin} is not the launcher's version" for pin in sorted(strange))
-    for stage in STAGES:
-        cpu = files.get(f"{stage}.cpu.post-deploy.sh")
-        if cpu is not None:
-            forms = [
-                by_build(lock_of(it), wanted=False)
-                for it in (files[f"{stage}.post-deploy.sh"], cpu)
-            ]
-            yield from (f"{stage}.cpu differs from {stage}: {line}" for line in moved(*forms))
-
-
-def pins(lock: str) -> set[str]:
-    """Returns `name==version` of each requirement, torch's CPU builds as any other."""
-    return {re.split(r"[ +]", line)[0] for line in packages(lock)}
-
-
-def _whole(block: str) -> bool:
-    """Tells whether a requirement has hashes, and nothing below its first line but hashes."""
-    below = block.splitlines()[1:]
-    return bool(below) and len(hashes(block)) == len(below)
-
-
 def present_files() -> dict[str, str]:
-    """Returns the text of every generated file that there is, by its name in envs/."""
+    """Return the text of every generated file that exists, by its name in envs/."""
     kinds = ("*.lock", "torch.txt", "*.yaml", "*.post-deploy.sh")
     made = [path for kind in kinds for path in ENVS.glob(kind)]
     return {path.name: path.read_text(encoding="utf-8") for path in made if path.is_file()}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the locks and prints what moved, or checks them and prints what is wrong."""
-    parser = argparse.ArgumentParser(description="Writes the locks and says what moved.")
+    """Write the locks and print what moved, or check them. Raises BadInput if a check fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m envs.lock", description="Write the locks and print what moved."
+    )
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions")
-    parser.add_argument("--check", action="store_true", help="write nothing; say what is wrong")
+    parser.add_argument("--check", action="store_true", help="write nothing; print what is wrong")
     arguments = parser.parse_args(argv)
     present = present_files()
     files = generated(present, arguments.upgrade)
@@ -336,16 +296,13 @@ def main(argv: list[str] | None = None) -> int:
     for name in sorted(present.keys() | files.keys()):
         for line in moved(present.get(name, ""), files.get(name, "")):
             where.setdefault(line, []).append(name)
-    lines = [f"{line} ({', '.join(names)})" for line, names in sorted(where.items())]
-    wrong = list(malformed(present if arguments.check else files))
-    print(*lines, *wrong, sep="\n", end="\n" if lines or wrong else "")
+    for line, names in sorted(where.items()):
+        print(f"{line} ({', '.join(names)})")
     if arguments.check:
-        if lines or wrong:
+        if where:
             raise BadInput("envs/ is not what `make lock` makes of the .in files")
-        print(f"{len(files)} files are whole, current and untampered")
+        print(f"{len(files)} files are complete, current and unaltered")
         return 0
-    if wrong:
-        raise BadInput("nothing was written")
     for name in present.keys() - files.keys():
         (ENVS / name).unlink()
     for name, text in files.items():

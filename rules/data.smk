@@ -7,8 +7,8 @@ Takes hub repositories or local files; makes results/data/ and results/tokens/.
 rule fetch_dataset:
     """The source's rows, untouched, and a record of where they came from."""
     input:
-        lambda wildcards: PLAN.datasets[wildcards.dataset]["source"].get("file", {}).values(),
-        lambda wildcards: backend_checks(PLAN.datasets[wildcards.dataset]["source"]),
+        lambda wildcards: PLAN.datasets[wildcards.dataset].files(),
+        lambda wildcards: backend_checks(PLAN.datasets[wildcards.dataset]),
     output:
         rows="<results>/data/{dataset}/raw.parquet",
         record="<results>/data/{dataset}/raw.json",
@@ -22,7 +22,7 @@ rule fetch_dataset:
     conda:
         env_file("data")
     params:
-        source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset]["source"]),
+        source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset].source),
         code=code_digest("scripts/data/fetch.py"),
         env=env_digest("data"),
     shell:
@@ -49,9 +49,7 @@ rule prepare_dataset:
     conda:
         env_file("data")
     params:
-        dataset=lambda wildcards: as_json(
-            without(PLAN.datasets[wildcards.dataset], "source", "name")
-        ),
+        dataset=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset].rows),
         out=subpath(output.dropped, parent=True),
         code=code_digest("scripts/data/prepare.py"),
         env=env_digest("data"),
@@ -67,7 +65,7 @@ rule prepare_dataset:
 rule tokenize:
     """Token ids of a dataset under one model's tokenizer, template and length."""
     input:
-        unpack(tokenize_inputs),
+        unpack(lambda wildcards: PLAN.tokens[wildcards.tokens].inputs()),
     output:
         splits=expand("<results>/tokens/{{tokens}}/{split}.parquet", split=SPLITS),
         report="<results>/tokens/{tokens}/report.json",
@@ -79,8 +77,8 @@ rule tokenize:
     conda:
         env_file("data")
     params:
-        rows=lambda wildcards: PLAN.tokens[wildcards.tokens]["rows"],
-        lengths=lambda wildcards: token_lengths(wildcards),
+        rows=lambda wildcards: PLAN.tokens[wildcards.tokens].rows,
+        lengths=lambda wildcards: PLAN.tokens[wildcards.tokens].lengths(),
         template=lambda wildcards, input: options(input, "template"),
         out=subpath(output.report, parent=True),
         code=code_digest("scripts/data/tokenize.py"),
@@ -98,7 +96,7 @@ rule tokenize:
 rule examine:
     """A dataset as one model's tokens, examined for what would spoil a result."""
     input:
-        unpack(doctor_inputs),
+        unpack(lambda wildcards: PLAN.examined_inputs(wildcards.tokens)),
     output:
         findings="<results>/tokens/{tokens}/doctor.json",
         provenance="<results>/tokens/{tokens}/doctor.provenance.json",
@@ -133,7 +131,7 @@ rule doctor:
 rule overlap:
     """The items of one dataset that stand in the rows of another."""
     input:
-        unpack(overlap_inputs),
+        unpack(lambda wildcards: PLAN.overlaps[wildcards.overlap].inputs()),
     output:
         rows="<results>/overlaps/{overlap}.parquet",
         report="<results>/overlaps/{overlap}.json",

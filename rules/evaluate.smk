@@ -14,7 +14,7 @@ wildcard_constraints:
 rule score:
     """Loads a model once and scores it on all that its experiment asks."""
     input:
-        unpack(score_inputs),
+        unpack(lambda wildcards: PLAN.subjects[wildcards.subject].score_inputs()),
     output:
         completions="<results>/{subject}/completions.parquet",
         pairs="<results>/{subject}/pairs.parquet",
@@ -30,7 +30,7 @@ rule score:
     resources:
         gpu=1,
     params:
-        settings=lambda wildcards: score_settings(wildcards),
+        settings=lambda wildcards: shlex.join(PLAN.subjects[wildcards.subject].score_options()),
         files=lambda wildcards, input: options(
             input, "adapters", "start", "completions", "pairs", "reference", "prompts"
         ),
@@ -49,7 +49,7 @@ rule score:
 rule judge:
     """A judge compares a trial's answers with its base's, each pair in both orders."""
     input:
-        unpack(judge_inputs),
+        unpack(lambda wildcards: PLAN.runs[wildcards.subject].judge_inputs()),
     output:
         verdicts="<results>/{subject}/verdicts.parquet",
         provenance="<results>/{subject}/judge.provenance.json",
@@ -58,13 +58,13 @@ rule judge:
     benchmark:
         "<benchmarks>/{subject}/judge.tsv"
     wildcard_constraints:
-        subject=only(judged_trials()),
+        subject=only(PLAN.judged()),
     conda:
         env_file("evaluate")
     resources:
         gpu=1,
     params:
-        sets=lambda wildcards: as_json(duels(wildcards)),
+        sets=lambda wildcards: as_json(PLAN.runs[wildcards.subject].duels()),
         files=lambda wildcards, input: options(input, "tuned", "base", "sets_rows", "models"),
         code=code_digest("scripts/evaluate/judge.py"),
         env=env_digest("evaluate"),
@@ -80,7 +80,7 @@ rule judge:
 rule measure:
     """Every figure of one model with its intervals, from the rows alone."""
     input:
-        unpack(measure_inputs),
+        unpack(lambda wildcards: PLAN.subjects[wildcards.subject].measure_inputs()),
     output:
         metrics="<results>/{subject}/metrics.json",
         scores="<results>/{subject}/items.parquet",
@@ -92,8 +92,8 @@ rule measure:
     conda:
         env_file("evaluate")
     params:
-        subject=lambda wildcards: as_json(identity(wildcards.subject)),
-        sets=lambda wildcards: as_json(prompt_sets(wildcards)),
+        subject=lambda wildcards: as_json(PLAN.subjects[wildcards.subject].identity()),
+        sets=lambda wildcards: as_json(PLAN.subjects[wildcards.subject].prompt_sets()),
         files=lambda wildcards, input: options(
             input,
             "completions",
@@ -105,6 +105,9 @@ rule measure:
             "sets_rows",
             "overlaps",
         ),
+        root=lambda wildcards, output: output.metrics.removesuffix(
+            f"/{wildcards.subject}/metrics.json"
+        ),
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
     shell:
@@ -113,14 +116,14 @@ rule measure:
             "evaluate",
             "python -m scripts.evaluate.measure --subject {params.subject:q}"
             " --sets {params.sets:q} {params.files}"
-            " --metrics {output.metrics:q} --items {output.scores:q}",
+            " --root {params.root:q} --metrics {output.metrics:q} --items {output.scores:q}",
         )
 
 
 rule lookup:
     """How far the pairs of a test split can be told from train alone, with no model."""
     input:
-        unpack(lookup_inputs),
+        unpack(lambda wildcards: PLAN.lookups[wildcards.lookup].inputs()),
     output:
         metrics="<results>/baselines/{lookup}/metrics.json",
         scores="<results>/baselines/{lookup}/items.parquet",
@@ -132,7 +135,8 @@ rule lookup:
     conda:
         env_file("evaluate")
     params:
-        dataset=lambda wildcards: PLAN.lookups[wildcards.lookup]["dataset"],
+        dataset=lambda wildcards: PLAN.lookups[wildcards.lookup].dataset,
+        root=subpath(output.metrics, ancestor=3),
         code=code_digest("scripts/evaluate/lookup.py"),
         env=env_digest("evaluate"),
     shell:
@@ -140,15 +144,16 @@ rule lookup:
             "lookup",
             "evaluate",
             "python -m scripts.evaluate.lookup --train {input.train:q} --test {input.test:q}"
-            " --dataset {params.dataset:q} --metrics {output.metrics:q} --items {output.scores:q}",
+            " --dataset {params.dataset:q} --root {params.root:q}"
+            " --metrics {output.metrics:q} --items {output.scores:q}",
         )
 
 
 rule aggregate:
     """Every figure of a trial: mean over seeds, deviation, and an interval of seeds and groups."""
     input:
-        metrics=lambda wildcards: seed_files(wildcards.trial, "metrics.json"),
-        scores=lambda wildcards: seed_files(wildcards.trial, "items.parquet"),
+        metrics=lambda wildcards: PLAN.trials[wildcards.trial].files("metrics.json"),
+        scores=lambda wildcards: PLAN.trials[wildcards.trial].files("items.parquet"),
     output:
         metrics="<results>/trials/{trial}/metrics.json",
         provenance="<results>/trials/{trial}/aggregate.provenance.json",
@@ -157,11 +162,11 @@ rule aggregate:
     benchmark:
         "<benchmarks>/trials/{trial}/aggregate.tsv"
     wildcard_constraints:
-        trial=only(SEEDS),
+        trial=only(PLAN.trials),
     conda:
         env_file("evaluate")
     params:
-        subject=lambda wildcards: as_json(aggregated(wildcards.trial)),
+        subject=lambda wildcards: as_json(PLAN.trials[wildcards.trial].identity()),
         code=code_digest("scripts/evaluate/aggregate.py"),
         env=env_digest("evaluate"),
     shell:
@@ -176,7 +181,7 @@ rule aggregate:
 rule compare:
     """Paired tests of an experiment's models with each other, on the same items."""
     input:
-        lambda wildcards: compared_files(wildcards.experiment),
+        lambda wildcards: REPORTS.compared_files(wildcards.experiment),
     output:
         comparison="<results>/comparisons/{experiment}.json",
         provenance="<results>/comparisons/{experiment}.provenance.json",
@@ -185,11 +190,11 @@ rule compare:
     benchmark:
         "<benchmarks>/comparisons/{experiment}.tsv"
     wildcard_constraints:
-        experiment=only(base["experiment"] for base in PLAN.bases.values()),
+        experiment=only(PLAN.bases),
     conda:
         env_file("evaluate")
     params:
-        plan=lambda wildcards: as_json(compared(wildcards.experiment)),
+        plan=lambda wildcards: as_json(REPORTS.compared(wildcards.experiment)),
         root=subpath(output[0], ancestor=2),
         code=code_digest("scripts/evaluate/compare.py"),
         env=env_digest("evaluate"),

@@ -32,8 +32,8 @@ rule check_backends:
 rule fetch_tokenizer:
     """The tokenizer and the shape of a base model: all that counting tokens needs."""
     input:
-        lambda wildcards: folder_files(wildcards.model),
-        lambda wildcards: backend_checks(PLAN.models[wildcards.model]["source"]),
+        lambda wildcards: PLAN.models[wildcards.model].files(),
+        lambda wildcards: backend_checks(PLAN.models[wildcards.model]),
     output:
         manifest="<results>/models/{model}/tokenizer/manifest.json",
         provenance="<results>/models/{model}/tokenizer/fetch.provenance.json",
@@ -42,13 +42,13 @@ rule fetch_tokenizer:
     benchmark:
         "<benchmarks>/models/{model}.tokenizer.tsv"
     wildcard_constraints:
-        model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
+        model=only(PLAN.fetched_models()),
     retries: 3
     localrule: True
     conda:
         env_file("data")
     params:
-        source=lambda wildcards: as_json(PLAN.models[wildcards.model]["source"]),
+        source=lambda wildcards: as_json(PLAN.models[wildcards.model].source),
         code=code_digest("scripts/models/fetch.py"),
         env=env_digest("data"),
     shell:
@@ -63,8 +63,8 @@ rule fetch_tokenizer:
 rule fetch_model:
     """A pinned snapshot, each file with its digest."""
     input:
-        lambda wildcards: folder_files(wildcards.model),
-        lambda wildcards: backend_checks(PLAN.models[wildcards.model]["source"]),
+        lambda wildcards: PLAN.models[wildcards.model].files(),
+        lambda wildcards: backend_checks(PLAN.models[wildcards.model]),
     output:
         manifest="<results>/models/{model}/manifest.json",
         provenance="<results>/models/{model}/fetch.provenance.json",
@@ -73,13 +73,13 @@ rule fetch_model:
     benchmark:
         "<benchmarks>/models/{model}.tsv"
     wildcard_constraints:
-        model=only(PLAN.models_from("hub") + PLAN.models_from("folder")),
+        model=only(PLAN.fetched_models()),
     retries: 3
     localrule: True
     conda:
         env_file("data")
     params:
-        source=lambda wildcards: as_json(PLAN.models[wildcards.model]["source"]),
+        source=lambda wildcards: as_json(PLAN.models[wildcards.model].source),
         code=code_digest("scripts/models/fetch.py"),
         env=env_digest("data"),
     shell:
@@ -94,8 +94,8 @@ rule fetch_model:
 rule train_demo_model:
     """A byte-level BPE tokenizer and a small Llama, trained from scratch."""
     input:
-        corpus=lambda wildcards: PLAN.models[wildcards.model]["source"]["demo"],
-        template=shortest(Path(workflow.basedir, "scripts/models/demo_chat_template.jinja")),
+        corpus=lambda wildcards: PLAN.models[wildcards.model].source["demo"],
+        template=own_file("scripts/models/demo_chat_template.jinja"),
     output:
         manifest="<results>/models/{model}/manifest.json",
         tokenizer="<results>/models/{model}/tokenizer/manifest.json",
@@ -105,11 +105,11 @@ rule train_demo_model:
     benchmark:
         "<benchmarks>/models/{model}.tsv"
     wildcard_constraints:
-        model=only(PLAN.models_from("demo")),
+        model=only(PLAN.models.keys() - PLAN.fetched_models()),
     conda:
         env_file("train")
     params:
-        model=lambda wildcards: as_json(without(PLAN.models[wildcards.model]["source"], "demo")),
+        model=lambda wildcards: as_json(PLAN.models[wildcards.model].demo_settings()),
         snapshot=lambda wildcards, output: Path(output[0]).with_name("snapshot"),
         code=code_digest("scripts/models/demo.py"),
         env=env_digest("train"),

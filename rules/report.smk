@@ -11,11 +11,11 @@ and figures, and nothing else. What is marked `report` stands in Snakemake's own
 rule table:
     """One table, for machines, for a README and for a paper."""
     input:
-        lambda wildcards: reported_files(*TABLES[wildcards.table]),
+        lambda wildcards: REPORTS.files(TABLES[wildcards.table]),
         failures=failures(),
-        data=lambda wildcards: data_files(TABLES[wildcards.table][0]),
-        references=lambda wildcards: list(reference_costs(wildcards.table)),
-        claims=lambda wildcards: claims(wildcards.table),
+        data=lambda wildcards: REPORTS.data_files(TABLES[wildcards.table]),
+        references=lambda wildcards: list(REPORTS.reference_costs(TABLES[wildcards.table])),
+        claims=lambda wildcards: REPORTS.claims(TABLES[wildcards.table]),
     output:
         csv=report(
             "<results>/tables/{table}.csv",
@@ -36,19 +36,20 @@ rule table:
     conda:
         env_file("report")
     params:
-        plan=lambda wildcards: as_json(reported(TABLES[wildcards.table][0])),
+        caption=lambda wildcards: TABLES[wildcards.table].caption,
+        plan=lambda wildcards: as_json(REPORTS.experiments(TABLES[wildcards.table])),
         root=lambda wildcards: metrics_root(),
         files=lambda wildcards, input: options(input, "claims", "data"),
-        references=lambda wildcards, input: owned(wildcards.table, input.references),
+        references=lambda wildcards, input: owned(TABLES[wildcards.table], input.references),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(f"scripts/report/{wildcards.table}.py"),
+        code=lambda wildcards: code_digest(f"scripts/report/tables/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
         job(
             "table",
             "report",
-            "python -m scripts.report.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.tables.{wildcards.table} --root {params.root:q} --plan {params.plan:q}"
             " {params.files} {params.references} {params.mark} {params.states}"
             " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q} --json {output.json:q}",
         )
@@ -57,7 +58,7 @@ rule table:
 rule figure:
     """One figure, as vectors for a paper and as pixels for a page, and its caption."""
     input:
-        lambda wildcards: reported_files(*FIGURES[wildcards.figure]),
+        lambda wildcards: REPORTS.files(FIGURES[wildcards.figure]),
         failures=failures(),
     output:
         pdf="<results>/figures/{figure}.pdf",
@@ -78,58 +79,31 @@ rule figure:
     conda:
         env_file("report")
     params:
-        plan=lambda wildcards: as_json(reported(FIGURES[wildcards.figure][0])),
+        caption=lambda wildcards: FIGURES[wildcards.figure].caption,
+        plan=lambda wildcards: as_json(REPORTS.experiments(FIGURES[wildcards.figure])),
         root=lambda wildcards: metrics_root(),
         mark=mark(),
         states=states(),
-        code=lambda wildcards: code_digest(f"scripts/report/{wildcards.figure}.py"),
+        code=lambda wildcards: code_digest(f"scripts/report/figures/{wildcards.figure}.py"),
         env=env_digest("report"),
     shell:
         job(
             "figure",
             "report",
-            "python -m scripts.report.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.figures.{wildcards.figure} --root {params.root:q} --plan {params.plan:q}"
             " {params.mark} {params.states}"
             " --pdf {output.pdf:q} --png {output.png:q} --md {output.md:q}",
-        )
-
-
-rule list_reported:
-    """The files that all tables and figures read, for `make publish` and `make paper`."""
-    output:
-        files="<results>/reported.json",
-        provenance="<results>/reported.provenance.json",
-    log:
-        "<logs>/list_reported.log",
-    benchmark:
-        "<benchmarks>/list_reported.tsv"
-    localrule: True
-    conda:
-        env_file("report")
-    params:
-        files=as_json(all_reported_files()),
-        code=code_digest("scripts/common/listing.py"),
-        env=env_digest("report"),
-    shell:
-        # Of a thousand trials, too long for an argument.
-        job(
-            "list_reported",
-            "report",
-            "python -m scripts.common.listing --out {output.files:q}",
-            stdin="{params.files}",
         )
 
 
 rule page:
     """Everything that people read of a run, in one file that needs nothing else."""
     input:
-        reported_files(PAGE, [*SCORED, "seed-*/metrics.json", "trial.json", "train.json"]),
-        prompts_rows(),
+        REPORTS.files(PAGE),
+        REPORTS.prompts_rows(),
         tables("csv", "json"),
         figures("png"),
-        look(),
-        table_captions=own_file("report/table.rst"),
-        figure_captions=own_file("report/figure.rst"),
+        page_files(),
     output:
         page="<results>/report.html",
         provenance="<results>/report.provenance.json",
@@ -140,19 +114,18 @@ rule page:
     conda:
         env_file("report")
     params:
-        plan=as_json(reported(PAGE)),
+        plan=as_json(REPORTS.experiments(PAGE)),
         root=subpath(output[0], parent=True),
-        tables=shlex.join(table_names()),
-        figures=shlex.join(figure_names()),
+        tables=shlex.join(REPORTS.tables()),
+        figures=shlex.join(REPORTS.figures()),
         mark=mark(),
-        code=code_digest("scripts/report/page.py"),
+        code=code_digest("scripts/report/page/make.py"),
         env=env_digest("report"),
     shell:
         job(
             "page",
             "report",
-            "python -m scripts.report.page --root {params.root:q} --plan {params.plan:q}"
+            "python -m scripts.report.page.make --root {params.root:q} --plan {params.plan:q}"
             " --tables {params.tables} --figures {params.figures}"
-            " --table-captions {input.table_captions:q} --figure-captions {input.figure_captions:q}"
             " {params.mark} --html {output.page:q}",
         )

@@ -4,41 +4,11 @@ Takes token splits and models; makes results/references/ and results/trials/; an
 spent, results/plan.json on what they will take.
 """
 
-check_gpus()
-
-
-rule list_trials:
-    """Every trial as it is resolved, for `plan`."""
-    output:
-        trials="<results>/trials.json",
-        provenance="<results>/trials.provenance.json",
-    log:
-        "<logs>/list_trials.log",
-    benchmark:
-        "<benchmarks>/list_trials.tsv"
-    localrule: True
-    conda:
-        env_file("data")
-    params:
-        trials=as_json(list(PLAN.trials.values())),
-        code=code_digest("scripts/common/listing.py"),
-        env=env_digest("data"),
-    shell:
-        # Of a thousand trials, too long for an argument.
-        job(
-            "list_trials",
-            "data",
-            "python -m scripts.common.listing --out {output.trials:q}",
-            stdin="{params.trials}",
-        )
-
 
 rule plan:
     """Steps, tokens, memory, downloads and hours of every trial, before a GPU is spent."""
     input:
-        trials="<results>/trials.json",
-        models=expand("<results>/models/{model}/tokenizer/manifest.json", model=TRAINED["model"]),
-        tokens=expand("<results>/tokens/{tokens}/report.json", tokens=TRAINED["tokens"]),
+        **PLAN.estimate_inputs(),
     output:
         plan="<results>/plan.json",
         provenance="<results>/plan.provenance.json",
@@ -51,8 +21,11 @@ rule plan:
     resources:
         gpu=1,
     params:
-        models=lambda wildcards, input: named_files(TRAINED["model"], input.models),
-        tokens=lambda wildcards, input: named_folders(TRAINED["tokens"], input.tokens),
+        trials=as_json([{"training": run.training.as_json()} for run in PLAN.runs.values()]),
+        models=lambda wildcards, input: named_files(PLAN.trained_models(), input.models),
+        tokens=lambda wildcards, input: named_files(
+            PLAN.trained_tokens(), [Path(file).parent for file in input.tokens]
+        ),
         probes=lambda wildcards, output: f"{Path(output[0]).parent}/probes",
         code=code_digest("scripts/train/estimate/sweep.py"),
         env=env_digest("train"),
@@ -60,19 +33,18 @@ rule plan:
         job(
             "plan",
             "train",
-            "python -m scripts.train.estimate.sweep --trials {input.trials:q}"
+            "python -m scripts.train.estimate.sweep --trials -"
             " --models {params.models:q} --tokens {params.tokens:q} --probes {params.probes:q}"
             " --out {output.plan:q}",
+            # A thousand trials are too long for an argument.
+            stdin="{params.trials}",
         )
 
 
 rule probe:
     """The first steps of a trial on this machine, timed."""
     input:
-        model=lambda wildcards: manifest(PROBES[wildcards.trial]["model"]),
-        tokens=lambda wildcards: token_split(
-            PROBES[wildcards.trial]["tokens"], PROBES[wildcards.trial]["train"]
-        ),
+        unpack(lambda wildcards: PLAN.probes[wildcards.trial].probe_inputs()),
     output:
         probe="<results>/probes/{trial}.json",
         provenance="<results>/probes/{trial}.provenance.json",
@@ -81,18 +53,16 @@ rule probe:
     benchmark:
         "<benchmarks>/probes/{trial}.tsv"
     wildcard_constraints:
-        trial=only(PROBES),
+        trial=only(PLAN.probes),
     conda:
         env_file("train")
     resources:
         gpu=1,
     params:
-        trial=lambda wildcards: as_json(PROBES[wildcards.trial]),
+        trial=lambda wildcards: as_json(PLAN.probes[wildcards.trial].as_json()),
         code=code_digest("scripts/train/estimate/probe.py"),
         # It imports the method's module by its name.
-        trainer=lambda wildcards: code_digest(
-            f"scripts/train/{PROBES[wildcards.trial]['method']}.py"
-        ),
+        trainer=lambda wildcards: code_digest(PLAN.probes[wildcards.trial].trainer_file),
         env=env_digest("train"),
     shell:
         job(
@@ -106,13 +76,13 @@ rule probe:
 rule probes:
     """One trial of each pace on this machine, timed."""
     input:
-        expand("<results>/probes/{trial}.json", trial=PROBES),
+        expand("<results>/probes/{trial}.json", trial=PLAN.probes),
 
 
 rule reference:
     """A reference's log-probs of pairs, once for all trials that share it."""
     input:
-        unpack(reference_inputs),
+        unpack(lambda wildcards: PLAN.references[wildcards.reference].inputs(wildcards.split)),
     output:
         logps="<results>/references/{reference}/{split}.parquet",
         cost="<results>/references/{reference}/{split}.json",
@@ -128,9 +98,9 @@ rule reference:
     resources:
         gpu=1,
     params:
-        precision=lambda wildcards: model_of(wildcards)["precision"],
-        quantization=lambda wildcards: model_of(wildcards)["quantization"],
-        backend=lambda wildcards: PLAN.references[wildcards.reference]["backend"],
+        precision=lambda wildcards: PLAN.references[wildcards.reference].model.precision,
+        quantization=lambda wildcards: PLAN.references[wildcards.reference].model.quantization,
+        backend=lambda wildcards: PLAN.references[wildcards.reference].backend,
         files=lambda wildcards, input: options(input, "start", "tokens"),
         code=code_digest("scripts/train/reference.py"),
         env=env_digest("train"),
@@ -147,7 +117,7 @@ rule reference:
 rule train:
     """One trial with one seed, by the trainer of its method."""
     input:
-        unpack(training_inputs),
+        unpack(lambda wildcards: PLAN.training(**wildcards).inputs()),
     output:
         adapter=expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER),
         trial="<results>/trials/{trial}/seed-{seed}/trial.json",
@@ -159,21 +129,21 @@ rule train:
     benchmark:
         "<benchmarks>/trials/{trial}/seed-{seed}/train.tsv"
     wildcard_constraints:
-        trial=only(SEEDS),
+        trial=only(PLAN.trials),
     conda:
         env_file("train")
     resources:
-        gpu=lambda wildcards: training(wildcards)["processes"],
-        # How often is the machine's matter; no change of it trains anything anew.
+        gpu=lambda wildcards: PLAN.training(**wildcards).processes,
+        # How often is up to the machine: a change of it retrains nothing.
         checkpoint_minutes=5,
     params:
-        program=lambda wildcards: program(wildcards),
-        trial=lambda wildcards: as_json(training(wildcards)),
+        program=lambda wildcards: PLAN.training(**wildcards).program,
+        trial=lambda wildcards: as_json(PLAN.training(**wildcards).as_json()),
         files=lambda wildcards, input: options(
             input, "tokens", "start", "reference", "valid_tokens", "valid_reference"
         ),
         out=subpath(output.trial, parent=True),
-        code=lambda wildcards: code_digest(f"{trainer(wildcards).replace('.', '/')}.py"),
+        code=lambda wildcards: code_digest(PLAN.training(**wildcards).trainer_file),
         env=env_digest("train"),
     shell:
         job(

@@ -1,4 +1,4 @@
-"""What tests of several stages share: a tiny model, made once, and real data where it is."""
+"""What tests of several stages share: a tiny model, real data where there is some, a hub."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from tests.hub.repositories import real_hub
 from tests.hub.server import Hub, serve
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# The numbers are those of float32 on a CPU, also on a machine with a GPU.
+# Expected numbers are those of float32 on a CPU, also on a machine with a GPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # `make test &` ignores SIGINT, and `nohup make test` SIGHUP; every process that a test starts would
 # too. A handler is not inherited: these processes get the default, and tests outlive a hangup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda number, frame: None)
-# Tests run beside each other: more threads would only wait for one another.
+# Tests run beside each other: more threads would only compete.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the manifest of a small Llama, hardly trained; 4-bit blocks need widths of 64."""
+    """Return the manifest of a small, barely trained Llama; 4-bit blocks need widths of 64."""
     from scripts.models.demo import ModelSettings, pack, pretrain, save, train_tokenizer
     from scripts.models.manifest import write_manifest
 
@@ -61,7 +61,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hub() -> Path:
-    """Returns the folder of real hub repositories; its tests are skipped where it is absent."""
+    """Return the folder of real hub repositories; skip the tests that use it where it is absent."""
     folder = real_hub()
     if not folder.is_dir():
         pytest.skip(f"no real hub repositories at {folder} (set PREFMAKE_HUB)")
@@ -70,8 +70,8 @@ def hub() -> Path:
 
 @pytest.fixture
 def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hub]]:
-    """Returns what starts a hub on the loopback interface, takes `serve`'s arguments, and makes it
-    the hub of this test: in this process, which never waits to try again, and in those it starts.
+    """Return a function that takes the arguments of `serve`, starts a hub on the loopback
+    interface, and makes this process, which retries without waiting, and its children use it.
     """
     from huggingface_hub import close_session, constants
 

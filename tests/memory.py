@@ -1,4 +1,4 @@
-"""What a step allocates, on a CPU too."""
+"""How much memory a step allocates, also on a CPU."""
 
 import weakref
 from typing import Any
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 
 class Allocated(TorchDispatchMode):
-    """Follows the bytes of the tensors that live, weights aside, and their peak."""
+    """Counts the bytes of live tensors without the weights, and their peak."""
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
@@ -27,7 +27,7 @@ class Allocated(TorchDispatchMode):
         return output
 
     def follow(self, storage: torch.UntypedStorage) -> None:
-        """Counts a storage until it is freed."""
+        """Count a storage until it is freed."""
         key = storage._cdata
         if key not in self.alive and storage.data_ptr() not in self.own:
             self.alive.add(key)
@@ -35,6 +35,6 @@ class Allocated(TorchDispatchMode):
             weakref.finalize(storage, self.drop, key, storage.nbytes())
 
     def drop(self, key: int, count: int) -> None:
-        """Takes a freed storage off."""
+        """Stop counting a freed storage."""
         self.alive.discard(key)
         self.bytes -= count

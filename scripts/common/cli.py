@@ -1,24 +1,24 @@
-"""What every module's command line does the same way."""
+"""What the command lines of all modules have in common."""
 
 import sys
 from collections.abc import Callable, Iterable
 
 
 class BadInput(Exception):
-    """Input that cannot be used. Its text is one line: where, what was found, what is allowed."""
+    """Input that cannot be used. The message says where, what was found, and what is allowed."""
 
 
 def run(main: Callable[[], int], without: Iterable[str] = ()) -> None:
-    """Ends the process with main's exit code; bad input is one line on stderr and exit code 1.
+    """Exit with the code that `main` returns, or with 1 and a line on stderr for bad input.
 
     Parameters
     ----------
     without
-        Packages that are not in the module's env. Another env may have them, where a library would
-        import them whenever it finds them, which takes longer than the module's own work.
+        Packages to hide. They are not in the module's own env, but may be in the launcher's, where
+        some library would import them, which takes longer than the module's own work.
     """
-    # What is None here cannot be imported, and counts as not installed.
-    sys.modules.update(dict.fromkeys(without))
+    # A module that is None here cannot be imported, and counts as not installed.
+    sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
     try:
         code = main()
     except BadInput as error:

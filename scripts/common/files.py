@@ -1,4 +1,4 @@
-"""Reading and writing the project's files: always whole, always the same bytes."""
+"""Reading and writing the project's files: atomically, and with the same bytes every time."""
 
 import hashlib
 import json
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's folder."""
+
 Row = dict[str, Any]
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, and moves it into place if the block succeeds.
+    """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
     A reader therefore sees the old file or the new one, never half of one.
     """
@@ -37,7 +40,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Has an OSError that names no file, as those of writing are, name this one."""
+    """Add a path to an OSError that names no file, as errors of writing do not."""
     try:
         yield
     except OSError as error:
@@ -46,56 +49,56 @@ def named(path: Path) -> Iterator[None]:
 
 
 def make_shared(path: Path) -> None:
-    """Gives a file that a library made private the rights of any other new file of the user's."""
+    """Give a file the permissions of other new files; mkstemp makes private ones."""
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` as UTF-8."""
+    """Write `text` as UTF-8."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:
-    """Returns what the JSON file holds."""
+    """Return the value in a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes `value` as indented JSON. Raises ValueError on NaN, which JSON does not have."""
+    """Write `value` as indented JSON. Raises ValueError on NaN, which JSON does not have."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_jsonl(path: str | Path) -> list[Row]:
-    """Returns one dictionary a line."""
+    """Return the objects of a JSON Lines file."""
     with open(path, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines if line.strip()]
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
-    """Writes one JSON object a line."""
+    """Write one JSON object per line."""
     lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     write_text(path, "".join(lines))
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Returns the rows of a Parquet file as dictionaries."""
+    """Return the rows of a Parquet file as dictionaries."""
     import pyarrow.parquet as pq
 
     return pq.read_table(path).to_pylist()
 
 
 def write_rows(path: str | Path, rows: list[Row], schema: "pa.Schema") -> None:
-    """Writes rows as Parquet with exactly the columns and types of `schema`."""
+    """Write rows as Parquet with exactly the columns and types of `schema`."""
     import pyarrow as pa
 
     write_table(path, pa.Table.from_pylist(rows, schema=schema))
 
 
 def write_table(path: str | Path, table: "pa.Table") -> None:
-    """Writes an Arrow table as Parquet."""
+    """Write an Arrow table as Parquet."""
     import pyarrow.parquet as pq
 
     with written_whole(path) as temporary:
@@ -103,15 +106,15 @@ def write_table(path: str | Path, table: "pa.Table") -> None:
 
 
 def shortest(path: Path) -> str:
-    """Returns the path relative to the working directory where it lies below it, else absolute.
+    """Return the path relative to the working directory if it lies below it, else absolute.
 
-    So that a moved checkout has the same inputs, and reruns nothing.
+    A checkout that was moved then has the same inputs, and nothing reruns.
     """
     absolute, here = path.resolve(), Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
 
 def sha256(path: str | Path) -> str:
-    """Returns the file's SHA-256 as 64 hexadecimal digits."""
+    """Return the file's SHA-256 as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, whatever kills the process or the machine."""
+"""Folders that are either complete or absent, whatever kills the process or the machine."""
 
 import errno
 import json
@@ -12,17 +12,17 @@ from typing import Any
 from scripts.common.files import named, read_json, sha256
 
 CONTENTS = "contents.json"
-"""The file of a folder that lists all others with their digests."""
+"""The file in a folder that lists all others with their digests."""
 PARTIAL, GONE = ".partial-", ".gone-"
-"""How a folder's name begins while it is written, and while it is removed."""
+"""Prefixes of a folder's name while it is written and while it is removed."""
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `folder`, and moves it into place if the block succeeds.
+    """Yield a temporary folder beside `folder`, and rename it to `folder` if the block succeeds.
 
-    Before it is moved, all of it is on the disk, its list of contents too. A folder of that name
-    that is there already is replaced.
+    Before that, all of it is flushed to the disk, with a list of its contents. An existing folder
+    of that name is replaced.
     """
     temporary = folder.with_name(PARTIAL + folder.name)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -39,13 +39,13 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         os.rename(temporary, folder)
         sync(folder.parent)
     except BaseException:
-        # Perhaps the disk is full: what is half written is the first to go.
+        # The disk may be full: free what was half written.
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def is_whole(folder: Path) -> bool:
-    """Tells whether a folder is there with all that its list of contents names, unchanged."""
+    """Return True if a folder has every file in its list of contents, unchanged."""
     try:
         digests = read_json(folder / CONTENTS)
         return all(sha256(folder / name) == digest for name, digest in digests.items())
@@ -54,7 +54,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Removes a folder, which is never seen half removed under its name."""
+    """Remove a folder, which is never seen half removed under its name."""
     gone = folder.with_name(GONE + folder.name)
     shutil.rmtree(gone, ignore_errors=True)
     if folder.is_dir():
@@ -63,7 +63,7 @@ def discard(folder: Path) -> None:
 
 
 def put(source: Path, target: Path) -> None:
-    """Gives a file a second name, whole from the first moment; a copy where there are no links."""
+    """Link or copy a file to `target`, which never exists in part."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(PARTIAL + target.name)
     temporary.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ def put(source: Path, target: Path) -> None:
                 shutil.copyfile(source, temporary)
                 sync(temporary)
             os.replace(temporary, target)
-            # A name of the same file is not moved onto it, but left.
+            # If both are links to the same file, `replace` does nothing and leaves both.
             temporary.unlink(missing_ok=True)
             os.utime(target)
             sync(target.parent)
@@ -87,18 +87,18 @@ def put(source: Path, target: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file of a folder that is moved into place later."""
+    """Write a file in a folder that is renamed later."""
     with named(path), open(path, "wb") as file:
         file.write(content)
 
 
 def as_json(value: Any) -> bytes:
-    """Returns a value as JSON in which every float, NaN too, is read back as it was."""
+    """Return a value as JSON that keeps every float, including NaN."""
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def sync(path: Path) -> None:
-    """Returns once a file, or the names in a folder, are on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with named(path):
@@ -108,11 +108,11 @@ def sync(path: Path) -> None:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space left, none within the user's quota, or none within the largest size of a file."""
+"""The disk is full, the user's quota is, or the file has the largest size allowed."""
 
 
 def is_full(error: Exception) -> bool:
-    """Tells whether an error is one of a full disk; safetensors' says so in its text alone."""
+    """Return True if an error means a full disk; safetensors says so only in the message."""
     if isinstance(error, OSError):
         return error.errno in FULL
     return any(f"(os error {number})" in str(error) for number in FULL)

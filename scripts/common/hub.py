@@ -1,266 +1,230 @@
-"""The hub: a repository's files at a commit, each as the hub lists it.
+"""Download a repository's files at a commit from the Hugging Face hub.
 
-huggingface_hub 1.33 deletes a file whose download was interrupted, over HTTP and Xet alike, and
-compares no digest. So files are streamed here, over that library's HTTP session, and compared with
-what the hub lists.
+`huggingface_hub` lists the repository and carries the bytes. What its downloads lack is here: they
+delete a file whose download was killed, compare sizes but no digests, do not try again when the hub
+fails (5xx) or resets the connection, and may use a token that a login left on disk.
+docs/dependencies.md names the tests that show it.
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from scripts.common.cli import BadInput
 from scripts.common.files import sha256
 
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import HfApi, RepoSibling
+WORKERS = 4
+"""Number of files downloaded at a time."""
+WAITS = (1, 2, 4, 8)
+"""Seconds before each further try of a file."""
+REPORT_EVERY = 30
+"""Seconds between two lines of progress."""
 
-T = TypeVar("T")
-
-WORKERS = 4  # files at a time
-WAITS = (1, 2, 4, 8)  # seconds before each further try, unless the hub asks for others
-LONGEST_WAIT = 600
-REPORT_EVERY = 30  # seconds between two lines of progress
-
-# What an error code of the hub's means, or else its status.
 REASONS = {
     "GatedRepo": "gated: the environment variable HF_TOKEN must hold a token of an account that"
     " was granted access on the repository's page",
-    "RepoNotFound": "no such repository, or a private one, which only a token in the environment"
-    " variable HF_TOKEN opens",
+    "RepoNotFound": "no such repository, or a private one, which needs a token in the environment"
+    " variable HF_TOKEN",
     "RevisionNotFound": "no such revision",
     "EntryNotFound": "the hub lists this file but does not have it",
-    "401": "refused: the environment variable HF_TOKEN must hold a token that may read it",
-    "403": "refused: the environment variable HF_TOKEN must hold a token that may read it",
+    "401": "refused: the environment variable HF_TOKEN must hold a token with access",
+    "403": "refused: the environment variable HF_TOKEN must hold a token with access",
     "404": "not found",
-    "429": "the hub has been asked too often",
+    "429": "too many requests to the hub",
 }
+"""What the hub's error codes mean, and its HTTP statuses where it sends none."""
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What the hub lists of a repository at a commit."""
-
-    commit: str
-    files: list["RepoSibling"]
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.size or 0 for file in self.files)
-
-
-def download(
-    repository: str,
-    revision: str,
-    kind: str,
-    parent: Path,
-    patterns: list[str] | None = None,
-    without: list[str] | None = None,
-) -> tuple[Path, str]:
-    """Downloads a repository into `parent/{commit}`; returns that folder and the commit.
-
-    A folder for each commit, so that no file of another one stays behind. An interrupted file goes
-    on where it stopped; one that is there already, as the hub lists it, is not fetched again. A
-    token comes from the environment variable HF_TOKEN alone.
+class Repository:
+    """A hub repository, of which some files are wanted.
 
     Parameters
     ----------
+    name
+        Owner and name, with a slash between them.
+    revision
+        A commit, or `main`.
     kind
-        ``model`` or ``dataset``.
+        `model` or `dataset`.
     patterns, without
-        Which files are taken, and which of these are not; else all.
-
-    Raises
-    ------
-    BadInput
-        When the hub cannot be reached, has no such repository or revision, answers a commit with
-        another one, or sends a file that is not the one it lists.
+        Which files are wanted, and which of these are not, as `fnmatch` patterns; default: all.
     """
-    listing = list_files(repository, revision, kind, patterns, without)
-    folder = parent / listing.commit
-    where = f"{kind} {repository}@{revision}"
-    print(
-        f"{kind} {repository} at {listing.commit}: {len(listing.files)} files,"
-        f" {listing.bytes:,} bytes",
-        file=sys.stderr,
-    )
-    progress = _Progress(f"{kind} {repository}", listing.bytes)
 
-    def fetch(file: "RepoSibling") -> None:
-        with _one_line(f"{where}: {file.rfilename}"):
-            url = _url(repository, listing.commit, kind, file.rfilename)
-            _fetch(file, url, folder / file.rfilename, progress)
+    name: str
+    revision: str
+    kind: str
+    patterns: list[str] | None = None
+    without: list[str] | None = None
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        try:
-            for done in as_completed([pool.submit(fetch, file) for file in listing.files]):
-                done.result()
-        except BaseException:
-            progress.stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    print(f"{kind} {repository}: every file is as the hub lists it", file=sys.stderr)
-    return folder, listing.commit
+    def download(self, parent: Path) -> tuple[Path, str]:
+        """Download the files into `parent/{commit}`; return that folder and the commit.
 
+        An interrupted file resumes where it stopped, and a file that is already there with the
+        listed digest is not downloaded again. The only token used is that in HF_TOKEN.
 
-def repository_bytes(
-    repository: str,
-    revision: str,
-    kind: str,
-    patterns: list[str] | None = None,
-    without: list[str] | None = None,
-) -> int:
-    """Returns the size of what `download` would take, without taking it. Raises as it does."""
-    return list_files(repository, revision, kind, patterns, without).bytes
+        Raises
+        ------
+        BadInput
+            If the hub cannot be reached, has no such repository or revision, answers with another
+            commit, or sends a file with another digest than it lists.
+        """
+        folder = parent / self.commit
+        where = f"{self.kind} {self.name}"
+        print(
+            f"{where} at {self.commit}: {len(self.files)} files, {self.bytes:,} bytes",
+            file=sys.stderr,
+        )
+        progress = _Progress(where, self.bytes)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            try:
+                tasks = [pool.submit(self._fetch, file, folder, progress) for file in self.files]
+                for task in as_completed(tasks):
+                    task.result()
+            except BaseException:
+                progress.stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        print(f"{where}: every file has the digest that the hub lists", file=sys.stderr)
+        return folder, self.commit
 
+    @property
+    def commit(self) -> str:
+        """The commit of the revision. Raises as `download` does."""
+        return self._listing.sha
 
-def list_files(
-    repository: str,
-    revision: str,
-    kind: str,
-    patterns: list[str] | None = None,
-    without: list[str] | None = None,
-) -> Listing:
-    """Returns the commit of a revision and the files in it that patterns select.
+    @property
+    def bytes(self) -> int:
+        """The size of the wanted files. Raises as `download` does."""
+        return sum(file.size for file in self.files)
 
-    Raises
-    ------
-    BadInput
-        When the hub cannot be reached, has no such repository or revision, answers a commit with
-        another one, or lists a file without its digest.
-    """
-    # Set before the library is first imported: it would ask the hub for more than the files.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import constants
-    from huggingface_hub.utils import filter_repo_objects
+    @cached_property
+    def files(self) -> list[Any]:
+        """The wanted files as huggingface_hub's RepoSibling. Raises as `download` does."""
+        from huggingface_hub.utils import filter_repo_objects
 
-    where = f"{kind} {repository}@{revision}"
-    with _one_line(where):
-        info = _tried_again(
-            lambda: _api().repo_info(
-                repository,
-                revision=revision,
-                repo_type=kind,
-                files_metadata=True,
+        files = list(
+            filter_repo_objects(
+                self._listing.siblings or [],
+                allow_patterns=self.patterns,
+                ignore_patterns=self.without,
+                key=lambda file: file.rfilename,
+            )
+        )
+        for file in files:
+            path = PurePosixPath(file.rfilename)
+            if path.is_absolute() or ".." in path.parts:
+                raise BadInput(f"{self}: {file.rfilename}: lies outside the repository")
+            if file.size is None or not (file.lfs or file.blob_id):
+                raise BadInput(f"{self}: {file.rfilename}: listed without size and digest")
+        return files
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}@{self.revision}"
+
+    @cached_property
+    def _listing(self) -> Any:
+        """The hub's answer about the revision, as huggingface_hub's ModelInfo."""
+        # Set before the library is first imported, which else sends usage data.
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        import httpx
+        from huggingface_hub import ModelInfo, constants
+        from huggingface_hub.utils import (
+            build_hf_headers,
+            hf_raise_for_status,
+            http_backoff,
+            validate_repo_id,
+        )
+
+        with _one_line(str(self)):
+            validate_repo_id(self.name)
+            revision = quote(self.revision, safe="")
+            response = http_backoff(
+                "GET",
+                f"{_endpoint()}/api/{self.kind}s/{self.name}/revision/{revision}",
+                params={"blobs": True},
+                headers=build_hf_headers(token=_token()),
                 timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            ),
-            time.sleep,
+                retry_on_exceptions=(httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError),
+            )
+            hf_raise_for_status(response)
+            info = ModelInfo(**response.json())
+        if not info.sha or self.revision not in (info.sha, "main"):
+            raise BadInput(f"{self}: the hub answers with another commit, {info.sha}")
+        return info
+
+    def _fetch(self, file: Any, folder: Path, progress: "_Progress") -> None:
+        """Download a file into a folder, unless it is there. Raises as `download` does."""
+        target = folder / file.rfilename
+        partial = target.with_name(f"{target.name}.partial")
+        with _one_line(f"{self}: {file.rfilename}"):
+            if target.is_file():
+                if _digest(target, file) == _listed_digest(file):
+                    progress.update(file.size)
+                    return
+                print(f"{target}: has another digest; downloaded again", file=sys.stderr)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._complete(partial, file, progress)
+            found, listed = _digest(partial, file), _listed_digest(file)
+            if found != listed:
+                partial.unlink()
+                raise BadInput(
+                    f"{self}: {file.rfilename}: found {found}, expected {listed}; deleted, so that"
+                    " the next run downloads it again"
+                )
+            partial.replace(target)
+
+    def _complete(self, partial: Path, file: Any, progress: "_Progress") -> None:
+        """Add the bytes to a file that it lacks; try again if the hub fails or the line breaks."""
+        from httpx import NetworkError
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
+
+        url = hf_hub_url(
+            self.name,
+            file.rfilename,
+            repo_type=self.kind,
+            revision=self.commit,
+            endpoint=_endpoint(),
         )
-    if not info.sha or (revision != info.sha and revision != "main"):
-        raise BadInput(f"{where}: the hub answers with another commit, {info.sha}")
-    files = list(
-        filter_repo_objects(
-            info.siblings or [],
-            allow_patterns=patterns,
-            ignore_patterns=without,
-            key=lambda file: file.rfilename,
-        )
-    )
-    for file in files:
-        path = PurePosixPath(file.rfilename)
-        if path.is_absolute() or ".." in path.parts:
-            raise BadInput(f"{where}: {file.rfilename}: lies outside the repository")
-        if file.size is None or not (file.lfs or file.blob_id):
-            raise BadInput(f"{where}: {file.rfilename}: the hub lists no size and digest of it")
-    return Listing(info.sha, files)
-
-
-def _api() -> "HfApi":
-    """Returns the library's client for the environment as it is now."""
-    from huggingface_hub import HfApi
-
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
-    return HfApi(endpoint=endpoint or None, token=_token())
-
-
-def _token() -> str | bool:
-    """Returns the token, or False, with which the library sends none that it finds elsewhere."""
-    token = os.environ.get("HF_TOKEN", "").strip()
-    if not (token.isascii() and token.isprintable() and " " not in token):
-        raise BadInput("HF_TOKEN: not a token: it holds a space or a sign beyond ASCII")
-    return token or False
-
-
-def _url(repository: str, commit: str, kind: str, name: str) -> str:
-    from huggingface_hub import hf_hub_url
-
-    endpoint = _api().endpoint
-    return hf_hub_url(repository, name, repo_type=kind, revision=commit, endpoint=endpoint)
-
-
-def _fetch(file: "RepoSibling", url: str, target: Path, progress: "_Progress") -> None:
-    """Makes `target` the listed file, from what of it is there already."""
-    if target.is_file():
-        if _digest(target, file) == _listed_digest(file):
-            progress.add(file.size)
-            return
-        print(f"{target}: not the file that the hub lists; fetched anew", file=sys.stderr)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    partial.touch()
-    there = partial.stat().st_size
-    progress.add(min(there, file.size))
-    if there < file.size:
-        _tried_again(lambda: _append(url, partial, progress), progress.stopped.wait)
-    found = _digest(partial, file)
-    if found != _listed_digest(file):
-        partial.unlink()
-        raise _Changed(
-            f"found {found}, expected {_listed_digest(file)}; deleted, so that the next run"
-            " fetches it anew"
-        )
-    partial.replace(target)
-
-
-def _append(url: str, partial: Path, progress: "_Progress") -> None:
-    """Adds to a file what it still lacks."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-
-    start = partial.stat().st_size
-    # Compressed on the way, a file could not be gone on with.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with get_session().stream(
-        "GET",
-        url,
-        headers=build_hf_headers(token=_token(), headers=headers),
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-    ) as response:
-        hf_raise_for_status(response)
-        goes_on = start and response.status_code == 206
-        if not goes_on:
-            progress.add(-start)
-        with open(partial, "ab" if goes_on else "wb") as file:
-            for piece in response.iter_bytes():
-                file.write(piece)
-                progress.add(len(piece))
-
-
-def _digest(path: Path, file: "RepoSibling") -> str:
-    """Returns a file's digest of the kind that the hub lists: git's own for files in git."""
-    from huggingface_hub.utils.sha import git_hash
-
-    return f"sha256 {sha256(path)}" if file.lfs else f"git blob {git_hash(path.read_bytes())}"
-
-
-def _listed_digest(file: "RepoSibling") -> str:
-    return f"sha256 {file.lfs.sha256}" if file.lfs else f"git blob {file.blob_id}"
-
-
-class _Changed(Exception):
-    """A file that is not the one that the hub lists."""
+        # A compressed stream cannot be resumed.
+        headers = build_hf_headers(token=_token()) | {"Accept-Encoding": "identity"}
+        waits = iter(WAITS)
+        while True:
+            with open(partial, "ab") as out:
+                there = out.tell()
+                progress.update(there)
+                if there >= file.size:
+                    return
+                try:
+                    http_get(url, out, resume_size=there, headers=headers, tqdm_class=progress)
+                    return
+                except (HfHubHTTPError, NetworkError) as error:
+                    response = getattr(error, "response", None)
+                    wait = next(waits, None)
+                    if wait is None or (response is not None and response.status_code < 500):
+                        raise
+                    print(f"{_reason(error)}; next try in {wait} s", file=sys.stderr)
+                    progress.update(-out.tell())
+            progress.stopped.wait(wait)
 
 
 class _Progress:
-    """Counts the bytes that are there, over all threads; a line on stderr now and then."""
+    """Counts the bytes of all files and prints a line now and then.
+
+    It stands in for the progress bar that huggingface_hub makes for each file.
+    """
 
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total, self.there = name, total, 0
@@ -268,60 +232,54 @@ class _Progress:
         self._lock = threading.Lock()
         self._next = time.monotonic() + REPORT_EVERY
 
-    def add(self, count: int) -> None:
-        """Counts bytes. Raises CancelledError, which ends the thread, when all are to stop."""
+    def __call__(self, **_: object) -> "_Progress":
+        return self
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, count: int) -> None:
+        """Count bytes. Raises CancelledError, which ends the thread, if all are to stop."""
         if self.stopped.is_set():
             raise CancelledError
         with self._lock:
             self.there += count
-            if time.monotonic() < self._next:
-                return
-            self._next = time.monotonic() + REPORT_EVERY
-            print(f"{self.name}: {self.there:,} of {self.total:,} bytes", file=sys.stderr)
+            if time.monotonic() >= self._next:
+                self._next = time.monotonic() + REPORT_EVERY
+                print(f"{self.name}: {self.there:,} of {self.total:,} bytes", file=sys.stderr)
 
 
-def _tried_again(call: Callable[[], T], wait: Callable[[float], object]) -> T:
-    """Returns what the call returns, in several tries where the hub is busy or a line breaks."""
-    from httpx import HTTPError
+def _endpoint() -> str:
+    from huggingface_hub import constants
 
-    for seconds in WAITS:
-        try:
-            return call()
-        except HTTPError as error:
-            if not _may_pass(error):
-                raise
-            seconds = _asked_wait(error, seconds)
-            print(f"{_reason(error)}; next try in {seconds} s", file=sys.stderr)
-        wait(seconds)
-    return call()
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
 
 
-def _may_pass(error: Exception) -> bool:
-    from httpx import ReadError, ReadTimeout, RemoteProtocolError
+def _token() -> str | bool:
+    """Return the token, or False, with which the library sends none that it finds elsewhere."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise BadInput("HF_TOKEN: not a token: it holds a space or a character beyond ASCII")
+    return token or False
 
-    response = getattr(error, "response", None)
-    if response is None:
-        return isinstance(error, ReadError | ReadTimeout | RemoteProtocolError)
-    return response.status_code in (408, 429) or response.status_code >= 500
+
+def _digest(path: Path, file: Any) -> str:
+    """Return a file's digest of the kind that the hub lists: for files in git, git's own."""
+    from huggingface_hub.utils.sha import git_hash
+
+    return f"sha256 {sha256(path)}" if file.lfs else f"git blob {git_hash(path.read_bytes())}"
 
 
-def _asked_wait(error: Exception, otherwise: float) -> float:
-    """Returns the seconds that the hub asks to wait: Retry-After, or its rate limit's window."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
-    response = getattr(error, "response", None)
-    if response is None:
-        return otherwise
-    asked = response.headers.get("Retry-After", "")
-    limit = parse_ratelimit_headers(response.headers)
-    if limit and not limit.remaining:
-        asked = str(limit.reset_in_seconds)
-    return min(int(asked), LONGEST_WAIT) if asked.isdecimal() else otherwise
+def _listed_digest(file: Any) -> str:
+    return f"sha256 {file.lfs.sha256}" if file.lfs else f"git blob {file.blob_id}"
 
 
 @contextmanager
 def _one_line(where: str) -> Iterator[None]:
-    """Turns what goes wrong with the hub into bad input, and says nothing that the hub said."""
+    """Turn errors of the hub into one line, without the text that the hub sent."""
     from httpx import HTTPError, InvalidURL
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
@@ -329,14 +287,12 @@ def _one_line(where: str) -> Iterator[None]:
         yield
     except (HTTPError, InvalidURL, OfflineModeIsEnabled) as error:
         raise BadInput(f"{where}: {_reason(error)}") from None
-    except _Changed as error:
-        raise BadInput(f"{where}: {error}") from None
     except HFValidationError:
-        raise BadInput(f"{where}: not a repository's name; owner/name is") from None
-    except ValueError:
-        raise BadInput(f"{where}: {_hub()} does not answer as a hub does") from None
+        raise BadInput(f"{where}: not a repository's name, which is owner/name") from None
     except OSError as error:
         raise BadInput(f"{where}: {error.strerror or error}") from None
+    except (ValueError, TypeError, KeyError):
+        raise BadInput(f"{where}: {_host()} does not answer as a hub does") from None
 
 
 def _reason(error: Exception) -> str:
@@ -344,11 +300,11 @@ def _reason(error: Exception) -> str:
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
-        return "not fetched, because HF_HUB_OFFLINE switches the hub off"
+        return "not downloaded, because HF_HUB_OFFLINE switches the hub off"
     response = getattr(error, "response", None)
     if response is None:
-        no = isinstance(error, ConnectError | ConnectTimeout)
-        what = f"no connection to {_hub()}" if no else f"the connection to {_hub()} broke"
+        failed = isinstance(error, ConnectError | ConnectTimeout)
+        what = f"no connection to {_host()}" if failed else f"the connection to {_host()} broke"
         return f"{what}: {str(error) or type(error).__name__}"
     status = str(response.status_code)
     otherwise = "the hub has failed" if status >= "500" else "refused"
@@ -356,6 +312,6 @@ def _reason(error: Exception) -> str:
     return f"{REASONS.get(code) or REASONS.get(status, otherwise)} ({status})"
 
 
-def _hub() -> str:
-    """Returns the hub's host, without what may stand before it as a password."""
-    return urlsplit(_api().endpoint).netloc.rpartition("@")[2] or "HF_ENDPOINT"
+def _host() -> str:
+    """Return the hub's host, without a password that may stand before it."""
+    return urlsplit(_endpoint()).netloc.rpartition("@")[2] or "HF_ENDPOINT"

@@ -1,59 +1,100 @@
-"""The methods that a trial may be trained by, each declared once.
+"""The methods that train a model, each declared once.
 
-What trains, makes references or scores does not import this: a label edited here would retrain
-everything. The plan copies what such a job needs into its parameters.
+What asks about a method asks here. Nothing that trains, makes references or scores imports this
+module: code digests follow imports, and a label edited here must retrain nothing. The plan copies
+into a resolved trial what its training needs.
+
+To add a method: declare it here, write its trainer (`scripts/train/{name}.py`) and the class of its
+trials in `scripts/config/`.
 """
 
 from dataclasses import dataclass
+from typing import Literal
+
+Look = tuple[str, str]
+"""A color and a marker of matplotlib."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train an adapter."""
+    """A method that trains a model.
+
+    Attributes
+    ----------
+    name, label, long
+        In files and configs; in tables; in running text.
+    phase
+        The part of an experiment whose trials may use it.
+    rows
+        The canonical rows that it learns from.
+    has_reference
+        Whether it trains against the log-probs of a reference model.
+    trainer
+        The module that trains with it.
+    headlines
+        The metrics that its trials are compared by: the first that one of them has.
+    loss
+        The label of an axis of its training loss.
+    """
 
     name: str
     label: str
-    """What people call it in a table."""
     long: str
-    phase: str
-    """The phase of an experiment whose trials may use it: `sft` or `preference`."""
-    rows: str
-    """What it learns from: `demonstrations` or `preferences`."""
+    phase: Literal["sft", "preference"]
+    rows: Literal["demonstrations", "preferences"]
     has_reference: bool
-    """True where its loss needs the log-probs of the model that it starts from."""
     trainer: str
-    """The module that trains by it."""
     headlines: tuple[str, ...]
-    """The metrics that a reader looks at first."""
-    look: tuple[str, str]
-    """Color and marker in figures."""
+    loss: str
+    look: Look
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
-            name="sft",
-            label="SFT",
-            long="supervised fine-tuning",
-            phase="sft",
-            rows="demonstrations",
-            has_reference=False,
-            trainer="scripts.train.sft",
-            headlines=("held_out_loss", "exact_match", "bleu"),
-            look=("#0173b2", "o"),
-        ),
-        Method(
-            name="dpo",
-            label="DPO",
-            long="direct preference optimization",
-            phase="preference",
-            rows="preferences",
-            has_reference=True,
-            trainer="scripts.train.dpo",
-            headlines=("preference_accuracy", "exact_match", "bleu"),
-            look=("#de8f05", "s"),
-        ),
-    )
+_DECLARED = (
+    Method(
+        name="sft",
+        label="SFT",
+        long="supervised fine-tuning",
+        phase="sft",
+        rows="demonstrations",
+        has_reference=False,
+        trainer="scripts.train.sft",
+        headlines=("held_out_loss", "exact_match", "bleu"),
+        loss="Loss (nats per token)",
+        look=("#0173b2", "o"),
+    ),
+    Method(
+        name="dpo",
+        label="DPO",
+        long="direct preference optimization",
+        phase="preference",
+        rows="preferences",
+        has_reference=True,
+        trainer="scripts.train.dpo",
+        headlines=("preference_accuracy", "exact_match", "bleu"),
+        loss="Loss (mean over pairs)",
+        look=("#de8f05", "s"),
+    ),
+)
+
+METHODS = {method.name: method for method in _DECLARED}
+"""Every method by name, in the order in which a model goes through them."""
+
+BASE, LOOKUP = "base", "lookup"
+"""What stands where a method does for what is not trained: the base, and the baseline that looks up
+which completion won more training pairs."""
+LOOKUP_LABEL = "win counts in train, no model"
+"""What tables call the lookup where they would name a trial."""
+
+LABELS = {
+    BASE: "base",
+    **{name: method.label for name, method in METHODS.items()},
+    LOOKUP: "lookup",
 }
-"""In the order in which a model goes through them."""
+"""Labels of the methods, and of base and lookup, in the order in which tables have them."""
+
+LOOKS: dict[str, Look] = {
+    BASE: ("#4d4d4d", "D"),
+    **{name: method.look for name, method in METHODS.items()},
+    LOOKUP: ("#8c4a86", "^"),
+}
+"""Looks of the same."""

@@ -1,6 +1,8 @@
-"""Processes told apart beyond their number: by machine, and by when they started.
+"""Processes identified by machine, number and start time.
 
-A number is given again once its process is gone, and each container counts its own.
+The number is not enough: it is used again once the process has ended, and each container has its
+own numbers. psutil would not do: its start times change when the clock is set, and the env of
+reports does not have it.
 """
 
 import os
@@ -12,26 +14,26 @@ from pathlib import Path
 
 PROC = Path("/proc")
 GONE = ("Z", "X")
-"""States of processes that have ended, and that nobody has asked about yet."""
+"""States of processes that have ended and that their parents have not waited for."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process of one machine."""
+    """A process of some machine."""
 
     host: str
     machine: str
-    """The machine's boot and, on Linux, the container's numbering of processes."""
+    """On Linux, the machine's boot and the container's namespace of process numbers."""
     pid: int
     started: str
-    """When it started, in the words of the machine."""
+    """When it started, as the system reports it."""
 
     def is_here(self) -> bool:
-        """Tells whether it is a process of this machine, so that its number means something."""
+        """Return True if it is a process of this machine, so that its number means something."""
         return (self.host, self.machine) == (socket.gethostname(), _machine())
 
     def is_alive(self) -> bool:
-        """Tells whether a process of this machine still runs."""
+        """Return True if the process, which must be of this machine, still runs."""
         seen = _look(self.pid)
         return seen is not None and seen.started == self.started
 
@@ -47,14 +49,16 @@ class _Seen:
 
 
 def this_process() -> Process:
-    """Returns the process that asks."""
-    return _process(os.getpid(), _look(os.getpid()))
+    """Return the current process."""
+    seen = _look(os.getpid())
+    assert seen is not None
+    return _process(os.getpid(), seen)
 
 
 def ancestors() -> list[Process]:
-    """Returns the parent of this process, the parent's parent and so on, but for the first of all.
+    """Return the ancestors of this process, from its parent up to the outermost Snakemake.
 
-    The list ends with the outermost Snakemake, where there is one.
+    Without a Snakemake among them, only the parent; never process 1.
     """
     found = list(_ancestors())
     snakemakes = [place for place, (_, seen) in enumerate(found) if _is_snakemake(seen.command)]
@@ -63,7 +67,7 @@ def ancestors() -> list[Process]:
 
 
 def is_run_by_snakemake() -> bool:
-    """Tells whether a Snakemake is among the ancestors of this process."""
+    """Return True if a Snakemake is among the ancestors of this process."""
     return any(_is_snakemake(seen.command) for _, seen in _ancestors())
 
 
@@ -81,12 +85,12 @@ def _process(pid: int, seen: _Seen) -> Process:
 
 
 def _is_snakemake(command: list[str]) -> bool:
-    """Tells whether a command is Snakemake's, by its script or with python -m."""
+    """Return True if a command runs Snakemake, as a script or with python -m."""
     return any(Path(word).name == "snakemake" for word in command[:5])
 
 
 def _machine() -> str:
-    """Returns what two processes have in common whose numbers can be compared."""
+    """Return what processes have in common whose numbers can be compared."""
     if not PROC.is_dir():
         return ""
     boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -94,13 +98,13 @@ def _machine() -> str:
 
 
 def _look(pid: int) -> _Seen | None:
-    """Returns what the machine says of a process that has not ended, or None."""
+    """Return what the system says about a process, or None if it has ended."""
     return _look_linux(pid) if PROC.is_dir() else _look_elsewhere(pid)
 
 
 def _look_linux(pid: int) -> _Seen | None:
     try:
-        # A program's name stands in parentheses, and may hold spaces and parentheses itself.
+        # The program's name is in parentheses, and may itself hold spaces and parentheses.
         fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
         command = (PROC / str(pid) / "cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):

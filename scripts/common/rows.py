@@ -100,7 +100,7 @@ VERDICTS = pa.schema(
 ITEMS = pa.schema(
     [
         ("set", pa.string()),
-        ("figure", pa.string()),
+        ("metric", pa.string()),
         ("id", pa.string()),
         ("group", pa.string()),
         ("score", pa.float64()),

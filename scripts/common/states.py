@@ -1,8 +1,8 @@
-"""What has become of each trial, told from the files that it leaves.
+"""The state of each run, read from the files that it leaves.
 
-A trial at work keeps `progress.json` in its work folder, and one that fails leaves `failed.json`
-there; a finished one has neither, and `trial.json` and `train.json` beside the adapter. One that
-was killed or stopped leaves its checkpoints, from which the next run goes on.
+A run in progress keeps `progress.json` in its work folder, and one that fails leaves `failed.json`
+there; a finished one has neither, but `trial.json` and `train.json` beside the adapter. One that
+was killed or stopped leaves its checkpoints, from which the next attempt resumes.
 """
 
 import os
@@ -16,7 +16,10 @@ from scripts.common.folders import discard
 from scripts.common.processes import Process
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scripts.config.plan import Plan
+    from scripts.config.plan.evaluation import Run
 
 Part = dict[str, Any]
 
@@ -24,22 +27,22 @@ DONE, RUNNING, STALE, FAILED = "done", "running", "stale", "failed"
 NOT_RUN, NOT_SCORED = "not run", "not scored"
 
 PATIENCE = 120.0
-"""Seconds without news after which a running trial is called stale."""
+"""Seconds without news after which a run is called stale."""
 SCORED = ("completions.parquet", "pairs.parquet", "generations.parquet", "score.json")
-"""What scoring leaves, from which every figure can be made."""
+"""What scoring leaves, from which every metric can be measured."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What has become of a trial."""
+    """The state of a run."""
 
     word: str
     reason: str | None = None
     """Why it failed, or is called stale, in one line."""
     start: str | None = None
-    """The folder of the trial that it starts from, where that one failed."""
+    """The folder of the run that it starts from, where that one failed."""
     progress: Row = field(default_factory=dict)
-    """What `progress.json` says; empty where there is none."""
+    """The content of `progress.json`; empty where there is none."""
 
 
 IS_DONE = State(DONE)
@@ -56,18 +59,18 @@ def progress(
     first: int = 0,
     earlier: float = 0.0,
 ) -> Row:
-    """Returns what `progress.json` holds.
+    """Return the content of `progress.json`.
 
     Parameters
     ----------
     step, steps
-        Optimizer steps that are done, and all of them where that is known.
+        Optimizer steps that are done, and all of them where their number is known.
     started, updated
         Seconds since 1970: when the first step began, and now.
     accuracy
         The share of the last logged pairs whose chosen completion has the larger reward.
     first, earlier
-        The step of the checkpoint that it went on from, and the seconds that were spent by then.
+        The step of the checkpoint that it resumed from, and the seconds spent before.
     """
     return {
         "first": first,
@@ -84,14 +87,14 @@ def progress(
 
 
 def state_of(folder: Path, training: Part, now: float) -> State:
-    """Returns what has become of a trial.
+    """Return the state of a run.
 
     Parameters
     ----------
     folder
-        The trial's folder.
+        The run's folder.
     training
-        The trial as the plan would have it trained; files of another one count for nothing.
+        The trial as the plan wants it trained; files of a trial with other settings are ignored.
     now
         Seconds since 1970.
     """
@@ -107,7 +110,7 @@ def state_of(folder: Path, training: Part, now: float) -> State:
 
 
 def _interruption(work: Path, found: Row, now: float) -> str | None:
-    """Returns why a trial that began is not at work, or None where it seems to be."""
+    """Return why a run that began has stopped, or None where it seems to be in progress."""
     who = f"process {found['pid']} on {found['host']}"
     silent = now - found["updated"]
     if signal := found.get("stopped"):
@@ -121,11 +124,11 @@ def _interruption(work: Path, found: Row, now: float) -> str | None:
     steps = checkpoints(work)
     if not steps:
         return what
-    return f"{what} at step {found['step']} of {found['steps']}; goes on from step {max(steps)}"
+    return f"{what} at step {found['step']} of {found['steps']}; resumes from step {max(steps)}"
 
 
 def _is_killed(work: Path) -> bool:
-    """Tells whether the process that has the lock was one of this machine and is gone."""
+    """Return True if the process that holds the lock ran on this machine and is gone."""
     lock = read_if_there(work / "lock.json")
     if not lock:
         return False
@@ -134,10 +137,10 @@ def _is_killed(work: Path) -> bool:
 
 
 def forget_work(folder: Path) -> None:
-    """Removes a trial's work folder, unless somebody is at work there.
+    """Remove a run's work folder, unless a process holds its lock.
 
-    For whoever comes after training: only then is it sure that the workflow took notice of what was
-    published, and will not ask for it again.
+    For jobs after training: only then is it certain that the workflow has recorded the adapter and
+    will not ask for it again.
     """
     work = folder / "work"
     if not (work / "lock.json").exists():
@@ -145,53 +148,52 @@ def forget_work(folder: Path) -> None:
 
 
 def checkpoints(work: Path) -> list[int]:
-    """Returns the steps of the checkpoints in a work folder."""
+    """Return the steps of the checkpoints in a work folder."""
     return [int(it.name.removeprefix("checkpoint-")) for it in work.glob("checkpoint-*")]
 
 
-def states_of(results: Path, trials: dict[str, Part], now: float) -> dict[str, State]:
-    """Returns by folder what has become of each trial of a plan; one whose start failed failed."""
+def states_of(results: Path, runs: "Mapping[str, Run]", now: float) -> dict[str, State]:
+    """Return by folder the state of each run of a plan; where its start failed, it failed."""
     own = {
-        folder: state_of(results / folder, trial["training"], now)
-        for folder, trial in trials.items()
+        folder: state_of(results / folder, run.training.as_json(), now)
+        for folder, run in runs.items()
     }
     return {
-        folder: _after(state, trials[folder]["training"].get("start"), own)
-        for folder, state in own.items()
+        folder: _after(state, runs[folder].training.start, own) for folder, state in own.items()
     }
 
 
 def _after(state: State, start: str | None, own: dict[str, State]) -> State:
-    """Returns a trial's state, given those of all that it could start from."""
+    """Return a run's state, given those of all that it could start from."""
     if state.word == FAILED or start not in own or own[start].word != FAILED:
         return state
     return State(FAILED, start_failed(start), start=start)
 
 
 def start_failed(start: str) -> str:
-    """Returns why a trial failed that starts from one that did."""
+    """Return why a run failed whose start failed."""
     _, name, seed = start.split("/")
     return f"its start {name}, {seed.replace('-', ' ', 1)}, failed"
 
 
 def unfinished(results: Path, plan: "Plan", now: float) -> dict[str, State]:
-    """Returns by folder the state of each trial, base and lookup whose figures cannot be made."""
-    adapters = {it: results / it / "adapter" / "adapter_model.safetensors" for it in plan.trials}
-    states = states_of(results, plan.trials, now) | {folder: State(DONE) for folder in plan.bases}
+    """Return by folder the state of each run, base and lookup that cannot be measured yet."""
+    adapters = {it: results / it / "adapter" / "adapter_model.safetensors" for it in plan.runs}
+    states = {folder: State(DONE) for folder in plan.subjects} | states_of(results, plan.runs, now)
     states |= {
         folder: State(NOT_SCORED)
         for folder, state in states.items()
         if state.word == DONE and not is_scored(results / folder, adapters.get(folder))
     }
-    for name, lookup in plan.lookups.items():
-        data = results / "data" / lookup["dataset"]
-        rows = [data / f"{lookup[split]}.parquet" for split in ("train", "test")]
-        states[f"baselines/{name}"] = State(DONE if all(map(Path.is_file, rows)) else NOT_RUN)
+    for lookup in plan.lookups.values():
+        data = results / "data" / lookup.dataset
+        rows = [data / f"{split}.parquet" for split in (lookup.train, lookup.test)]
+        states[lookup.folder] = State(DONE if all(map(Path.is_file, rows)) else NOT_RUN)
     return {folder: state for folder, state in states.items() if state.word != DONE}
 
 
 def is_scored(folder: Path, adapter: Path | None) -> bool:
-    """Tells whether scoring left all its files, after the adapter that it scored."""
+    """Return True if scoring left all its files, after the adapter that it scored."""
     if not all((folder / name).is_file() for name in SCORED):
         return False
     made = [(folder / name).stat().st_mtime for name in SCORED]
@@ -199,14 +201,14 @@ def is_scored(folder: Path, adapter: Path | None) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Returns the first line of a text that has anything in it."""
+    """Return the first line of a text that is not blank."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def read_if_there(path: Path) -> Any:
-    """Returns what a JSON file holds; nothing where it is absent, as it may be any moment.
+    """Return the content of a JSON file; an empty object where it is absent, as it may be any time.
 
-    One that is torn counts as absent: when the power fails, what was written last may be empty.
+    A truncated file counts as absent: after a power failure, what was written last may be empty.
     """
     try:
         return read_json(path)

@@ -6,6 +6,7 @@ python -m scripts.config.check fields > docs/config.md
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -409,12 +410,13 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     from scripts.config.plan import make_plan
 
-    trials = make_plan(config).trials.values()
+    plan = make_plan(config)
     if arguments.command == "check":
-        names = {trial["name"] for trial in trials}
-        print(f"{len(config.experiments)} experiments, {len(names)} trials, {len(trials)} runs: ok")
+        counts = f"{len(config.experiments)} experiments, {len(plan.trials)} trials"
+        print(f"{counts}, {len(plan.runs)} runs: ok")
         return 0
-    print(json.dumps([t for t in trials if arguments.trial in (None, t["name"])], indent=2))
+    runs = [run for run in plan.runs.values() if arguments.trial in (None, run.name)]
+    print(json.dumps([dataclasses.asdict(run) for run in runs], indent=2))
     return 0
 
 

@@ -676,7 +676,7 @@ class Config(Closed):
     allow_failed: bool = Field(
         False,
         description="tables and figures wait for no trial: one that failed or has not run stands "
-        "in them as such (for the command line: `make tables-so-far`)",
+        "in them as such (for the command line: `prefmake tables-so-far`)",
     )
     accelerator: Literal["cuda", "cpu"] = Field(
         "cuda",

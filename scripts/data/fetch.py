@@ -1,7 +1,7 @@
-"""Fetches a dataset's source, its rows untouched.
+"""Fetch a dataset's rows, unchanged, from a hub repository at a commit or from local files.
 
-Takes a hub repository at a commit, or local Parquet, JSONL or CSV files; makes one Parquet file of
-all source splits, with the split in the column `_split`, and a record of where they came from.
+Makes one Parquet file of all source splits, with the split in the column `_split`, and a record of
+where they came from. Local files may be Parquet, JSON Lines or CSV.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import sha256, write_json, write_table
-from scripts.common.hub import download
+from scripts.common.hub import Repository
 from scripts.common.rows import SPLIT_COLUMN
 
 if TYPE_CHECKING:
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 def fetch_files(files: dict[str, str]) -> tuple["pa.Table", dict[str, Any]]:
-    """Returns all rows of local files and the record of them.
+    """Return all rows of local files and the record of where they came from.
 
     Parameters
     ----------
     files
-        Path by source split.
+        The path of each source split.
 
     Raises
     ------
     BadInput
-        When a file is missing or does not hold what its suffix says.
+        If a file is missing or does not hold what its suffix says.
     """
     tables = {split: _read(Path(path)) for split, path in files.items()}
     record = {
@@ -44,22 +44,22 @@ def fetch_files(files: dict[str, str]) -> tuple["pa.Table", dict[str, Any]]:
 def fetch_hub(
     repository: str, revision: str, name: str | None, parent: Path
 ) -> tuple["pa.Table", dict[str, Any]]:
-    """Returns all rows of a dataset repository and the record of them, commit resolved.
+    """Return all rows of a dataset repository and the record of where they came from.
 
     Parameters
     ----------
     name
-        The dataset's configuration, where it has several.
+        The dataset's configuration, if it has several.
     parent
-        Where the repository's files go, into a folder for each commit.
+        The folder for the repository's files, which go into a folder named by the commit.
 
     Raises
     ------
     BadInput
-        When the repository, the revision or the configuration does not exist, or files cannot be
+        If the repository, the revision or the configuration does not exist, or files cannot be
         read.
     """
-    folder, commit = download(repository, revision, "dataset", parent)
+    folder, commit = Repository(repository, revision, "dataset").download(parent)
     from datasets.exceptions import DatasetsError
 
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -80,12 +80,12 @@ def fetch_hub(
 
 
 def _load(folder: Path, files: list[Path], name: str | None) -> dict[str, "pa.Table"]:
-    """Returns the rows of a repository's files by split, as `datasets` finds and orders them."""
+    """Return the rows of a repository's files by split, as `datasets` finds and orders them."""
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as work:
-        # Links, because `datasets` takes brackets in the folder's own path for patterns.
+        # Links, because `datasets` reads brackets in the folder's path as patterns.
         repository = Path(work, "repository")
         for path in files:
             link = repository / path.relative_to(folder)
@@ -102,7 +102,7 @@ def _file_record(path: Path, name: str) -> dict[str, Any]:
 
 
 def _read(path: Path) -> "pa.Table":
-    """Returns a file's rows; strings stay strings, also where they look like numbers or dates."""
+    """Return a file's rows. Strings stay strings, even if they look like numbers or dates."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -123,6 +123,7 @@ def _read(path: Path) -> "pa.Table":
 
 
 def _joined(tables: dict[str, "pa.Table"]) -> "pa.Table":
+    """Return all splits as one table."""
     import pyarrow as pa
 
     marked = [
@@ -133,7 +134,7 @@ def _joined(tables: dict[str, "pa.Table"]) -> "pa.Table":
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes raw.parquet and raw.json, and a hub repository's files beside them."""
+    """Write raw.parquet and raw.json, and beside them a hub repository's files."""
     parser = argparse.ArgumentParser(prog="python -m scripts.data.fetch", description=__doc__)
     parser.add_argument("--source", type=json.loads, required=True, help="the dataset's source")
     parser.add_argument("--rows", type=Path, required=True, help="Parquet file to write")

@@ -1,10 +1,10 @@
-"""Puts the seeds of a trial together: every figure's mean over seeds, with what it varies by.
+"""Puts the seeds of a trial together: every metric's mean over seeds, with what it varies by.
 
     python -m scripts.evaluate.aggregate --subject '{"name": "dpo-r16", …}' \\
         --metrics seed-0/metrics.json seed-1/metrics.json \\
         --items seed-0/items.parquet seed-1/items.parquet --out metrics.json
 
-A figure that is a mean over items has an interval that draws seeds and groups; with one seed it has
+A metric that is a mean over items has an interval that draws seeds and groups; with one seed it has
 the intervals that it had. One that is none, such as corpus BLEU, has no interval over several
 seeds: the mean of the seeds' bounds would be none of the mean.
 """
@@ -20,7 +20,7 @@ from scripts.evaluate.intervals import Interval, crossed_bootstrap
 from scripts.evaluate.paired import by_group
 
 Key = tuple[str | None, str]
-"""A set of prompts, or None, and a figure."""
+"""A set of prompts, or None, and a metric."""
 Items = dict[Key, list[Row]]
 
 
@@ -34,8 +34,8 @@ def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
     """
     seeds = [str(one["seed"]) for one in metrics]
 
-    def figures(set_name: str | None, places: list[Row]) -> Row:
-        # A few figures cannot be had of every seed, such as a regression without a fit.
+    def together(set_name: str | None, places: list[Row]) -> Row:
+        # A few metrics cannot be had of every seed, such as a regression without a fit.
         names = dict.fromkeys(name for place in places for name in place)
         return {
             name: over_seeds(
@@ -48,32 +48,33 @@ def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
     sets = {
         name: {
             **of_set,
-            "figures": figures(name, [one["sets"][name]["figures"] for one in metrics]),
+            "metrics": together(name, [one["sets"][name]["metrics"] for one in metrics]),
         }
         for name, of_set in metrics[0]["sets"].items()
     }
     return {
         **subject,
         "seeds": [one["seed"] for one in metrics],
-        "figures": figures(None, [one["figures"] for one in metrics]),
+        "read": metrics[0]["read"],
+        "metrics": together(None, [one["metrics"] for one in metrics]),
         "sets": sets,
     }
 
 
 def over_seeds(found: dict[str, Row | None], items: list[list[Row]]) -> Row:
-    """Returns a figure's mean over seeds, their standard deviation (n - 1) and each seed's value.
+    """Returns a metric's mean over seeds, their standard deviation (n - 1) and each seed's value.
 
-    Where a seed lacks the figure, there is no mean.
+    Where a seed lacks the metric, there is no mean.
 
     Parameters
     ----------
     found
-        The figure by seed, as `measure` wrote it, or None.
+        The metric by seed, as `measure` wrote it, or None.
     items
         Its items of each seed; empty where it is no mean over items.
     """
-    first = next(figure for figure in found.values() if figure)
-    values = [figure["value"] if figure else None for figure in found.values()]
+    first = next(metric for metric in found.values() if metric)
+    values = [metric["value"] if metric else None for metric in found.values()]
     each = {"seeds": dict(zip(found, values, strict=True))}
     if len(values) == 1:
         return first | {"sd": None} | each
@@ -121,10 +122,10 @@ def read_metrics(paths: list[Path]) -> list[Row]:
 
 
 def read_items(path: Path) -> Items:
-    """Returns the items of each figure."""
+    """Returns the items of each metric."""
     found: Items = {}
     for row in read_rows(path):
-        found.setdefault((row["set"], row["figure"]), []).append(row)
+        found.setdefault((row["set"], row["metric"]), []).append(row)
     return found
 
 

@@ -16,9 +16,6 @@ from scripts.evaluate.imports import not_importable
 with not_importable("transformers"):
     import evaluate
 
-DEFINITION = (
-    "corpus BLEU with 13a tokenizer, order 4, no smoothing, brevity penalty (Papineni et al. 2002)"
-)
 METRIC = BLEU(tokenize="13a", smooth_method="none", force=True)
 
 
@@ -28,7 +25,7 @@ class Bleu(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
         return evaluate.MetricInfo(
-            description=DEFINITION,
+            description="corpus BLEU: 13a tokenizer, order 4, no smoothing, brevity penalty",
             citation="Papineni et al. 2002, https://aclanthology.org/P02-1040",
             inputs_description="predictions: strings; references: one string for each",
             features=datasets.Features({"predictions": text, "references": text}),

@@ -3,23 +3,16 @@
 from typing import TYPE_CHECKING
 
 from scripts.common.files import Row
-from scripts.evaluate.figures import WholeFigure
 from scripts.evaluate.intervals import BOOTSTRAP, corpus_bootstrap
+from scripts.evaluate.scores import WholeMetric
 
 if TYPE_CHECKING:
     from numpy import ndarray
 
 BINS = 10
 
-DEFINITION = (
-    "expected calibration error of the margin (Guo et al. 2017): over ten equal bins of confidence "
-    "from 0.5 to 1, the mean distance between the share of right pairs and the mean confidence, by "
-    "pairs; confidence is sigmoid(|margin|), a positive margin is right, ties half; it is above 0 "
-    "for a finite sample of calibrated margins too"
-)
 
-
-def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeFigure:
+def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeMetric:
     """Returns the expected calibration error of the pairs' margins, with its interval.
 
     Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 2, with the bins laid over the
@@ -27,10 +20,8 @@ def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeFigure:
     """
     statistics = _statistics([row["margin"] for row in rows])
     belongs = [groups[row["id"]] for row in rows]
-    return WholeFigure(
+    return WholeMetric(
         "calibration_error",
-        "0 to 1",
-        DEFINITION,
         float(_error(statistics.sum(0))),
         belongs,
         BOOTSTRAP,

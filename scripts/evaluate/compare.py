@@ -6,10 +6,10 @@
 
 Every trial against the base, every preference trial against where it starts, and the trials of a
 method against each other: all pairs of at most ten, else each against the leading one. Of every
-figure that is a mean over items and that means the same for both: the difference with its interval
+metric that is a mean over items and that means the same for both: the difference with its interval
 (groups and seeds resampled), the p-value of a paired test, and Holm's correction of it over all
-tests of that figure in the experiment, since a reader who looks for the trial that leads in a
-figure looks at all of them.
+tests of that metric in the experiment, since a reader who looks for the trial that leads in a
+metric looks at all of them.
 """
 
 import argparse
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
 Key = tuple[str | None, str]
-"""A set of prompts, or None, and a figure."""
+"""A set of prompts, or None, and a metric."""
 
 ALL_PAIRS = 10
 """So many trials of a method are compared pair by pair."""
@@ -43,45 +43,45 @@ LEVEL = 0.05
 
 METHODS = ("sft", "dpo")
 OF_OBJECTIVE = ("preference_loss", "margin")
-"""Figures of the implicit reward, in units of beta: alike only under one objective and start."""
+"""Metrics of the implicit reward, in units of beta: alike only under one objective and start."""
 OF_START = ("chosen_fell", "kl", "kl_per_token")
-"""Figures of how far a trial moved from its start: alike only from one start."""
+"""Metrics of how far a trial moved from its start: alike only from one start."""
 OBJECTIVE = ("beta", "loss_type", "loss_weights")
 REFERENCE = "reference_"
-"""Begins the figures of a trial's start, which are not the trial's own."""
+"""Begins the metrics of a trial's start, which are not the trial's own."""
 START_FIGURES = {"reference_accuracy": "policy_accuracy"}
 """What a trial's file says about its start, and what that is of the start itself."""
 UNRANKED = (
     "chosen_logp", "rejected_logp", "chosen_change", "rejected_change", "length_difference",
 )  # fmt: skip
-"""Figures that describe, of which higher is no better than lower."""
+"""Metrics that describe, of which higher is no better than lower."""
 
 NEVER = [
     {
-        "figures": [*OF_OBJECTIVE, "rewards"],
+        "metrics": [*OF_OBJECTIVE, "rewards"],
         "reason": "between trials of another beta, objective or start, in whose units they are; "
         "a base has none",
     },
     {
-        "figures": list(OF_START),
+        "metrics": list(OF_START),
         "reason": "between trials of another start, which they are measured from",
     },
     {
-        "figures": ["train_loss", "eval_loss"],
+        "metrics": ["train_loss", "eval_loss"],
         "reason": "they are the objective's, and of no items",
     },
     {
-        "figures": [*UNRANKED, "reference_*"],
+        "metrics": [*UNRANKED, "reference_*"],
         "reason": "higher is not better, and the reference's are of another model",
     },
-    {"figures": ["bleu"], "reason": "as every figure of a whole corpus, no mean over items"},
+    {"metrics": ["bleu"], "reason": "as every metric of a whole corpus, no mean over items"},
 ]
 """What is never compared, for whoever reads the file."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One figure of one run: its items, in the order of their ids."""
+    """One metric of one run: its items, in the order of their ids."""
 
     ids: "ndarray"
     groups: "ndarray"
@@ -91,7 +91,7 @@ class Block:
 
 @dataclass
 class Model:
-    """A base or a trial, and its figures: one block a seed."""
+    """A base or a trial, and its metrics: one block a seed."""
 
     name: str
     method: str
@@ -105,13 +105,13 @@ class Model:
 
 
 def read_blocks(path: Path) -> dict[Key, Block]:
-    """Returns the items of each figure of a run."""
+    """Returns the items of each metric of a run."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    key = pc.binary_join_element_wise(pc.fill_null(table["set"], ""), table["figure"], "\n")
-    # Numbers from 0 on, in the order in which the figures first stand in the file.
+    key = pc.binary_join_element_wise(pc.fill_null(table["set"], ""), table["metric"], "\n")
+    # Numbers from 0 on, in the order in which the metrics first stand in the file.
     numbered = pc.dictionary_encode(key).combine_chunks()
     table = table.append_column("number", numbered.indices)
     table = table.sort_by([("number", "ascending"), ("id", "ascending")])
@@ -119,8 +119,8 @@ def read_blocks(path: Path) -> dict[Key, Block]:
     starts = [0, *pc.value_counts(numbered.indices).field("counts").to_numpy().cumsum()]
     found = {}
     for name, start, end in zip(numbered.dictionary.to_pylist(), starts, starts[1:], strict=False):
-        set_name, figure = name.split("\n")
-        found[set_name or None, figure] = Block(*(column[start:end] for column in columns))
+        set_name, metric = name.split("\n")
+        found[set_name or None, metric] = Block(*(column[start:end] for column in columns))
     return found
 
 
@@ -159,11 +159,11 @@ def read_models(root: Path, plan: Row) -> list[Model]:
         for one in runs:
             names.setdefault(one.split("/")[0], []).append(one)
         models += [read_trial(root, method, name, seeds) for name, seeds in names.items()]
-    give_starts_their_figures(models)
+    give_starts_their_metrics(models)
     return models
 
 
-def give_starts_their_figures(models: list[Model]) -> None:
+def give_starts_their_metrics(models: list[Model]) -> None:
     """Gives a start what the trials that start from it say about it; it is scored on no pairs."""
     named = {model.name: model for model in models if model.method == "sft"}
     for model in models:
@@ -177,32 +177,32 @@ def give_starts_their_figures(models: list[Model]) -> None:
 
 
 def compared(models: list[Model]) -> list[Key]:
-    """Returns the figures that are compared."""
+    """Returns the metrics that are compared."""
     keys = dict.fromkeys(key for model in models for key in model.blocks)
     return [
-        (of_set, figure)
-        for of_set, figure in keys
-        if figure not in UNRANKED and not figure.startswith(REFERENCE)
+        (of_set, metric)
+        for of_set, metric in keys
+        if metric not in UNRANKED and not metric.startswith(REFERENCE)
     ]
 
 
-def alike(figure: str, model: Model) -> tuple[Any, ...]:
-    """Returns what must be the same of two trials whose figures mean the same; empty for nothing.
+def alike(metric: str, model: Model) -> tuple[Any, ...]:
+    """Returns what must be the same of two trials whose metrics mean the same; empty for nothing.
 
-    Of such a figure a base has none that means the same.
+    Of such a metric a base has none that means the same.
     """
-    if figure in OF_OBJECTIVE or "reward" in figure:
+    if metric in OF_OBJECTIVE or "reward" in metric:
         return (model.objective, model.start)
-    return (model.start,) if figure in OF_START else ()
+    return (model.start,) if metric in OF_START else ()
 
 
-def lower_leads(figure: str) -> bool:
-    """Tells whether the lowest value of a figure leads, not the highest."""
-    return "loss" in figure or "perplexity" in figure
+def lower_leads(metric: str) -> bool:
+    """Tells whether the lowest value of a metric leads, not the highest."""
+    return "loss" in metric or "perplexity" in metric
 
 
 def on_same_items(key: Key, models: list[Model]) -> tuple[list[Model], list[Model]]:
-    """Returns the models with the items that most models have of a figure, and the others."""
+    """Returns the models with the items that most models have of a metric, and the others."""
     kinds: dict[str, list[Model]] = {}
     uneven = []
     for model in models:
@@ -222,7 +222,7 @@ def _items_of(block: Block) -> str:
 
 
 def panel_of(key: Key, models: list[Model]) -> Panel:
-    """Returns a figure of models on the same items."""
+    """Returns a metric of models on the same items."""
     from numpy import array, repeat, stack, unique
 
     blocks = [block for model in models for block in model.blocks[key]]
@@ -243,12 +243,12 @@ class Question:
     pair: tuple[int, int]
 
 
-def questions(figure: str, models: list[Model], values: "ndarray") -> Iterator[Question]:
-    """Yields what is asked of a figure: against the base, against starts, within each method."""
+def questions(metric: str, models: list[Model], values: "ndarray") -> Iterator[Question]:
+    """Yields what is asked of a metric: against the base, against starts, within each method."""
     names = {model.name: place for place, model in enumerate(models) if model.method == "sft"}
     base = next((place for place, it in enumerate(models) if it.method == "base"), None)
     tuned = [(place, model) for place, model in enumerate(models) if model.method != "base"]
-    if not any(alike(figure, model) for _, model in tuned):
+    if not any(alike(metric, model) for _, model in tuned):
         if base is not None:
             yield from (Question("base", model.method, (place, base)) for place, model in tuned)
         for place, model in tuned:
@@ -258,38 +258,38 @@ def questions(figure: str, models: list[Model], values: "ndarray") -> Iterator[Q
         rivals: dict[Any, list[int]] = {}
         for place, model in tuned:
             if model.method == method:
-                rivals.setdefault(alike(figure, model), []).append(place)
+                rivals.setdefault(alike(metric, model), []).append(place)
         for places in rivals.values():
-            yield from (Question("trials", method, pair) for pair in _pairs(figure, places, values))
+            yield from (Question("trials", method, pair) for pair in _pairs(metric, places, values))
 
 
-def _pairs(figure: str, places: list[int], values: "ndarray") -> Iterable[tuple[int, int]]:
+def _pairs(metric: str, places: list[int], values: "ndarray") -> Iterable[tuple[int, int]]:
     """Returns all pairs of at most ten trials, else the leading one with each other."""
     if len(places) <= ALL_PAIRS:
         return combinations(places, 2)
-    first = _ranked(figure, places, values)[0]
+    first = _ranked(metric, places, values)[0]
     return [(first, other) for other in places if other != first]
 
 
-def _ranked(figure: str, places: list[int], values: "ndarray") -> list[int]:
+def _ranked(metric: str, places: list[int], values: "ndarray") -> list[int]:
     """Returns places in the order of their values, the leading one first."""
-    sign = 1 if lower_leads(figure) else -1
+    sign = 1 if lower_leads(metric) else -1
     return sorted(places, key=lambda place: sign * values[place])
 
 
 # ---------------------------------------------------------------------------------------- answers
 
 
-def compare_figure(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]:
-    """Returns the tests of a figure, and for each method which trial leads and whether apart.
+def compare_metric(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]:
+    """Returns the tests of a metric, and for each method which trial leads and whether apart.
 
     Trials lead apart where the corrected test against the runner-up shows a difference.
     """
     if not models:
         return [], []
-    of_set, figure = key
+    of_set, metric = key
     panel = panel_of(key, models)
-    asked = list(questions(figure, models, panel.values))
+    asked = list(questions(metric, models, panel.values))
     if not asked:
         return [], []
     pairs = [question.pair for question in asked]
@@ -301,7 +301,7 @@ def compare_figure(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]
             "kind": question.kind,
             "method": question.method,
             "set": of_set,
-            "figure": figure,
+            "metric": metric,
             "a": models[a].name,
             "b": models[b].name,
             "value_a": float(panel.values[a]),
@@ -341,11 +341,11 @@ def leaders(
 
     Of trials that are not all compared with each other, none leads.
     """
-    of_set, figure = key
+    of_set, metric = key
     found = []
     for method in METHODS:
         places = [place for place, model in enumerate(models) if model.method == method]
-        ranked = _ranked(figure, places, values)
+        ranked = _ranked(metric, places, values)
         test = next(
             (
                 test
@@ -354,10 +354,10 @@ def leaders(
             ),
             None,
         )
-        if test and len({alike(figure, models[place]) for place in places}) == 1:
+        if test and len({alike(metric, models[place]) for place in places}) == 1:
             first, second = (models[place].name for place in ranked[:2])
             found.append(
-                {"method": method, "set": of_set, "figure": figure, "leading": first,
+                {"method": method, "set": of_set, "metric": metric, "leading": first,
                  "runner_up": second, "holm": test["holm"], "apart": test["shown"]}
             )  # fmt: skip
     return found
@@ -368,18 +368,18 @@ def compare(experiment: str, models: list[Model]) -> Row:
     tests, leading, others = [], [], []
     for key in compared(models):
         same, different = on_same_items(key, models)
-        found, first = compare_figure(key, same)
+        found, first = compare_metric(key, same)
         tests += found
         leading += first
         others += [
-            {"set": key[0], "figure": key[1], "model": model.name, "reason": "other items"}
+            {"set": key[0], "metric": key[1], "model": model.name, "reason": "other items"}
             for model in different
         ]
     return {
         "experiment": experiment,
         "level": LEVEL,
         "pairs": {method: rule_of(method, models) for method in METHODS},
-        "family": "all tests of one figure in the experiment",
+        "family": "all tests of one metric in the experiment",
         "never_compared": NEVER,
         "left_out": others,
         "leading": leading,

@@ -7,10 +7,10 @@ the end token is part of it, and one that was cut at `max_new_tokens` counts as 
 """
 
 from scripts.common.files import Row
-from scripts.evaluate.figures import Figure, item_figure
+from scripts.evaluate.scores import MeanMetric, item_metric
 
 
-def divergence_figures(rows: list[Row], groups: dict[str, str]) -> list[Figure]:
+def divergence_metrics(rows: list[Row], groups: dict[str, str]) -> list[MeanMetric]:
     """Returns `kl` (nats per answer) and `kl_per_token`; none where answers have no log-probs.
 
     A base, which is its own reference, has none, and neither has a set that does not ask for them.
@@ -18,24 +18,12 @@ def divergence_figures(rows: list[Row], groups: dict[str, str]) -> list[Figure]:
     rows = [row for row in rows if row.get("reference_logp") is not None]
     if not rows:
         return []
-    kl = item_figure(
-        rows,
-        groups,
-        "kl",
-        "nats per answer",
-        "mean of log-prob under the model minus log-prob under its reference, over answers that "
-        "the model sampled; estimates the KL divergence from the reference",
-        lambda row: row["logp"] - row["reference_logp"],
-    )
+    kl = item_metric(rows, groups, "kl", lambda row: row["logp"] - row["reference_logp"])
     tokens = [
         item | {"weight": float(scored_tokens(row))}
         for item, row in zip(kl.items, rows, strict=True)
     ]
-    definition = (
-        "log-prob under the model minus log-prob under its reference of answers that the model "
-        "sampled, summed, per token, end tokens included"
-    )
-    return [kl, Figure("kl_per_token", "nats per token", definition, tokens)]
+    return [kl, MeanMetric("kl_per_token", tokens)]
 
 
 def scored_tokens(row: Row) -> int:

@@ -5,44 +5,26 @@ from collections.abc import Callable
 from random import Random
 
 from scripts.common.files import Row
-from scripts.evaluate.figures import AnyFigure, Figure, WholeFigure, item_figure
 from scripts.evaluate.intervals import JACKKNIFE, SEED, group_jackknife
+from scripts.evaluate.scores import AnyMetric, MeanMetric, WholeMetric, item_metric
 
 ORDER = 4
 LARGEST = 200
 
-DISTINCT_DEFINITION = (
-    "different {} of all answers by their number of words (Li et al. 2016); 13a tokenizer, case "
-    "kept; it falls as answers are added, so compare equally many"
-)
-SELF_BLEU_DEFINITION = (
-    "mean BLEU of each answer against all others, high where answers repeat each other (Zhu et al. "
-    "2018); sacrebleu's sentence BLEU"
-)
-DRAWN = f"; a seeded draw of {LARGEST} of the answers"
-HELD = "; the interval holds the other answers fixed"
-
 Gram = tuple[str, ...]
 
 
-def diversity_figures(rows: list[Row], groups: dict[str, str]) -> list[AnyFigure]:
+def diversity_metrics(rows: list[Row], groups: dict[str, str]) -> list[AnyMetric]:
     """Returns distinct-1, distinct-2 and the number of words; self-BLEU of two answers or more."""
-    figures = [
-        distinct(rows, groups, 1, "words"),
-        distinct(rows, groups, 2, "pairs of neighbouring words"),
-        item_figure(
-            rows,
-            groups,
-            "answer_words",
-            "words",
-            "mean words of an answer, by white space",
-            lambda row: len(row["text"].split()),
-        ),
+    metrics = [
+        distinct(rows, groups, 1),
+        distinct(rows, groups, 2),
+        item_metric(rows, groups, "answer_words", lambda row: len(row["text"].split())),
     ]
-    return [*figures, self_bleu(rows, groups)] if len(rows) > 1 else figures
+    return [*metrics, self_bleu(rows, groups)] if len(rows) > 1 else metrics
 
 
-def distinct(rows: list[Row], groups: dict[str, str], order: int, what: str) -> WholeFigure:
+def distinct(rows: list[Row], groups: dict[str, str], order: int) -> WholeMetric:
     """Returns the number of different n-grams by that of words, 0 where no answer has a word.
 
     Li et al. 2016, https://aclanthology.org/N16-1014: distinct-2, too, is scaled by the number of
@@ -64,10 +46,8 @@ def distinct(rows: list[Row], groups: dict[str, str], order: int, what: str) -> 
     value = rate(len(owners), total)
     without = [rate(len(owners) - alone[group], total - words[group]) for group in words]
     interval = group_jackknife(value, without)
-    return WholeFigure(
+    return WholeMetric(
         f"distinct_{order}",
-        "0 to 1",
-        DISTINCT_DEFINITION.format(what),
         value,
         [groups[row["id"]] for row in rows],
         JACKKNIFE,
@@ -75,7 +55,7 @@ def distinct(rows: list[Row], groups: dict[str, str], order: int, what: str) -> 
     )
 
 
-def self_bleu(rows: list[Row], groups: dict[str, str]) -> Figure:
+def self_bleu(rows: list[Row], groups: dict[str, str]) -> MeanMetric:
     """Returns the mean sentence BLEU, from 0 to 100, of each answer against all others.
 
     Zhu et al. 2018, https://arxiv.org/abs/1802.01886. Of more than 200 answers, a seeded draw of
@@ -89,14 +69,13 @@ def self_bleu(rows: list[Row], groups: dict[str, str]) -> Figure:
     scores = dict(zip((row["id"] for row in rows), _against_others(rows), strict=True))
     # sacrebleu knows its signature once it has met references.
     metric.sentence_score(rows[0]["text"], [row["text"] for row in rows[1:]])
-    return item_figure(
+    return item_metric(
         rows,
         groups,
         "self_bleu",
-        "0 to 100",
-        SELF_BLEU_DEFINITION + (DRAWN if drawn else "") + HELD,
         lambda row: scores[row["id"]],
         signature=str(metric.get_signature()),
+        detail=f"a seeded draw of {LARGEST} of the answers" if drawn else None,
     )
 
 

@@ -46,7 +46,7 @@ def corpus_bootstrap(
     statistics
         What each item adds to the sums, of shape (items, statistics).
     score
-        Makes figures, of shape (resamples), from sums, of shape (resamples, statistics).
+        Makes metrics, of shape (resamples), from sums, of shape (resamples, statistics).
     """
     from numpy import add, asarray, quantile, stack, zeros
     from numpy.random import default_rng
@@ -86,7 +86,7 @@ def group_jackknife(value: float, without: list[float]) -> Interval | None:
 
 
 def crossed_bootstrap(numerators: "ndarray", denominators: "ndarray") -> Interval | None:
-    """Returns the percentile interval of a figure's mean over seeds: seeds and groups are drawn.
+    """Returns the percentile interval of a metric's mean over seeds: seeds and groups are drawn.
 
     Each resample draws as many seeds and as many groups as there are, with replacement; all drawn
     seeds are taken over the same groups (Owen 2007, https://doi.org/10.1214/07-AOAS122: the
@@ -96,7 +96,7 @@ def crossed_bootstrap(numerators: "ndarray", denominators: "ndarray") -> Interva
     Parameters
     ----------
     numerators, denominators
-        Seeds × groups: a figure's scores and weights, summed over the items of a group.
+        Seeds × groups: a metric's scores and weights, summed over the items of a group.
     """
     if numerators.shape[1] < 2:
         return None

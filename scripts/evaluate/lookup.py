@@ -14,6 +14,7 @@ On the published split of youtube-titles (114 pairs, all of known completions) t
 """
 
 import argparse
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.common.texts import said
-from scripts.evaluate.figures import Figure, groups_of, item_figure
+from scripts.evaluate.scores import MeanMetric, groups_of, item_metric
 
 Completion = tuple[str, str]
 """Group and text."""
@@ -66,29 +67,12 @@ def completion(pair: Row, side: str) -> Completion:
     return pair["group"], said(pair[side])
 
 
-def lookup_figures(train: list[Row], test: list[Row]) -> list[Figure]:
+def lookup_metrics(train: list[Row], test: list[Row]) -> list[MeanMetric]:
     """Returns the accuracy of the lookup, and the share of pairs that it knows."""
     lookup, groups = Lookup.of(train), groups_of(test)
     return [
-        item_figure(
-            test,
-            groups,
-            "preference_accuracy",
-            "share",
-            "pairs whose chosen completion has the higher win rate in the training pairs, no "
-            "model; never judged is a rate of one half; ties count half",
-            lookup.prediction,
-            share=True,
-        ),
-        item_figure(
-            test,
-            groups,
-            "known_pairs",
-            "share",
-            "pairs both of whose completions the training pairs have judged",
-            lookup.knows,
-            share=True,
-        ),
+        item_metric(test, groups, "preference_accuracy", lookup.prediction, share=True),
+        item_metric(test, groups, "known_pairs", lookup.knows, share=True),
     ]
 
 
@@ -110,22 +94,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--train", type=Path, required=True, help="canonical training pairs")
     parser.add_argument("--test", type=Path, required=True, help="canonical pairs to predict")
     parser.add_argument("--dataset", required=True, help="the dataset's name")
+    parser.add_argument("--root", type=Path, required=True, help="the results folder")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
     arguments = parser.parse_args(argv)
-    figures = lookup_figures(_pairs(arguments.train), _pairs(arguments.test))
-    subject = {
+    metrics = lookup_metrics(_pairs(arguments.train), _pairs(arguments.test))
+    measured = {
         "name": "lookup",
         "dataset": arguments.dataset,
         "method": "lookup",
         "seed": None,
+        "read": {"pairs": Path(os.path.relpath(arguments.test, arguments.root)).as_posix()},
+        "metrics": {metric.name: metric.summary() for metric in metrics},
     }
-    summaries = {figure.name: figure.summary() for figure in figures}
-    write_json(arguments.metrics, {**subject, "figures": summaries})
+    write_json(arguments.metrics, measured)
     items = [
-        {"figure": figure.name, "weight": 1.0, **item}
-        for figure in figures
-        for item in figure.items
+        {"metric": metric.name, "weight": 1.0, **item}
+        for metric in metrics
+        for item in metric.items
     ]
     write_rows(arguments.items, items, ITEMS)
     return 0

@@ -1,12 +1,14 @@
-"""Computes every figure of one model from the rows that scoring wrote, each with its interval.
+"""Compute every metric of one model from the rows that scoring wrote, each with its interval.
 
-Makes metrics.json, and items.parquet with each item's score for paired tests.
+Write metrics.json, and items.parquet with each item's score for paired tests.
 """
 
 import argparse
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from math import exp, log1p
 from pathlib import Path
 
@@ -16,22 +18,22 @@ from scripts.common.rows import ITEMS
 from scripts.common.texts import cut
 from scripts.evaluate.answers import final_number, marked_number
 from scripts.evaluate.calibration import calibration_error
-from scripts.evaluate.divergence import divergence_figures
-from scripts.evaluate.diversity import diversity_figures
-from scripts.evaluate.figures import AnyFigure, Figure, WholeFigure, groups_of, item_figure
+from scripts.evaluate.divergence import divergence_metrics
+from scripts.evaluate.diversity import diversity_metrics
 from scripts.evaluate.intervals import BOOTSTRAP
-from scripts.evaluate.likeness import likeness_figures
-from scripts.evaluate.titles import title_figures
-from scripts.evaluate.win_rate import length_controlled, win_figures, with_verdicts
+from scripts.evaluate.likeness import likeness_metrics
+from scripts.evaluate.scores import AnyMetric, MeanMetric, WholeMetric, groups_of, item_metric
+from scripts.evaluate.titles import title_metrics
+from scripts.evaluate.win_rate import length_controlled, win_metrics, with_verdicts
 
-RULES = {"titles": title_figures}
+RULES = {"titles": title_metrics}
 """What a set's answers can be held against, by the name of its rules."""
 
 # ----------------------------------------------------------------------------------- completions
 
 
-def completion_figures(rows: list[Row], groups: dict[str, str]) -> list[AnyFigure]:
-    """Returns the held-out loss of demonstrations, and their perplexity."""
+def completion_metrics(rows: list[Row], groups: dict[str, str]) -> list[AnyMetric]:
+    """Return the held-out loss of demonstrations, and their perplexity."""
     if not rows:
         return []
     items = [
@@ -43,20 +45,17 @@ def completion_figures(rows: list[Row], groups: dict[str, str]) -> list[AnyFigur
         }
         for row in rows
     ]
-    definition = "negative log-prob of held-out completions, summed, per completion token"
-    loss = Figure("held_out_loss", "nats per token", definition, items)
+    loss = MeanMetric("held_out_loss", items)
     return [loss, perplexity(loss)]
 
 
-def perplexity(loss: Figure) -> WholeFigure:
-    """Returns exp of the held-out loss; its interval is exp of that one's."""
-    summary = loss.summary()
-    bounds = summary["intervals"].get(BOOTSTRAP)
-    return WholeFigure(
+def perplexity(loss: MeanMetric) -> WholeMetric:
+    """Return exp of the held-out loss; its interval is exp of that one's."""
+    found = loss.summary()
+    bounds = found["intervals"].get(BOOTSTRAP)
+    return WholeMetric(
         "perplexity",
-        "1 or more",
-        "exp of the held-out loss: of a completion token, as this model's tokenizer cuts it",
-        exp(summary["value"]),
+        exp(found["value"]),
         [item["group"] for item in loss.items],
         BOOTSTRAP,
         bounds and (exp(bounds[0]), exp(bounds[1])),
@@ -66,97 +65,50 @@ def perplexity(loss: Figure) -> WholeFigure:
 # ----------------------------------------------------------------------------------------- pairs
 
 
-def pair_figures(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[AnyFigure]:
-    """Returns the figures of preference pairs; a base, its own reference, has only raw ones."""
+def pair_metrics(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[AnyMetric]:
+    """Return the metrics of preference pairs.
+
+    Those of the implicit reward are of tuned models only: a base is its own reference.
+    """
     if not rows:
         return []
 
-    figure = partial(item_figure, rows, groups)
+    def mean(name: str, score: Callable[[Row], float]) -> MeanMetric:
+        return item_metric(rows, groups, name, score)
 
-    def logp(name: str, column: str, whose: str) -> Figure:
-        definition = f"mean log-prob of the {whose} completion, summed over its tokens"
-        return figure(name, "nats", definition, lambda row: row[column])
+    def share(name: str, difference: Callable[[Row], float]) -> MeanMetric:
+        return item_metric(rows, groups, name, lambda row: _wins(difference(row)), share=True)
 
     raw = [
-        figure(
-            "policy_accuracy",
-            "share",
-            "pairs whose chosen completion has the higher log-prob under the model; ties half",
-            lambda row: _wins(row["chosen_logp"] - row["rejected_logp"]),
-            share=True,
-        ),
-        figure(
+        share("policy_accuracy", lambda row: row["chosen_logp"] - row["rejected_logp"]),
+        share(
             "policy_token_accuracy",
-            "share",
-            "pairs whose chosen completion has the higher log-prob per token under the model; ties "
-            "half",
-            lambda row: _wins(
+            lambda row: (
                 row["chosen_logp"] / row["chosen_tokens"]
                 - row["rejected_logp"] / row["rejected_tokens"]
             ),
-            share=True,
         ),
-        logp("chosen_logp", "chosen_logp", "chosen"),
-        logp("rejected_logp", "rejected_logp", "rejected"),
-        figure(
-            "length_difference",
-            "tokens",
-            "mean tokens of the chosen completion minus those of the rejected one",
-            lambda row: row["chosen_tokens"] - row["rejected_tokens"],
-        ),
+        mean("chosen_logp", lambda row: row["chosen_logp"]),
+        mean("rejected_logp", lambda row: row["rejected_logp"]),
+        mean("length_difference", lambda row: row["chosen_tokens"] - row["rejected_tokens"]),
     ]
     if not tuned:
         return raw
     return [
-        figure(
-            "preference_accuracy",
-            "share",
-            "pairs whose chosen completion has the higher implicit reward; ties count half",
-            lambda row: _wins(row["margin"]),
-            share=True,
-        ),
-        figure(
-            "preference_loss",
-            "nats",
-            "mean -log sigmoid(margin), the sigmoid DPO loss, whatever the trial's objective",
-            lambda row: _softplus(-row["margin"]),
-        ),
-        figure(
-            "margin",
-            "nats",
-            "mean implicit reward of chosen minus that of rejected, beta included",
-            lambda row: row["margin"],
-        ),
+        share("preference_accuracy", lambda row: row["margin"]),
+        mean("preference_loss", lambda row: _softplus(-row["margin"])),
+        mean("margin", lambda row: row["margin"]),
         calibration_error(rows, groups),
         *raw,
-        figure(
-            "chosen_change",
-            "nats",
-            "mean log-prob of the chosen completion minus that under the reference",
-            lambda row: row["chosen_logp"] - row["reference_chosen_logp"],
-        ),
-        figure(
-            "rejected_change",
-            "nats",
-            "mean log-prob of the rejected completion minus that under the reference",
-            lambda row: row["rejected_logp"] - row["reference_rejected_logp"],
-        ),
-        figure(
-            "chosen_fell",
-            "share",
-            "pairs whose chosen completion is less likely than under the reference; ties half",
-            lambda row: _wins(row["reference_chosen_logp"] - row["chosen_logp"]),
-            share=True,
-        ),
-        figure(
+        mean("chosen_change", lambda row: row["chosen_logp"] - row["reference_chosen_logp"]),
+        mean("rejected_change", lambda row: row["rejected_logp"] - row["reference_rejected_logp"]),
+        share("chosen_fell", lambda row: row["reference_chosen_logp"] - row["chosen_logp"]),
+        share(
             "reference_accuracy",
-            "share",
-            "pairs whose chosen completion has the higher log-prob under the reference; ties half",
-            lambda row: _wins(row["reference_chosen_logp"] - row["reference_rejected_logp"]),
-            share=True,
+            lambda row: row["reference_chosen_logp"] - row["reference_rejected_logp"],
         ),
-        logp("reference_chosen_logp", "reference_chosen_logp", "chosen"),
-        logp("reference_rejected_logp", "reference_rejected_logp", "rejected"),
+        mean("reference_chosen_logp", lambda row: row["reference_chosen_logp"]),
+        mean("reference_rejected_logp", lambda row: row["reference_rejected_logp"]),
     ]
 
 
@@ -172,72 +124,35 @@ def _softplus(x: float) -> float:
 
 
 def extracted(rows: list[Row], after: str | None, before: str | None) -> list[Row]:
-    """Returns the answers, each cut to the part that is scored."""
+    """Return the answers, each cut to the part that is scored."""
     return [row | {"text": cut(row["text"], after, before)} for row in rows]
 
 
-def generation_figures(
+def generation_metrics(
     rows: list[Row], groups: dict[str, str], answers: dict[str, str]
-) -> list[Figure]:
-    """Returns the figures of answers; exact match over those whose known answer has a number.
+) -> list[MeanMetric]:
+    """Return how answers end and how long they are, and both exact matches.
 
-    Strict exact match is over those whose known answer has one behind `####`.
+    Exact match is over the items whose known answer has a number, strict exact match over those
+    where it has one behind `####`.
     """
     if not rows:
         return []
-
-    figure = partial(item_figure, rows, groups)
-    figures = [
-        figure(
-            "stop_rate",
-            "share",
-            "answers that end by themselves",
-            lambda row: row["stop"] == "eos",
-            share=True,
-        ),
-        figure(
-            "generated_tokens",
-            "tokens",
-            "mean new tokens of an answer",
-            lambda row: row["tokens"],
-        ),
+    found = [
+        item_metric(rows, groups, "stop_rate", lambda row: row["stop"] == "eos", share=True),
+        item_metric(rows, groups, "generated_tokens", lambda row: row["tokens"]),
     ]
-    return [*figures, *_exact_matches(rows, groups, answers)]
-
-
-def _exact_matches(
-    rows: list[Row], groups: dict[str, str], answers: dict[str, str]
-) -> list[Figure]:
-    """Returns both exact matches, each over the items whose known answer has such a number."""
-    readings = {
-        "exact_match": (
-            final_number,
-            "answers whose final number equals the known answer's; a number behind #### goes "
-            "before all others, else this is lm-evaluation-harness's flexible-extract",
-        ),
-        "exact_match_strict": (
-            marked_number,
-            "answers whose first number behind #### is the known answer's, as written but for "
-            "commas: lm-evaluation-harness's strict-match on GSM8K",
-        ),
-    }
-    figures = []
-    for name, (read, definition) in readings.items():
+    readings = {"exact_match": final_number, "exact_match_strict": marked_number}
+    for name, read in readings.items():
         numbers = {row["id"]: read(answers.get(row["id"], "")) for row in rows}
         known = [row for row in rows if numbers[row["id"]] is not None]
         if known:
-            figures.append(
-                item_figure(
-                    known,
-                    groups,
-                    name,
-                    "share",
-                    definition,
-                    lambda row, read=read, numbers=numbers: read(row["text"]) == numbers[row["id"]],
-                    share=True,
-                )
+            matches = [read(row["text"]) == numbers[row["id"]] for row in known]
+            right = dict(zip((row["id"] for row in known), matches, strict=True))
+            found.append(
+                item_metric(known, groups, name, lambda row, right=right: right[row["id"]], True)
             )
-    return figures
+    return found
 
 
 # ------------------------------------------------------------------------------- sets of prompts
@@ -245,7 +160,7 @@ def _exact_matches(
 
 @dataclass(frozen=True)
 class Answers:
-    """One model's answers to a set of prompts, as far as they are scored."""
+    """The answers of one model to a set of prompts, as far as they are scored."""
 
     name: str
     settings: Row
@@ -256,36 +171,36 @@ class Answers:
     left_out: int
 
     @cached_property
-    def figures(self) -> list[AnyFigure]:
-        """Every figure of the answers."""
+    def metrics(self) -> list[AnyMetric]:
+        """Every metric of the answers."""
         if not self.rows:
             return []
         rows, groups = self.rows, self.groups
-        figures = [
-            *generation_figures(rows, groups, self.known),
-            *diversity_figures(rows, groups),
-            *divergence_figures(rows, groups),
-            *win_figures(rows, groups),
+        found = [
+            *generation_metrics(rows, groups, self.known),
+            *diversity_metrics(rows, groups),
+            *divergence_metrics(rows, groups),
+            *win_metrics(rows, groups),
         ]
         if self.known:
-            figures += likeness_figures(rows, groups, self.known)
+            found += likeness_metrics(rows, groups, self.known)
         if self.settings["rules"]:
-            figures += RULES[self.settings["rules"]](rows, groups)
-        return figures
+            found += RULES[self.settings["rules"]](rows, groups)
+        return found
 
     def summary(self) -> Row:
-        """Returns the set's settings, how many items were left out, and all figures."""
-        figures = {figure.name: figure.summary() for figure in self.figures}
-        figures |= length_controlled(self.rows, self.groups)
-        return {"settings": self.settings, "left_out": self.left_out, "figures": figures}
+        """Return the set's settings, how many items were left out, and all metrics."""
+        metrics = {metric.name: metric.summary() for metric in self.metrics}
+        metrics |= length_controlled(self.rows, self.groups)
+        return {"settings": self.settings, "left_out": self.left_out, "metrics": metrics}
 
 
 def answers_to(
     name: str, settings: Row, generations: list[Row], prompts: list[Row], overlap: set[str]
 ) -> Answers:
-    """Returns what is scored of a set: answers cut to their part, less items that overlap.
+    """Return what is scored of a set: answers cut to their part, without items that overlap.
 
-    Nothing of a set that is only to be read.
+    Nothing is scored of a set that is only for reading.
     """
     mine = [row for row in generations if row["set"] == name and settings["scored"]]
     kept = [row for row in mine if row["id"] not in overlap]
@@ -298,7 +213,7 @@ def answers_to(
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Returns the command line's arguments."""
+    """Return the command line's arguments."""
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate.measure", description=__doc__)
     parser.add_argument("--subject", type=json.loads, required=True, help="what was scored")
     for kind in ("completions", "pairs"):
@@ -316,58 +231,74 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--overlaps", type=Path, nargs="*", default=[],
         help="overlap.parquet of each set whose settings name one, in order",
     )  # fmt: skip
+    parser.add_argument("--root", type=Path, required=True, help="the results folder")
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--items", type=Path, required=True, help="Parquet file to write")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    compared = [name for name, settings in arguments.sets.items() if settings["overlap"]]
+    arguments.sets_rows = dict(zip(arguments.sets, arguments.sets_rows, strict=True))
+    arguments.overlaps = dict(zip(compared, arguments.overlaps, strict=True))
+    return arguments
 
 
 def read_sets(arguments: argparse.Namespace) -> list[Answers]:
-    """Returns the answers of every set."""
-    verdicts = read_rows(arguments.verdicts) if arguments.verdicts else []
+    """Return the answers of every set."""
+    verdicts = _rows(arguments.verdicts)
     generations = with_verdicts(read_rows(arguments.generations), verdicts)
-    overlaps = iter(arguments.overlaps)
     return [
         answers_to(
             name,
             settings,
             generations,
-            read_rows(path),
-            {row["id"] for row in read_rows(next(overlaps))} if settings["overlap"] else set(),
+            read_rows(arguments.sets_rows[name]),
+            {row["id"] for row in _rows(arguments.overlaps.get(name))},
         )
-        for (name, settings), path in zip(arguments.sets.items(), arguments.sets_rows, strict=True)
+        for name, settings in arguments.sets.items()
     ]
+
+
+def _rows(path: Path | None) -> list[Row]:
+    return read_rows(path) if path else []
+
+
+def rows_read(arguments: argparse.Namespace) -> Row:
+    """Return the files of canonical rows, and of overlaps, that were read, relative to the root."""
+
+    def relative(path: Path | None) -> str | None:
+        return path and Path(os.path.relpath(path, arguments.root)).as_posix()
+
+    return {
+        "completions": relative(arguments.completions_rows),
+        "pairs": relative(arguments.pairs_rows),
+        "sets": {name: relative(path) for name, path in arguments.sets_rows.items()},
+        "overlaps": {name: relative(path) for name, path in arguments.overlaps.items()},
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes metrics.json and items.parquet."""
+    """Write metrics.json and items.parquet."""
     arguments = parse_arguments(argv)
-
-    def canonical(path: Path | None) -> list[Row]:
-        return read_rows(path) if path else []
-
-    figures = [
-        *completion_figures(
-            read_rows(arguments.completions), groups_of(canonical(arguments.completions_rows))
-        ),
-        *pair_figures(
-            read_rows(arguments.pairs),
-            groups_of(canonical(arguments.pairs_rows)),
-            tuned=arguments.subject["method"] != "base",
-        ),
+    completions_groups = groups_of(_rows(arguments.completions_rows))
+    pairs_groups = groups_of(_rows(arguments.pairs_rows))
+    tuned = arguments.subject["method"] != "base"
+    own = [
+        *completion_metrics(read_rows(arguments.completions), completions_groups),
+        *pair_metrics(read_rows(arguments.pairs), pairs_groups, tuned),
     ]
     sets = read_sets(arguments)
-    metrics = {
+    measured = {
         **arguments.subject,
-        "figures": {figure.name: figure.summary() for figure in figures},
+        "read": rows_read(arguments),
+        "metrics": {metric.name: metric.summary() for metric in own},
         "sets": {answers.name: answers.summary() for answers in sets},
     }
-    write_json(arguments.metrics, metrics)
-    scored = [(None, figure) for figure in figures]
-    scored += [(answers.name, figure) for answers in sets for figure in answers.figures]
+    write_json(arguments.metrics, measured)
+    scored = [(None, metric) for metric in own]
+    scored += [(answers.name, metric) for answers in sets for metric in answers.metrics]
     items = [
-        {"set": name, "figure": figure.name, "weight": 1.0, **item}
-        for name, figure in scored
-        for item in figure.items
+        {"set": name, "metric": metric.name, "weight": 1.0, **item}
+        for name, metric in scored
+        for item in metric.items
     ]
     write_rows(arguments.items, items, ITEMS)
     return 0

@@ -33,12 +33,12 @@ MCNEMAR, ENUMERATION, SAMPLE = "McNemar, exact", "sign flips, all", "sign flips,
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure of several models on the same items.
+    """One metric of several models on the same items.
 
     Attributes
     ----------
     scores, weights
-        Runs × items. A figure of a run is sum(scores) / sum(weights).
+        Runs × items. A metric of a run is sum(scores) / sum(weights).
     groups
         The group of each item, as a number from 0 on.
     owners
@@ -73,7 +73,7 @@ class Panel:
 
     @cached_property
     def values(self) -> "ndarray":
-        """Each model's figure: the mean over its seeds."""
+        """Each model's metric: the mean over its seeds."""
         numerators, denominators = self.sums
         return self._of_models(numerators.sum(axis=1) / denominators.sum(axis=1))
 
@@ -233,7 +233,7 @@ def _sampled(panel: Panel, pairs: list[Pair], draws: int) -> "ndarray":
 
 @dataclass(frozen=True)
 class _Swaps:
-    """What swapping two models group by group does to the difference of their figures.
+    """What swapping two models group by group does to the difference of their metrics.
 
     All are pairs × groups: half the sum and half the difference of scores and of weights.
     """

@@ -5,10 +5,9 @@ as a question, as a how-to, as an explanation. The patterns are English.
 """
 
 import re
-from functools import partial
 
 from scripts.common.files import Row
-from scripts.evaluate.figures import Figure, item_figure
+from scripts.evaluate.scores import MeanMetric, item_metric
 
 SHORTEST, LONGEST = 30, 75
 
@@ -68,27 +67,18 @@ def is_explanatory(text: str) -> bool:
 
 
 RULES = {
-    "title_length": (is_long_enough, f"answers of {SHORTEST} to {LONGEST} characters"),
-    "title_only": (
-        is_title_only,
-        "answers of one line that are a title and nothing else: no label, quotation marks, "
-        "emphasis, list mark, introduction or count around it",
-    ),
-    "question": (is_question, "answers with a question mark"),
-    "how_to": (is_how_to, "answers with how to in them"),
-    "explanatory": (
-        is_explanatory,
-        "answers that promise an explanation: why, what, reason, explain, understand, the science "
-        "(truth, story, secret, meaning, logic) of or behind, how something works",
-    ),
+    "title_length": is_long_enough,
+    "title_only": is_title_only,
+    "question": is_question,
+    "how_to": is_how_to,
+    "explanatory": is_explanatory,
 }
-"""Each rule and what it counts, by the name of its figure."""
+"""Each rule by the name of its metric."""
 
 
-def title_figures(rows: list[Row], groups: dict[str, str]) -> list[Figure]:
-    """Returns the share of answers that keep each rule."""
-    figure = partial(item_figure, rows, groups, share=True)
+def title_metrics(rows: list[Row], groups: dict[str, str]) -> list[MeanMetric]:
+    """Return the share of answers that keep each rule."""
     return [
-        figure(name, "share", definition, lambda row, keeps=keeps: keeps(row["text"]))
-        for name, (keeps, definition) in RULES.items()
+        item_metric(rows, groups, name, lambda row, keeps=keeps: keeps(row["text"]), share=True)
+        for name, keeps in RULES.items()
     ]

@@ -1,18 +1,18 @@
-"""Figures of a judge's verdicts: how often the trial's answer is better than its base's."""
+"""Metrics of a judge's verdicts: how often the trial's answer is better than its base's."""
 
 import warnings
 from typing import Any
 
 from scripts.common.files import Row
-from scripts.evaluate.figures import Figure, item_figure
-from scripts.evaluate.intervals import LEVEL, RESAMPLES, SEED
+from scripts.evaluate.intervals import BOOTSTRAP, LEVEL, RESAMPLES, SEED
+from scripts.evaluate.scores import MeanMetric, item_metric, summary
 
 
-class WinRate(Figure):
+class WinRate(MeanMetric):
     """A share of wins, with how many there are of each verdict beside it."""
 
     def summary(self) -> Row:
-        """Returns what any figure does, and `wins`, `ties` and `losses`."""
+        """Returns what any metric does, and `wins`, `ties` and `losses`."""
         scores = [item["score"] for item in self.items]
         counts = {"wins": 1.0, "ties": 0.5, "losses": 0.0}
         return super().summary() | {name: scores.count(score) for name, score in counts.items()}
@@ -24,35 +24,21 @@ def with_verdicts(generations: list[Row], verdicts: list[Row]) -> list[Row]:
     return [row | found.get((row["set"], row["id"]), {}) for row in generations]
 
 
-def win_figures(rows: list[Row], groups: dict[str, str]) -> list[Figure]:
+def win_metrics(rows: list[Row], groups: dict[str, str]) -> list[MeanMetric]:
     """Returns `win_rate` and `judge_disagreement`; none where no answer was judged."""
     judged = _judged(rows)
     if not judged:
         return []
-    wins = item_figure(
-        judged,
-        groups,
-        "win_rate",
-        "share",
-        "answers that the judge finds better than the base's, in both orders; ties count half",
-        lambda row: row["verdict"],
-        share=True,
-    )
-    figures: list[Figure] = [WinRate(**vars(wins))]
+    wins = item_metric(judged, groups, "win_rate", lambda row: row["verdict"], share=True)
+    metrics: list[MeanMetric] = [WinRate(**vars(wins))]
     asked = [row for row in judged if row["margin_as_a"] is not None]
     if asked:
-        figures.append(
-            item_figure(
-                asked,
-                groups,
-                "judge_disagreement",
-                "share",
-                "pairs of different answers of which the judge's verdict changes with their order",
-                lambda row: (row["margin_as_a"] > 0) != (row["margin_as_b"] > 0),
-                share=True,
-            )
-        )
-    return figures
+
+        def differs(row: Row) -> bool:
+            return (row["margin_as_a"] > 0) != (row["margin_as_b"] > 0)
+
+        metrics.append(item_metric(asked, groups, "judge_disagreement", differs, share=True))
+    return metrics
 
 
 def length_controlled(rows: list[Row], groups: dict[str, str]) -> dict[str, Row]:
@@ -62,7 +48,7 @@ def length_controlled(rows: list[Row], groups: dict[str, str]) -> dict[str, Row]
     2024, https://arxiv.org/abs/2404.04475, section 3): a logistic regression of the verdict on
     tanh(d / s), d the trial's tokens less the base's and s their standard deviation, evaluated at
     d = 0. Their third term, how hard a prompt is, needs many models on each prompt. There is no
-    maximum of the likelihood, and so no figure, where lengths part wins from losses or all are the
+    maximum of the likelihood, and so no metric, where lengths part wins from losses or all are the
     same; and nothing to regress where all verdicts are the same.
 
     The interval is the percentile one of 2000 resamples of whole groups; s stays that of all.
@@ -79,16 +65,8 @@ def length_controlled(rows: list[Row], groups: dict[str, str]) -> dict[str, Row]
         return {}
     names = [groups[row["id"]] for row in judged]
     interval = _interval(lengths, verdicts, names)
-    summary = {
-        "value": _rate_at_zero(lengths, verdicts),
-        "n": len(judged),
-        "groups": len(set(names)),
-        "unit": "share",
-        "intervals": {"group bootstrap": interval} if interval else {},
-        "definition": "win rate at equal lengths: a logistic regression of the verdict on "
-        "tanh(difference in tokens / its standard deviation), at a difference of 0",
-    }
-    return {"win_rate_length_controlled": summary}
+    value, intervals = _rate_at_zero(lengths, verdicts), {BOOTSTRAP: interval} if interval else {}
+    return {"win_rate_length_controlled": summary(value, names, intervals)}
 
 
 def _judged(rows: list[Row]) -> list[Row]:

@@ -1,8 +1,8 @@
-"""Fetches a base model: a hub repository at a commit, or a local folder.
+"""Fetch a base model from a hub repository at a commit, or from a local folder.
 
-Makes manifest.json, which names the snapshot's folder and every file in it with its digest. Only
-safetensors weights are taken, and no code. With --tokenizer the weights stay where they are: the
-manifest lists the config and tokenizer files alone, and says how many bytes the snapshot has.
+Makes manifest.json, which names the snapshot's folder and every file in it with its digest. Weights
+are downloaded as safetensors only, and code never. With --tokenizer, no weights are downloaded: the
+manifest lists the config and tokenizer files, and says how many bytes the whole snapshot has.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import run
-from scripts.common.hub import download, repository_bytes
+from scripts.common.hub import Repository
 from scripts.models.manifest import SNAPSHOT, TOKENIZER, snapshot_files, write_manifest
 
 SMALL = ["*.json", "*.jinja"]
@@ -20,35 +20,39 @@ PATTERNS = ["*.safetensors", *SMALL]
 
 
 def fetch_snapshot(source: dict[str, str], manifest: Path) -> None:
-    """Writes the manifest of a whole snapshot, and a hub's snapshot beside it."""
+    """Write the manifest of a whole snapshot; a hub's snapshot goes beside it."""
     if "folder" in source:
         write_manifest(manifest, Path(source["folder"]), {"source": "folder"}, needed=SNAPSHOT)
         return
-    folder, origin = _from_hub(source, manifest, PATTERNS)
+    folder, origin = _downloaded(_repository(source, PATTERNS), manifest)
     write_manifest(manifest, folder, origin, needed=SNAPSHOT)
 
 
 def fetch_tokenizer(source: dict[str, str], manifest: Path) -> None:
-    """Writes the manifest of a snapshot's config and tokenizer files, and a hub's beside it."""
+    """Write the manifest of a snapshot's config and tokenizer files; a hub's go beside it."""
+    origin: dict[str, Any] = {"source": "folder"}
     if "folder" in source:
-        folder, origin = Path(source["folder"]), {"source": "folder"}
+        folder = Path(source["folder"])
         names = snapshot_files(folder)
         size = sum((folder / name).stat().st_size for name in names)
     else:
-        size = repository_bytes(source["hub"], source["revision"], "model", PATTERNS)
-        folder, origin = _from_hub(source, manifest, SMALL, without=INDEX)
+        size = _repository(source, PATTERNS).bytes
+        folder, origin = _downloaded(_repository(source, SMALL, INDEX), manifest)
         names = snapshot_files(folder)
     origin |= {"snapshot_bytes": size}
     write_manifest(manifest, folder, origin, _small(names), needed=TOKENIZER)
 
 
-def _from_hub(
-    source: dict[str, str], manifest: Path, patterns: list[str], without: list[str] | None = None
-) -> tuple[Path, dict[str, Any]]:
-    """Returns the folder of what was downloaded, and the origin that a manifest records."""
-    parent = manifest.parent / "snapshot"
-    folder, commit = download(source["hub"], source["revision"], "model", parent, patterns, without)
-    return folder, {"source": "hub", "repository": source["hub"], "commit": commit}
+def _repository(
+    source: dict[str, str], patterns: list[str], without: list[str] | None = None
+) -> Repository:
+    return Repository(source["hub"], source["revision"], "model", patterns, without)
+
+
+def _downloaded(repository: Repository, manifest: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of what was downloaded, and the origin that a manifest records."""
+    folder, commit = repository.download(manifest.parent / "snapshot")
+    return folder, {"source": "hub", "repository": repository.name, "commit": commit}
 
 
 def _small(names: list[str]) -> list[str]:
@@ -58,10 +62,10 @@ def _small(names: list[str]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the manifest, and what is fetched from a hub beside it."""
+    """Write the manifest; what is downloaded from a hub goes beside it."""
     parser = argparse.ArgumentParser(prog="python -m scripts.models.fetch", description=__doc__)
     parser.add_argument("--source", type=json.loads, required=True, help="the model's source")
-    parser.add_argument("--tokenizer", action="store_true", help="without the weights")
+    parser.add_argument("--tokenizer", action="store_true", help="leave out the weights")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     fetch = fetch_tokenizer if arguments.tokenizer else fetch_snapshot

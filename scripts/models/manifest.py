@@ -1,4 +1,4 @@
-"""The manifest of a model snapshot, the one file by which other stages know the model."""
+"""The manifest of a model snapshot: the one file through which other stages find the model."""
 
 import argparse
 import fnmatch
@@ -15,7 +15,7 @@ SNAPSHOT = (*TOKENIZER, "*.safetensors")
 
 
 def snapshot_files(folder: Path) -> list[str]:
-    """Returns the names of a snapshot's files, hidden ones left out."""
+    """Return the names of a snapshot's files, without hidden ones."""
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -30,19 +30,19 @@ def write_manifest(
     names: list[str] | None = None,
     needed: tuple[str, ...] = SNAPSHOT,
 ) -> None:
-    """Writes where a snapshot came from, and each of its files with size and digest.
+    """Write where a snapshot came from, and the size and digest of each of its files.
 
     Parameters
     ----------
     names
-        The files that the manifest lists; else all.
+        The files that the manifest lists; default: all.
     needed
         Names, or patterns of names, that must be among them.
 
     Raises
     ------
     BadInput
-        When one of them is not.
+        If one of them is missing.
     """
     names = snapshot_files(folder) if names is None else names
     for pattern in needed:
@@ -59,9 +59,9 @@ def write_manifest(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the manifest of a folder."""
+    """Write the manifest of a folder."""
     parser = argparse.ArgumentParser(prog="python -m scripts.models.manifest", description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="the snapshot")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the snapshot")
     parser.add_argument("--origin", type=json.loads, required=True, help="where it came from")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)

@@ -1,205 +1,201 @@
-"""One cell of a table: where its value stands, and the rows that it was computed from."""
+"""One cell of a table: which metric of which models it shows, and the rows it was computed from."""
 
 import csv
-import json
+import glob
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_rows
-from scripts.provenance.chain import Job, maker_of
-from scripts.provenance.record import Part
+from scripts.common.metrics import METRICS
+from scripts.provenance.record import Job, Part, maker
 
 Row = dict[str, str]
 
-NAMES = (
-    "experiment", "trial", "method", "seed", "set", "figure", "a", "b", "our_trial", "protocol",
+KEYS = (
+    "experiment", "trial", "method", "seed", "set", "metric", "a", "b", "our_trial", "protocol",
     "kind", "interval_method", "id",
 )  # fmt: skip
-"""The columns that tell one row of a table from another."""
-SUBJECTS = ("trial", "a", "b", "our_trial")
-"""Those that name a model."""
+"""The columns that distinguish the rows of a table."""
+MODELS = ("trial", "a", "b", "our_trial")
+"""The columns that name a model."""
 VALUES = ("value", "difference", "value_a")
-"""Where the value stands in a table that has a row for each figure."""
-OF_COMPLETIONS = ("held_out_loss", "perplexity")
-KINDS = {
-    "completions": ("--completions", "--completions-rows"),
-    "pairs": ("--pairs", "--pairs-rows", "--reference"),
-    "sets": ("--generations", "--sets-rows", "--overlaps", "--verdicts", "--prompts"),
-}
-"""Which options of scoring and measuring name the files of figures of each kind."""
-OF_ALL = {"completions": "held_out_loss", "pairs": "policy_accuracy", "sets": "stop_rate"}
-"""Of each kind a figure that has a score for every item."""
-EACH_SET = {"--sets-rows": "--sets", "--prompts": "--generate"}
-"""Options with a file for each set of prompts, and those that name the sets in the same order."""
-OF_VALUES = (
+"""The column with the value, in tables that have one row per metric."""
+SUFFIXES = (
     "_sd", "_n", "_groups", "_best", "_wilson_low", "_wilson_high", "_group_bootstrap_low",
     "_group_bootstrap_high",
 )  # fmt: skip
-"""What stands behind a figure's name in further columns of it."""
+"""What follows a metric's name in the names of its other columns."""
+KINDS = {"demonstrations": "completions", "pairs": "pairs", "answers": "sets"}
+"""What `read` in metrics.json calls the rows of a metric, by the metric's home."""
+SCORED = {
+    "completions.parquet": "completions",
+    "pairs.parquet": "pairs",
+    "generations.parquet": "sets",
+    "verdicts.parquet": "sets",
+}
+"""Files that `measure` reads from a model's own folder, by the kind of rows that they score."""
 
 
 @dataclass(frozen=True)
 class Behind:
-    """The items that a figure of one model is computed from."""
+    """The items from which a model's metric was computed."""
 
     file: str
     """The canonical rows, relative to the results."""
     ids: list[str]
     groups: list[str]
-    """The group of each."""
+    """The group of each item."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """A cell of a table."""
 
-    table: str
     row: Row
     column: str
-    figure: str | None
-    """The figure in metrics.json; None of a setting, or of what training or scoring took."""
-    folders: list[str]
-    """The folders of the models of its row, relative to the results."""
-    results: Path = field(default_factory=Path)
-    """What these are relative to."""
+    metric: str | None
+    """The metric's name; None for a setting, or for what training or scoring took."""
+    models: dict[str, Part]
+    """The metrics.json of each model of the row, by the model's folder in the results."""
+    results: Path
+
+    @property
+    def label(self) -> str:
+        """The columns that distinguish its row, with their values."""
+        return _label(self.row, KEYS)
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of rows that the metric was computed from, as `read` names it."""
+        if self.metric is None:
+            return None
+        sets = [
+            model.get("sets", {}).get(self.row.get("set"), {}) for model in self.models.values()
+        ]
+        in_set = any(self.metric in answers.get("metrics", {}) for answers in sets)
+        return "sets" if in_set else KINDS[METRICS[self.metric].home]
 
     @property
     def set(self) -> str | None:
-        """The set of prompts that its figure belongs to."""
-        return self.row.get("set") or None
+        """The set of prompts whose answers the metric is of; a row may name one without need."""
+        return self.row.get("set") if self.kind == "sets" else None
 
     @property
-    def called(self) -> str:
-        """What tells its row from the others."""
-        return _called(self.row, NAMES)
-
-    @property
-    def kind(self) -> str:
-        """Of which rows its figure is."""
-        if self.set and self.figure in _figures(self.results, self.folders, self.set):
-            return "sets"
-        return "completions" if self.figure in OF_COMPLETIONS else "pairs"
+    def read(self) -> dict[str, str]:
+        """The canonical rows behind the metric, relative to the results, by the model's folder."""
+        found = {folder: _read(model, self.kind, self.set) for folder, model in self.models.items()}
+        return {folder: file for folder, file in found.items() if file}
 
     def leads_to(self, job: Job, part: Part) -> bool:
-        """Tells whether the cell's path goes through an input of a job."""
+        """Return True if the path from the cell to its sources goes through an input of a job."""
+        file = part["file"]
         if job.rule == "table" and self.row.get("a"):
-            return part["file"].endswith(f"comparisons/{self.row['experiment']}.json")
+            return file.endswith(f"comparisons/{self.row['experiment']}.json")
         if job.rule in ("table", "compare"):
-            return self._is_of_row(part["file"])
-        if job.rule not in ("score", "measure") or self.figure is None:
+            return self._is_of_models(file)
+        if job.rule not in ("measure", "score") or self.metric is None:
             return True
-        every = [word for it in KINDS.values() for option in it for word in job.given(option)]
-        return _is_among(part, self._own_words(job)) or not _is_among(part, every)
+        rows = set(self.read.values())
+        if file.startswith("tokens/"):
+            tokenized = job.maker(part)
+            made_from = {it["file"] for it in tokenized.inputs} if tokenized else rows
+            return any(it in made_from and Path(it).name == Path(file).name for it in rows)
+        if file.startswith("references/"):
+            return self.kind == "pairs"
+        if job.rule == "score":
+            return True
+        overlaps = {_read(model, "overlaps", self.set) for model in self.models.values()}
+        return SCORED.get(Path(file).name) == self.kind or file in rows | overlaps
 
-    def _own_words(self, job: Job) -> list[str]:
-        """Returns the files of the figure's kind, and set, that a job was given."""
-        found = []
-        for option in KINDS[self.kind]:
-            words = job.given(option)
-            if option in EACH_SET:
-                sets = list(json.loads("".join(job.given(EACH_SET[option])) or "{}"))
-                words = [word for name, word in zip(sets, words, strict=True) if name == self.set]
-            found += words
-        return found
-
-    def _is_of_row(self, file: str) -> bool:
-        """Tells whether a file belongs to the row's models and to the kind of the value."""
-        # Of what was published, the name begins with the folder that it lies in.
-        if not any(f"/{folder}/" in f"/{file}" for folder in self.folders):
+    def _is_of_models(self, file: str) -> bool:
+        """Return True if a file belongs to one of the models and may hold the value."""
+        # The names of published files begin with the folder that they were published in.
+        if not any(f"/{folder}/" in f"/{file}" for folder in self.models):
             return False
-        name = file.rsplit("/", 1)[1]
-        of_figures = name in ("metrics.json", "items.parquet", "generations.parquet")
-        return of_figures == (self.figure is not None)
+        measured = Path(file).name in ("metrics.json", "items.parquet", "generations.parquet")
+        return measured == (self.metric is not None)
 
     def behind(self) -> list[Behind]:
-        """Returns the items of each model's figure; of several seeds, which share them, once."""
-        found = []
-        for folder in self.folders:
+        """Return the items behind the metric of each model; those that seeds share, once."""
+        found: list[Behind] = []
+        for folder, file in self.read.items():
             path = self.results / folder / "items.parquet"
-            if self.figure is None or not path.is_file():
-                continue
-            own = self.set if self.kind == "sets" else None
-            every = [row for row in read_rows(path) if row["set"] == own]
-            # A figure of the whole, as BLEU, has no score of its own for an item.
-            rows = [row for row in every if row["figure"] == self.figure] or [
-                row for row in every if row["figure"] == OF_ALL[self.kind]
-            ]
-            ids, groups = [row["id"] for row in rows], [row["group"] for row in rows]
-            one = Behind(_rows_file(path, self.kind, own), ids, groups)
-            if rows and one not in found:
-                found.append(one)
+            every = read_rows(path) if path.is_file() else []
+            every = [row for row in every if row["set"] == self.set]
+            rows = [row for row in every if row["metric"] == self.metric]
+            if not rows:
+                # A metric of a whole set, such as BLEU, has no score for each item.
+                rows = [row for row in every if KINDS[METRICS[row["metric"]].home] == self.kind]
+            groups = {row["id"]: row["group"] for row in rows}
+            behind = Behind(file, list(groups), list(groups.values()))
+            if groups and behind not in found:
+                found.append(behind)
         return found
 
 
 def find_cell(table: Path, row: str, column: str) -> Cell:
-    """Returns the cell of a table that row and column name.
+    """Return the cell that a row and a column name.
 
     Parameters
     ----------
     table
         The table's CSV file.
     row
-        What tells the row from others: a trial, and where that is not enough a set, a seed, …
+        A trial, and where that is not enough an experiment, a set, a seed, …, in any order.
     column
-        A column of the CSV, or a figure where the table has a row for each; spaces and capitals
-        make no difference.
+        A column of the CSV, or a metric if the table has one row per metric. Spaces and capitals do
+        not matter.
 
     Raises
     ------
     BadInput
-        When there is no such cell, or more than one; it says which there are.
+        If there is no such cell, or more than one; the message lists those that exist.
     """
-    rows = _read(table)
-    rows, name = _in_column(table, rows, column)
-    found = [one for one in rows if _is_named(one, row)]
-    if not found:
-        allowed = dict.fromkeys(_called(one, ("experiment", *SUBJECTS)) for one in rows)
-        raise BadInput(f"{table}: has no row {row!r} in {column!r}; allowed: {'; '.join(allowed)}")
-    job = maker_of(table)
+    job = maker(table)
     if job is None:
         raise BadInput(f"{table}: no provenance beside it names it")
-    cells = [_cell(table, one, name, job) for one in found]
-    if len({(cell.row.get(name), tuple(cell.folders), _set_of(cell)) for cell in cells}) > 1:
-        several = "; ".join(dict.fromkeys(_called(one, NAMES) for one in found))
+    rows, name = _in_column(table, _rows_of(table), column)
+    found = [one for one in rows if _is_named(one, row)]
+    if not found:
+        allowed = dict.fromkeys(_label(one, ("experiment", *MODELS)) for one in rows)
+        raise BadInput(f"{table}: has no row {row!r} in {column!r}; allowed: {'; '.join(allowed)}")
+    results = _results_of(job)
+    cells = [_cell(one, name, results) for one in found]
+    if len({(cell.row.get(name), tuple(cell.models), cell.set) for cell in cells}) > 1:
+        several = "; ".join(dict.fromkeys(_label(one, KEYS) for one in found))
         raise BadInput(f"{table}: {row!r} is more than one row; say which of: {several}")
     return cells[0]
 
 
-def _is_among(part: Part, words: list[str]) -> bool:
-    """Tells whether a file is one of those that a command names."""
-    return any(f"/{word}".endswith(f"/{part['file']}") for word in words)
-
-
-def _set_of(cell: Cell) -> str | None:
-    """Returns the set that a cell's value belongs to, which its row may name without need."""
-    return cell.set if cell.figure and cell.kind == "sets" else None
-
-
-def _read(table: Path) -> list[Row]:
+def _rows_of(table: Path) -> list[Row]:
     if table.suffix != ".csv":
         raise BadInput(f"{table}: only a table's CSV has cells")
     with open(table, encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+        rows = [
+            {"metric" if name == "figure" else name: value for name, value in row.items()}
+            for row in csv.DictReader(lines)
+        ]
+    if not rows:
+        raise BadInput(f"{table}: has no rows")
+    return rows
 
 
 def _in_column(table: Path, rows: list[Row], column: str) -> tuple[list[Row], str]:
-    """Returns the rows that have the column, and what the CSV calls it."""
-    if not rows:
-        raise BadInput(f"{table}: has no rows")
+    """Return the rows that have the column, and its name in the CSV."""
     wanted = _plain(column)
     named = {_plain(name): name for name in rows[0]}
     if wanted in named:
         return rows, named[wanted]
     value = next((name for name in VALUES if name in rows[0]), None)
-    chosen = [row for row in rows if value and _plain(row.get("figure", "")) == wanted]
-    if chosen:
+    chosen = [row for row in rows if value and _plain(row.get("metric", "")) == wanted]
+    if value and chosen:
         return chosen, value
-    figures = dict.fromkeys(row["figure"] for row in rows if value and row.get("figure"))
-    allowed = [name for name in rows[0] if name not in NAMES and not name.endswith(OF_VALUES)]
-    raise BadInput(f"{table}: has no column {column!r}; allowed: {', '.join([*figures, *allowed])}")
+    metrics = dict.fromkeys(row["metric"] for row in rows if value and row.get("metric"))
+    allowed = [name for name in rows[0] if name not in KEYS and not name.endswith(SUFFIXES)]
+    raise BadInput(f"{table}: has no column {column!r}; allowed: {', '.join([*metrics, *allowed])}")
 
 
 def _plain(text: str) -> str:
@@ -207,91 +203,75 @@ def _plain(text: str) -> str:
 
 
 def _is_named(row: Row, words: str) -> bool:
-    """Tells whether each word is one of the names of a row; those of columns say nothing."""
-    values = [row[name] for name in NAMES if row.get(name)]
+    """Return True if each word is a value of the row, or the name of a column, among `KEYS`."""
+    values = [row[name] for name in KEYS if row.get(name)]
     names = {_plain(word) for value in values for word in value.split()}
     names |= {f"seed_{row['seed']}"} if row.get("seed") else set()
     asked = [_plain(word) for word in re.split(r"[\s,;/=:]+", words) if _plain(word)]
-    return all(word in names or word in NAMES for word in asked)
+    return all(word in names or word in KEYS for word in asked)
 
 
-def _called(row: Row, names: tuple[str, ...]) -> str:
+def _label(row: Row, names: tuple[str, ...]) -> str:
     return " ".join(f"{name} {row[name]}" for name in names if row.get(name))
 
 
-def _cell(table: Path, row: Row, column: str, job: Job) -> Cell:
-    folders, results = _folders(row, job)
-    sets = [name for name in (row.get("set"), None) if name or name is None]
-    known = {key for name in sets for key in _figures(results, folders, name)}
-    figure = row.get("figure") or next(
-        (
-            key
-            for key in sorted(known, key=len, reverse=True)
-            if column == key or column.startswith(f"{key}_")
-        ),
-        None,
-    )
-    return Cell(table.name, row, column, figure if figure in known else None, folders, results)
+def _cell(row: Row, column: str, results: Path) -> Cell:
+    models = dict(_models_of(row, results))
+    if not models:
+        raise BadInput(f"{results}: has no metrics.json of the row {_label(row, KEYS)}")
+    places = [it for model in models.values() for it in (model, *model.get("sets", {}).values())]
+    known = {name for place in places for name in place.get("metrics", {})}
+    if row.get("metric"):
+        metric = row["metric"]
+    else:
+        begins = [name for name in known if column == name or column.startswith(f"{name}_")]
+        metric = max(begins, key=len, default="")
+    return Cell(row, column, metric if metric in known else None, models, results)
 
 
-def _folders(row: Row, job: Job) -> tuple[list[str], Path]:
-    """Returns the folders of a row's models, and the results that they lie in.
+def _models_of(row: Row, results: Path) -> Iterator[tuple[str, Part]]:
+    """Yield the folder and metrics.json of each model of a row.
 
-    A trial's own folder, where its seeds are put together, and that of each seed.
+    A trial has its own folder, in which its seeds are aggregated, and one for each seed.
     """
-    plan = json.loads(" ".join(job.given("--plan")) or "[]")
-    names = [row[name] for name in SUBJECTS if row.get(name)]
-    found: list[str] = []
-    for part in plan:
-        if part["experiment"] != row.get("experiment", part["experiment"]):
-            continue
-        runs = [
-            run for those in (*part["trials"].values(), *part["shown"].values()) for run in those
-        ]
-        for name in names:
-            of_trial = [it for it in runs if it.split("/")[0] == name]
-            if row.get("seed"):
-                of_trial = [it for it in of_trial if it.endswith(f"/seed-{row['seed']}")]
-            found += [f"trials/{name}", *(f"trials/{it}" for it in of_trial)] if of_trial else []
-            if name == "lookup" and part["lookup"]:
-                found.append(f"baselines/{part['lookup']}")
-            elif name == part["base"] and not of_trial:
-                found.append(f"bases/{part['experiment']}")
-    if not found:
-        raise BadInput(f"{job.path}: its plan names no model of the row {_called(row, NAMES)}")
-    first = next(
-        part for part in job.inputs if any(f"{folder}/" in part["file"] for folder in found)
-    )
-    # Of what was published, the files lie elsewhere than the table's own results.
-    path = job.at(first)
-    folder = next(folder for folder in found if f"{folder}/" in first["file"])
-    return list(dict.fromkeys(found)), Path(str(path).split(f"{folder}/")[0])
+    experiment, seed = row.get("experiment"), row.get("seed")
+    for name in dict.fromkeys(row[column] for column in MODELS if row.get(column)):
+        trial = f"trials/{glob.escape(name)}"
+        runs = f"{trial}/seed-{seed or '*'}"
+        found = list(_measured(results, trial, runs)) or list(_measured(results, "bases/*"))
+        for folder, model in found:
+            if model["name"] == name and experiment in (None, model["experiment"]):
+                yield folder, model
+        for folder, model in _measured(results, "baselines/*"):
+            # A baseline belongs to every experiment whose models are scored on its pairs.
+            if model["name"] == name and _pairs_of(experiment, results) == _read(model, "pairs"):
+                yield folder, model
 
 
-def _figures(results: Path, folders: list[str], set_name: str | None) -> dict[str, Any]:
-    """Returns the figures of the first of the models that has any."""
-    for folder in folders:
-        path = results / folder / "metrics.json"
-        if path.is_file():
-            metrics = read_json(path)
-            place = metrics if set_name is None else metrics.get("sets", {}).get(set_name, {})
-            return place.get("figures", {})
-    return {}
+def _measured(results: Path, *folders: str) -> Iterator[tuple[str, Part]]:
+    for pattern in folders:
+        for path in sorted(results.glob(f"{pattern}/metrics.json")):
+            yield path.parent.relative_to(results).as_posix(), read_json(path)
 
 
-def _rows_file(items: Path, kind: str, set_name: str | None) -> str:
-    """Returns the canonical rows behind items, as the command that measured them names them."""
-    job = maker_of(items)
-    if job is None:
-        return "unknown rows: no provenance"
-    if job.rule == "lookup":
-        return _relative(job, job.given("--test")[0])
-    if kind != "sets":
-        return _relative(job, job.given(KINDS[kind][1])[0])
-    names = list(json.loads(job.given("--sets")[0]))
-    return _relative(job, job.given("--sets-rows")[names.index(set_name)])
+def _pairs_of(experiment: str | None, results: Path) -> str | None:
+    """Return the canonical rows of the pairs on which an experiment's models are scored."""
+    models = (model for _, model in _measured(results, "bases/*", "trials/*/seed-*"))
+    own = (_read(model, "pairs") for model in models if model["experiment"] == experiment)
+    return next(filter(None, own), None)
 
 
-def _relative(job: Job, word: str) -> str:
-    """Returns a file that a command names, relative to the results."""
-    return next(part["file"] for part in job.inputs if _is_among(part, [word]))
+def _read(model: Part, kind: str | None, set_name: str | None = None) -> str | None:
+    """Return the rows of a kind that a model's metrics were computed from, or None."""
+    found = model.get("read", {}).get(kind)
+    return found.get(set_name) if isinstance(found, dict) else found
+
+
+def _results_of(job: Job) -> Path:
+    """Return the results that a table was made from; those of a published run lie elsewhere."""
+    for part in job.inputs:
+        path = str(job.at(part))
+        found = re.match(r"(.*)/(trials|bases|baselines|comparisons)/", path)
+        if found:
+            return Path(found[1])
+    return Path(job.results)

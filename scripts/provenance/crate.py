@@ -1,15 +1,12 @@
-"""Packs a finished run for an archive: an RO-Crate with what it made and how each job made it.
+"""Pack a finished run for an archive, as an RO-Crate: what it made, and how each job made it.
 
-    python -m scripts.provenance.crate results/demo --config demo/config.yaml --out demo.crate.zip
+Follows RO-Crate 1.1 (https://w3id.org/ro/crate/1.1) and the profile Provenance Run Crate 0.5
+(https://w3id.org/ro/wfrun/provenance/0.5): one action per job, with its instrument, its inputs and
+its outputs. The crate holds tables, figures, metrics, scored rows, adapters, configurations, locks,
+code and records. Rows of datasets and weights of base models are not copied: they are named by
+digest, and by repository and commit if they have one.
 
-Follows RO-Crate 1.1 (https://w3id.org/ro/crate/1.1) and the Provenance Run Crate profile
-(https://w3id.org/ro/wfrun/provenance/0.5): an action for every job, with its instrument, what it
-read and what it made. It holds tables, figures, metrics, scored rows, adapters, configurations,
-locks, code and provenance. Rows of datasets and weights of base models are named by digest, and by
-repository and commit where they have one, and are not copied.
-
-A run is packed only while it is as it was made, and the code too: what is copied is what the
-digests are of.
+A run is packed only if its files and its code are what its records say.
 """
 
 import argparse
@@ -17,17 +14,18 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
+from mimetypes import MimeTypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import read_json
-from scripts.provenance.chain import Job, jobs_in, read_job
-from scripts.provenance.digests import ROOT, code_files, env_digest
-from scripts.provenance.record import SUFFIX, Part
+from scripts.common.files import ROOT
+from scripts.provenance.digests import code_files, env_digest
+from scripts.provenance.record import SUFFIX, Job, Part, read_job, records_in
 from scripts.provenance.verify import BARE, findings
 
 if TYPE_CHECKING:
@@ -44,54 +42,66 @@ PROFILES = {
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 LICENCE = "https://spdx.org/licenses/MIT"
 HUB = "https://huggingface.co"
+METADATA = "ro-crate-metadata.json"
 NAMED_ONLY = ("data/", "tokens/", "references/")
-"""Folders of the results of which rows are named by digest and not copied."""
+"""Folders of the results whose rows are named by digest and not copied."""
 CODE = ("rules", "scripts", "envs")
 AS_PACKED = (
-    "Modules and locks are as the jobs ran them. Of the Snakefile, the rules and what no job ran "
-    "there is no record but the commits: they are as they were when the crate was made."
+    "Modules and locks are as the jobs ran them. Of the Snakefile, the rules and code that no job "
+    "ran only the commits are recorded: they are as they were when the crate was made."
 )
-FORMATS = {
-    ".css": "text/css",
-    ".csv": "text/csv",
-    ".html": "text/html",
+FORMATS = MimeTypes()
+"""The system's own tables are not read, so that every machine makes the same crate."""
+for _suffix, _kind in {
     ".js": "text/javascript",
-    ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".md": "text/markdown",
     ".parquet": "application/vnd.apache.parquet",
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".py": "text/x-python",
     ".safetensors": "application/octet-stream",
-    ".sh": "application/x-sh",
-    ".tex": "application/x-tex",
     ".yaml": "application/yaml",
-}
-DONE = "http://schema.org/CompletedActionStatus"
+}.items():
+    FORMATS.add_type(_kind, _suffix)
 
 
-def one_or_many(entities: Iterable["Entity"]) -> Any:
-    """Returns entities, each once, as JSON-LD has them: one alone stands without a list."""
-    found = list({entity.id: entity for entity in entities}.values())
-    return found[0] if len(found) == 1 else found
+def pack(results: Path, configs: list[Path], out: Path, author: str | None = None) -> str:
+    """Write the crate of a finished run and return a line that says what it holds.
 
+    Parameters
+    ----------
+    configs
+        The run's configurations.
+    out
+        A folder, or a file whose name ends in .zip. An older crate is replaced.
+    author
+        Who ran it.
 
-def moment(time: str) -> str:
-    """Returns a time of provenance as the profile has it."""
-    return time.replace("Z", "+00:00")
+    Raises
+    ------
+    BadInput
+        If the run is not finished, is not as its records say, or a folder that is no crate is in
+        the way.
+    """
+    if out.is_dir() and not (out / METADATA).is_file():
+        raise BadInput(f"{out}: a folder that is no RO-Crate is in the way")
+    jobs = _finished_jobs(results)
+    _check_as_made(results, jobs)
+    crate = Packer(jobs, configs, results.name, author).pack()
+    _write(crate, out)
+    files = sum(hasattr(entity, "source") for entity in crate.data_entities)
+    return f"{out}: {len(jobs)} jobs, {files} files"
 
 
 @dataclass
 class Packer:
-    """A run on its way into a crate."""
+    """Builds the crate of a run."""
 
     jobs: list[Job]
+    """In the order in which they started."""
     configs: list[Path]
     name: str
     author: str | None = None
     entities: dict[str, "Entity"] = field(default_factory=dict)
-    """What the crate holds, by its id."""
+    """The crate's entities by their id."""
 
     @cached_property
     def crate(self) -> "ROCrate":
@@ -100,30 +110,58 @@ class Packer:
 
         return ROCrate(version="1.1")
 
-    @property
-    def started(self) -> str:
-        """When the first job began."""
-        return moment(min(job.content["started"] for job in self.jobs))
-
-    @property
-    def ended(self) -> str:
-        """When the last job ended."""
-        return moment(max(job.content["ended"] for job in self.jobs))
-
     @cached_property
     def agent(self) -> Part:
-        """Who ran it, as a property of what was done; none where nobody is named."""
+        """The property of an action that says who ran it; empty if nobody is named."""
         if self.author is None:
             return {}
         return {"agent": self.context("#author", "Person", name=self.author)}
 
+    @property
+    def times(self) -> Part:
+        """When the first job started and the last one ended."""
+        return {
+            "startTime": min(_time(job, "started") for job in self.jobs),
+            "endTime": max(_time(job, "ended") for job in self.jobs),
+        }
+
     def pack(self) -> "ROCrate":
-        """Returns the crate with everything in it."""
+        """Return the crate with everything in it."""
         self._describe()
-        workflow = self._add_code()
-        actions = [(job, self._add_action(job)) for job in self.jobs]
-        self._add_run(workflow, actions)
+        workflow = self._add_workflow()
+        self._add_run(workflow, [(job, self._add_action(job)) for job in self.jobs])
         return self.crate
+
+    def file(self, path: Path, name: str, /, **properties: Any) -> "Entity":
+        """Add a file to the crate if it is not there yet, and return its entity."""
+        if name not in self.entities:
+            kind = FORMATS.guess_type(path.name)[0] or "text/plain"
+            whole = {"name": name, "encodingFormat": kind, **properties}
+            self.entities[name] = self.crate.add_file(str(path), name, properties=whole)
+        return self.entities[name]
+
+    def context(self, identifier: str, kind: str, /, **properties: Any) -> "ContextEntity":
+        """Add an entity that is no file if it is not there yet, and return it."""
+        from rocrate.model.contextentity import ContextEntity
+
+        if identifier not in self.entities:
+            made = ContextEntity(self.crate, identifier, properties={"@type": kind, **properties})
+            self.entities[identifier] = self.crate.add(made)
+        return self.entities[identifier]
+
+    def of_part(self, job: Job, part: Part) -> "Entity":
+        """Return the entity of a job's input or output: a copied file, or its name and digest."""
+        file, path = part["file"], job.at(part)
+        digest = {"sha256": part["sha256"], "contentSize": str(part["bytes"])}
+        if part.get("outside"):
+            # Absolute paths stay private. Two sources may have the same name.
+            name = path.name if os.path.isabs(file) else file
+            identifier = f"#source/{part['sha256'][:12]}/{name}"
+            return self.context(identifier, "CreativeWork", name=name, **digest)
+        rows = file.startswith(NAMED_ONLY) and path.suffix == ".parquet"
+        if path.is_file() and not rows:
+            return self.file(path, f"results/{file}", **digest)
+        return self.context(f"#results/{file}", "CreativeWork", name=file, **digest)
 
     def _describe(self) -> None:
         root = self.crate.root_dataset
@@ -133,108 +171,63 @@ class Packer:
             f"{len(self.jobs)} jobs of a Snakemake workflow that fine-tunes language models: what "
             "each read, made and ran on, and all tables, figures, metrics and adapters."
         )
-        root["datePublished"] = self.ended
+        root["datePublished"] = self.times["endTime"]
         if self.agent:
             root["author"] = self.agent["agent"]
         root["license"] = self.context(
             LICENCE,
             "CreativeWork",
             name="MIT License",
-            description="Of the code. Models and datasets carry their own.",
+            description="Of the code. Models and datasets have their own.",
         )
         root["conformsTo"] = [
-            self.context(url, "CreativeWork", name=name, version=version)
-            for url, (name, version) in PROFILES.items()
-        ]
-        self.crate.metadata["conformsTo"] = [
-            {"@id": "https://w3id.org/ro/crate/1.1"},
-            {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.0"},
+            self.context(url, "CreativeWork", name=name, version=number)
+            for url, (name, number) in PROFILES.items()
         ]
 
-    def _add_code(self) -> "Entity":
-        """Adds configurations, locks and code; returns the workflow."""
-        from rocrate.model.computationalworkflow import ComputationalWorkflow
-
-        language = self.context(
-            "https://w3id.org/workflowhub/workflow-ro-crate#snakemake",
-            "ComputerLanguage",
-            name="Snakemake",
-            identifier={"@id": "https://doi.org/10.12688/f1000research.29032.2"},
-            url={"@id": "https://snakemake.github.io"},
-        )
+    def _add_workflow(self) -> "Entity":
+        """Add configurations, locks and code; return the workflow."""
         commits = {(job.content["git"] or {}).get("commit") or "unknown" for job in self.jobs}
-        properties = {
-            "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
-            "name": "prefmake",
-            "encodingFormat": "text/plain",
-            "programmingLanguage": language,
-            "version": ", ".join(sorted(commits)),
-            "description": AS_PACKED,
-        }
-        source = str(ROOT / "Snakefile")
-        workflow = self.crate.add(
-            ComputationalWorkflow(self.crate, source, "Snakefile", properties=properties)
+        workflow = self.crate.add_workflow(
+            str(ROOT / "Snakefile"),
+            "Snakefile",
+            main=True,
+            lang="snakemake",
+            properties={
+                "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+                "name": "prefmake",
+                "encodingFormat": "text/plain",
+                "version": ", ".join(sorted(commits)),
+                "description": AS_PACKED,
+            },
         )
-        self.crate.mainEntity = workflow
         for folder in CODE:
             for path in sorted((ROOT / folder).rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     self.file(path, path.relative_to(ROOT).as_posix())
         if (ROOT / "README.md").is_file():
             self.file(ROOT / "README.md", "README.md", about=self.crate.root_dataset)
-        for where, path in named_apart(self.configs).items():
+        for name, path in named_apart(self.configs).items():
             about = "configuration of the run, as it was when the crate was made"
-            self.file(path, f"config/{where}", description=about)
+            self.file(path, f"config/{name}", description=about)
         return workflow
 
-    def file(self, path: Path, where: str, /, **properties: Any) -> "Entity":
-        """Adds a file, once, and returns its entity."""
-        if where not in self.entities:
-            known = FORMATS.get(path.suffix, "text/plain")
-            whole = {"name": where, "encodingFormat": known, **properties}
-            self.entities[where] = self.crate.add_file(str(path), where, properties=whole)
-        return self.entities[where]
-
-    def context(self, identifier: str, kind: str, /, **properties: Any) -> "ContextEntity":
-        """Adds an entity that is no file, once, and returns it."""
-        from rocrate.model.contextentity import ContextEntity
-
-        if identifier not in self.entities:
-            made = ContextEntity(self.crate, identifier, properties={"@type": kind, **properties})
-            self.entities[identifier] = self.crate.add(made)
-        return self.entities[identifier]
-
-    def of_part(self, job: Job, part: Part) -> "Entity":
-        """Returns the entity of a file that a job read or made: copied, or named by its digest."""
-        file, path = part["file"], job.at(part)
-        digest = {"sha256": part["sha256"], "contentSize": str(part["bytes"])}
-        rows = file.startswith(NAMED_ONLY) and path.suffix == ".parquet"
-        if not part.get("outside") and not rows and path.is_file():
-            return self.file(path, f"results/{file}", **digest)
-        if not part.get("outside"):
-            return self.context(f"#results/{file}", "CreativeWork", name=file, **digest)
-        # Where it lay on this machine is nobody's business, and two may have one name.
-        name = file if not os.path.isabs(file) else path.name
-        identifier = f"#source/{part['sha256'][:12]}/{name}"
-        return self.context(identifier, "CreativeWork", name=name, **digest)
-
     def _add_action(self, job: Job) -> "Entity":
-        content = job.content
+        name = job.file.removesuffix(SUFFIX)
         made = [self.of_part(job, part) for part in job.outputs]
         made.append(self.file(job.path, f"results/{job.file}", description="provenance"))
+        read = [self.of_part(job, part) for part in job.inputs]
         return self.context(
-            f"#job/{job.file.removesuffix(SUFFIX)}",
+            f"#job/{name}",
             "CreateAction",
-            name=f"{job.rule}: {job.file.removesuffix(SUFFIX)}",
-            description=_how(job),
+            name=f"{job.rule}: {name}",
+            description=_ran_on(job),
             instrument=self._tool(job),
-            object=one_or_many(
-                [self.of_part(job, part) for part in job.inputs] + self._origins(job)
-            ),
-            result=one_or_many(made),
-            startTime=moment(content["started"]),
-            endTime=moment(content["ended"]),
-            actionStatus=DONE,
+            object=_unique([*read, *self._origins(job)]),
+            result=_unique(made),
+            startTime=_time(job, "started"),
+            endTime=_time(job, "ended"),
+            actionStatus="http://schema.org/CompletedActionStatus",
             **self.agent,
         )
 
@@ -248,55 +241,47 @@ class Packer:
             softwareVersion=code["digest"] or "unknown",
         )
 
-    def _origins(self, job: Job) -> list["Entity"]:
-        """Returns the repositories that a job fetched from, each at its commit."""
-        found = []
-        for part in job.outputs:
-            path = job.at(part)
-            if path.name in ("raw.json", "manifest.json") and path.is_file():
-                origin = read_json(path)
-                if origin.get("repository"):
-                    kind = "datasets/" if path.name == "raw.json" else ""
-                    url = f"{HUB}/{kind}{origin['repository']}/tree/{origin['commit']}"
-                    name = origin["repository"]
-                    found.append(
-                        self.context(url, "CreativeWork", name=name, version=origin["commit"])
-                    )
-        return found
+    def _origins(self, job: Job) -> Iterable["Entity"]:
+        """Yield the repositories that a job fetched from, each at its commit."""
+        for origin in job.origins:
+            kind = "datasets/" if origin["file"] == "raw.json" else ""
+            url = f"{HUB}/{kind}{origin['repository']}/tree/{origin['commit']}"
+            properties = {"name": origin["repository"], "version": origin["commit"]}
+            yield self.context(url, "CreativeWork", **properties)
 
     def _add_run(self, workflow: "Entity", actions: list[tuple[Job, "Entity"]]) -> None:
-        """Adds the run as a whole, the steps of the workflow, and which job was of which."""
+        """Add the whole run, the steps of the workflow, and which job belongs to which step."""
         by_rule: dict[str, list[tuple[Job, Entity]]] = defaultdict(list)
         for job, action in actions:
             by_rule[job.rule].append((job, action))
         steps, controls = [], []
-        for position, (rule, mine) in enumerate(by_rule.items()):
-            tools = one_or_many(self._tool(job) for job, _ in mine)
-            step = self.context(
-                f"#step/{rule}", "HowToStep", name=rule, position=str(position), workExample=tools
-            )
-            steps.append(step)
+        for position, (rule, own) in enumerate(by_rule.items()):
+            tools = _unique(self._tool(job) for job, _ in own)
+            properties = {"name": rule, "position": str(position), "workExample": tools}
+            step = self.context(f"#step/{rule}", "HowToStep", **properties)
             control = self.context(
                 f"#control/{rule}",
                 "ControlAction",
                 name=f"jobs of the rule {rule}",
                 instrument=step,
-                object=one_or_many(action for _, action in mine),
+                object=_unique(action for _, action in own),
             )
+            steps.append(step)
             controls.append(control)
         workflow["step"] = steps
-        workflow["hasPart"] = one_or_many(self._tool(job) for job, _ in actions)
-        whole = self.context(
+        workflow["hasPart"] = _unique(self._tool(job) for job, _ in actions)
+        sources = [(job, part) for job in self.jobs for part in job.inputs if part.get("outside")]
+        reports = [job for job in self.jobs if job.rule in ("table", "figure", "page")]
+        run = self.context(
             "#run",
             "CreateAction",
             name=f"run of {self.name}",
-            description="From the first job that began to the last that ended.",
+            description="From the start of the first job to the end of the last.",
             instrument=workflow,
-            object=self._of("inputs", _is_source),
-            result=self._of("outputs", _is_last),
-            startTime=self.started,
-            endTime=self.ended,
-            actionStatus=DONE,
+            object=_unique(self.of_part(job, part) for job, part in sources),
+            result=_unique(self.of_part(job, part) for job in reports for part in job.outputs),
+            actionStatus="http://schema.org/CompletedActionStatus",
+            **self.times,
             **self.agent,
         )
         engine = self.context(
@@ -304,7 +289,7 @@ class Packer:
             "SoftwareApplication",
             name="Snakemake",
             url="https://snakemake.github.io",
-            softwareVersion=_snakemake(),
+            softwareVersion=version("snakemake"),
         )
         organize = self.context(
             "#organize",
@@ -312,66 +297,15 @@ class Packer:
             name="Snakemake runs the workflow",
             instrument=engine,
             object=controls,
-            result=whole,
-            startTime=self.started,
-            endTime=self.ended,
+            result=run,
+            **self.times,
             **self.agent,
         )
-        self.crate.root_dataset["mentions"] = [whole, organize, *(it for _, it in actions)]
-
-    def _of(self, key: str, wanted: Callable[[Job, Part], bool]) -> Any:
-        """Returns all inputs or outputs of jobs that are wanted."""
-        return one_or_many(
-            self.of_part(job, part)
-            for job in self.jobs
-            for part in job.content[key]
-            if wanted(job, part)
-        )
-
-
-def _is_source(job: Job, part: Part) -> bool:
-    """Tells whether an input is no job's output."""
-    return part.get("outside", False)
-
-
-def _is_last(job: Job, part: Part) -> bool:
-    """Tells whether an output is what people read of a run."""
-    return job.rule in ("table", "figure", "page")
-
-
-def _how(job: Job) -> str:
-    """Returns in words on what a job ran."""
-    content = job.content
-    git, env = content["git"], content["env"]
-    commit = "no git" if git is None else f"commit {git['commit']}"
-    changed = f" with changes in {', '.join(git['changed'])}" if git and git["dirty"] else ""
-    drift = f"; drifted: {', '.join(env['drift'])}" if env["drift"] else ""
-    return f"{commit}{changed}; env {env['form']} {env['digest']}{drift}"
-
-
-def _snakemake() -> str:
-    from importlib.metadata import version
-
-    return version("snakemake")
-
-
-def finished_jobs(results: Path) -> list[Job]:
-    """Returns the jobs of a run in the order in which they began.
-
-    Raises
-    ------
-    BadInput
-        Where there are none, or no tables yet.
-    """
-    root = Path(os.path.abspath(results))
-    jobs = [job for job in map(read_job, jobs_in(root)) if job.results == root]
-    if not any(job.rule == "table" for job in jobs):
-        raise BadInput(f"{results}: no tables with provenance; a finished run has them")
-    return sorted(jobs, key=lambda job: (job.content["started"], job.file))
+        self.crate.root_dataset["mentions"] = [run, organize, *(it for _, it in actions)]
 
 
 def named_apart(paths: list[Path]) -> dict[str, Path]:
-    """Returns files by names of their own: those of one name lie in folders, numbered as given."""
+    """Return files by unique names: those with the same name get a folder with their number."""
     names = [path.name for path in paths]
     return {
         path.name if names.count(path.name) == 1 else f"{number}/{path.name}": path
@@ -379,53 +313,76 @@ def named_apart(paths: list[Path]) -> dict[str, Path]:
     }
 
 
-def check_as_made(results: Path, jobs: list[Job]) -> None:
-    """Checks that results, sources, modules and locks are what the jobs read, made and ran.
+def _unique(entities: Iterable["Entity"]) -> Any:
+    """Return entities without duplicates, and a single one without a list, as JSON-LD has it."""
+    found = list({entity.id: entity for entity in entities}.values())
+    return found[0] if len(found) == 1 else found
+
+
+def _time(job: Job, key: str) -> str:
+    """Return when a job started or ended, in the profile's form."""
+    return job.content[key].replace("Z", "+00:00")
+
+
+def _ran_on(job: Job) -> str:
+    """Return in words on which commit and in which env a job ran."""
+    git, env = job.content["git"], job.content["env"]
+    commit = "no git" if git is None else f"commit {git['commit']}"
+    changed = f" with changes in {', '.join(git['changed'])}" if git and git["dirty"] else ""
+    drift = f"; drifted: {', '.join(env['drift'])}" if env["drift"] else ""
+    return f"{commit}{changed}; env {env['form']} {env['digest']}{drift}"
+
+
+def _finished_jobs(results: Path) -> list[Job]:
+    """Return the jobs of a run by their start. Raises BadInput if there are no tables yet."""
+    root = os.path.abspath(results)
+    jobs = [job for job in map(read_job, records_in(Path(root))) if job.results == root]
+    if not any(job.rule == "table" for job in jobs):
+        raise BadInput(f"{results}: no tables with provenance; a finished run has them")
+    return sorted(jobs, key=lambda job: (job.content["started"], job.file))
+
+
+def _check_as_made(results: Path, jobs: list[Job]) -> None:
+    """Check that results, sources, modules and locks are what the jobs read, made and ran.
 
     Raises
     ------
     BadInput
-        Where they are not. A file that no job made is no reason: it is not packed.
+        If they are not. A file that no job made does not matter, since it is not packed.
     """
-    found, _ = findings(results)
-    wrong = {what for kind, what in found if kind != BARE}
+    wrong = {what for kind, what in findings(results)[0] if kind != BARE}
     if wrong:
         raise BadInput(
             f"{results}: {len(wrong)} files or links are not as they were made, and a crate would "
-            f"pack them as if they were; `make verify RESULTS={results}` names them"
+            f"pack them as if they were; `prefmake verify {results}` names them"
         )
-    edited = edited_since(jobs)
+    ran = {item for job in jobs for item in job.content["code"]["files"].items()}
+    envs = {(job.content["env"]["form"], job.content["env"]["digest"]) for job in jobs}
+    edited = {file for file, digest in ran if _module_now(file) != digest}
+    edited |= {f"envs/{form}" for form, digest in envs if _env_now(form) != digest}
     if edited:
         raise BadInput(
             f"{results}: its jobs ran other code than there is now, which a crate would pack as "
-            f"theirs; check out what they ran, or run snakemake again: {', '.join(edited)}"
+            f"theirs; check out what they ran, or run snakemake again: {', '.join(sorted(edited))}"
         )
 
 
-def edited_since(jobs: list[Job]) -> list[str]:
-    """Returns the modules and envs that are no longer as jobs ran them."""
-    ran = {item for job in jobs for item in job.content["code"]["files"].items()}
-    envs = {(job.content["env"]["form"], job.content["env"]["digest"]) for job in jobs}
-    modules = {file for file, digest in ran if _module_now(file) != digest}
-    return sorted(modules | {f"envs/{form}" for form, digest in envs if _env_now(form) != digest})
-
-
 def _module_now(file: str) -> str | None:
-    """Returns the digest that a module has now; None where it is not there."""
+    """Return the digest of a module now, or None if it is gone."""
     return code_files(file)[file] if (ROOT / file).is_file() else None
 
 
 def _env_now(form: str) -> str | None:
-    """Returns the digest that a form of an env has now; None where it is not there."""
+    """Return the digest of an env's form now, or None if it is gone."""
     try:
-        # A form's name is what CUDA's is called by: no accelerator is added to it.
+        # For CUDA the name of the form is the name of the env, so any form can be asked for.
         return env_digest(form, "cuda")
     except FileNotFoundError:
         return None
 
 
-def write(crate: "ROCrate", out: Path) -> None:
-    """Writes the crate, as a zip where its name ends so, else as a folder; whole or not at all."""
+def _write(crate: "ROCrate", out: Path) -> None:
+    """Write the crate as a zip file or a folder; an error leaves nothing half written."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
         made = Path(work, out.name)
@@ -438,38 +395,15 @@ def write(crate: "ROCrate", out: Path) -> None:
         os.replace(made, out)
 
 
-def check_free(out: Path) -> None:
-    """Raises BadInput where a folder is in the way that is no crate."""
-    if out.is_dir() and not (out / "ro-crate-metadata.json").is_file():
-        raise BadInput(f"{out}: a folder that is no RO-Crate is in the way")
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Writes the crate and says what is in it; returns 0.
-
-    Raises
-    ------
-    BadInput
-        For no finished run, one that is not as it was made, or a folder in the way.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.provenance.crate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("results", type=Path, help="the results folder of a finished run")
-    parser.add_argument("--config", type=Path, nargs="+", default=[], help="its configuration")
-    parser.add_argument("--author", help="who ran it")
-    parser.add_argument("--out", type=Path, required=True, help="folder, or file with .zip")
+    """Write the crate; return 0. Raises as `pack` does."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.provenance.crate")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--config", type=Path, nargs="+", default=[])
+    parser.add_argument("--author")
+    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    check_free(arguments.out)
-    jobs = finished_jobs(arguments.results)
-    check_as_made(arguments.results, jobs)
-    packer = Packer(jobs, arguments.config, arguments.results.name, arguments.author)
-    crate = packer.pack()
-    write(crate, arguments.out)
-    files = sum(hasattr(entity, "source") for entity in crate.data_entities)
-    print(f"{arguments.out}: {len(jobs)} jobs, {files} files")
+    print(pack(arguments.results, arguments.config, arguments.out, arguments.author))
     return 0
 
 

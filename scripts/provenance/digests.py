@@ -1,44 +1,39 @@
-"""Digests that stand for code and environment in a rule's params.
+"""Digests of code and of envs, which rules have among their params.
 
-A job reruns when a digest changes. So a digest must change when a result could, and must not when
-only the clock, a comment, a docstring or the layout of a file did.
+A job reruns when a digest changes. A digest must therefore change whenever a result could, and must
+not change with a file's time, a comment, a docstring or a file's layout.
 
-To parse all that a rule's module imports takes a third of a second, and each job asks for it: what
-was found out about a file's content is kept in Snakemake's own folder, by the content's SHA-256.
+Parsing everything that a rule's module imports takes a third of a second, for each job. What was
+learned about a file's content is therefore cached in Snakemake's folder, by the content's SHA-256.
 """
 
 import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from scripts.common.files import write_text
-
-if TYPE_CHECKING:
-    import ast
-
+from scripts.common.files import ROOT, write_text
 from scripts.provenance.environment import form_files
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "scripts"
-KEPT = Path(".snakemake", "code.json")
-"""What is known of files by their content; kept where there is such a folder."""
+CACHE = Path(".snakemake", "code.json")
+"""The cache, used if its folder exists."""
 NEW: set[str] = set()
-"""The contents that this process parsed and has not kept yet."""
+"""Contents that this process parsed and has not written to the cache yet."""
 
 
 class Parsed(NamedTuple):
-    """What a digest needs to know of a file."""
+    """What a digest depends on in a file."""
 
     digest: str
-    """Of its syntax tree."""
+    """The digest of its syntax tree."""
     imports: list[str]
-    """The project's names that it imports anywhere, in functions too."""
+    """The project's names that it imports, inside functions too."""
 
 
 def code_digest(module: str) -> str:
-    """Returns the digest of a module and of every project module that it imports.
+    """Return the digest of a module and of every project module that it imports.
 
     Parameters
     ----------
@@ -48,7 +43,7 @@ def code_digest(module: str) -> str:
     Raises
     ------
     FileNotFoundError
-        When there is no such module.
+        If there is no such module.
     """
     digest = hashlib.sha256()
     for path, own in code_files(module).items():
@@ -58,36 +53,36 @@ def code_digest(module: str) -> str:
 
 
 def code_files(module: str) -> dict[str, str]:
-    """Returns the digest of a module and of each that it imports, by path below the root."""
+    """Return the digests of a module and of each that it imports, by path below the root."""
     found = {
         path.relative_to(ROOT).as_posix(): _parsed(path).digest
         for path in sorted(_closure(ROOT / module))
     }
-    _keep()
+    _write_cache()
     return found
 
 
 def read_sources() -> dict[Path, bytes]:
-    """Returns the content of every module of the project, which digests then are of.
+    """Return the content of every module of the project, and use it for all later digests.
 
-    So that a job's digest is of the code with which it began, whenever it is asked for.
+    A job's digest is then that of the code it started with, whenever it is computed.
     """
     return {path: _source(path) for path in (ROOT / PACKAGE).rglob("*.py")}
 
 
 def forget() -> None:
-    """Lets the next digest be of what files hold then."""
+    """Empty the caches in memory, so that files are read again."""
     for function in (_source, _parsed, _closure, _imports, _files):
         function.cache_clear()
 
 
 def env_digest(env: str, accelerator: str) -> str:
-    """Returns the digest of the form of a stage's env that an accelerator asks for, lock included.
+    """Return the digest of a stage's env in its form for an accelerator, lock included.
 
     Raises
     ------
     FileNotFoundError
-        When there is no such environment.
+        If there is no such env.
     """
     contents = b"\0".join(path.read_bytes() for path in form_files(env, accelerator))
     return hashlib.sha256(contents).hexdigest()[:16]
@@ -95,7 +90,7 @@ def env_digest(env: str, accelerator: str) -> str:
 
 @cache
 def _closure(module: Path) -> frozenset[Path]:
-    """Returns the files of a module and of all project modules that it reaches by imports."""
+    """Return the files of a module and of all project modules that it imports, also indirectly."""
     found = {module}
     waiting = [module]
     while waiting:
@@ -108,7 +103,7 @@ def _closure(module: Path) -> frozenset[Path]:
 
 @cache
 def _imports(path: Path) -> frozenset[Path]:
-    """Returns the project files that a module imports."""
+    """Return the project files that a module imports directly."""
     return frozenset(file for name in _parsed(path).imports for file in _files(name))
 
 
@@ -121,7 +116,7 @@ def _source(path: Path) -> bytes:
 def _parsed(path: Path) -> Parsed:
     source = _source(path)
     content = hashlib.sha256(source).hexdigest()
-    known = _known()
+    known = _cached()
     if content not in known:
         known[content] = _parse(source, str(path))
         NEW.add(content)
@@ -129,7 +124,7 @@ def _parsed(path: Path) -> Parsed:
 
 
 def _parse(source: bytes, name: str) -> dict[str, Any]:
-    """Returns the fields of `Parsed`."""
+    """Return the fields of `Parsed`."""
     import ast
 
     tree = ast.parse(source, filename=name)
@@ -147,32 +142,31 @@ def _parse(source: bytes, name: str) -> dict[str, Any]:
 
 
 @cache
-def _known() -> dict[str, dict[str, Any]]:
-    """Returns what is known of files by their content; what an earlier process kept, at first."""
+def _cached() -> dict[str, dict[str, Any]]:
+    """Return the fields of `Parsed` by file content, as read from the cache at first."""
     try:
-        found = json.loads(KEPT.read_text(encoding="utf-8"))
+        found = json.loads(CACHE.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found["known"] if found.get("by") == _maker() else {}
+    return found["known"] if found.get("by") == _own_digest() else {}
 
 
-def _keep() -> None:
-    """Keeps what this process found out, if anything, for the next."""
-    known = _known()
-    if NEW and KEPT.parent.is_dir():
-        write_text(KEPT, json.dumps({"by": _maker(), "known": known}))
+def _write_cache() -> None:
+    """Write what this process learned, if anything, for the next one."""
+    if NEW and CACHE.parent.is_dir():
+        write_text(CACHE, json.dumps({"by": _own_digest(), "known": _cached()}))
         NEW.clear()
 
 
 @cache
-def _maker() -> str:
-    """Returns what tells one way to digest from another: this file."""
+def _own_digest() -> str:
+    """Return the digest of this file: another version of it may compute other digests."""
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 @cache
 def _files(name: str) -> tuple[Path, ...]:
-    """Returns the files that an import of a dotted name runs, its packages included."""
+    """Return the files that importing a dotted name runs, including its packages' `__init__`."""
     package, _, _ = name.rpartition(".")
     base = ROOT.joinpath(*name.split("."))
     own = (base.with_suffix(".py"), base / "__init__.py")
@@ -180,31 +174,29 @@ def _files(name: str) -> tuple[Path, ...]:
 
 
 def _plain(node: object) -> object:
-    """Returns a syntax tree as nested lists.
+    """Return a syntax tree as nested lists, the same in every version of Python.
 
-    Positions and docstrings are left out, and so are empty fields, because newer Pythons add
-    fields that are empty for older code.
+    Positions and docstrings are left out. So are empty fields: newer versions of Python add fields,
+    which are empty for older code. `ast.dump` and `ast.unparse` differ between versions.
     """
     import ast
 
     if isinstance(node, ast.AST):
         fields = [
-            [name, _plain(value)]
-            for name, value in ast.iter_fields(_without_docstring(node))
+            [name, _plain(value[1:] if name == "body" and _has_docstring(node) else value)]
+            for name, value in ast.iter_fields(node)
             if value is not None and value != [] and name != "kind"
         ]
-        return [type(node).__name__, fields]
+        return [type(node).__name__, [field for field in fields if field[1] != []]]
     if isinstance(node, list):
         return [_plain(item) for item in node]
     return repr(node)
 
 
-def _without_docstring(node: "ast.AST") -> "ast.AST":
+def _has_docstring(node: object) -> bool:
     import ast
 
-    if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-        first = node.body[0] if node.body else None
-        if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-            rest = {field: getattr(node, field, None) for field in node._fields}
-            return type(node)(**rest | {"body": node.body[1:]})
-    return node
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)

@@ -1,9 +1,9 @@
-"""What this interpreter has installed, held against the lock of a stage's env.
+"""Compare the installed packages with the lock of a stage's env.
 
     python -m scripts.provenance.environment --env train --accelerator cpu
 
-A stage's env has a form for each accelerator where it needs torch, and one form where it does not;
-the forms differ in the build of torch and in what its CUDA builds bring, and in nothing else.
+The env of a stage that needs torch has one form for each accelerator. They differ only in the build
+of torch and in the packages that CUDA builds depend on. Other envs have one form.
 """
 
 import argparse
@@ -13,20 +13,20 @@ import sys
 from pathlib import Path
 
 from scripts.common.cli import BadInput, run
+from scripts.common.files import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("data", "train", "evaluate", "report")
 ACCELERATORS = ("cuda", "cpu")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (.+?))?(?: \\)?$", re.MULTILINE)
 
 
 def form(env: str, accelerator: str) -> str:
-    """Returns under which name the chosen form of an env lies in envs/: `train` or `train.cpu`.
+    """Return the name of an env's form for an accelerator, such as `train` or `train.cpu`.
 
     Raises
     ------
     FileNotFoundError
-        When there is no such env.
+        If there is no such env.
     """
     own = env if accelerator == "cuda" else f"{env}.{accelerator}"
     found = next((name for name in (own, env) if _yaml(name).is_file()), None)
@@ -36,41 +36,41 @@ def form(env: str, accelerator: str) -> str:
 
 
 def form_files(env: str, accelerator: str) -> list[Path]:
-    """Returns the files that make the chosen form of an env: its YAML and its lock.
+    """Return the files that define an env's form for an accelerator: its YAML and its lock.
 
     Raises
     ------
     FileNotFoundError
-        When there is no such env.
+        If there is no such env.
     """
     name = form(env, accelerator)
     return [_yaml(name), _yaml(name).with_name(f"{name}.post-deploy.sh")]
 
 
 def locked(env: str, accelerator: str) -> list[tuple[str, str, str]]:
-    """Returns package, version and marker of each line of an env's lock; no marker is empty.
+    """Return package, version and marker (or "") of each requirement in an env's lock.
 
     Raises
     ------
     FileNotFoundError
-        When there is no such env.
+        If there is no such env.
     """
     _, lock = form_files(env, accelerator)
     return PIN.findall(lock.read_text(encoding="utf-8"))
 
 
 def drift(env: str, accelerator: str) -> list[str]:
-    """Returns in what this interpreter differs from an env's lock, a line for each package.
+    """Return one line for each package whose installed version differs from an env's lock.
 
-    What is installed beside the lock's packages is no difference. Neither is another build of the
-    locked torch where a CPU is asked for: pip finds a CUDA build on Linux, and it computes there.
+    Further packages do not count. Neither does another build of the locked torch on a CPU: on
+    Linux pip takes the CUDA build, which runs there too.
 
     Raises
     ------
     FileNotFoundError
-        When there is no such env.
+        If there is no such env.
     """
-    # Every env has it. Its import takes longer than all that is done here.
+    # Every env has it. Importing it takes longer than everything else here.
     from packaging.markers import Marker
 
     found = installed()
@@ -87,10 +87,10 @@ def drift(env: str, accelerator: str) -> list[str]:
 
 
 def installed() -> dict[str, str]:
-    """Returns the version of each package on this interpreter's path, by its normalized name.
+    """Return the version of each package on this interpreter's path, by its normalized name.
 
-    They are read off the names of the packages' own folders: importing importlib.metadata and
-    parsing each package's metadata would take 170 ms, and this takes one.
+    They are taken from the names of `.dist-info` folders in 1 ms. importlib.metadata parses each
+    package's metadata, which takes 170 ms, and every job waits for it.
     """
     found: dict[str, str] = {}
     for folder in filter(os.path.isdir, sys.path):
@@ -102,7 +102,7 @@ def installed() -> dict[str, str]:
 
 
 def refusal(env: str, accelerator: str, differences: list[str]) -> str:
-    """Returns what to say of differences: all of them, and what can be done."""
+    """Return an error message that lists the differences and what can be done about them."""
     other = next((it for it in ACCELERATORS if it != accelerator and not drift(env, it)), None)
     ways = [
         *(
@@ -111,7 +111,7 @@ def refusal(env: str, accelerator: str, differences: list[str]) -> str:
         ),
         "make the launcher environment again with make setup",
         "run with --sdm conda",
-        "go on and have the results marked with --config allow_env_drift=true",
+        "run anyway and have the results marked with --config allow_env_drift=true",
     ]
     head = f"{len(differences)} packages differ from envs/{form(env, accelerator)}.post-deploy.sh:"
     return "\n".join([head, *(f"  {line}" for line in differences), f"  ({'; or '.join(ways)})"])
@@ -130,7 +130,7 @@ def _same_release(one: str, other: str) -> bool:
 
 
 def _build(name: str, version: str) -> str:
-    """Returns which build a version of torch is, in words; nothing for other packages."""
+    """Return which build a version of torch is, in words, or "" for other packages."""
     if name != "torch":
         return ""
     for_cpu = version.endswith("+cpu") or sys.platform == "darwin"
@@ -138,8 +138,10 @@ def _build(name: str, version: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints in what this interpreter differs from an env's lock; returns 0 if in nothing."""
-    parser = argparse.ArgumentParser(description="Compares what is installed with an env's lock.")
+    """Compare what is installed with an env's lock. Raises BadInput on a difference."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.provenance.environment", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--env", choices=STAGES, required=True)
     parser.add_argument("--accelerator", choices=ACCELERATORS, required=True)
     arguments = parser.parse_args(argv)
@@ -147,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     if differences:
         raise BadInput(refusal(arguments.env, arguments.accelerator, differences))
     count = len(locked(arguments.env, arguments.accelerator))
-    print(f"{form(arguments.env, arguments.accelerator)}: as locked ({count} lines)")
+    print(f"{form(arguments.env, arguments.accelerator)}: as locked ({count} requirements)")
     return 0
 
 

@@ -1,72 +1,95 @@
-"""Copies what tables and figures read from a finished run into a folder that is kept in the repo.
+"""Publishing a finished run: what tables and figures read, copied into a folder kept in the repo.
 
-With it goes the provenance of every job behind it, so that tables made again can be traced.
-
-    python -m scripts.provenance.publish --files results/reported.json --root results \\
-        --out paper/metrics
+The records of every job behind these files are copied too, so that tables made from the copy can
+still be traced to their sources.
 """
 
 import argparse
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, sha256, write_json, written_whole
-from scripts.provenance.record import maker
+from scripts.provenance.record import ORIGINS, maker
 
 MANIFEST = "manifest.json"
 OPTIONAL = ("comparisons/*.json",)
-"""What is published too, where a run has it."""
-ORIGINS = ("/raw.json", "/manifest.json")
-"""The files that say where a dataset or a model came from."""
+"""Files that are published if the run has them."""
 
 
-def missing(root: Path, files: list[str]) -> list[str]:
-    """Returns the paths of the files that a folder lacks."""
-    return [str(root / file) for file in files if not (root / file).is_file()]
+def publish(files: Iterable[str], results: Path, out: Path) -> dict[str, int]:
+    """Copy a finished run's files into a folder and return the size of each in bytes.
 
-
-def present(root: Path, files: list[str]) -> list[str]:
-    """Returns the files to publish: those given and the optional ones that are there.
+    Parameters
+    ----------
+    files
+        What tables and figures read, relative to the results.
+    out
+        The folder to fill. Files of an earlier copy that are no longer wanted are deleted; files
+        that its manifest does not name are left alone.
 
     Raises
     ------
     BadInput
-        When one of those given is missing; it names each in a line of its own.
+        If the run lacks any of the files; each is named on a line of its own.
     """
-    absent = missing(root, files)
-    if absent:
-        lines = [f"{root}: the run is not finished; {len(absent)} files are missing", *absent]
+    files = list(files)
+    if absent := _missing(results, files):
+        lines = [f"{results}: the run is not finished; {len(absent)} files are missing", *absent]
         raise BadInput("\n".join(lines))
-    more = [path for pattern in OPTIONAL for path in root.glob(pattern)]
-    return sorted({*files, *(str(path.relative_to(root)) for path in more)})
+    optional = [path for pattern in OPTIONAL for path in results.glob(pattern)]
+    reported = {*files, *(path.relative_to(results).as_posix() for path in optional)}
+    wanted = sorted(reported | _records_behind(results, reported))
+    _copy(results, out, wanted)
+    return {file: (out / file).stat().st_size for file in wanted}
 
 
-def provenance(root: Path, files: list[str]) -> list[str]:
-    """Returns the provenance of files and of all that is behind them, as far as a run has it.
+def check_published(files: Iterable[str], folder: Path) -> None:
+    """Check that a folder holds these files, and that all its files are as they were published.
 
-    With it what says from which repository and commit something was fetched.
+    Raises
+    ------
+    BadInput
+        If a file is missing, is not in the manifest, or has another SHA-256 than the manifest says;
+        each is named on a line of its own.
     """
-    found: dict[str, None] = {}
+    if absent := _missing(folder, [*files, MANIFEST]):
+        head = f"{folder}: {len(absent)} files are missing (publish a finished run to fill it)"
+        raise BadInput("\n".join([head, *absent]))
+    published = read_json(folder / MANIFEST)
+    changed = [
+        str(folder / file)
+        for file in sorted({*files, *published})
+        if not (folder / file).is_file() or published.get(file) != sha256(folder / file)
+    ]
+    if changed:
+        head = f"{folder}: {len(changed)} files are not those of {MANIFEST}"
+        raise BadInput("\n".join([head, *changed]))
+
+
+def _missing(folder: Path, files: Iterable[str]) -> list[str]:
+    return [str(folder / file) for file in files if not (folder / file).is_file()]
+
+
+def _records_behind(results: Path, files: Iterable[str]) -> set[str]:
+    """Return the records of all jobs behind some files, and the files that name their origins."""
+    found: set[str] = set()
     waiting = list(files)
     while waiting:
-        made = maker(str(root / waiting.pop()))
-        if made is not None and made.link["file"] not in found:
-            found[made.link["file"]] = None
-            found |= dict.fromkeys(
-                part["file"]
-                for part in made.content["outputs"]
-                if part["file"].endswith(ORIGINS) and (root / part["file"]).is_file()
-            )
-            waiting += [it["file"] for it in made.content["inputs"] if not it.get("outside")]
-    return list(found)
+        job = maker(results / waiting.pop())
+        if job is not None and job.file not in found:
+            origins = [part["file"] for part in job.outputs if part["file"].endswith(ORIGINS)]
+            found |= {job.file, *(file for file in origins if (results / file).is_file())}
+            waiting += [part["file"] for part in job.inputs if not part.get("outside")]
+    return found
 
 
-def copy(root: Path, out: Path, files: list[str]) -> None:
-    """Copies files under the same paths and takes away those that the folder had before.
+def _copy(results: Path, out: Path, files: list[str]) -> None:
+    """Copy files, delete those of an earlier copy, and write the manifest.
 
-    Only what its manifest names is taken away. The manifest is written last: a copy that was
-    interrupted does not pass for whole.
+    The manifest is deleted first and written last, so that an interrupted copy is not taken for a
+    whole one.
     """
     manifest = out / MANIFEST
     before = read_json(manifest) if manifest.is_file() else {}
@@ -75,28 +98,21 @@ def copy(root: Path, out: Path, files: list[str]) -> None:
         (out / file).unlink(missing_ok=True)
     for file in files:
         with written_whole(out / file) as temporary:
-            shutil.copyfile(root / file, temporary)
+            shutil.copyfile(results / file, temporary)
     write_json(manifest, {file: sha256(out / file) for file in files})
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Publishes and prints each file with its bytes; returns 0. Raises BadInput for `present`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.provenance.publish",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--files", type=Path, required=True, help="JSON list of paths in the run")
-    parser.add_argument("--root", type=Path, required=True, help="the run's results")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to fill")
+    """Publish and print each file with its bytes; return 0. Raises as `publish` does."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.provenance.publish")
+    parser.add_argument("--files", type=Path, required=True)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    files = present(arguments.root, read_json(arguments.files))
-    files = sorted({*files, *provenance(arguments.root, files)})
-    copy(arguments.root, arguments.out, files)
-    sizes = {file: (arguments.out / file).stat().st_size for file in files}
+    sizes = publish(read_json(arguments.files), arguments.root, arguments.out)
     for file, size in sizes.items():
         print(f"{size:>12,}  {file}")
-    print(f"{sum(sizes.values()):>12,}  bytes in {len(files)} files, now in {arguments.out}")
+    print(f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files, now in {arguments.out}")
     return 0
 
 

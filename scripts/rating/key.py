@@ -1,10 +1,10 @@
-"""The key of a blind rating: what the page's opaque items are, for the researcher alone."""
+"""The key of a blind rating: what the page's opaque items are, for the researcher only."""
 
 import hashlib
 import hmac
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,9 @@ class Closed(BaseModel):
     """A part of a file: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Kind = TypeVar("Kind", bound=Closed)
 
 
 class Model(Closed):
@@ -34,7 +37,7 @@ class Item(Closed):
     set: str
     prompt: str
     group: str = Field(description="prompts of one group are not independent")
-    left: str = Field(description="the folder of the model whose answer stands on the left")
+    left: str = Field(description="the folder of the model whose answer is on the left")
 
 
 class Contest(Closed):
@@ -57,7 +60,7 @@ class Key(Closed):
     contests: list[Contest]
 
     def items(self) -> dict[str, tuple[Contest, Item]]:
-        """Returns every item of the page with the contest that it belongs to."""
+        """Return every item of the page with the contest that it belongs to."""
         return {
             name: (contest, item)
             for contest in self.contests
@@ -66,18 +69,18 @@ class Key(Closed):
 
 
 def keyed(secret: str, *parts: Any) -> str:
-    """Returns the HMAC-SHA-256 of some parts, as 64 hexadecimal digits."""
+    """Return the HMAC-SHA-256 of some parts, as 64 hexadecimal digits."""
     message = json.dumps(parts, ensure_ascii=False).encode()
     return hmac.new(bytes.fromhex(secret), message, hashlib.sha256).hexdigest()
 
 
 def read_key(path: Path) -> Key:
-    """Returns the key of a page. Raises BadInput where the file is none."""
-    return read_checked(path, Key, "a key that scripts.rating.ask wrote")
+    """Return the key of a page. Raise BadInput where the file is not one."""
+    return read_checked(path, Key, "a key that prefmake rate wrote")
 
 
-def read_checked(path: Path, kind: type[Closed], what: str) -> Any:
-    """Returns a JSON file as a checked `kind`. Raises BadInput with the first thing wrong in it."""
+def read_checked(path: Path, kind: type[Kind], what: str) -> Kind:
+    """Return a JSON file as a checked `kind`. Raise BadInput with the first mistake in it."""
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -85,10 +88,8 @@ def read_checked(path: Path, kind: type[Closed], what: str) -> Any:
     except ValidationError as errors:
         first = errors.errors(include_url=False)[0]
         place = "".join(f" {part}," for part in first["loc"])
-        found = "" if first["type"] in ("json_invalid", "missing") else _found(first["input"])
+        found = repr(first["input"])
+        found = f", found {found if len(found) <= 60 else found[:60] + '…'}"
+        if first["type"] in ("json_invalid", "missing"):
+            found = ""
         raise BadInput(f"{path}:{place} {first['msg']}{found}; allowed: {what}") from None
-
-
-def _found(value: Any) -> str:
-    text = repr(value)
-    return f", found {text if len(text) <= 60 else text[:60] + '…'}"

@@ -1,59 +1,39 @@
-"""What raters chose on the page of scripts.rating.ask: win rates, strengths, agreement.
+"""What raters chose, as a table: win rates, strengths, agreement.
 
-    python -m scripts.rating.ratings --root results/demo --key results/demo/rating/key.json \\
-        --out ratings.json --csv ratings.csv --md ratings.md --tex ratings.tex a.json b.json
+`prefmake ratings` writes ratings.json beside the page's key, and tables/ratings.{csv,md,tex}.
 """
 
-import argparse
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import StringConstraints
 
-from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, sha256, write_json
-from scripts.rating.figures import (
+from scripts.common.cli import BadInput
+from scripts.common.files import Row, sha256, write_json, write_text
+from scripts.rating.key import SKIP, TIE, Closed, Contest, Key, Model, read_checked, read_key
+from scripts.rating.statistics import (
+    BY_GROUP,
+    COLUMNS,
+    WILSON,
     Agreement,
-    Rating,
+    Estimate,
     agreement,
     bradley_terry,
     left_share,
     win_rate,
 )
-from scripts.rating.key import (
-    SKIP,
-    TIE,
-    Closed,
-    Contest,
-    Item,
-    Key,
-    Model,
-    read_checked,
-    read_key,
-)
-from scripts.report.columns import figure_names, figure_values
-from scripts.report.command import FORMS, write_texts
-from scripts.report.read import BY_GROUP, WILSON, Figure
-from scripts.report.render import (
-    Column,
-    Show,
-    Table,
-    change,
-    count,
-    decimals,
-    shown,
-    shown_interval,
-)
+from scripts.report.tables.write import Column, Table, latex_text, markdown_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 # ------------------------------------------------------------------------------------ rating files
 
-SAVED = "a file that the rating page saved"
-
 
 class Choice(Closed):
-    """What a rater chose of an item."""
+    """What a rater chose for an item."""
 
     item: str
     choice: Literal["left", "right", "tie", "skip"]
@@ -67,17 +47,9 @@ class Sheet(Closed):
     ratings: list[Choice]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A choice, and the file that it stands in."""
-
-    choice: str
-    file: Path
-
-
 def read_sheet(path: Path, key: Key) -> Sheet:
-    """Returns a rating file. Raises BadInput where it is not one of the key's page."""
-    sheet = read_checked(path, Sheet, SAVED)
+    """Return a rating file. Raise BadInput where it is not one of the key's page."""
+    sheet = read_checked(path, Sheet, "a file that the rating page saved")
     if sheet.page != key.page:
         raise BadInput(f"{path}: page: found {sheet.page!r}; allowed: {key.page!r}, the key's")
     items, seen = key.items(), set()
@@ -90,49 +62,53 @@ def read_sheet(path: Path, key: Key) -> Sheet:
     return sheet
 
 
-def choices(paths: list[Path], key: Key) -> dict[str, dict[str, Chosen]]:
-    """Returns by rater what each item was rated; a skip counts where there is nothing else.
+def read_choices(paths: list[Path], key: Key) -> "DataFrame":
+    """Return rater, item, choice and file, sorted; a skip only where a rater chose nothing else.
 
-    Raises BadInput where two files of one rater say different things.
+    Raise BadInput where two files of one rater contradict each other.
     """
-    found: dict[str, dict[str, Chosen]] = {}
-    for path in paths:
-        sheet = read_sheet(path, key)
-        mine = found.setdefault(sheet.rater, {})
-        for made in sheet.ratings:
-            before = mine.get(made.item)
-            if before is None or before.choice == SKIP:
-                mine[made.item] = Chosen(made.choice, path)
-            elif made.choice not in (before.choice, SKIP):
-                raise BadInput(
-                    f"{path}: item {made.item}: {sheet.rater!r} chose {made.choice}, and "
-                    f"{before.choice} in {before.file}; allowed: files of one rater that agree"
-                )
-    return dict(sorted(found.items()))
+    from pandas import DataFrame
 
-
-def ratings_of(found: dict[str, dict[str, Chosen]], key: Key) -> list[Rating]:
-    """Returns all ratings, without what was skipped, in an order that the files do not change."""
-    items = key.items()
-    return [
-        _rating(rater, name, chosen.choice, *items[name], key)
-        for rater, mine in found.items()
-        for name, chosen in sorted(mine.items())
-        if chosen.choice != SKIP
+    rows = [
+        (sheet.rater, made.item, made.choice, str(path))
+        for path in paths
+        for sheet in [read_sheet(path, key)]
+        for made in sheet.ratings
     ]
+    found = DataFrame(rows, columns=["rater", "item", "choice", "file"])
+    whose = ["rater", "item"]
+    made = found[found["choice"] != SKIP].drop_duplicates([*whose, "choice"])
+    twice = made[made.duplicated(whose)]
+    if not twice.empty:
+        second = twice.iloc[0]
+        first = made[(made[whose] == second[whose]).all(axis=1)].iloc[0]
+        raise BadInput(
+            f"{second.file}: item {second['item']}: {second.rater!r} chose {second.choice}, and "
+            f"{first.choice} in {first.file}; allowed: files of one rater that agree"
+        )
+    found = found.sort_values("choice", key=lambda choice: choice == SKIP, kind="stable")
+    return found.drop_duplicates(whose).sort_values(whose, ignore_index=True)
 
 
-def _rating(rater: str, name: str, choice: str, contest: Contest, item: Item, key: Key) -> Rating:
-    trial_chosen = (choice == "left") == (item.left == contest.trial)
-    return Rating(
-        rater=rater,
-        item=name,
-        group=item.group,
-        trial=contest.trial,
-        against=contest.against,
-        choice=choice,
-        score=0.5 if choice == TIE else float(trial_chosen),
+def ratings_of(choices: "DataFrame", key: Key) -> "DataFrame":
+    """Return all ratings as `scripts.rating.statistics` takes them, without what was skipped."""
+    items = key.items()
+    made = choices[choices["choice"] != SKIP]
+    of = [items[name] for name in made["item"]]
+    won = [
+        (choice == "left") == (item.left == contest.trial)
+        for choice, (contest, item) in zip(made["choice"], of, strict=True)
+    ]
+    found = made.assign(
+        group=[item.group for _, item in of],
+        trial=[contest.trial for contest, _ in of],
+        against=[contest.against for contest, _ in of],
+        score=[
+            0.5 if choice == TIE else float(trial)
+            for choice, trial in zip(made["choice"], won, strict=True)
+        ],
     )
+    return found[[*COLUMNS]].reset_index(drop=True)
 
 
 # ----------------------------------------------------------------------------------------- results
@@ -140,7 +116,7 @@ def _rating(rater: str, name: str, choice: str, contest: Contest, item: Item, ke
 
 @dataclass(frozen=True)
 class Result:
-    """What was said of two models."""
+    """What raters said of two models."""
 
     contest: Contest
     trial: Model
@@ -149,226 +125,188 @@ class Result:
     ties: int
     losses: int
     skipped: int
-    win_rate: Figure
-    left: Figure
-    strength: Figure
+    win_rate: Estimate
+    strength: Estimate
+    left: Estimate
     agreement: Agreement
 
-    def figure(self, key: str) -> Figure:
-        """Returns a figure by its name."""
-        return getattr(self, key)
+
+def results_of(key: Key, choices: "DataFrame") -> list[Result]:
+    """Return what was said of each two models of the key."""
+    ratings = ratings_of(choices, key)
+    strengths: dict[tuple[str, str], Estimate] = {}
+    experiments = ratings["trial"].map(lambda folder: key.models[folder].experiment)
+    for _, part in ratings.groupby(experiments):
+        strengths |= bradley_terry(part)
+    found = []
+    for contest in key.contests:
+        mine = ratings[ratings["item"].isin(contest.items)]
+        of = choices[choices["item"].isin(contest.items)]
+        found.append(
+            Result(
+                contest=contest,
+                trial=key.models[contest.trial],
+                against=key.models[contest.against],
+                wins=int((mine["score"] == 1).sum()),
+                ties=int((mine["score"] == 0.5).sum()),
+                losses=int((mine["score"] == 0).sum()),
+                skipped=int((of["choice"] == SKIP).sum()),
+                win_rate=win_rate(mine),
+                strength=strengths.get((contest.trial, contest.against), Estimate()),
+                left=left_share(mine),
+                agreement=agreement(mine),
+            )
+        )
+    return found
 
 
-def results_of(key: Key, found: dict[str, dict[str, Chosen]]) -> list[Result]:
-    """Returns what was said of each two models of the key."""
-    ratings = ratings_of(found, key)
-    experiments = dict.fromkeys(key.models[it.trial].experiment for it in ratings)
-    strengths = {}
-    for experiment in experiments:
-        mine = [it for it in ratings if key.models[it.trial].experiment == experiment]
-        strengths |= bradley_terry(mine)
-    return [_result(key, contest, ratings, found, strengths) for contest in key.contests]
-
-
-def _result(
-    key: Key,
-    contest: Contest,
-    ratings: list[Rating],
-    found: dict[str, dict[str, Chosen]],
-    strengths: dict[tuple[str, str], Figure],
-) -> Result:
-    mine = [rating for rating in ratings if rating.item in contest.items]
-    scores = [rating.score for rating in mine]
-    return Result(
-        contest=contest,
-        trial=key.models[contest.trial],
-        against=key.models[contest.against],
-        wins=scores.count(1.0),
-        ties=scores.count(0.5),
-        losses=scores.count(0.0),
-        skipped=sum(
-            chosen.choice == SKIP and name in contest.items
-            for sheet in found.values()
-            for name, chosen in sheet.items()
-        ),
-        win_rate=win_rate(mine),
-        left=left_share(mine),
-        strength=strengths.get((contest.trial, contest.against), Figure()),
-        agreement=agreement(mine),
-    )
-
-
-def as_json(key: Key, found: dict[str, dict[str, Chosen]], results: list[Result]) -> Row:
-    """Returns everything as ratings.json holds it."""
-    ratings = ratings_of(found, key)
+def as_json(key: Key, choices: "DataFrame", results: list[Result]) -> Row:
+    """Return everything as ratings.json has it."""
+    ratings = ratings_of(choices, key)
     return {
         "page": key.page,
         "question": key.question,
         "raters": {
-            rater: _counts([chosen.choice for chosen in sheet.values()])
-            for rater, sheet in found.items()
+            str(rater): {it: int((made == it).sum()) for it in ("left", "tie", "right", "skip")}
+            for rater, made in choices.groupby("rater")["choice"]
         },
         "agreement": asdict(agreement(ratings)),
         "left": asdict(left_share(ratings)),
-        "contests": [_contest_json(result) for result in results],
-    }
-
-
-def _counts(made: list[str]) -> dict[str, int]:
-    return {choice: made.count(choice) for choice in ("left", "tie", "right", "skip")}
-
-
-def _contest_json(result: Result) -> Row:
-    contest = result.contest
-    return {
-        "trial": contest.trial,
-        "against": contest.against,
-        "prompts": contest.prompts,
-        "identical": contest.identical,
-        "items": len(contest.items),
-        **{name: getattr(result, name) for name in ("wins", "ties", "losses", "skipped")},
-        **{name: asdict(result.figure(name)) for name in ("win_rate", "strength", "left")},
-        "agreement": asdict(result.agreement),
+        "contests": [
+            {key: getattr(result.contest, key) for key in ("trial", "against", "prompts")}
+            | {"identical": result.contest.identical, "items": len(result.contest.items)}
+            | {key: getattr(result, key) for key in ("wins", "ties", "losses", "skipped")}
+            | {key: asdict(getattr(result, key)) for key in ("win_rate", "strength", "left")}
+            | {"agreement": asdict(result.agreement)}
+            for result in results
+        ],
     }
 
 
 # ------------------------------------------------------------------------------------------- table
 
 
-def _called(model: Model) -> str:
-    return f"{model.name} (base)" if model.seed is None else model.name
+def values(results: list[Result]) -> "DataFrame":
+    """Return the rows of the CSV: a row for two models, every value unrounded."""
+    from pandas import DataFrame
 
+    def measured(name: str, found: Estimate) -> Row:
+        bounds = {
+            f"{name}_{method.replace(' ', '_')}_{side}": bound
+            for method in (WILSON, BY_GROUP)
+            for side, bound in zip(("low", "high"), found.interval(method), strict=True)
+        }
+        return {name: found.value, f"{name}_n": found.n, f"{name}_groups": found.groups, **bounds}
 
-def _model(header: str, part: str) -> Column:
-    """Returns a column of one of the two models."""
-    names = {"trial": ("trial", "seed"), "against": ("against", "against_seed")}[part]
-    return Column(
-        header,
-        text=lambda result: _called(getattr(result, part)),
-        names=names,
-        values=lambda result: (getattr(result, part).name, getattr(result, part).seed),
-        align="l",
+    return DataFrame(
+        [
+            {
+                "experiment": it.trial.experiment,
+                "trial": it.trial.name,
+                "seed": it.trial.seed,
+                "against": it.against.name,
+                "against_seed": it.against.seed,
+                **measured("win_rate", it.win_rate),
+                **{key: getattr(it, key) for key in ("wins", "ties", "losses", "skipped")},
+                "items": len(it.contest.items),
+                **measured("strength", it.strength),
+                **measured("left", it.left),
+                "alpha_nominal": it.agreement.nominal,
+                "alpha_ordinal": it.agreement.ordinal,
+                "raw_agreement": it.agreement.raw,
+                "doubly_rated": it.agreement.items,
+            }
+            for it in results
+        ],
+        dtype=object,
     )
 
 
-def _figure(header: str, key: str, text: Callable[[Figure], str]) -> Column:
-    """Returns a column of a figure; the CSV has n, groups and all intervals too."""
-    return Column(
-        header,
-        text=lambda result: text(result.figure(key)),
-        names=figure_names(key),
-        values=lambda result: figure_values(result.figure(key)),
+def cells(results: list[Result], alone: bool) -> "DataFrame":
+    """Return the cells that people read; `alone` if there is one rater, whose items Wilson takes
+    as independent.
+    """
+    from pandas import DataFrame
+
+    def called(model: Model) -> str:
+        return f"{model.name} (base)" if model.seed is None else model.name
+
+    return DataFrame(
+        [
+            {
+                "Experiment": it.trial.experiment,
+                "Trial": called(it.trial),
+                "Against": called(it.against),
+                "Win rate\n[by group]": with_interval(it.win_rate, "z.2f"),
+                **({"[Wilson]": interval(it.win_rate, WILSON, "z.2f") or "–"} if alone else {}),
+                "Won": it.wins,
+                "Tied": it.ties,
+                "Lost": it.losses,
+                "Skipped": it.skipped,
+                "Prompts": len(it.contest.items),
+                "Bradley–Terry\n[by group]": with_interval(it.strength, "+z.2f"),
+                "Left": number(it.left.value, "z.2f"),
+                "α": number(it.agreement.nominal, "z.2f"),
+            }
+            for it in results
+        ],
+        dtype=str,
     )
 
 
-def _with_interval(show: Show) -> Callable[[Figure], str]:
-    """Returns a way to show a figure with its interval by group, if it has one."""
-
-    def text(found: Figure) -> str:
-        bounds = found.interval(BY_GROUP)
-        return shown(found.value, show) + (
-            "" if None in bounds else f" {shown_interval(bounds, show)}"
-        )
-
-    return text
+def number(value: float | None, form: str) -> str:
+    """Return a number as people read it, or a dash."""
+    return "–" if value is None else f"{value:{form}}".replace("-", "−")
 
 
-def _count(header: str, name: str, read: Callable[[Result], int]) -> Column:
-    return Column(
-        header,
-        text=lambda result: count(read(result)),
-        names=(name,),
-        values=lambda result: (read(result),),
-    )
+def interval(found: Estimate, method: str, form: str) -> str:
+    """Return an interval in brackets, or nothing."""
+    low, high = found.interval(method)
+    return "" if low is None else f"[{number(low, form)}, {number(high, form)}]"
 
 
-COLUMNS = (
-    Column(
-        "Experiment",
-        text=lambda result: result.trial.experiment,
-        names=("experiment",),
-        values=lambda result: (result.trial.experiment,),
-        align="l",
-    ),
-    _model("Trial", "trial"),
-    _model("Against", "against"),
-    _figure("Win rate\n[by group]", "win_rate", _with_interval(decimals(2))),
-    _count("Won", "wins", lambda result: result.wins),
-    _count("Tied", "ties", lambda result: result.ties),
-    _count("Lost", "losses", lambda result: result.losses),
-    _count("Skipped", "skipped", lambda result: result.skipped),
-    _count("Prompts", "items", lambda result: len(result.contest.items)),
-    _figure("Bradley–Terry\n[by group]", "strength", _with_interval(change(2))),
-    _figure("Left", "left", lambda found: shown(found.value, decimals(2))),
-    Column(
-        "α",
-        text=lambda result: shown(result.agreement.nominal, decimals(2)),
-        names=("alpha_nominal", "alpha_ordinal", "raw_agreement", "doubly_rated"),
-        values=lambda result: (
-            result.agreement.nominal,
-            result.agreement.ordinal,
-            result.agreement.raw,
-            result.agreement.items,
-        ),
-    ),
-)
-ALONE = Column(
-    "[Wilson]", text=lambda result: shown_interval(result.win_rate.interval(WILSON), decimals(2))
-)
-"""Stands behind the win rate where one rater makes ratings independent items."""
+def with_interval(found: Estimate, form: str) -> str:
+    """Return a value with its interval by group, if it has one."""
+    return f"{number(found.value, form)} {interval(found, BY_GROUP, form)}".strip()
 
 
-def make(key: Key, found: dict[str, dict[str, Chosen]], results: list[Result]) -> Table:
-    """Returns the table: each two models that were compared, and what raters said of them."""
-    columns = (*COLUMNS[:4], ALONE, *COLUMNS[4:]) if len(found) == 1 else COLUMNS
-    return Table(
-        name="ratings",
-        title="Blind ratings by people",
-        columns=columns,
-        rows=results,
-        notes=list(_notes(key, found, results)),
-        subject=lambda result: (result.contest.trial, result.contest.against),
-    )
+def _column(header: str, place: int) -> Column:
+    return Column(header, header, align="l" if place < 3 else "r")
 
 
-def _notes(key: Key, found: dict[str, dict[str, Chosen]], results: list[Result]) -> Iterator[str]:
-    ratings = ratings_of(found, key)
-    raters, left = len(found), left_share(ratings)
+def notes(key: Key, choices: "DataFrame", results: list[Result]) -> Iterator[str]:
+    """Yield what the numbers are and rest on."""
+    ratings = ratings_of(choices, key)
+    raters, left = choices["rater"].nunique(), left_share(ratings)
     yield (
         f"Raters were asked “{key.question}” of two answers side by side, in random order and "
-        f"without names: {count(len(ratings))} ratings by {count(raters)} "
+        f"without names: {len(ratings):,} ratings by {raters:,} "
         f"{'rater' if raters == 1 else 'raters'}."
     )
     yield "Win rate: share of ratings that the trial won; a tie is half."
-    identical = sum(result.contest.identical for result in results)
-    prompts = sum(result.contest.prompts for result in results)
+    identical = sum(it.contest.identical for it in results)
     if identical:
-        yield (
-            f"{count(identical)} of {count(prompts)} pairs of answers are identical, and were not "
-            "compared."
-        )
+        prompts = sum(it.contest.prompts for it in results)
+        yield f"{identical:,} of {prompts:,} pairs of answers are identical and were not compared."
     crossed = ", and raters beside them" if raters > 1 else ""
     yield f"By group: 95 % bootstrap interval; whole groups of prompts are drawn{crossed}."
     if raters == 1:
         yield "Wilson: 95 % score interval of a share, items taken as independent."
         yield "One rater: both intervals say what this rater prefers, not what people do."
     yield "Bradley–Terry: log odds that the trial wins, fitted to all ratings of the experiment."
-    yield _agreement_note(agreement(ratings))
+    found = agreement(ratings)
+    if found.items:
+        yield (
+            f"Agreement: Krippendorff's α {number(found.nominal, '.2f')} (nominal), "
+            f"{number(found.ordinal, '.2f')} (ordinal: left, tie, right), over {found.items:,} "
+            "items that two or more raters rated; of the pairs of ratings of one item "
+            f"{number(found.raw, '.2f')} are equal."
+        )
+    else:
+        yield "Agreement: no item was rated by two raters."
     yield (
-        "Left: share of the left answer among ratings that are no ties; "
-        f"{_with_interval(decimals(2))(left)} over all."
-    )
-
-
-def _agreement_note(found: Agreement) -> str:
-    if not found.items:
-        return "Agreement: no item was rated by two raters."
-    show = decimals(2)
-    return (
-        f"Agreement: Krippendorff's α {shown(found.nominal, show)} (nominal), "
-        f"{shown(found.ordinal, show)} (ordinal: left, tie, right), over {count(found.items)} "
-        "items that two or more raters rated; of the pairs of ratings of one item "
-        f"{show(found.raw)} are equal."
+        "Left: share of the left answer among ratings that are not ties; "
+        f"{with_interval(left, '.2f')} over all."
     )
 
 
@@ -376,7 +314,7 @@ def _agreement_note(found: Agreement) -> str:
 
 
 def check_fresh(root: Path, key: Key) -> None:
-    """Raises BadInput where answers have changed since the page was made."""
+    """Raise BadInput where answers have changed since the page was made."""
     for folder, model in key.models.items():
         path = root / folder / "generations.parquet"
         if not path.is_file():
@@ -385,47 +323,31 @@ def check_fresh(root: Path, key: Key) -> None:
             found = "changed since the page was made, and raters saw other answers"
         else:
             continue
-        raise BadInput(f"{path}: {found}; allowed with --stale-ok (make: STALE_OK=yes)")
+        raise BadInput(f"{path}: {found}; allowed with --stale-ok")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Returns the command line's arguments."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.rating.ratings",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("files", type=Path, nargs="+", help="what raters saved")
-    parser.add_argument("--key", type=Path, required=True, help="the page's key.json")
-    parser.add_argument("--root", type=Path, required=True, help="the results folder")
-    parser.add_argument(
-        "--stale-ok", action="store_true", help="even if answers changed since the page was made"
-    )
-    parser.add_argument("--mark", help="what must be known before any number is read")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
-    for form in FORMS:
-        parser.add_argument(f"--{form}", type=Path, required=True, help=f"the {form} to write")
-    return parser.parse_args(argv)
+def write(files: list[Path], results: Path, page: Path, stale_ok: bool = False) -> None:
+    """Write ratings.json into the page's folder, and the table among those of the results.
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Writes ratings.json and the table; returns 0.
-
-    Raises BadInput, and writes nothing, if a file is not of this page or contradicts another, or
-    if answers have changed.
+    Raise BadInput, and write nothing, if a file is not of this page or contradicts another, or if
+    answers have changed and `stale_ok` does not allow it.
     """
-    arguments = parse(argv)
-    key = read_key(arguments.key)
-    if not arguments.stale_ok:
-        check_fresh(arguments.root, key)
-    found = choices(arguments.files, key)
-    results = results_of(key, found)
-    table = make(key, found, results)
-    content = as_json(key, found, results)
-    write_texts(replace(table, mark=arguments.mark), arguments)
-    write_json(arguments.out, content)
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)
+    key = read_key(page / "key.json")
+    if not stale_ok:
+        check_fresh(results, key)
+    choices = read_choices(files, key)
+    found = results_of(key, choices)
+    shown = cells(found, alone=choices["rater"].nunique() == 1)
+    table = Table(
+        name="ratings",
+        title="Blind ratings by people",
+        frame=shown,
+        csv=list(shown.columns),
+        columns=tuple(_column(header, place) for place, header in enumerate(shown.columns)),
+        notes=list(notes(key, choices, found)),
+    )
+    place = results / "tables"
+    write_text(place / "ratings.csv", values(found).to_csv(index=False))
+    write_text(place / "ratings.md", markdown_text(table))
+    write_text(place / "ratings.tex", latex_text(table))
+    write_json(page / "ratings.json", as_json(key, choices, found))

@@ -1,17 +1,18 @@
 """What was made with other packages than its env's lock names, which a run must allow."""
 
-from collections.abc import Iterable
+from pathlib import Path
 
-from scripts.provenance.record import SUFFIX, Maker, maker
-from scripts.report.read import Subject
+from scripts.provenance.record import SUFFIX, maker
+from scripts.report.results import Results
 
 FEW = 3
 """How many jobs a note names."""
 
 
-def drift_notes(subjects: Iterable[Subject]) -> list[str]:
-    """Returns the note below a table of what ran in another env, if anything did."""
-    found = [(subject.label, jobs) for subject in subjects if (jobs := drifted(subject))]
+def drift_notes(results: Results) -> list[str]:
+    """Return the note below a table on what ran in another env, if anything did."""
+    models = results.models[["label", "folder"]].itertuples(index=False)
+    found = [(label, jobs) for label, folder in models if (jobs := drifted(results.root, folder))]
     if not found:
         return []
     jobs = list(dict.fromkeys(job for _, those in found for job in those))
@@ -23,12 +24,10 @@ def drift_notes(subjects: Iterable[Subject]) -> list[str]:
     ]
 
 
-def drifted(subject: Subject) -> list[str]:
-    """Returns the jobs behind a subject's figures that ran in another env, by their provenance."""
-    made = maker(str(subject.root / subject.folder / "metrics.json"))
-    return [] if made is None else [file.removesuffix(SUFFIX) for file in _drifted(made)]
-
-
-def _drifted(made: Maker) -> list[str]:
+def drifted(root: Path, folder: str) -> list[str]:
+    """Return the jobs behind a model's metrics that ran in another env, by their provenance."""
+    made = maker(str(root / folder / "metrics.json"))
+    if made is None:
+        return []
     own = [made.link["file"]] if made.content["env"]["drift"] else []
-    return [*made.content["drift_behind"], *own]
+    return [file.removesuffix(SUFFIX) for file in (*made.content["drift_behind"], *own)]

@@ -1,136 +1,142 @@
-"""The headline figure: by which one number the trials of one experiment and method are compared."""
+"""The headline metric: the one number by which the trials of an experiment and method are compared.
 
-from dataclasses import dataclass
+And which models a figure or the page shows where there are more trials than it has room for.
+"""
 
-from scripts.report.columns import Line, figure_notes, sets_with
-from scripts.report.read import (
-    BY_GROUP,
-    METHODS,
-    TRAINED,
-    WILSON,
-    Figure,
-    Subject,
-    by_experiment,
-    label_of,
-)
-from scripts.report.render import count
+from typing import TYPE_CHECKING
 
-HEADLINES = {
-    "sft": ("held_out_loss", "exact_match", "bleu"),
-    "dpo": ("preference_accuracy", "exact_match", "bleu"),
-}
-"""By method the figures that may be the headline: the first that one of the trials has."""
-FALLING = ("held_out_loss",)
-"""The figures that are better the lower they are."""
+from scripts.common.methods import LABELS, METHODS
+from scripts.common.metrics import metric
+from scripts.report.notes import metric_notes
+from scripts.report.results import MODEL, Results
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 ROOM = 40
-"""So many trials of an experiment and method have a row, a panel or a line in a figure."""
+"""How many trials of an experiment and method have a row, a panel or a line in a figure."""
 
+OF_ANSWERS = ("exact_match", "bleu", "title_only", "title_length")
+"""What says whether answers to a set of prompts became better. A set has the first two where the
+right answers are known, and the others where its config names the rules of titles."""
 
-@dataclass(frozen=True)
-class Block:
-    """The trials of one experiment and method, and the figure that they are compared by."""
-
-    trials: list[Subject]
-    key: str
-    set: str | None
-    """The set of prompts that the figure belongs to, if it belongs to one."""
-
-    @property
-    def figures(self) -> list[Figure]:
-        """The headline figure of each trial; without a value where a trial lacks it."""
-        return [Line(trial, self.set).figure(self.key) for trial in self.trials]
-
-    @property
-    def measured(self) -> list[tuple[Subject, Figure]]:
-        """The trials that have the figure, each with it."""
-        pairs = zip(self.trials, self.figures, strict=True)
-        return [(trial, found) for trial, found in pairs if found.value is not None]
-
-    @property
-    def names(self) -> list[str]:
-        """The trials' names, each once."""
-        return list(dict.fromkeys(trial.name for trial in self.trials))
-
-    @property
-    def ranked(self) -> list[Subject]:
-        """The trials, best first; those that lack the figure come last."""
-        sign = 1 if self.key in FALLING else -1
-        pairs = zip(self.trials, self.figures, strict=True)
-        ranks = [(found.value is None, sign * (found.value or 0), it) for it, found in pairs]
-        return [it for *_, it in sorted(ranks, key=lambda rank: rank[:2])]
-
-    def better(self, value: float, than: float) -> bool:
-        """Tells whether a value of the figure is better than another."""
-        return value < than if self.key in FALLING else value > than
-
-
-def blocks_of(subjects: list[Subject]) -> list[Block]:
-    """Returns the blocks of a plan; trials without any headline figure are in none."""
-    groups = [
-        [subject for subject in members if subject.method == method]
-        for members in by_experiment(subjects).values()
-        for method in TRAINED
-    ]
-    return [block for trials in groups if (block := _block(trials)) is not None]
-
-
-def _block(trials: list[Subject]) -> Block | None:
-    for key in HEADLINES[trials[0].method] if trials else ():
-        for name in sets_with(trials, [key]) or [None]:
-            block = Block(trials, key, name)
-            if block.measured:
-                return block
-    return None
-
-
-def leading(subjects: list[Subject]) -> tuple[list[Subject], list[str]]:
-    """Returns the subjects that a figure or page has room for, and in words who is left out.
-
-    Of an experiment and method with very many trials those that lead in the headline figure, with
-    all their seeds, in the plan's order; a subject is a trial or one of its seeds.
-    """
-    left_out, notes = set(), []
-    for members in by_experiment(subjects).values():
-        for method in TRAINED:
-            trials = [subject for subject in members if subject.method == method]
-            names = {it.name for it in trials}
-            if len(names) <= ROOM:
-                continue
-            block = _block(trials)
-            ranked = list(dict.fromkeys(it.name for it in (block.ranked if block else trials)))
-            left_out |= {(trials[0].experiment, name) for name in ranked[ROOM:]}
-            by = f"that lead in {label_of(block.key).lower()}" if block else "that come first"
-            notes.append(
-                f"{trials[0].title}, {METHODS[method]}: of {count(len(names))} trials the {ROOM} "
-                f"{by}, picked by what is shown of them; the tables have all."
-            )
-    return [it for it in subjects if (it.experiment, it.name) not in left_out], notes
-
-
-def bounds(found: Figure) -> tuple[float | None, float | None]:
-    """Returns a figure's interval: by group, since items may share a prompt; else Wilson's."""
-    by_group = found.interval(BY_GROUP)
-    return found.interval(WILSON) if None in by_group else by_group
-
-
-def headline_notes(blocks: list[Block]) -> list[str]:
-    """Returns what the headline figures are and on how many items, and which interval is drawn."""
-    keys = list(dict.fromkeys(block.key for block in blocks))
-    trials = [trial for block in blocks for trial in block.trials]
-    lacking = [
-        trial.name
-        for block in blocks
-        for trial, found in zip(block.trials, block.figures, strict=True)
-        if found.value is None
-    ]
-    return [
-        *figure_notes(trials, keys),
-        INTERVAL_NOTE,
-        *([f"Not drawn, for want of the figure: {', '.join(lacking)}."] if lacking else []),
-    ]
-
-
-INTERVAL_NOTE = (
-    "Interval: 95 %; bootstrap over whole groups, so that items of one prompt stay together; "
-    "Wilson's where a figure has none by group."
+MAIN = tuple(
+    dict.fromkeys([*(name for it in METHODS.values() for name in it.headlines), *OF_ANSWERS])
 )
+"""The metrics that a reader looks at first."""
+
+
+def measured(
+    results: Results, models: "DataFrame", name: str, set_name: str | None = None
+) -> "DataFrame":
+    """Return the models with a metric over all seeds: value, sd, n, groups and bounds.
+
+    They are missing for a model without the metric.
+
+    Parameters
+    ----------
+    set_name
+        The set of prompts that the metric belongs to; None for pairs and demonstrations.
+    """
+    found = results.metrics[results.metrics["metric"] == name]
+    found = found[found["set"].isna() if set_name is None else found["set"] == set_name]
+    found = found.drop(columns=["set", "metric"])
+    return models.merge(found, how="left", on=MODEL).assign(metric=name, set=set_name)
+
+
+def sets_with(results: Results, models: "DataFrame", *names: str) -> list[str]:
+    """Return the sets of prompts for which one of the models has one of the metrics."""
+    found = results.metrics.dropna(subset=["value", "set"])
+    found = models[MODEL].merge(found[found["metric"].isin(names)], on=MODEL)
+    return list(dict.fromkeys(found["set"]))
+
+
+def headlines(results: Results) -> "DataFrame":
+    """Return the trials with the headline metric of their experiment and method, as `measured`.
+
+    Where one trial of an experiment and method has a value, those without one stay, and else none.
+    `low` and `high` are the interval by group, as items may share a prompt, or else Wilson's.
+    """
+    from pandas import concat
+
+    trials = results.models[results.models["method"].isin(METHODS)]
+    parts = [measured(results, trials.head(0), "")]
+    for (_, method), members in trials.groupby(["experiment", "method"], sort=False):
+        found = (
+            measured(results, members, name, set_name)
+            for name in METHODS[method].headlines
+            for set_name in (*sets_with(results, members, name), None)
+        )
+        parts += [part for part in found if part["value"].notna().any()][:1]
+    found = concat(parts, ignore_index=True)
+    by_group = found["group_bootstrap_low"].notna()
+    return found.assign(
+        low=found["group_bootstrap_low"].where(by_group, found["wilson_low"]),
+        high=found["group_bootstrap_high"].where(by_group, found["wilson_high"]),
+    )
+
+
+def falls(name: str) -> bool:
+    """Return True if less of a metric is better."""
+    return metric(name).higher_is_better is False
+
+
+def leading(results: Results) -> tuple[Results, list[str]]:
+    """Return the results that a figure or page has room for, and in words what is left out.
+
+    Of an experiment and method with very many trials they are of those that lead in the headline
+    metric, in the plan's order.
+    """
+    models = results.models
+    notes, left_out = [], set()
+    trials = models[models["method"].isin(METHODS)]
+    for (_, method), members in trials.groupby(["experiment", "method"], sort=False):
+        if len(members) <= ROOM:
+            continue
+        ranked, by = headlines(results.only(members)), "that lead in {}"
+        if len(ranked):
+            name = ranked["metric"].iloc[0]
+            ranked = ranked.sort_values("value", ascending=falls(name), kind="stable")
+            by = by.format(metric(name).label.lower())
+        else:
+            ranked, by = members, "that come first"
+        left_out |= set(ranked["folder"].iloc[ROOM:])
+        notes.append(
+            f"{members['title'].iloc[0]}, {LABELS[method]}: of {len(members):,} trials the {ROOM} "
+            f"{by}, picked by what is shown of them; the tables have all."
+        )
+    return results.only(models[~models["folder"].isin(left_out)]), notes
+
+
+def headline_notes(results: Results) -> list[str]:
+    """Return what the headline metrics are, on how many items, and which interval is drawn."""
+    found = headlines(results)
+    lacking = found.loc[found["value"].isna(), "model"]
+    return [
+        *metric_notes(results, found, *dict.fromkeys(found["metric"])),
+        "Interval: 95 %; bootstrap over whole groups, so that items of one prompt stay together; "
+        "Wilson's where a metric has none by group.",
+        *([f"Not drawn, as the metric is missing: {', '.join(lacking)}."] if len(lacking) else []),
+    ]
+
+
+def pair_scores(results: Results, *names: str) -> "DataFrame":
+    """Return the scores of pairs in metrics, a column each: a row for each run and pair.
+
+    Only runs of trials that learn from preferences, of experiments in which one of them has the
+    first metric; `name` is the trial, with its seed where it has several. A run without any has one
+    row without a pair.
+    """
+    learn = [name for name, method in METHODS.items() if method.rows == "preferences"]
+    results = results.only(results.models[results.models["method"].isin(learn)])
+    runs = results.each_seed.models
+    several = runs.groupby(["experiment", "model"])["seed"].transform("size") > 1
+    named = runs["label"] + ", seed " + runs["seed"].astype(str)
+    runs = runs.assign(name=runs["label"].where(~several, named))
+    items = results.items.reindex(columns=[*MODEL, "set", "metric", "id", "score"])
+    items = items[items["set"].isna() & items["metric"].isin(names)]
+    scores = items.pivot(index=[*MODEL, "id"], columns="metric", values="score").reset_index()
+    scores = scores.reindex(columns=[*MODEL, "id", *names])
+    found = runs.merge(scores, how="left", on=MODEL).astype(dict.fromkeys(names, float))
+    has = found[names[0]].notna().groupby(found["experiment"]).transform("any")
+    return found[has]

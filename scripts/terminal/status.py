@@ -1,53 +1,65 @@
-"""Shows how far a sweep is: each trial of a configuration, told from the files that it leaves.
+"""What `prefmake status` prints: how far each run is, read from the files that it leaves."""
 
-python -m scripts.terminal.status [--config config.yaml …] [--once]
-"""
-
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import BadInput, run
-from scripts.common.files import Row
+from scripts.common.methods import METHODS
+from scripts.common.metrics import METRICS
 from scripts.common.states import (
     DONE,
     FAILED,
     NOT_RUN,
     RUNNING,
     STALE,
-    Part,
     State,
     read_if_there,
     states_of,
 )
-from scripts.report.render import count, decimals, shown
+from scripts.terminal.console import grid, number, terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console, RenderableType
-    from rich.table import Table as Grid
+
+    from scripts.config.plan.evaluation import Run
 
 EVERY = 2.0
 """Seconds between two looks."""
-STYLES = {DONE: "green", RUNNING: "bold cyan", STALE: "yellow", FAILED: "bold red", NOT_RUN: "dim"}
-WORDS = {NOT_RUN: "queued"}
-"""What a trial that waits is called while a sweep is watched."""
-LEFT = ("experiment", "trial", "state")
-"""The columns of words."""
-BOUNDLESS = 10_000
-"""Columns of letters that no table takes."""
-GIVEN_UP = ("experiment", "accuracy", "loss", "seconds", "eta", "seed")
-"""The columns that a narrow terminal does without, the first one first."""
+COLORS = {DONE: "green", RUNNING: "bold cyan", STALE: "yellow", FAILED: "bold red", NOT_RUN: "dim"}
+LABELS = {NOT_RUN: "queued"}
+"""What a state is called while a sweep is watched."""
+LOGGED = {"train_loss": ".4f", "preference_accuracy": ".2f"}
+"""Metrics of the last logged steps of training."""
+WORDS = ("experiment", "method", "trial")
+COLUMNS = (
+    *WORDS, "seed", "state", "step",
+    *(METRICS[name].label.lower().replace(" ", "\n", 1) for name in LOGGED), "left", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a trial is. What is not known, or is no longer to be said, is None."""
+    """How far a run is. What is not known is None.
+
+    Attributes
+    ----------
+    step, steps
+        Optimizer steps that are done, and all of them.
+    loss, accuracy
+        Of the last logged step; the accuracy is the share of its pairs whose chosen completion has
+        the larger reward.
+    left, seconds
+        Seconds to the last step at the pace so far, and seconds that the run took: training, and
+        scoring once that is done.
+    """
 
     experiment: str
+    method: str
     trial: str
     seed: int
     state: State
@@ -55,199 +67,125 @@ class Status:
     steps: int | None = None
     loss: float | None = None
     accuracy: float | None = None
-    """The share of the last logged pairs whose chosen completion has the larger reward."""
-    eta: float | None = None
-    """Seconds to its last step, at the pace so far."""
+    left: float | None = None
     seconds: float | None = None
-    """What it has taken: training, and scoring once that is done."""
+
+    @property
+    def color(self) -> str:
+        """The color of its state."""
+        return COLORS[self.state.word]
 
 
-def statuses_of(results: Path, trials: dict[str, Part], now: float) -> list[Status]:
-    """Returns how far each trial of a plan is, in the plan's order.
+def statuses_of(results: Path, runs: "Mapping[str, Run]", now: float) -> list[Status]:
+    """Return how far each run of a plan is, in the plan's order.
 
     Parameters
     ----------
+    results
+        The folder of the results.
+    runs
+        The plan's runs by folder.
     now
         Seconds since 1970.
     """
-    states = states_of(results, trials, now)
     return [
-        status_of(results / folder, trial, states[folder], now) for folder, trial in trials.items()
-    ]
+        Status(
+            run.experiment, run.method, run.name, run.seed, state,
+            **_progress(results / folder, state, now),
+        )
+        for (folder, run), state in zip(
+            runs.items(), states_of(results, runs, now).values(), strict=True
+        )
+    ]  # fmt: skip
 
 
-def status_of(folder: Path, trial: Part, state: State, now: float) -> Status:
-    """Returns how far a trial is that is in a state."""
-    named = (trial["experiment"], trial["name"], trial["seed"], state)
+def _progress(folder: Path, state: State, now: float) -> dict[str, Any]:
     if state.word == DONE:
-        return Status(*named, **_finished(folder))
-    if not state.progress:
-        return Status(*named)
-    return Status(*named, **_under_way(state.progress, now if state.word == RUNNING else None))
-
-
-def _finished(folder: Path) -> Row:
-    # Both may go any moment, when the trial is made anew.
-    train, score = (read_if_there(folder / name) for name in ("train.json", "score.json"))
-    return {
-        "step": train.get("steps"),
-        "steps": train.get("steps"),
-        "loss": train.get("last_loss"),
-        "accuracy": train.get("last_accuracy"),
-        "seconds": train["seconds"] + score.get("seconds", 0) if train else None,
-    }
-
-
-def _under_way(found: Row, now: float | None) -> Row:
-    """Returns what progress.json tells; `now` where the trial goes on."""
+        # Either may disappear at any moment, when the trial is trained again.
+        train, score = (read_if_there(folder / name) for name in ("train.json", "score.json"))
+        return {
+            "step": train.get("steps"),
+            "steps": train.get("steps"),
+            "loss": train.get("last_loss"),
+            "accuracy": train.get("last_accuracy"),
+            "seconds": train["seconds"] + score.get("seconds", 0) if train else None,
+        }
+    found = state.progress
+    if not found:
+        return {}
+    # The pace is that of this attempt, which may have resumed from a checkpoint.
     taken = found["updated"] - found["started"]
-    # The pace is that of this attempt, which may have gone on from a checkpoint.
     first, earlier = found.get("first", 0), found.get("earlier", 0.0)
-    known = now is not None and found["step"] > first and found["steps"]
-    whole = taken / (found["step"] - first) * (found["steps"] - first) if known else None
-    spent = taken if now is None else now - found["started"]
+    spent, left = taken, None
+    if state.word == RUNNING:
+        spent = now - found["started"]
+        if found["steps"] and found["step"] > first:
+            whole = taken / (found["step"] - first) * (found["steps"] - first)
+            left = max(0.0, whole - spent)
     return {
         **{key: found[key] for key in ("step", "steps", "loss", "accuracy")},
-        "eta": None if whole is None else max(0.0, whole - spent),
+        "left": left,
         "seconds": earlier + max(0.0, spent),
     }
 
 
-# ------------------------------------------------------------------------------------ what is shown
-
-
-def page(console: "Console", statuses: list[Status]) -> "RenderableType":
-    """Returns all that is shown: a line of sums, the trials, and why some failed or are stale."""
+def page(statuses: list[Status]) -> "RenderableType":
+    """Return all that is shown: a line of sums, the runs, and why some failed or are stale."""
     from rich.console import Group
     from rich.text import Text
 
+    table = grid(COLUMNS, WORDS)
+    for it in statuses:
+        steps = "–" if it.step is None else f"{it.step:,}/{number(it.steps, ',')}"
+        left = "–" if it.left is None else str(timedelta(seconds=round(it.left)))
+        table.add_row(
+            it.experiment, METHODS[it.method].label, it.trial, str(it.seed),
+            LABELS.get(it.state.word, it.state.word), steps,
+            *map(number, (it.loss, it.accuracy), LOGGED.values()), left, number(it.seconds, ",.0f"),
+            style=it.color,
+        )  # fmt: skip
     reasons = [
-        Text(f"{it.trial}, seed {it.seed}: {it.state.reason}", style=STYLES[it.state.word])
+        Text(f"{it.trial}, seed {it.seed}: {it.state.reason}", style=it.color)
         for it in statuses
         if it.state.reason
     ]
-    return Group(Text(summary(statuses)), fitting(console, statuses), *reasons)
+    return Group(Text(summary(statuses)), table, *reasons)
 
 
 def summary(statuses: list[Status]) -> str:
-    """Returns how many trials are in each state, and what all have taken."""
+    """Return how many runs are in each state, and the seconds that all took."""
     words = [it.state.word for it in statuses]
-    counts = [f"{words.count(word)} {WORDS.get(word, word)}" for word in STYLES if word in words]
-    taken = sum(it.seconds for it in statuses if it.seconds is not None)
-    return f"{len(statuses)} trials: {', '.join(counts) or 'none'}; {taken:,.0f} seconds so far"
+    counts = [f"{words.count(word)} {LABELS.get(word, word)}" for word in COLORS if word in words]
+    taken = sum(it.seconds or 0 for it in statuses)
+    return f"{len(statuses)} runs: {', '.join(counts) or 'none'}; {taken:,.0f} seconds so far"
 
 
-def fitting(console: "Console", statuses: list[Status]) -> "Grid":
-    """Returns the table of as many columns as the terminal has room for."""
-    from rich.measure import Measurement
+def show(results: Path, runs: "Mapping[str, Run]", once: bool = False) -> None:
+    """Show how far the runs are: in a terminal until all are done or Ctrl-C, else once."""
+    console = terminal()
 
-    # Given its real width, a terminal says of any table that it fits.
-    boundless = console.options.update(max_width=BOUNDLESS)
-    for given_up in range(len(GIVEN_UP) + 1):
-        table = grid(statuses, GIVEN_UP[:given_up])
-        if Measurement.get(console, boundless, table).maximum <= console.width:
-            break
-    return table
+    def look() -> list[Status]:
+        return statuses_of(results, runs, time.time())
 
-
-def grid(statuses: list[Status], without: tuple[str, ...] = ()) -> "Grid":
-    """Returns one row a trial and seed, without some columns."""
-    from rich import box
-    from rich.table import Table as Grid
-
-    rows = [cells(it) for it in statuses]
-    names = [name for name in cells(EMPTY) if name not in without]
-    table = Grid(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), collapse_padding=True)
-    for name in names:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
-    for it, row in zip(statuses, rows, strict=True):
-        table.add_row(*(row[name] for name in names), style=STYLES[it.state.word])
-    return table
-
-
-EMPTY = Status("", "", 0, State(NOT_RUN))
-
-
-def cells(status: Status) -> dict[str, str]:
-    """Returns a row's cells by the names of the columns."""
-    step, steps = shown(status.step, count), shown(status.steps, count)
-    return {
-        "experiment": status.experiment,
-        "trial": status.trial,
-        "seed": str(status.seed),
-        "state": WORDS.get(status.state.word, status.state.word),
-        "step": shown(None, str) if status.step is None else f"{step}/{steps}",
-        "loss": shown(status.loss, decimals(4)),
-        "accuracy": shown(status.accuracy, decimals(2)),
-        "eta": shown(status.eta, lambda eta: str(timedelta(seconds=round(eta)))),
-        "seconds": shown(status.seconds, decimals(0)),
-    }
-
-
-# -------------------------------------------------------------------------------- the command line
+    if once or not console.is_terminal:
+        console.print(page(look()))
+        return
+    watch(console, look, time.sleep)
 
 
 def watch(
     console: "Console", look: Callable[[], list[Status]], wait: Callable[[float], None]
 ) -> None:
-    """Shows what `look` finds, again and again, until all trials are done or Ctrl-C is pressed."""
+    """Show what `look` finds, again and again, until all runs are done or Ctrl-C is pressed."""
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False) as live:
         try:
             while True:
                 statuses = look()
-                live.update(page(console, statuses), refresh=True)
+                live.update(page(statuses), refresh=True)
                 if all(it.state.word == DONE for it in statuses):
                     return
                 wait(EVERY)
         except KeyboardInterrupt:
             return
-
-
-def sweep_of(files: list[Path]) -> tuple[Path, dict[str, Part]]:
-    """Returns the results folder and the trials of config files, read as the Snakefile does.
-
-    Raises BadInput with what is wrong in them.
-    """
-    from scripts.config.check import load
-    from scripts.config.files import ConfigError
-    from scripts.config.plan import make_plan
-
-    try:
-        config = load(files)
-        return Path(config.pathvars.get("results", "results")), make_plan(config).trials
-    except (ConfigError, ValueError) as error:
-        raise BadInput(f"the configuration has mistakes\n{error}") from None
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Shows; returns 0. Output that goes into a file is one table, as with --once."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.terminal.status",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--config", type=Path, nargs="+", default=[Path("config.yaml")], help="later over earlier"
-    )
-    parser.add_argument("--once", action="store_true", help="one table, and no more")
-    arguments = parser.parse_args(argv)
-    results, trials = sweep_of(arguments.config)
-
-    from scripts.terminal.console import terminal
-
-    console = terminal(highlight=False)
-
-    def look() -> list[Status]:
-        return statuses_of(results, trials, time.time())
-
-    if arguments.once or not console.is_terminal:
-        console.print(page(console, look()))
-    else:
-        watch(console, look, time.sleep)
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,106 +1,65 @@
-"""Prints a run's tables to the terminal and says where tables, figures and the page lie.
+"""What `prefmake tables` prints: a run's main tables, and where everything else lies."""
 
-python -m scripts.terminal.tables results/demo
-"""
-
-import argparse
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from scripts.common.cli import BadInput, run
+from scripts.common.cli import BadInput
+from scripts.common.methods import METHODS
+from scripts.common.metrics import METRICS
 from scripts.provenance.record import SUFFIX
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table as Grid
+from scripts.terminal.console import grid, terminal
 
 Row = dict[str, str]
 
-# What a terminal has room for; the files hold every column.
-COLUMNS = {
-    "sft": ("trial", "seeds", "r", "held_out_loss", "set", "exact_match"),
-    "dpo": ("trial", "seeds", "r", "preference_loss", "preference_accuracy"),
-}
+WORDS = ("trial", "set")
+SETTINGS = ("trial", "seeds", "r")
+MOST = 2
+"""Metrics that a terminal has room for; the files hold all."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Prints; returns 0. Raises BadInput where the folder holds no tables."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.terminal.tables", description=__doc__)
-    parser.add_argument("results", type=Path, help="the results folder")
-    folder = parser.parse_args(argv).results
-    tables = sorted((folder / "tables").glob("*.csv"))
+def show(results: Path) -> None:
+    """Print each method's table, its first metrics only. Raise BadInput where there is none."""
+    tables = [path for name in METHODS if (path := results / f"tables/{name}.csv").is_file()]
     if not tables:
-        raise BadInput(f"{folder}/tables: no tables; a finished run makes them")
-
-    from scripts.terminal.console import terminal
-
+        raise BadInput(f"{results}/tables: no tables; a finished run makes them")
     console = terminal()
     for path in tables:
-        if path.stem in COLUMNS:
-            console.print(path.with_suffix(".md"), soft_wrap=True)
-            console.print(grid(path))
-    show_places(console, folder)
-    return 0
-
-
-def grid(path: Path) -> "Grid":
-    """Returns a table of the columns that matter most, each figure with its interval."""
-    from rich import box
-    from rich.table import Table as Grid
-
-    with open(path, encoding="utf-8", newline="") as lines:
-        rows = telling(list(csv.DictReader(lines)), COLUMNS[path.stem][-1])
-    columns = [name for name in COLUMNS[path.stem] if any(name in row for row in rows)]
-    mark = next((row["mark"] for row in rows if row.get("mark")), None)
-    table = Grid(box=box.SIMPLE_HEAD, title=mark)
-    for name in columns:
-        justify = "left" if name in ("trial", "set") else "right"
-        table.add_column(name.replace("_", " "), justify=justify, no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell(row, name) for name in columns))
-    return table
-
-
-def telling(rows: list[Row], figure: str) -> list[Row]:
-    """Returns the rows less those without a figure that another row of the same trial has."""
-    having = {row["trial"] for row in rows if row.get(figure)}
-    return [row for row in rows if row.get(figure) or row["trial"] not in having]
-
-
-def cell(row: Row, name: str) -> str:
-    """Returns a figure rounded, with its first interval in brackets, or the text as it is."""
-    bounds = [
-        float(text)
-        for key, text in row.items()
-        if key.startswith(f"{name}_") and key.endswith(("_low", "_high")) and text
-    ]
-    if bounds:
-        return f"{float(row[name]):.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
-    return rounded(row[name]) or "–"
-
-
-def rounded(text: str) -> str:
-    """Returns a decimal number with two decimals, small ones as they are, else the text."""
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return text if value == int(value) or abs(value) < 0.01 else f"{value:.2f}"
-
-
-def show_places(console: "Console", folder: Path) -> None:
-    """Prints the folders of tables and figures with what is in them, and the page."""
+        console.print(path.with_suffix(".md"), soft_wrap=True)
+        with open(path, encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        present = dict.fromkeys(name for row in rows for name in row)
+        # One that has no direction describes a model and does not say how good it is.
+        ranked = [it for it in METRICS.values() if it.higher_is_better is not None]
+        names = [it.name for it in ranked if it.home != "training" and it.name in present][:MOST]
+        of_answers = [place for place, name in enumerate(names) if METRICS[name].home == "answers"]
+        if of_answers:
+            names.insert(of_answers[0], "set")
+        mark = next((row["mark"] for row in rows if row.get("mark")), None)
+        columns = (*SETTINGS, *names)
+        table = grid([name.replace("_", " ") for name in columns], WORDS, mark)
+        for row in telling(rows, names):
+            table.add_row(*(cell(row, name) for name in columns))
+        console.print(table)
     for kind in ("tables", "figures"):
-        files = [path for path in (folder / kind).iterdir() if not path.name.endswith(SUFFIX)]
-        names = sorted({path.stem for path in files})
-        forms = sorted({path.suffix[1:] for path in files})
-        where = f"{folder / kind}/: {', '.join(names)} ({', '.join(forms)})"
-        console.print(where, soft_wrap=True)
-    page = folder / "report.html"
-    if page.exists():
+        files = [it for it in (results / kind).glob("*.*") if not it.name.endswith(SUFFIX)]
+        names, forms = sorted({it.stem for it in files}), sorted({it.suffix[1:] for it in files})
+        console.print(f"{results / kind}/: {', '.join(names)} ({', '.join(forms)})", soft_wrap=True)
+    if (page := results / "report.html").is_file():
         console.print(f"{page}: all of it in one page, with every answer", soft_wrap=True)
 
 
-if __name__ == "__main__":
-    run(main)
+def telling(rows: list[Row], names: list[str]) -> list[Row]:
+    """Return the rows less those without the last metric that another row of their trial has."""
+    last = names[-1] if names else ""
+    having = {row["trial"] for row in rows if row.get(last)}
+    return [row for row in rows if row.get(last) or row["trial"] not in having]
+
+
+def cell(row: Row, name: str) -> str:
+    """Return a metric with its first interval, or the text of a setting."""
+    text = row.get(name) or "–"
+    if name not in METRICS or text == "–":
+        return text
+    sides = [key for key in row if key.startswith(f"{name}_") and key.endswith(("_low", "_high"))]
+    bounds = [f"{float(row[key]):.2f}" for key in sides if row[key]][:2]
+    return f"{float(text):.2f}" + (f" [{', '.join(bounds)}]" if bounds else "")

@@ -137,16 +137,17 @@ def test_a_sweeps_configuration_is_one(folder: Path, tmp_path: Path) -> None:
     model = folder / "models" / case.shape / "snapshot"
     write_data(case, folder, tmp_path / "data")
     (tmp_path / "c.yaml").write_text(json.dumps(own_config(case, model, tmp_path / "data")))
-    trials = make_plan(load([tmp_path / "c.yaml"])).trials
+    runs = make_plan(load([tmp_path / "c.yaml"])).runs
+    trials = [run.training for run in runs.values()]
     assert len(trials) == len(TRIALS) == 5
-    for number, trial in enumerate(trials.values()):
-        trainer = trial["training"]["trainer"]
+    for number, trial in enumerate(trials):
+        trainer = trial.trainer
         words = stock_command(case, number, model, tmp_path / "data", tmp_path / "out")
         for name in ("learning_rate", "beta", "per_device_train_batch_size",
                      "gradient_accumulation_steps", "lr_scheduler_type"):  # fmt: skip
             assert words[words.index(f"--{name}") + 1] == str(trainer[name])
-        assert words[words.index("--lora_r") + 1] == str(trial["training"]["lora"]["r"])
-    assert len({trial["training"]["reference"] for trial in trials.values()}) == 1
+        assert words[words.index("--lora_r") + 1] == str(trial.lora["r"])
+    assert len({trial.reference for trial in trials}) == 1
 
 
 def test_both_kernels_attend_alike() -> None:

@@ -28,6 +28,8 @@ from scripts.common.states import (
     unfinished,
 )
 from scripts.config.plan import Plan
+from scripts.config.plan.evaluation import Lookup
+from tests.config.parts import base_of, run_of
 
 NOW = 1_700_000_000.0
 TRAINING = {"name": "a", "seed": 0, "trainer": {"learning_rate": 1e-3}}
@@ -100,7 +102,7 @@ def test_a_trial_whose_process_was_killed_is_stale_at_once(tmp_path: Path) -> No
     assert state_of(tmp_path, TRAINING, NOW).reason == f"{who} was killed"
     for step in (1, 2):
         (tmp_path / "work" / f"checkpoint-{step}").mkdir()
-    reason = f"{who} was killed at step 3 of 10; goes on from step 2"
+    reason = f"{who} was killed at step 3 of 10; resumes from step 2"
     assert state_of(tmp_path, TRAINING, NOW).reason == reason
     # Of one on another machine nothing is known but its news.
     locked_by(tmp_path, replace(me, host="elsewhere", started="0"))
@@ -131,7 +133,7 @@ def test_a_trial_that_was_stopped_is_stale_at_once(tmp_path: Path) -> None:
     found = at_work(tmp_path, NOW)
     write_json(tmp_path / "work" / "progress.json", found | {"stopped": "SIGTERM"})
     (tmp_path / "work" / "checkpoint-3").mkdir()
-    reason = "stopped by SIGTERM at step 3 of 10; goes on from step 3"
+    reason = "stopped by SIGTERM at step 3 of 10; resumes from step 3"
     state = state_of(tmp_path, TRAINING, NOW)
     assert (state.word, state.reason) == (STALE, reason)
 
@@ -147,10 +149,10 @@ def test_a_failed_trial_says_why_in_a_line_and_how_far_it_came(tmp_path: Path) -
 def test_a_trial_fails_with_its_start(tmp_path: Path) -> None:
     start = "trials/sft-a/seed--1"
     trials = {
-        start: {"training": TRAINING},
-        "trials/dpo-a/seed--1": {"training": {"start": start}},
-        "trials/dpo-b/seed--1": {"training": {"start": None}},
-        "trials/dpo-c/seed--1": {"training": {"start": "trials/elsewhere/seed--1"}},
+        start: run_of(start),
+        "trials/dpo-a/seed--1": run_of("trials/dpo-a/seed--1", start),
+        "trials/dpo-b/seed--1": run_of("trials/dpo-b/seed--1"),
+        "trials/dpo-c/seed--1": run_of("trials/dpo-c/seed--1", "trials/elsewhere/seed--1"),
     }
     before = states_of(tmp_path, trials, NOW)
     assert {state.word for state in before.values()} == {NOT_RUN}
@@ -178,10 +180,10 @@ def test_a_trial_is_scored_once_all_files_are_newer_than_its_adapter(tmp_path: P
 
 
 def test_what_tables_need_not_wait_for(tmp_path: Path) -> None:
-    trials = {f"trials/{name}/seed-0": {"training": TRAINING} for name in ("a", "b", "c", "d")}
-    lookup = {"dataset": "pairs", "train": "train", "test": "test"}
-    plan = Plan(models={}, datasets={}, trials=trials, bases={"bases/e": {}, "bases/f": {}},
-                lookups={"pairs.train.test": lookup})  # fmt: skip
+    trials = {it: run_of(it) for it in (f"trials/{name}/seed-0" for name in "abcd")}
+    bases = {name: base_of(name) for name in ("e", "f")}
+    lookup = Lookup("pairs", "train", "test")
+    plan = Plan(models={}, datasets={}, runs=trials, bases=bases, lookups={lookup.name: lookup})
 
     def scored(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,11 +193,12 @@ def test_what_tables_need_not_wait_for(tmp_path: Path) -> None:
     before = unfinished(tmp_path, plan, NOW)
     assert {folder: state.word for folder, state in before.items()} == {
         **dict.fromkeys(trials, NOT_RUN),
-        **dict.fromkeys(plan.bases, NOT_SCORED),
+        **dict.fromkeys(("bases/e", "bases/f"), NOT_SCORED),
         "baselines/pairs.train.test": NOT_RUN,
     }
     for name in ("a", "b"):
-        finished(tmp_path / "trials" / name / "seed-0")
+        folder = f"trials/{name}/seed-0"
+        finished(tmp_path / folder, trials[folder].training.as_json())
         weights = tmp_path / "trials" / name / "seed-0" / "adapter" / "adapter_model.safetensors"
         weights.parent.mkdir()
         weights.touch()

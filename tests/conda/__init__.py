@@ -1,7 +1,7 @@
-"""A stand-in for conda and its channel, so that `snakemake --sdm conda` runs for real in the tests.
+"""A stand-in for conda and its channel, so that tests run `snakemake --sdm conda` for real.
 
-The channel is made of the running interpreter and its uv; `bin/conda` understands the few calls
-that Snakemake makes, and solves and links with py-rattler, which conda-forge's own tools use.
+The channel holds the running interpreter and its uv; `bin/conda` understands the few calls that
+Snakemake makes, and solves and links with py-rattler, which conda-forge's own tools use.
 docs/environments.md says what this proves and what it does not.
 """
 
@@ -16,15 +16,15 @@ HERE = Path(__file__).parent
 
 
 def stand_in(folder: Path) -> dict[str, str]:
-    """Makes a conda with its channel in a folder; returns the variables under which it is found.
+    """Make a conda with its channel in a folder; return the environment in which it is found.
 
-    Under them a plain `python` fails outside an env, so that no rule runs in the launcher's.
+    A plain `python` fails there outside an env, so that no rule runs in the launcher's.
     """
     programs = folder / "bin"
     programs.mkdir(parents=True)
     shutil.copy2(HERE / "activate.sh", programs / "activate")
     command = programs / "conda"
-    # Isolated, since rules export a PYTHONPATH; its packages are those of the launcher.
+    # Isolated, since rules export a PYTHONPATH; it uses the launcher's packages.
     command.write_text(
         f"#!{sys.executable} -I\n" + (HERE / "command.py").read_text("utf-8"), "utf-8"
     )
@@ -33,7 +33,7 @@ def stand_in(folder: Path) -> dict[str, str]:
     outside.write_text("#!/bin/sh\necho 'python was called outside an env' >&2; exit 1\n", "utf-8")
     outside.chmod(0o755)
     make_channel(folder / "channels" / "conda-forge")
-    # pip's variable of that kind is what a machine without PyTorch's index is set up with.
+    # A machine without PyTorch's index may have pip's variable set.
     links = os.environ.get("UV_FIND_LINKS") or ",".join(
         os.environ.get("PIP_FIND_LINKS", "").split()
     )

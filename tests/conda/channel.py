@@ -1,7 +1,7 @@
 """A conda channel of two packages: the interpreter that runs this, and its uv.
 
-The packages are for this machine alone: the interpreter still finds its shared libraries where it
-was installed. Its standard library is the package's own copy, and its site-packages are empty.
+The packages work on this machine only: the interpreter finds its shared libraries where it was
+installed. They have their own copy of the standard library, and empty site-packages.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from typing import Any
 
 SUBDIR = "linux-64"
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter"}
-# Of what is made here: the same interpreter makes the same packages.
+# Seconds since 1970 of all that is made here: the same interpreter makes the same packages.
 MOMENT = 1_700_000_000
 
 
@@ -44,7 +44,7 @@ Files = dict[str, File | Link]
 
 
 def make_channel(folder: Path) -> None:
-    """Makes a channel of python and uv in a folder, with its index."""
+    """Make a channel of python and uv, with its index, in a folder."""
     (folder / SUBDIR).mkdir(parents=True)
     packages = [
         _package(folder / SUBDIR, "python", sys.version.split()[0], interpreter()),
@@ -57,7 +57,7 @@ def make_channel(folder: Path) -> None:
 
 
 def interpreter() -> Files:
-    """Returns the running interpreter and its standard library, by their paths in an env."""
+    """Return the running interpreter and its standard library, by path in an env."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     program = Path(sys.base_prefix, "bin", name).resolve()
     files: Files = {
@@ -72,7 +72,7 @@ def interpreter() -> Files:
         for path in (Path(place, it) for it in names):
             inside = f"lib/{name}/{path.relative_to(library).as_posix()}"
             status = path.stat()
-            # With its time: bytecode is used while it is that of its source.
+            # With its time, which bytecode must match to be used.
             files[inside] = File(
                 path.read_bytes(), stat.S_IMODE(status.st_mode), int(status.st_mtime)
             )
@@ -80,16 +80,16 @@ def interpreter() -> Files:
 
 
 def uv() -> Files:
-    """Returns the launcher's uv, by its path in an env."""
+    """Return the launcher's uv, by path in an env."""
     from uv import find_uv_bin
 
     return {"bin/uv": File(Path(find_uv_bin()).read_bytes(), 0o755)}
 
 
 def _package(folder: Path, name: str, number: str, files: Files) -> tuple[str, dict[str, Any]]:
-    """Writes a package in conda's second format: a zip of two compressed archives.
+    """Write a package in conda's second format: a zip of two compressed archives.
 
-    Returns its file's name and its entry in the channel's index.
+    Return the file's name and its entry in the channel's index.
     """
     stem = f"{name}-{number}-0_local"
     index = {
@@ -121,7 +121,7 @@ def _package(folder: Path, name: str, number: str, files: Files) -> tuple[str, d
 
 
 def _entry(path: str, files: Files) -> dict[str, str | int]:
-    """Returns what a package says of one of its files; of a link, that is its target's content."""
+    """Return a package's entry of one of its files; of a link with its target's content."""
     file, kind = files[path], "hardlink"
     if isinstance(file, Link):
         file, kind = files[f"{Path(path).parent}/{file.target}"], "softlink"

@@ -1,7 +1,7 @@
-"""A stand-in for the conda command: the calls that Snakemake 9 makes, and no other.
+"""A stand-in for the conda command: only the calls that Snakemake 9 makes.
 
-CONDA_CHANNEL_ALIAS and CONDA_PKGS_DIRS are conda's own variables: where channels of a bare name
-lie, and where packages are unpacked once for all envs.
+CONDA_CHANNEL_ALIAS and CONDA_PKGS_DIRS are conda's own variables: where channels with a bare name
+are, and where packages are unpacked once for all envs.
 """
 
 import argparse
@@ -16,7 +16,7 @@ SUBDIRS = ["linux-64", "noarch"]
 
 
 def main(words: list[str]) -> int:
-    """Answers one call; returns the exit code, 2 for a call that is not understood."""
+    """Answer one call; return the exit code, 2 for an unknown call."""
     if words == ["--version"]:
         print(f"conda {VERSION}")
     elif words == ["info", "--json"]:
@@ -43,7 +43,7 @@ def _options(words: list[str]) -> argparse.Namespace:
 
 
 async def create(file: Path, prefix: Path) -> None:
-    """Solves a YAML's dependencies and links what was found into a new prefix."""
+    """Solve a YAML's dependencies and link the packages into a new prefix."""
     import yaml
     from rattler import (
         Channel,
@@ -77,5 +77,5 @@ async def create(file: Path, prefix: Path) -> None:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
-    # py-rattler's threads may outlive the interpreter, which then breaks off as it ends.
+    # py-rattler's threads may outlive the interpreter, which then crashes as it ends.
     os._exit(code)

@@ -264,7 +264,7 @@ ACCEPTED = [
 @pytest.mark.parametrize("options", ACCEPTED, ids=str)
 def test_every_objective_of_trl_can_be_had(folder: Path, options: dict[str, object]) -> None:
     config = load([written(folder, (f"{E1}.preference.trials.0", {"name": "d"} | options))])
-    trainer = make_plan(config).trials["trials/d/seed-0"]["training"]["trainer"]
+    trainer = make_plan(config).runs["trials/d/seed-0"].training.trainer
     asked = options.get("loss_type", "sigmoid")
     assert trainer["loss_type"] == ([asked] if isinstance(asked, str) else asked)
     assert trainer["loss_weights"] == options.get("loss_weights")

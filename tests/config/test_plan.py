@@ -1,4 +1,4 @@
-"""The plan: names, and what each trial and base is resolved to."""
+"""The plan of the paper: names, and what each trial and base resolves to."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scripts.config.check import load
-from scripts.config.plan import make_plan
+from scripts.config.plan import Plan, make_plan
+from scripts.config.plan.training import Reference
 from scripts.config.schema import Config
 from tests.conftest import ROOT
 
@@ -14,7 +15,7 @@ PLAN = make_plan(load([ROOT / "config.yaml"]))
 
 
 def test_trials_stand_in_the_order_of_the_configuration() -> None:
-    names = [trial["name"] for trial in PLAN.trials.values()]
+    names = list(PLAN.trials)
     five = range(1, 6)
     assert names == [
         "titles-dpo", "titles-dpo-by-idea", "speed-unsloth", "speed-transformers",
@@ -27,7 +28,7 @@ def test_trials_stand_in_the_order_of_the_configuration() -> None:
 def test_an_experiment_that_is_not_enabled_is_one_word_away() -> None:
     def names(enabled: bool) -> set[str]:
         word = {"experiments": {"tinyllama-larger": {"enabled": enabled}}}
-        return {t["name"] for t in make_plan(load([ROOT / "config.yaml"], word)).trials.values()}
+        return set(make_plan(load([ROOT / "config.yaml"], word)).trials)
 
     assert names(True) - names(False) == {"sft-1-larger", "dpo-1-larger"}
 
@@ -35,12 +36,12 @@ def test_an_experiment_that_is_not_enabled_is_one_word_away() -> None:
 def test_trials_that_start_alike_share_one_reference() -> None:
     kinds = ("", "-as-coded")
     folders = [f"trials/dpo-{i}{kind}/seed-42" for i in range(1, 6) for kind in kinds]
-    references = {PLAN.trials[folder]["training"]["reference"] for folder in folders}
+    references = {PLAN.runs[folder].training.reference for folder in folders}
     assert references == {"sft-1.seed-42.hh-rlhf.tinyllama.instruction-pairs.512.256"}
 
 
-def reference(trial: dict[str, Any], **experiment: Any) -> dict[str, Any]:
-    """Returns the plan's entry for the reference of one trial, with its name."""
+def reference(trial: dict[str, Any], **experiment: Any) -> Reference:
+    """Return the reference of one trial."""
     sft = {"dataset": "s", "trials": [{"name": "sft-1"}]}
     values = {
         "models": {name: {"source": {"hub": "a/b", "revision": "main"}} for name in ("m", "n")},
@@ -56,9 +57,9 @@ def reference(trial: dict[str, Any], **experiment: Any) -> dict[str, Any]:
         },
     }  # fmt: skip
     plan = make_plan(Config.model_validate(values))
-    run = next(run for run in plan.trials.values() if run["name"] == "t")
-    name = run["training"]["reference"]
-    return {"name": name, **plan.references[name]}
+    name = plan.trials["t"].runs[0].training.reference
+    assert name is not None
+    return plan.references[name]
 
 
 @pytest.mark.parametrize(
@@ -79,9 +80,7 @@ def reference(trial: dict[str, Any], **experiment: Any) -> dict[str, Any]:
 def test_what_the_reference_does_not_read_makes_no_other(
     trial: dict[str, Any], experiment: dict[str, Any]
 ) -> None:
-    shared = reference({})
-    assert shared.keys() == {"name", "model", "start", "tokens", "backend"}
-    assert reference(trial, **experiment) == shared
+    assert reference(trial, **experiment) == reference({})
 
 
 @pytest.mark.parametrize(
@@ -99,33 +98,35 @@ def test_what_the_reference_reads_makes_another(
     key: str, trial: dict[str, Any], experiment: dict[str, Any]
 ) -> None:
     one, other = reference({}), reference(trial, **experiment)
-    assert one["name"] != other["name"]
-    assert one[key] != other[key]
+    assert one.name != other.name
+    assert getattr(one, key) != getattr(other, key)
 
 
 def test_a_backend_trains_against_its_own_reference_and_all_are_scored_by_one() -> None:
-    trial = PLAN.trials["trials/titles-dpo/seed-42"]
+    run = PLAN.runs["trials/titles-dpo/seed-42"]
     tokens = "youtube-titles.qwen-14b.chat.1024"
-    assert trial["training"]["reference"] == f"base.{tokens}.unsloth"
-    assert trial["evaluation"]["reference"] == f"base.{tokens}"
-    backends = {name: PLAN.references[name]["backend"] for name in PLAN.references}
-    assert backends[f"base.{tokens}.unsloth"] == "unsloth"
-    assert backends[f"base.{tokens}"] == "transformers"
+    assert run.training.reference == f"base.{tokens}.unsloth"
+    assert run.evaluation.reference == f"base.{tokens}"
+    assert PLAN.references[f"base.{tokens}.unsloth"].backend == "unsloth"
+    assert PLAN.references[f"base.{tokens}"].backend == "transformers"
     assert PLAN.backends() == ["transformers", "unsloth"]
 
 
-def test_an_overwritten_start_is_no_adapter_of_the_trial() -> None:
-    trial = PLAN.trials["trials/dpo-4-as-coded/seed-42"]
-    assert trial["adapters"] == ["trials/dpo-4-as-coded/seed-42"]
-    assert trial["training"]["start"] == "trials/sft-1/seed-42"
+def test_a_trial_carries_its_start_unless_that_is_overwritten() -> None:
+    merged, overwritten = (
+        PLAN.runs[f"trials/{name}/seed-42"] for name in ("dpo-4", "dpo-4-as-coded")
+    )
+    assert merged.adapters == ["trials/sft-1/seed-42", "trials/dpo-4/seed-42"]
+    assert overwritten.adapters == ["trials/dpo-4-as-coded/seed-42"]
+    assert overwritten.training.start == "trials/sft-1/seed-42"
 
 
 def test_each_phase_and_set_has_its_own_template() -> None:
-    evaluation = PLAN.trials["trials/dpo-1/seed-42"]["evaluation"]
-    assert evaluation["completions"]["tokens"] == "grade-school-math.tinyllama.instruction.512"
-    assert evaluation["pairs"]["tokens"] == "hh-rlhf.tinyllama.instruction-pairs.512.256"
-    assert evaluation["prompts"]["gsm8k"]["tokens"] == "gsm8k.tinyllama.instruction.512"
-    assert PLAN.tokens["hh-rlhf.tinyllama.instruction-pairs.512.256"]["max_prompt_length"] == 256
+    evaluation = PLAN.runs["trials/dpo-1/seed-42"].evaluation
+    assert evaluation.completions.tokens == "grade-school-math.tinyllama.instruction.512"
+    assert evaluation.pairs.tokens == "hh-rlhf.tinyllama.instruction-pairs.512.256"
+    assert evaluation.prompts["gsm8k"].tokens == "gsm8k.tinyllama.instruction.512"
+    assert PLAN.tokens["hh-rlhf.tinyllama.instruction-pairs.512.256"].max_prompt_length == 256
 
 
 def test_what_trials_learn_from_is_examined_under_the_template_of_generation() -> None:
@@ -146,64 +147,60 @@ def test_overlaps_and_lookups_are_shared() -> None:
     assert list(PLAN.lookups) == [
         "youtube-titles.train.test", "youtube-titles-by-idea.train.test", "hh-rlhf.train.test"
     ]  # fmt: skip
-    assert PLAN.bases["bases/titles-speed"]["lookup"] is None
+    assert PLAN.bases["titles-speed"].lookup is None
 
 
 def test_examples_show_the_first_seed() -> None:
-    shown = PLAN.bases["bases/tinyllama"]["shown"]
+    shown = PLAN.bases["tinyllama"].shown
     assert shown == {"examples": ["sft-1/seed-42", "dpo-1/seed-42"]}
 
 
-def test_a_trial_from_sft_carries_both_adapters() -> None:
-    trial = PLAN.trials["trials/dpo-4/seed-42"]
-    assert trial["adapters"] == ["trials/sft-1/seed-42", "trials/dpo-4/seed-42"]
-
-
 def test_training_holds_nothing_of_evaluation_or_titles() -> None:
-    training = PLAN.trials["trials/sft-1/seed-42"]["training"]
-    assert not {"experiment", "title", "evaluation"} & training.keys()
+    training = PLAN.runs["trials/sft-1/seed-42"].training.as_json()
+    assert not {"experiment", "title", "evaluation", "start", "reference"} & training.keys()
+    assert (training["method"], training["rows"]) == ("sft", "demonstrations")
     assert training["trainer"]["max_steps"] == -1
     assert training["layout"] == "auto"
-    assert "layout" not in training["trainer"]
+    assert not {"layout", "method"} & training["trainer"].keys()
     assert training["lora"]["init_lora_weights"] == "gaussian"
 
 
 def test_what_is_measured_of_answers_is_no_part_of_training() -> None:
-    def plan(**more: Any) -> Any:
+    def plan(**more: Any) -> Plan:
         sets = {"summaries": {"do_sample": True} | more}
         experiments = {"tinyllama-corrected": {"generate": sets}}
         return make_plan(load([ROOT / "config.yaml"], {"experiments": experiments}))
 
     plain, asking = plan(), plan(kl=True, judge={"model": "qwen-14b"})
     folder = "trials/dpo-1-corrected/seed-42"
-    asked = asking.trials[folder]["evaluation"]["prompts"]["summaries"]
+    asked = asking.runs[folder].evaluation.prompts["summaries"].measured()
     assert asked["kl"]
     assert asked["judge"] == {
         "kind": "logprob", "model": "qwen-14b", "template": "scripts/evaluate/judge.jinja"
     }  # fmt: skip
     for part in ("tokens", "references", "examined", "overlaps", "lookups"):
         assert getattr(plain, part) == getattr(asking, part)
-    for name, trial in plain.trials.items():
-        assert trial["training"] == asking.trials[name]["training"]
+    for name, run in plain.runs.items():
+        assert run.training == asking.runs[name].training
 
 
 def test_supervised_trials_are_not_scored_on_pairs() -> None:
-    assert PLAN.trials["trials/sft-1/seed-42"]["evaluation"]["pairs"] is None
-    assert PLAN.bases["bases/tinyllama"]["evaluation"]["pairs"]["split"] == "test"
+    assert PLAN.runs["trials/sft-1/seed-42"].evaluation.pairs is None
+    assert PLAN.bases["tinyllama"].evaluation.splits["pairs"] == "test"
 
 
 def test_published_hyperparameters() -> None:
-    """The figures of the second experiment's tables, read off the resolved trials."""
+    """The settings in the second experiment's tables, read off the resolved trials."""
     rows = {
         name: (
-            part["lora"]["r"],
-            part["lora"]["lora_alpha"],
-            part["trainer"]["learning_rate"],
-            part["trainer"].get("beta"),
-            part["trainer"]["per_device_train_batch_size"]
-            * part["trainer"]["gradient_accumulation_steps"],
+            part.lora["r"],
+            part.lora["lora_alpha"],
+            part.trainer["learning_rate"],
+            part.trainer.get("beta"),
+            part.trainer["per_device_train_batch_size"]
+            * part.trainer["gradient_accumulation_steps"],
         )
-        for name, part in ((t["name"], t["training"]) for t in PLAN.trials.values())
+        for name, part in ((run.name, run.training) for run in PLAN.runs.values())
     }
     published = {
         "titles-dpo": (32, 64, 5e-5, 0.1, 16),

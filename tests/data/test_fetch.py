@@ -1,4 +1,4 @@
-"""Sources are read as they are."""
+"""Datasets are fetched with their rows unchanged."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def write_table(root: Path, name: str, rows: dict[str, list[str]]) -> Path:
-    """Writes a dataset repository of one column in Parquet."""
+    """Write a dataset repository of one column in Parquet."""
     folder = root / "datasets" / name
     (folder / "data").mkdir(parents=True)
     for split, values in rows.items():
@@ -72,7 +72,7 @@ def write_table(root: Path, name: str, rows: dict[str, list[str]]) -> Path:
 
 
 def test_a_hub_repository_is_read_and_recorded(tmp_path: Path, loopback: Start) -> None:
-    """Splits come from the files' names. The folder's own name holds a pattern's signs."""
+    """Splits come from the files' names. The folder's name holds characters of patterns."""
     folder = write_table(tmp_path / "hub", "owner/name", {"train": ["1", "2"], "test": ["3"]})
     loopback(tmp_path / "hub", commits={"owner/name": COMMIT})
     table, record = fetch_hub("owner/name", "main", None, tmp_path / "a [b] {c} *")
@@ -124,10 +124,9 @@ PARTS = ["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-s
 
 
 def test_pairs_of_the_shape_of_hh_rlhf(tmp_path: Path, loopback: Start) -> None:
-    """By the command line, as the rule runs it; the library, asked by name, gives the same rows.
+    """On the command line, as the rule does it; `datasets` itself loads the same rows by name.
 
-    What is read after the download asks the hub for nothing: all that came is one listing and one
-    file each.
+    Reading sends the hub no further requests: it got one for the listing and one for each file.
     """
     folder = write_hh_rlhf(tmp_path / "hub")
     hub = loopback(tmp_path / "hub", commits={"owner/hh-rlhf": COMMIT})
@@ -137,7 +136,7 @@ def test_pairs_of_the_shape_of_hh_rlhf(tmp_path: Path, loopback: Start) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.data.fetch", "--source", json.dumps(source),
          "--rows", str(out / "raw.parquet"), "--record", str(out / "raw.json")],
-        cwd=ROOT, env=environment, capture_output=True, text=True,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
@@ -164,7 +163,12 @@ def test_pairs_of_the_shape_of_hh_rlhf(tmp_path: Path, loopback: Start) -> None:
         "print(json.dumps([{**row, '_split': s} for s, rows in splits.items() for row in rows]))"
     )
     by_name = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     assert rows == json.loads(by_name.stdout)
 
@@ -193,7 +197,7 @@ def test_the_real_datasets(
     hub: Path, tmp_path: Path, loopback: Start,
     repository: str, revision: str, name: str | None, rows: dict[str, int], columns: list[str],
 ) -> None:  # fmt: skip
-    """Each file's rows in the file's order, as Parquet's own reader gives them."""
+    """Their rows are those of the files, in the same order."""
     commits = {} if revision == "main" else {repository: revision}
     loopback(hub, commits=commits)
     table, record = fetch_hub(repository, revision, name, tmp_path)

@@ -1,6 +1,6 @@
-"""The container recipe, as far as it can be tried without an engine: each of its steps runs.
+"""Each step of the container recipe runs, without a container engine.
 
-docs/environments.md says what that leaves open.
+docs/environments.md says what that cannot show.
 """
 
 import re
@@ -21,7 +21,7 @@ SMALL = ("markupsafe", "jinja2")
 
 
 def steps(arguments: dict[str, str]) -> list[tuple[str, str]]:
-    """Returns the recipe's instructions with their words, build arguments filled in."""
+    """Return the recipe's instructions with their words, build arguments filled in."""
     text = RECIPE.read_text(encoding="utf-8").replace("\\\n", " ")
     found = re.findall(r"^([A-Z]+) (.+)$", text, re.MULTILINE)
     return [
@@ -32,7 +32,7 @@ def steps(arguments: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def build(root: Path, context: Path, variables: dict[str, str], accelerator: str) -> None:
-    """Follows the recipe on this machine: absolute paths become ones below `root`."""
+    """Follow the recipe on this machine, with absolute paths below `root`."""
     for kind, words in steps({"ACCELERATOR": accelerator, "MINIFORGE": "none"}):
         words = re.sub(r"(?<= )/(?=\w)", f"{root}/", words)
         if kind == "COPY":
@@ -54,13 +54,13 @@ def build(root: Path, context: Path, variables: dict[str, str], accelerator: str
 
 @pytest.fixture(scope="module")
 def conda(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Returns the variables under which the stand-in for conda is found."""
+    """Return the environment in which the stand-in for conda is found."""
     return stand_in(tmp_path_factory.mktemp("conda") / "root")
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """Returns a copy of envs/ in which each lock is cut down to a few small packages."""
+    """Return a copy of envs/ in which each lock is cut down to a few small packages."""
     shutil.copytree(ROOT / "envs", tmp_path / "context" / "envs")
     shutil.copytree(ROOT / "rules", tmp_path / "context" / "rules")
     for path in (tmp_path / "context" / "envs").glob("*.post-deploy.sh"):
@@ -92,7 +92,7 @@ def test_its_envs_lie_where_snakemake_looks_for_them_in_an_image(
 
 
 def looked_for(context: Path, conda: dict[str, str], accelerator: str) -> list[str]:
-    """Returns what Snakemake itself names the envs' folders in an image."""
+    """Return the names that Snakemake gives to the envs' folders in an image."""
     lines = [
         f'rule {stage}:\n    output: "{stage}"\n    conda: "envs/{form(stage, accelerator)}.yaml"\n'
         '    shell: "touch {output}"\n'

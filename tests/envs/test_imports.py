@@ -1,7 +1,6 @@
-"""A rule's modules import nothing that the rule's env lacks.
+"""A rule's modules import nothing that the rule's env lacks, also indirectly and in functions.
 
-Everything that a module reaches through the project's own modules counts, imports in functions
-too. tests/workflow/test_conda.py shows the same by running rules in their envs.
+tests/workflow/test_conda.py shows the same by running rules in their envs.
 """
 
 import ast
@@ -14,15 +13,16 @@ from pathlib import Path
 import pytest
 
 from scripts.provenance.digests import code_files
-from scripts.provenance.environment import ACCELERATORS, ROOT, locked
+from scripts.provenance.environment import ACCELERATORS, locked
+from tests.conftest import ROOT
 from tests.envs.rules import Rule, rules
 
-# A name that is imported, and the packages that have it: of all envs, the launcher has every one.
+# The packages that provide a name that can be imported. The launcher has those of all envs.
 PROVIDERS = packages_distributions()
 
 
 def imports(module: str) -> set[str]:
-    """Returns the names of all packages that a module reaches, but for Python's own and ours."""
+    """Return the names of all packages that a module imports, except Python's own and ours."""
     files = code_files(f"{module.replace('.', '/')}.py")
     names = {name for path in files for name in imported(ROOT / path)}
     return names - sys.stdlib_module_names - {"scripts"}
@@ -30,7 +30,7 @@ def imports(module: str) -> set[str]:
 
 @cache
 def imported(path: Path) -> set[str]:
-    """Returns the names of all packages that a file imports anywhere."""
+    """Return the names of all packages that a file imports."""
     tree = ast.parse(path.read_bytes())
     left_out = for_types_alone(tree)
     names = set()
@@ -43,7 +43,7 @@ def imported(path: Path) -> set[str]:
 
 
 def for_types_alone(tree: ast.Module) -> set[ast.AST]:
-    """Returns what stands below `if TYPE_CHECKING`, which never runs."""
+    """Return the nodes below `if TYPE_CHECKING`, which never run."""
     return {
         inner
         for node in tree.body
@@ -53,14 +53,14 @@ def for_types_alone(tree: ast.Module) -> set[ast.AST]:
 
 
 def lacking(rule: Rule, accelerator: str) -> set[str]:
-    """Returns the names that a rule's modules import and that no package of its env has."""
+    """Return the names that a rule's modules import and that no package of its env provides."""
     present = {name for name, _, _ in locked(rule.env, accelerator)}
     wanted = {name for module in rule.modules for name in imports(module)}
     return {name for name in wanted if not present & providers(name)}
 
 
 def providers(name: str) -> set[str]:
-    """Returns the packages that an imported name may come from, as locks write them."""
+    """Return the packages that provide a name, as locks write them."""
     return {re.sub(r"[-_.]+", "-", it).lower() for it in PROVIDERS.get(name, [name])}
 
 
@@ -68,11 +68,11 @@ RULES = rules()
 
 
 def test_rules_and_what_they_import_are_found() -> None:
-    """The tests below would pass for rules and imports that they do not see."""
+    """Otherwise the tests below would pass."""
     by_name = {rule.name: rule for rule in RULES}
     assert len(by_name) >= 20
     assert all("scripts.provenance.job" in rule.modules for rule in RULES)
-    assert "scripts.report.cost" in by_name["table"].modules
+    assert "scripts.report.tables.cost" in by_name["table"].modules
     assert "scripts.train.dpo" in by_name["train"].modules
     assert {"torch", "trl", "unsloth", "pyarrow"} <= imports("scripts.train.dpo")
     assert lacking(Rule("none", "report", ("scripts.train.dpo",)), "cpu") >= {"torch", "trl"}

@@ -11,7 +11,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.evaluate.aggregate import main, over_seeds, read_metrics
-from scripts.evaluate.figures import Figure
+from scripts.evaluate.scores import MeanMetric
 
 SUBJECT = {"name": "dpo-1", "experiment": "tutor", "method": "dpo"}
 
@@ -23,8 +23,8 @@ def items_of(scores: list[float], groups: int = 10) -> list[dict[str, object]]:
     ]
 
 
-def figure_of(items: list[dict[str, object]], share: bool = True) -> dict[str, object]:
-    return Figure("accuracy", "share", "right", items, share).summary()
+def metric_of(items: list[dict[str, object]], share: bool = True) -> dict[str, object]:
+    return MeanMetric("accuracy", items, share).summary()
 
 
 @pytest.fixture
@@ -37,22 +37,23 @@ def run(tmp_path: Path):
             folder = tmp_path / f"seed-{seed}"
             folder.mkdir(exist_ok=True)
             items = items_of(scores)
-            bleu = {"value": mean(scores) / 2, "n": len(items), "groups": 10, "unit": "0 to 1"}
-            bleu |= {"intervals": {"group bootstrap": [0.1, 0.9]}, "definition": "corpus BLEU"}
-            answered = {} if seed == lacking else {"exact": figure_of(items)}
+            bleu = {"value": mean(scores) / 2, "n": len(items), "groups": 10}
+            bleu |= {"intervals": {"group bootstrap": [0.1, 0.9]}}
+            answered = {} if seed == lacking else {"exact": metric_of(items)}
             metrics = {
                 "seed": seed,
-                "figures": {"accuracy": figure_of(items)},
+                "read": {"pairs": "data/d/test.parquet"},
+                "metrics": {"accuracy": metric_of(items)},
                 "sets": {
                     "problems": {
                         "settings": {"limit": 3}, "left_out": 2,
-                        "figures": {"bleu": bleu, **answered},
+                        "metrics": {"bleu": bleu, **answered},
                     }
                 },
             }  # fmt: skip
             (folder / "metrics.json").write_text(json.dumps(metrics))
             rows = [
-                {"set": of_set, "figure": name, **item}
+                {"set": of_set, "metric": name, **item}
                 for of_set, name in ((None, "accuracy"), ("problems", "exact"))
                 for item in items
             ]
@@ -72,17 +73,17 @@ def shares(seed: int) -> list[float]:
     return [float(draw.random() < 0.7) for _ in range(60)]
 
 
-def test_one_seed_has_exactly_the_figures_that_it_had(run) -> None:
+def test_one_seed_has_exactly_the_metrics_that_it_had(run) -> None:
     whole, (alone,) = run((7, shares(7)))
     assert (whole["name"], whole["seeds"]) == ("dpo-1", [7])
     for mine, seeds in (
-        (whole["figures"], alone["figures"]),
-        (whole["sets"]["problems"]["figures"], alone["sets"]["problems"]["figures"]),
+        (whole["metrics"], alone["metrics"]),
+        (whole["sets"]["problems"]["metrics"], alone["sets"]["problems"]["metrics"]),
     ):
-        for name, figure in seeds.items():
-            value = figure["value"]
-            assert mine[name] == figure | {"sd": None, "seeds": {"7": value}}
-    assert set(whole["figures"]["accuracy"]["intervals"]) == {"wilson", "group bootstrap"}
+        for name, metric in seeds.items():
+            value = metric["value"]
+            assert mine[name] == metric | {"sd": None, "seeds": {"7": value}}
+    assert set(whole["metrics"]["accuracy"]["intervals"]) == {"wilson", "group bootstrap"}
     assert whole["sets"]["problems"]["settings"] == {"limit": 3}
     assert whole["sets"]["problems"]["left_out"] == 2
 
@@ -90,24 +91,24 @@ def test_one_seed_has_exactly_the_figures_that_it_had(run) -> None:
 def test_several_seeds_have_a_mean_a_deviation_and_an_interval_of_both(run) -> None:
     runs = [(seed, shares(seed)) for seed in (0, 1, 2)]
     whole, each = run(*runs)
-    found = whole["figures"]["accuracy"]
+    found = whole["metrics"]["accuracy"]
     values = [mean(scores) for _, scores in runs]
     assert found["value"] == pytest.approx(mean(values))
     assert found["sd"] == pytest.approx(stdev(values))
     assert found["seeds"] == pytest.approx(dict(zip("012", values, strict=True)))
-    assert (found["n"], found["groups"], found["unit"]) == (60, 10, "share")
+    assert (found["n"], found["groups"]) == (60, 10)
     assert list(found["intervals"]) == ["group bootstrap"]
     low, high = found["intervals"]["group bootstrap"]
     assert low < found["value"] < high
-    assert whole["sets"]["problems"]["figures"]["exact"] == found
+    assert whole["sets"]["problems"]["metrics"]["exact"] == found
     assert whole["seeds"] == [0, 1, 2]
     assert [one["seed"] for one in each] == [0, 1, 2]
 
 
-def test_a_figure_that_is_no_mean_over_items_has_no_interval_over_seeds(run) -> None:
+def test_a_metric_that_is_no_mean_over_items_has_no_interval_over_seeds(run) -> None:
     whole, each = run((0, shares(0)), (1, shares(1)))
-    found = whole["sets"]["problems"]["figures"]["bleu"]
-    values = [one["sets"]["problems"]["figures"]["bleu"]["value"] for one in each]
+    found = whole["sets"]["problems"]["metrics"]["bleu"]
+    values = [one["sets"]["problems"]["metrics"]["bleu"]["value"] for one in each]
     assert found["value"] == pytest.approx(mean(values))
     assert found["sd"] == pytest.approx(stdev(values))
     assert found["intervals"] == {}
@@ -118,7 +119,7 @@ def test_by_hand() -> None:
     """Seeds of 1/4 and 3/4: mean 1/2, deviation 1/2 / √2."""
     scores = ([1, 0, 0, 0], [1, 1, 1, 0])
     found = over_seeds(
-        {str(seed): figure_of(items_of(list(map(float, one)))) for seed, one in enumerate(scores)},
+        {str(seed): metric_of(items_of(list(map(float, one)))) for seed, one in enumerate(scores)},
         [items_of(list(map(float, one))) for one in scores],
     )
     assert found["value"] == 0.5
@@ -128,29 +129,29 @@ def test_by_hand() -> None:
 def test_seeds_that_measured_other_items_are_put_together_by_group() -> None:
     """The second seed has no item of two groups: they weigh nothing in it."""
     first, second = items_of([1.0, 0.0, 1.0, 1.0], 4), items_of([0.0, 1.0], 4)
-    figures = {"0": figure_of(first), "1": figure_of(second)}
-    found = over_seeds(figures, [first, second])
+    metrics = {"0": metric_of(first), "1": metric_of(second)}
+    found = over_seeds(metrics, [first, second])
     assert (found["n"], found["groups"], found["value"]) == (4, 4, 0.625)
     low, high = found["intervals"]["group bootstrap"]
     assert 0 <= low < 0.625 < high <= 1
 
 
 def test_a_seed_without_a_value_leaves_no_mean() -> None:
-    nothing = {"value": None, "n": 0, "groups": 0, "unit": "", "intervals": {}, "definition": ""}
-    found = over_seeds({"0": figure_of(items_of([1.0])), "1": nothing}, [items_of([1.0]), []])
+    nothing = {"value": None, "n": 0, "groups": 0, "intervals": {}}
+    found = over_seeds({"0": metric_of(items_of([1.0])), "1": nothing}, [items_of([1.0]), []])
     assert (found["value"], found["sd"], found["intervals"]) == (None, None, {})
     assert found["seeds"] == {"0": 1.0, "1": None}
 
 
-def test_a_figure_that_a_seed_lacks_has_no_mean(run) -> None:
+def test_a_metric_that_a_seed_lacks_has_no_mean(run) -> None:
     """As a regression without a fit; whichever seed it is, and the others have theirs."""
     for lacking in (0, 1):
         found, _ = run((0, shares(0)), (1, shares(1)), lacking=lacking)
-        exact = found["sets"]["problems"]["figures"]["exact"]
+        exact = found["sets"]["problems"]["metrics"]["exact"]
         assert (exact["value"], exact["sd"], exact["intervals"]) == (None, None, {})
         assert exact["seeds"][str(lacking)] is None
         assert exact["seeds"][str(1 - lacking)] == pytest.approx(mean(shares(1 - lacking)))
-        assert found["figures"]["accuracy"]["value"] is not None
+        assert found["metrics"]["accuracy"]["value"] is not None
 
 
 def test_a_seed_that_lacks_a_set_of_prompts_is_named(run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scipy.stats import binned_statistic
 from scripts.evaluate.calibration import calibration_error
 
 
-def figure(margins: list[float], groups: list[str] | None = None) -> dict[str, Any]:
+def metric(margins: list[float], groups: list[str] | None = None) -> dict[str, Any]:
     rows = [{"id": str(place), "margin": margin} for place, margin in enumerate(margins)]
     belongs = dict(zip((row["id"] for row in rows), groups or map(str, margins), strict=True))
     return calibration_error(rows, belongs).summary()
@@ -24,23 +24,23 @@ def logit(share: float) -> float:
 
 def test_by_hand() -> None:
     """In the bin of 0.62 one of two is right (gap 0.12); in that of 0.91 the only one (0.09)."""
-    found = figure([logit(0.62), -logit(0.62), logit(0.91)])
+    found = metric([logit(0.62), -logit(0.62), logit(0.91)])
     assert found["value"] == pytest.approx((2 * 0.12 + 0.09) / 3)
     assert (found["n"], found["groups"]) == (3, 3)
 
 
 def test_gaps_cancel_within_a_bin_and_not_between_bins() -> None:
-    assert figure([logit(0.76), logit(0.76), logit(0.76), -logit(0.76)])["value"] == pytest.approx(
+    assert metric([logit(0.76), logit(0.76), logit(0.76), -logit(0.76)])["value"] == pytest.approx(
         0.01
     )
     # 0.4 too sure in one bin, 0.4 not sure enough in the other.
-    assert figure([-logit(0.6), -logit(0.6), logit(0.8)])["value"] == pytest.approx(1.4 / 3)
+    assert metric([-logit(0.6), -logit(0.6), logit(0.8)])["value"] == pytest.approx(1.4 / 3)
 
 
 def test_a_bin_ends_at_its_edge() -> None:
     """0.549 stands with 0.52 below the edge of 0.55, and 0.551 apart from it."""
-    together = figure([logit(0.549), -logit(0.52)])["value"]
-    apart = figure([logit(0.551), -logit(0.52)])["value"]
+    together = metric([logit(0.549), -logit(0.52)])["value"]
+    apart = metric([logit(0.551), -logit(0.52)])["value"]
     assert together == pytest.approx(abs((1 - 0.549) - 0.52) / 2)
     assert apart == pytest.approx(((1 - 0.551) + 0.52) / 2)
 
@@ -56,24 +56,24 @@ def test_against_scipys_bins(seed: int) -> None:
     ]
     counts = binned_statistic(confidence, right, "count", bins=10, range=(0.5, 1)).statistic
     expected = np.nansum(np.abs(bins[0] - bins[1]) * counts) / 300
-    assert figure(margins.tolist())["value"] == pytest.approx(expected)
+    assert metric(margins.tolist())["value"] == pytest.approx(expected)
 
 
 def test_all_ties_are_calibrated() -> None:
     """A tie is half right, and as sure as a coin."""
-    found = figure([0.0] * 4, ["a", "b", "c", "d"])
+    found = metric([0.0] * 4, ["a", "b", "c", "d"])
     assert found["value"] == 0
     assert found["intervals"]["group bootstrap"] == (0, 0)
 
 
 def test_one_pair_and_huge_margins() -> None:
-    assert figure([-2000.0])["value"] == pytest.approx(1)
-    assert figure([2000.0])["value"] == pytest.approx(0)
-    assert figure([1.0])["intervals"] == {}
+    assert metric([-2000.0])["value"] == pytest.approx(1)
+    assert metric([2000.0])["value"] == pytest.approx(0)
+    assert metric([1.0])["intervals"] == {}
 
 
 def test_one_group_has_no_interval() -> None:
-    assert figure([1.0, -1.0], ["g", "g"])["intervals"] == {}
+    assert metric([1.0, -1.0], ["g", "g"])["intervals"] == {}
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -86,6 +86,6 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         for _ in range(40):
             level = draw.choice([0.5, 0.9])
             margins += [logit(0.9) if draw.random() < level else -logit(0.9) for _ in range(5)]
-        low, high = figure(margins, groups)["intervals"]["group bootstrap"]
+        low, high = metric(margins, groups)["intervals"]["group bootstrap"]
         covered += low <= 0.9 - 0.7 <= high
     assert 53 <= covered <= 60

@@ -1,4 +1,4 @@
-"""Which models are compared with which, in which figures, and what is said of it."""
+"""Which models are compared with which, in which metrics, and what is said of it."""
 
 import json
 from pathlib import Path
@@ -22,31 +22,31 @@ class Experiment:
         self.root = root
         self.plan = {"experiment": "tutor", "base": "demo", "trials": {}}
 
-    def items(self, folder: str, figures: Scores, groups: int = GROUPS, weight: float = 1.0):
-        """Writes the items of a run; a figure `a/b` is `b` of the set `a`."""
+    def items(self, folder: str, metrics: Scores, groups: int = GROUPS, weight: float = 1.0):
+        """Writes the items of a run; a metric `a/b` is `b` of the set `a`."""
         rows = [
             {
                 "set": name.split("/")[0] if "/" in name else None,
-                "figure": name.rsplit("/", 1)[-1],
+                "metric": name.rsplit("/", 1)[-1],
                 "id": f"item {place:04}",
                 "group": f"group {place % groups}",
                 "score": score,
                 "weight": weight,
             }
-            for name, scores in figures.items()
+            for name, scores in metrics.items()
             for place, score in enumerate(scores)
         ]
         write_rows(self.root / folder / "items.parquet", rows, ITEMS)
 
-    def base(self, **figures: list[float]) -> None:
-        self.items("bases/tutor", figures)
+    def base(self, **metrics: list[float]) -> None:
+        self.items("bases/tutor", metrics)
 
     def trial(
-        self, method: str, name: str, figures: Scores, seed: int = 0, start: str | None = None,
+        self, method: str, name: str, metrics: Scores, seed: int = 0, start: str | None = None,
         groups: int = GROUPS, **trainer,
     ) -> None:  # fmt: skip
         folder = f"trials/{name}/seed-{seed}"
-        self.items(folder, figures, groups)
+        self.items(folder, metrics, groups)
         objective = {"beta": 0.1, "loss_type": ["sigmoid"]} if method == "dpo" else {}
         made = {"trainer": objective | trainer}
         made["start"] = f"trials/{start}/seed-{seed}" if start else None
@@ -69,8 +69,8 @@ def shares(right: int, n: int = 24) -> list[float]:
     return [1.0] * right + [0.0] * (n - right)
 
 
-def asked(found: dict, figure: str) -> list[tuple[str, str, str]]:
-    return [(it["kind"], it["a"], it["b"]) for it in found["tests"] if it["figure"] == figure]
+def asked(found: dict, metric: str) -> list[tuple[str, str, str]]:
+    return [(it["kind"], it["a"], it["b"]) for it in found["tests"] if it["metric"] == metric]
 
 
 def test_each_trial_meets_the_base_its_start_and_the_others(made: Experiment) -> None:
@@ -114,8 +114,8 @@ def test_the_base_has_no_implicit_reward(made: Experiment) -> None:
     made.base(policy_accuracy=shares(4), chosen_logp=shares(2))
     made.trial("dpo", "dpo-1", raw | {"preference_accuracy": shares(9)})
     found = made.compared()
-    assert {test["figure"] for test in found["tests"]} == {"policy_accuracy"}
-    never = {figure for part in found["never_compared"] for figure in part["figures"]}
+    assert {test["metric"] for test in found["tests"]} == {"policy_accuracy"}
+    never = {metric for part in found["never_compared"] for metric in part["metrics"]}
     assert {"preference_loss", "margin", "chosen_logp", "reference_*", "bleu"} <= never
 
 
@@ -125,7 +125,7 @@ def test_a_start_has_the_raw_accuracy_that_its_trials_know(made: Experiment) -> 
     pairs = {"policy_accuracy": shares(10), "reference_accuracy": shares(6)}
     made.trial("dpo", "dpo-1", pairs, start="sft-1")
     found = made.compared()
-    tests = {(it["kind"], it["a"]): it for it in found["tests"] if it["figure"] != "held_out_loss"}
+    tests = {(it["kind"], it["a"]): it for it in found["tests"] if it["metric"] != "held_out_loss"}
     assert tests["start", "dpo-1"]["value_b"] == pytest.approx(6 / 24)
     assert tests["base", "sft-1"]["difference"] == pytest.approx(2 / 24)
 
@@ -139,13 +139,13 @@ def test_losses_and_margins_are_of_one_objective(
 ) -> None:
     made.base()
     made.trial("sft", "sft-1", {})
-    figures = {"margin": shares(9), "preference_loss": shares(4), "preference_accuracy": shares(3)}
-    made.trial("dpo", "dpo-1", figures)
-    made.trial("dpo", "dpo-2", figures, **change)
+    metrics = {"margin": shares(9), "preference_loss": shares(4), "preference_accuracy": shares(3)}
+    made.trial("dpo", "dpo-1", metrics)
+    made.trial("dpo", "dpo-2", metrics, **change)
     found = made.compared()
     assert len(asked(found, "margin")) == len(asked(found, "preference_loss")) == pairs
     assert len(asked(found, "preference_accuracy")) == 1
-    leading = {one["figure"] for one in found["leading"]}
+    leading = {one["metric"] for one in found["leading"]}
     assert ("margin" in leading) == bool(pairs)
 
 
@@ -157,7 +157,7 @@ def test_how_far_a_trial_moved_is_of_one_start(made: Experiment) -> None:
     made.trial("dpo", "dpo-2", moved, beta=0.3)
     made.trial("dpo", "dpo-3", moved, start="sft-1")
     tests = made.compared()["tests"]
-    assert [(it["figure"], it["kind"], it["a"], it["b"]) for it in tests] == [
+    assert [(it["metric"], it["kind"], it["a"], it["b"]) for it in tests] == [
         ("chosen_fell", "trials", "dpo-1", "dpo-2")
     ]
 
@@ -174,11 +174,11 @@ def test_more_than_ten_trials_meet_the_leading_one(made: Experiment) -> None:
     assert len(asked(made.compared(), "held_out_loss")) == 45
 
 
-def test_holm_is_over_all_tests_of_a_figure(made: Experiment) -> None:
+def test_holm_is_over_all_tests_of_a_metric(made: Experiment) -> None:
     made.base(held_out_loss=shares(20), other=shares(3))
     made.trial("sft", "a", {"held_out_loss": shares(1), "other": shares(4)})
     made.trial("sft", "b", {"held_out_loss": shares(1), "other": shares(4)})
-    tests = [test for test in made.compared()["tests"] if test["figure"] == "held_out_loss"]
+    tests = [test for test in made.compared()["tests"] if test["metric"] == "held_out_loss"]
     p = tests[0]["p"]
     assert p == 2 / 2**GROUPS
     assert [test["p"] for test in tests] == [p, p, 1]
@@ -215,7 +215,7 @@ def test_other_items_are_not_compared_and_said(made: Experiment) -> None:
     found = made.compared()
     assert asked(found, "held_out_loss") == [("base", "a", "demo")]
     assert found["left_out"] == [
-        {"set": None, "figure": "held_out_loss", "model": "b", "reason": "other items"}
+        {"set": None, "metric": "held_out_loss", "model": "b", "reason": "other items"}
     ]
 
 

@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from scripts.evaluate.divergence import divergence_figures
+from scripts.evaluate.divergence import divergence_metrics
 from scripts.evaluate.score import answer_prompts
 from scripts.lm.adapters import as_reference
 from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters
@@ -71,7 +71,7 @@ def test_by_hand() -> None:
         {"id": "b", "logp": -4.0, "reference_logp": -3.0, "tokens": 1, "stop": "eos"},
         {"id": "c", "logp": -1.0, "reference_logp": -6.0, "tokens": 4, "stop": "length"},
     ]
-    whole, per_token = divergence_figures(rows, {"a": "g", "b": "g", "c": "h"})
+    whole, per_token = divergence_metrics(rows, {"a": "g", "b": "g", "c": "h"})
     assert (whole.name, per_token.name) == ("kl", "kl_per_token")
     summary = whole.summary()
     assert (summary["value"], summary["n"], summary["groups"]) == (2, 3, 2)
@@ -82,7 +82,7 @@ def test_by_hand() -> None:
 
 def test_no_log_probs_no_kl() -> None:
     row = {"id": "a", "tokens": 2, "stop": "eos"}
-    assert divergence_figures([row, row | {"logp": None, "reference_logp": None}], {}) == []
+    assert divergence_metrics([row, row | {"logp": None, "reference_logp": None}], {}) == []
 
 
 def test_against_the_exact_sum_over_the_vocabulary(tiny_model: Path, adapters: list[Path]) -> None:
@@ -97,7 +97,7 @@ def test_against_the_exact_sum_over_the_vocabulary(tiny_model: Path, adapters: l
     exact = (chances * ratios).sum(-1)
     variance = (chances * ratios**2).sum(-1) - exact**2
     error = variance.sum().sqrt().item() / len(rows)
-    kl, _ = divergence_figures(answers, {row["id"]: row["id"] for row in rows})
+    kl, _ = divergence_metrics(answers, {row["id"]: row["id"] for row in rows})
     value = kl.summary()["value"]
     assert exact.mean() > 0.1
     assert error < 0.1 * exact.mean()

@@ -7,20 +7,20 @@ import pytest
 from sacrebleu.metrics import BLEU
 
 from scripts.evaluate import diversity
-from scripts.evaluate.diversity import diversity_figures, self_bleu
+from scripts.evaluate.diversity import diversity_metrics, self_bleu
 
 
-def figures(texts: list[str], groups: list[str] | None = None) -> dict[str, Any]:
+def metrics(texts: list[str], groups: list[str] | None = None) -> dict[str, Any]:
     rows = [{"id": str(place), "text": text} for place, text in enumerate(texts)]
     belongs = {row["id"]: row["id"] for row in rows}
     if groups:
         belongs = dict(zip(belongs, groups, strict=True))
-    return {figure.name: figure.summary() for figure in diversity_figures(rows, belongs)}
+    return {metric.name: metric.summary() for metric in diversity_metrics(rows, belongs)}
 
 
 def test_distinct_by_hand() -> None:
     """Eight words, a b c d different; ab, bc, ca, ad different; both by the number of words."""
-    found = figures(["a b c", "c a b", "a d"])
+    found = metrics(["a b c", "c a b", "a d"])
     assert found["distinct_1"]["value"] == pytest.approx(4 / 8)
     assert found["distinct_2"]["value"] == pytest.approx(4 / 8)
     assert found["answer_words"]["value"] == pytest.approx(8 / 3)
@@ -28,7 +28,7 @@ def test_distinct_by_hand() -> None:
 
 def test_the_interval_of_distinct_by_hand() -> None:
     """Four groups; without one of them 3 of 6, 3 of 7, 3 of 6 or 3 of 5 words differ."""
-    found = figures(["a b", "a", "b c", "c b a"], ["g", "h", "i", "j"])["distinct_1"]
+    found = metrics(["a b", "a", "b c", "c b a"], ["g", "h", "i", "j"])["distinct_1"]
     values = [3 / 6, 3 / 7, 3 / 6, 3 / 5]
     mean = sum(values) / 4
     error = (3 / 4 * sum((value - mean) ** 2 for value in values)) ** 0.5
@@ -38,7 +38,7 @@ def test_the_interval_of_distinct_by_hand() -> None:
 
 
 def test_the_interval_of_distinct_stays_between_0_and_1() -> None:
-    found = figures(["a a b", "c"])["distinct_1"]
+    found = metrics(["a a b", "c"])["distinct_1"]
     assert found["value"] == 3 / 4
     assert found["intervals"]["group jackknife"] == (0, 1)
 
@@ -57,7 +57,7 @@ def test_the_interval_of_distinct_covers_what_so_many_answers_have_on_average() 
         return len(set(words)) / len(words)
 
     truth = sum(rate(answers()) for _ in range(400)) / 400
-    bounds = [figures(answers())["distinct_1"]["intervals"]["group jackknife"] for _ in range(60)]
+    bounds = [metrics(answers())["distinct_1"]["intervals"]["group jackknife"] for _ in range(60)]
     assert 54 <= sum(low <= truth <= high for low, high in bounds) <= 60
 
 
@@ -85,44 +85,43 @@ def test_self_bleu_is_the_mean_of_sacrebleus_sentence_bleu_against_all_others(se
 def test_self_bleu_by_hand() -> None:
     """Of `a b c d` and `a b c e` each matches 3/4, 2/3, 1/2 and, smoothed, half of one."""
     score = 100 * (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** 0.25
-    assert figures(["a b c d", "a b c e"])["self_bleu"]["value"] == pytest.approx(score)
+    assert metrics(["a b c d", "a b c e"])["self_bleu"]["value"] == pytest.approx(score)
 
 
 def test_all_answers_alike() -> None:
-    found = figures(["a b c d e"] * 4)
+    found = metrics(["a b c d e"] * 4)
     assert found["self_bleu"]["value"] == pytest.approx(100)
     assert found["self_bleu"]["intervals"]["group bootstrap"] == pytest.approx((100, 100))
     assert found["distinct_1"]["value"] == pytest.approx(5 / 20)
 
 
-def test_of_many_answers_a_draw_is_compared_and_the_definition_says_so(
+def test_of_many_answers_a_draw_is_compared_and_the_detail_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(diversity, "LARGEST", 5)
     texts = [f"a b c {place} d e" for place in range(9)]
-    first, again = figures(texts)["self_bleu"], figures(texts)["self_bleu"]
+    first, again = metrics(texts)["self_bleu"], metrics(texts)["self_bleu"]
     assert first == again
     assert first["n"] == 5
-    assert "a seeded draw" in first["definition"]
-    assert "a seeded draw" not in figures(texts[:5])["self_bleu"]["definition"]
-    assert figures(texts)["distinct_1"]["n"] == 9
+    assert "a seeded draw" in first["detail"]
+    assert "detail" not in metrics(texts[:5])["self_bleu"]
+    assert metrics(texts)["distinct_1"]["n"] == 9
 
 
 def test_one_answer_has_nothing_to_be_compared_with() -> None:
-    found = figures(["a b"])
+    found = metrics(["a b"])
     assert found.keys() == {"distinct_1", "distinct_2", "answer_words"}
-    assert found["distinct_1"] | {"definition": ""} == {
-        "value": 1, "n": 1, "groups": 1, "unit": "0 to 1", "intervals": {}, "definition": "",
-        "signature": None}  # fmt: skip
+    assert found["distinct_1"] == {
+        "value": 1, "n": 1, "groups": 1, "intervals": {}, "signature": None}  # fmt: skip
 
 
 def test_empty_answers() -> None:
-    found = figures(["", ""])
-    assert {name: figure["value"] for name, figure in found.items()} == {
+    found = metrics(["", ""])
+    assert {name: metric["value"] for name, metric in found.items()} == {
         "distinct_1": 0, "distinct_2": 0, "answer_words": 0, "self_bleu": 0}  # fmt: skip
-    assert figures(["", "a"])["distinct_1"]["value"] == 1
+    assert metrics(["", "a"])["distinct_1"]["value"] == 1
 
 
 def test_one_group_has_no_interval() -> None:
-    found = figures(["a b", "a c", "d"], ["g"] * 3)
-    assert all(figure["intervals"] == {} for figure in found.values())
+    found = metrics(["a b", "a c", "d"], ["g"] * 3)
+    assert all(metric["intervals"] == {} for metric in found.values())

@@ -13,7 +13,7 @@ import pytest
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
-from scripts.evaluate.likeness import likeness_figures
+from scripts.evaluate.likeness import likeness_metrics
 
 ANSWERS = [
     "Ada has 3 + 4 = 7 pens.\n#### 7",
@@ -27,18 +27,18 @@ PREDICTIONS = [
 ]
 
 
-def figures(
+def metrics(
     predictions: list[str], answers: list[str], groups: list[str] | None = None
 ) -> dict[str, Any]:
     names = [str(place) for place in range(len(predictions))]
     rows = [{"id": name, "text": text} for name, text in zip(names, predictions, strict=True)]
     belongs = dict(zip(names, groups or names, strict=True))
-    found = likeness_figures(rows, belongs, dict(zip(names, answers, strict=True)))
-    return {figure.name: figure.summary() for figure in found}
+    found = likeness_metrics(rows, belongs, dict(zip(names, answers, strict=True)))
+    return {metric.name: metric.summary() for metric in found}
 
 
 def value(name: str, predictions: list[str], answers: list[str]) -> float:
-    return figures(predictions, answers)[name]["value"]
+    return metrics(predictions, answers)[name]["value"]
 
 
 def bleu_by_formula(predictions: list[str], references: list[str]) -> float:
@@ -98,7 +98,7 @@ def rouge_by_recursion(prediction: str, reference: str) -> float:
 
 
 def test_against_the_formulas() -> None:
-    found = figures(PREDICTIONS, ANSWERS)
+    found = metrics(PREDICTIONS, ANSWERS)
     assert found["bleu"]["value"] == pytest.approx(bleu_by_formula(PREDICTIONS, ANSWERS))
     assert found["chrf"]["value"] == pytest.approx(chrf_by_formula(PREDICTIONS, ANSWERS))
     rouge = map(rouge_by_recursion, PREDICTIONS, ANSWERS)
@@ -113,7 +113,7 @@ def test_against_another_library(seed: int) -> None:
              for _ in range(2)]  # fmt: skip
     words = [[text.split() for text in side] for side in texts]
     references = [[known] for known in words[1]]
-    found = figures(*texts)
+    found = metrics(*texts)
     smooth = corpus_bleu(references, words[0], smoothing_function=SmoothingFunction().method3)
     assert found["sacrebleu"]["value"] == pytest.approx(100 * smooth)
     assert found["bleu"]["value"] == pytest.approx(bleu_by_formula(*texts))
@@ -124,7 +124,7 @@ def test_against_another_library(seed: int) -> None:
 
 def test_by_hand() -> None:
     """`a b c d e` against `a b c d f`: precisions 4/5, 3/4, 2/3, 1/2 and no brevity penalty."""
-    found = figures(["a b c d e"], ["a b c d f"])
+    found = metrics(["a b c d e"], ["a b c d f"])
     expected = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
     assert found["bleu"]["value"] == pytest.approx(expected)
     assert found["sacrebleu"]["value"] == pytest.approx(100 * expected)
@@ -135,7 +135,7 @@ def test_by_hand() -> None:
 
 def test_an_order_without_a_match_is_smoothed_by_default_alone() -> None:
     """`a b c x y` against `a b c d e`: 3/5, 2/4, 1/3, and half a match of two."""
-    found = figures(["a b c x y"], ["a b c d e"])
+    found = metrics(["a b c x y"], ["a b c d e"])
     assert found["bleu"]["value"] == 0
     assert found["sacrebleu"]["value"] == pytest.approx(100 * (3 / 5 * 2 / 4 / 3 / 4) ** 0.25)
 
@@ -145,17 +145,17 @@ def test_brevity() -> None:
 
 
 def test_equal_texts_and_no_common_order() -> None:
-    found = figures(ANSWERS, ANSWERS)
+    found = metrics(ANSWERS, ANSWERS)
     whole = {"bleu": 1, "sacrebleu": 100, "chrf": 100, "rouge_l": 1}
-    assert {name: figure["value"] for name, figure in found.items()} == pytest.approx(whole)
+    assert {name: metric["value"] for name, metric in found.items()} == pytest.approx(whole)
     assert value("bleu", ["a b c"], ["a b c"]) == 0
 
 
 def test_an_empty_answer_scores_nothing() -> None:
-    found = figures([""], ["a b c d"])
-    assert [figure["value"] for figure in found.values()] == [0, 0, 0, 0]
-    assert [figure["intervals"] for figure in found.values()] == [{}, {}, {}, {}]
-    half = figures(["", "a b c d"], ["a b c d", "a b c d"])
+    found = metrics([""], ["a b c d"])
+    assert [metric["value"] for metric in found.values()] == [0, 0, 0, 0]
+    assert [metric["intervals"] for metric in found.values()] == [{}, {}, {}, {}]
+    half = metrics(["", "a b c d"], ["a b c d", "a b c d"])
     assert half["rouge_l"]["value"] == 0.5
     assert half["bleu"]["value"] == pytest.approx(math.exp(-1))
 
@@ -164,14 +164,14 @@ def test_the_interval_by_hand() -> None:
     """Two groups: a resample is the first twice, the second twice, or both."""
     texts, answers = ["a b c d e", "a b c d e"], ["a b c d e", "a b c d f"]
     second = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
-    found = figures(texts, answers, ["g", "h"])
-    bounds = {name: figure["intervals"]["group bootstrap"] for name, figure in found.items()}
+    found = metrics(texts, answers, ["g", "h"])
+    bounds = {name: metric["intervals"]["group bootstrap"] for name, metric in found.items()}
     assert bounds["bleu"] == pytest.approx((second, 1))
     assert bounds["sacrebleu"] == pytest.approx((100 * second, 100))
     assert bounds["chrf"] == pytest.approx((value("chrf", texts[1:], answers[1:]), 100))
     assert bounds["rouge_l"] == pytest.approx((0.8, 1))
-    one_group = figures(texts, answers, ["g", "g"])
-    assert all(figure["intervals"] == {} for figure in one_group.values())
+    one_group = metrics(texts, answers, ["g", "g"])
+    assert all(metric["intervals"] == {} for metric in one_group.values())
 
 
 def test_the_interval_of_bleu_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -186,13 +186,13 @@ def test_the_interval_of_bleu_covers_the_truth_about_as_often_as_it_says() -> No
         return [" ".join(words) for words in said], [" ".join(words) for words in known]
 
     truth = bleu_by_formula(*pairs(4000))
-    bounds = [figures(*pairs(50))["bleu"]["intervals"]["group bootstrap"] for _ in range(40)]
+    bounds = [metrics(*pairs(50))["bleu"]["intervals"]["group bootstrap"] for _ in range(40)]
     covered = sum(low <= truth <= high for low, high in bounds)
     assert 34 <= covered <= 40
 
 
 def test_signatures_say_what_they_are() -> None:
-    found = {name: figure["signature"] for name, figure in figures(["a"], ["a"]).items()}
+    found = {name: metric["signature"] for name, metric in metrics(["a"], ["a"]).items()}
     assert found["rouge_l"] is None
     assert "tok:13a|smooth:none" in found["bleu"]
     assert "tok:13a|smooth:exp" in found["sacrebleu"]
@@ -202,8 +202,8 @@ def test_signatures_say_what_they_are() -> None:
 def test_rouge_does_not_wait_for_scipys_statistics() -> None:
     """Which can be imported afterwards all the same."""
     code = (
-        "import sys; from scripts.evaluate.likeness import rouge_figure;"
-        "rouge_figure([{'id': 'a', 'text': 'x'}], {'a': 'g'}, {'a': 'x'});"
+        "import sys; from scripts.evaluate.likeness import rouge_metric;"
+        "rouge_metric([{'id': 'a', 'text': 'x'}], {'a': 'g'}, {'a': 'x'});"
         "assert 'nltk' in sys.modules and 'scipy.stats' not in sys.modules;"
         "from scipy.stats import bootstrap"
     )

@@ -10,7 +10,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_rows, write_rows
 from scripts.common.rows import DEMONSTRATIONS, PREFERENCES
 from scripts.evaluate import lookup
-from scripts.evaluate.lookup import lookup_figures
+from scripts.evaluate.lookup import lookup_metrics
 
 
 def pair(name: str, chosen: str, rejected: str, group: str = "g") -> dict[str, Any]:
@@ -24,7 +24,7 @@ def pair(name: str, chosen: str, rejected: str, group: str = "g") -> dict[str, A
 
 
 def values(train: list[dict[str, Any]], test: list[dict[str, Any]]) -> dict[str, float]:
-    return {figure.name: figure.summary()["value"] for figure in lookup_figures(train, test)}
+    return {metric.name: metric.summary()["value"] for metric in lookup_metrics(train, test)}
 
 
 # a wins 2 of 3, b 1 of 1, c 0 of 2
@@ -66,7 +66,8 @@ def run(folder: Path, train: list[dict[str, Any]], test: list[dict[str, Any]]) -
     files = {name: str(folder / name) for name in
              ("train.parquet", "test.parquet", "metrics.json", "items.parquet")}  # fmt: skip
     assert lookup.main(["--train", files["train.parquet"], "--test", files["test.parquet"],
-                        "--dataset", "titles", "--metrics", files["metrics.json"],
+                        "--root", str(folder), "--dataset", "titles",
+                        "--metrics", files["metrics.json"],
                         "--items", files["items.parquet"]]) == 0  # fmt: skip
     return read_json(folder / "metrics.json")
 
@@ -76,11 +77,12 @@ def test_command_line(tmp_path: Path) -> None:
     found = run(tmp_path, TRAIN, test)
     assert {key: found[key] for key in ("name", "dataset", "method", "seed")} == {
         "name": "lookup", "dataset": "titles", "method": "lookup", "seed": None}  # fmt: skip
-    accuracy = found["figures"]["preference_accuracy"]
+    assert found["read"] == {"pairs": "test.parquet"}
+    accuracy = found["metrics"]["preference_accuracy"]
     assert (accuracy["value"], accuracy["n"], accuracy["groups"]) == (0.5, 3, 2)
     assert accuracy["intervals"].keys() == {"wilson", "group bootstrap"}
     items = read_rows(tmp_path / "items.parquet")
-    scores = [row["score"] for row in items if row["figure"] == "preference_accuracy"]
+    scores = [row["score"] for row in items if row["metric"] == "preference_accuracy"]
     assert scores == [1.0, 0.0, 0.5]
     assert len(items) == 6
 
@@ -109,8 +111,8 @@ def real_titles(hub: Path) -> dict[str, list[dict[str, Any]]]:
 def test_the_real_titles(hub: Path, tmp_path: Path) -> None:
     """Every pair of the published validation split is known; the lookup is right in 82 of 114."""
     splits = real_titles(hub)
-    figures = run(tmp_path, splits["train"], splits["valid"])["figures"]
-    accuracy, known = figures["preference_accuracy"], figures["known_pairs"]
+    metrics = run(tmp_path, splits["train"], splits["valid"])["metrics"]
+    accuracy, known = metrics["preference_accuracy"], metrics["known_pairs"]
     assert accuracy["value"] == 82 / 114
     assert 0.71 < accuracy["value"] < 0.72
     assert (accuracy["n"], accuracy["groups"]) == (114, 76)

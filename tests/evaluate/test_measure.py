@@ -1,4 +1,4 @@
-"""Figures from rows, by hand."""
+"""Metrics from rows, by hand."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from scripts.common.rows import COMPLETIONS, DEMONSTRATIONS, GENERATIONS, PAIRS,
 from scripts.evaluate import measure
 from scripts.evaluate.measure import (
     answers_to,
-    completion_figures,
+    completion_metrics,
     extracted,
-    generation_figures,
-    pair_figures,
+    generation_metrics,
+    pair_metrics,
 )
 
 GROUPS = {"a": "g", "b": "g", "c": "h"}
@@ -32,13 +32,13 @@ def pair(name: str, chosen: float, rejected: float, beta: float = 0.5) -> dict[s
             "chosen_tokens": 4, "rejected_tokens": 5}  # fmt: skip
 
 
-def values(figures: list[Any]) -> dict[str, float]:
-    return {figure.name: figure.summary()["value"] for figure in figures}
+def values(metrics: list[Any]) -> dict[str, float]:
+    return {metric.name: metric.summary()["value"] for metric in metrics}
 
 
 def test_held_out_loss_is_per_token() -> None:
     rows = [{"id": "a", "logp": -6.0, "tokens": 3}, {"id": "c", "logp": -1.0, "tokens": 1}]
-    loss, perplexity = (figure.summary() for figure in completion_figures(rows, GROUPS))
+    loss, perplexity = (metric.summary() for metric in completion_metrics(rows, GROUPS))
     assert loss["value"] == pytest.approx(7 / 4)
     assert (loss["n"], loss["groups"]) == (2, 2)
     # Resamples: the first twice (6/3), the second twice (1/1), or both.
@@ -48,7 +48,7 @@ def test_held_out_loss_is_per_token() -> None:
 
 
 def test_perplexity_of_one_completion_has_no_interval() -> None:
-    (_, perplexity) = completion_figures([{"id": "a", "logp": -6.0, "tokens": 3}], GROUPS)
+    (_, perplexity) = completion_metrics([{"id": "a", "logp": -6.0, "tokens": 3}], GROUPS)
     summary = perplexity.summary()
     assert (summary["value"], summary["n"]) == (pytest.approx(math.exp(2)), 1)
     assert summary["intervals"] == {}
@@ -57,7 +57,7 @@ def test_perplexity_of_one_completion_has_no_interval() -> None:
 
 def test_pairs() -> None:
     rows = [pair("a", -8, -12), pair("b", -9, -9), pair("c", -11, -10)]
-    found = values(pair_figures(rows, GROUPS, tuned=True))
+    found = values(pair_metrics(rows, GROUPS, tuned=True))
     assert found["preference_accuracy"] == pytest.approx(0.5)
     assert found["policy_accuracy"] == pytest.approx(0.5)
     assert found["reference_accuracy"] == pytest.approx(0.5)
@@ -78,7 +78,7 @@ def test_pairs() -> None:
 
 def test_ties_count_half() -> None:
     row = pair("a", -10, -10) | {"rejected_tokens": 4}
-    found = values(pair_figures([row], GROUPS, tuned=True))
+    found = values(pair_metrics([row], GROUPS, tuned=True))
     shares = ("preference_accuracy", "policy_accuracy", "policy_token_accuracy",
               "reference_accuracy", "chosen_fell")  # fmt: skip
     assert {found[name] for name in shares} == {0.5}
@@ -88,13 +88,13 @@ def test_ties_count_half() -> None:
 
 
 def test_a_base_has_no_implicit_reward() -> None:
-    found = values(pair_figures([pair("a", -8, -12), pair("c", -1, -2)], GROUPS, tuned=False))
+    found = values(pair_metrics([pair("a", -8, -12), pair("c", -1, -2)], GROUPS, tuned=False))
     assert set(found) == {"policy_accuracy", "policy_token_accuracy", "chosen_logp",
                           "rejected_logp", "length_difference"}  # fmt: skip
 
 
 def test_a_huge_margin_does_not_overflow() -> None:
-    found = values(pair_figures([pair("a", -5000, 0), pair("c", 0, -1)], GROUPS, tuned=True))
+    found = values(pair_metrics([pair("a", -5000, 0), pair("c", 0, -1)], GROUPS, tuned=True))
     assert found["preference_loss"] == pytest.approx((2500 + math.log1p(math.exp(-0.5))) / 2)
 
 
@@ -105,7 +105,7 @@ def generation(name: str, text: str, stop: str = "eos") -> dict[str, Any]:
 def test_generations() -> None:
     rows = [generation("a", "1 + 1 = 2"), generation("b", "3 or 4"), generation("c", "x", "length")]
     answers = {"a": "#### 2", "b": "#### 3", "c": "#### 5"}
-    found = values(generation_figures(rows, GROUPS, answers))
+    found = values(generation_metrics(rows, GROUPS, answers))
     assert found["exact_match"] == pytest.approx(1 / 3)
     assert found["stop_rate"] == pytest.approx(2 / 3)
     assert found["generated_tokens"] == pytest.approx((9 + 6 + 1) / 3)
@@ -113,28 +113,28 @@ def test_generations() -> None:
 
 def test_exact_match_is_over_the_items_whose_answer_has_a_number() -> None:
     rows = [generation("a", "2"), generation("c", "2")]
-    (figure,) = [
-        figure
-        for figure in generation_figures(rows, GROUPS, {"a": "#### 2", "c": "none"})
-        if figure.name == "exact_match"
+    (metric,) = [
+        metric
+        for metric in generation_metrics(rows, GROUPS, {"a": "#### 2", "c": "none"})
+        if metric.name == "exact_match"
     ]
-    assert (figure.summary()["value"], figure.summary()["n"]) == (1, 1)
+    assert (metric.summary()["value"], metric.summary()["n"]) == (1, 1)
 
 
 def test_without_numbers_there_is_no_exact_match() -> None:
-    found = values(generation_figures([generation("a", "x")], GROUPS, {"a": "a title"}))
+    found = values(generation_metrics([generation("a", "x")], GROUPS, {"a": "a title"}))
     assert found.keys() == {"stop_rate", "generated_tokens"}
 
 
 def test_strict_exact_match_wants_the_mark_in_the_answer() -> None:
     rows = [generation("a", "is 1,200 #### 1,200."), generation("b", "is 3"), generation("c", "5")]
     answers = {"a": "#### 1200", "b": "#### 3", "c": "5"}
-    found = {figure.name: figure.summary() for figure in generation_figures(rows, GROUPS, answers)}
+    found = {metric.name: metric.summary() for metric in generation_metrics(rows, GROUPS, answers)}
     assert (found["exact_match"]["value"], found["exact_match"]["n"]) == (1, 3)
     assert (found["exact_match_strict"]["value"], found["exact_match_strict"]["n"]) == (0.5, 2)
 
 
-def test_a_set_has_the_figures_that_it_can_have() -> None:
+def test_a_set_has_the_metrics_that_it_can_have() -> None:
     rows = [generation("a", "2 and 2 #### 4"), generation("c", "")]
     asked = [{"id": name, "group": GROUPS[name]} for name in ("a", "c")]
     known = [row | {"completion": [{"content": "#### 4"}]} for row in asked]
@@ -143,12 +143,12 @@ def test_a_set_has_the_figures_that_it_can_have() -> None:
     alike = {"exact_match", "exact_match_strict", "bleu", "sacrebleu", "chrf", "rouge_l"}
     rules = {"title_length", "title_only", "question", "how_to", "explanatory"}
 
-    def figures(prompts: list[dict[str, Any]], settings: dict[str, Any]) -> set[str]:
-        return set(answers_to("s", SETTINGS | settings, rows, prompts, set()).summary()["figures"])
+    def metrics(prompts: list[dict[str, Any]], settings: dict[str, Any]) -> set[str]:
+        return set(answers_to("s", SETTINGS | settings, rows, prompts, set()).summary()["metrics"])
 
-    assert figures(asked, {}) == always
-    assert figures(known, {}) == always | alike
-    assert figures(asked, {"rules": "titles"}) == always | rules
+    assert metrics(asked, {}) == always
+    assert metrics(known, {}) == always | alike
+    assert metrics(asked, {"rules": "titles"}) == always | rules
 
 
 def test_the_answer_is_what_follows_the_last_mark() -> None:
@@ -177,11 +177,11 @@ def test_items_that_overlap_are_counted_and_left_out() -> None:
     assert [row["id"] for row in answers.rows] == ["a", "c"]
     summary = answers.summary()
     assert summary["left_out"] == 1
-    assert summary["figures"]["exact_match"]["n"] == 2
+    assert summary["metrics"]["exact_match"]["n"] == 2
     read = answers_to("s", SETTINGS | {"scored": False}, rows, prompts, set()).summary()
-    assert (read["left_out"], read["figures"]) == (0, {})
+    assert (read["left_out"], read["metrics"]) == (0, {})
     everything = answers_to("s", SETTINGS, rows, prompts, {"a", "b", "c"})
-    assert everything.summary() == {"settings": SETTINGS, "left_out": 3, "figures": {}}
+    assert everything.summary() == {"settings": SETTINGS, "left_out": 3, "metrics": {}}
 
 
 def test_command_line(tmp_path: Path) -> None:
@@ -201,6 +201,7 @@ def test_command_line(tmp_path: Path) -> None:
     subject = {"name": "t", "experiment": "e", "method": "dpo", "seed": 0}
     command = ["--subject", json.dumps(subject), "--sets", json.dumps({"s": SETTINGS}),
                "--sets-rows", str(tmp_path / "problems.parquet"),
+               "--root", str(tmp_path),
                "--generations", str(tmp_path / "generations.parquet")]  # fmt: skip
     for kind, source in {"completions": "problems", "pairs": "preferences"}.items():
         command += [f"--{kind}", str(tmp_path / f"{kind}.parquet"),
@@ -209,23 +210,24 @@ def test_command_line(tmp_path: Path) -> None:
     assert measure.main([*command, "--metrics", str(metrics), "--items", str(items)]) == 0
     found = read_json(metrics)
     assert found["name"] == "t"
+    assert found["read"] == {
+        "completions": "problems.parquet", "pairs": "preferences.parquet",
+        "sets": {"s": "problems.parquet"}, "overlaps": {}}  # fmt: skip
     answers = found["sets"]["s"]
-    assert answers["figures"]["bleu"]["value"] == pytest.approx(1)
-    # How a set was answered stands in its settings, once, and in no definition.
-    assert not any("greedy" in figure["definition"] for figure in answers["figures"].values())
+    assert answers["metrics"]["bleu"]["value"] == pytest.approx(1)
     assert answers["settings"] == SETTINGS
-    assert found["figures"]["preference_accuracy"]["intervals"].keys() == {"wilson"}
-    # Every figure that is a mean can be had again from its items.
+    assert found["metrics"]["preference_accuracy"]["intervals"].keys() == {"wilson"}
+    # Every metric that is a mean can be had again from its items.
     rows = read_rows(items)
     whole = {"perplexity", "calibration_error", "distinct_1", "distinct_2", "bleu", "sacrebleu",
              "chrf"}  # fmt: skip
-    every = [(None, name, figure) for name, figure in found["figures"].items()]
-    every += [("s", name, figure) for name, figure in answers["figures"].items()]
+    every = [(None, name, metric) for name, metric in found["metrics"].items()]
+    every += [("s", name, metric) for name, metric in answers["metrics"].items()]
     assert whole <= {name for _, name, _ in every}
-    means = [(place, name, figure) for place, name, figure in every if name not in whole]
+    means = [(place, name, metric) for place, name, metric in every if name not in whole]
     assert len(means) >= 18
-    assert whole.isdisjoint(row["figure"] for row in rows)
-    for place, name, figure in means:
-        mine = [row for row in rows if (row["set"], row["figure"]) == (place, name)]
+    assert whole.isdisjoint(row["metric"] for row in rows)
+    for place, name, metric in means:
+        mine = [row for row in rows if (row["set"], row["metric"]) == (place, name)]
         mean = sum(row["score"] for row in mine) / sum(row["weight"] for row in mine)
-        assert mean == pytest.approx(figure["value"])
+        assert mean == pytest.approx(metric["value"])

@@ -9,7 +9,7 @@ from scripts.evaluate.titles import (
     is_long_enough,
     is_question,
     is_title_only,
-    title_figures,
+    title_metrics,
 )
 
 TITLE = "Everything You Missed About Tidal Power"
@@ -114,13 +114,13 @@ def test_framing(text: str, asks: bool, how_to: bool, explains: bool) -> None:
     assert (is_question(text), is_how_to(text), is_explanatory(text)) == (asks, how_to, explains)
 
 
-def test_figures_are_shares_of_answers() -> None:
+def test_metrics_are_shares_of_answers() -> None:
     rows = [{"id": "a", "text": "Why Does the Moon Pull the Sea Twice?"}, {"id": "b", "text": ""}]
-    found = {figure.name: figure.summary() for figure in title_figures(rows, {"a": "g", "b": "h"})}
-    shares = {name: figure["value"] for name, figure in found.items()}
+    found = {metric.name: metric.summary() for metric in title_metrics(rows, {"a": "g", "b": "h"})}
+    shares = {name: metric["value"] for name, metric in found.items()}
     assert shares == {
         "title_length": 0.5, "title_only": 0.5, "question": 0.5, "how_to": 0, "explanatory": 0.5,
     }  # fmt: skip
     assert found["question"]["intervals"].keys() == {"wilson", "group bootstrap"}
-    (one, *_) = title_figures(rows[:1], {"a": "g"})
+    (one, *_) = title_metrics(rows[:1], {"a": "g"})
     assert one.summary()["intervals"].keys() == {"wilson"}

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scripts.common.files import read_json, read_rows, write_rows
 from scripts.common.rows import COMPLETIONS, DEMONSTRATIONS, GENERATIONS, PAIRS, VERDICTS
 from scripts.evaluate import measure
-from scripts.evaluate.win_rate import length_controlled, win_figures, with_verdicts
+from scripts.evaluate.win_rate import length_controlled, win_metrics, with_verdicts
 
 
 def judged(name: int | str, verdict: float, longer: int = 0, **more: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def rate(rows: list[dict[str, Any]], groups: dict[str, str] | None = None) -> di
 def test_by_hand() -> None:
     same = judged("d", 0.5) | {"margin_as_a": None, "margin_as_b": None}
     rows = [judged("a", 1.0), judged("b", 0.5), judged("c", 0.0), same, judged("e", 1.0)]
-    wins, disagreement = (figure.summary() for figure in win_figures(rows, each_its_own(rows)))
+    wins, disagreement = (metric.summary() for metric in win_metrics(rows, each_its_own(rows)))
     assert (wins["value"], wins["n"]) == (0.6, 5)
     assert (wins["wins"], wins["ties"], wins["losses"]) == (2, 2, 1)
     assert wins["intervals"].keys() == {"wilson", "group bootstrap"}
@@ -42,9 +42,9 @@ def test_by_hand() -> None:
     assert (disagreement["value"], disagreement["n"]) == (0.25, 4)
 
 
-def test_nothing_judged_no_figures() -> None:
+def test_nothing_judged_no_metrics() -> None:
     rows = [{"id": "a"}, {"id": "b", "verdict": None}]
-    assert win_figures(rows, {}) == []
+    assert win_metrics(rows, {}) == []
     assert length_controlled(rows, {}) == {}
 
 
@@ -86,7 +86,7 @@ def by_descent(rows: list[dict[str, Any]]) -> float:
 
 def test_at_equal_lengths_against_another_optimizer() -> None:
     rows = random_rows(120)
-    wins, _ = win_figures(rows, each_its_own(rows))
+    wins, _ = win_metrics(rows, each_its_own(rows))
     found = rate(rows)
     assert found["value"] == pytest.approx(by_descent(rows), abs=1e-4)
     # Wins that come from length are taken off.
@@ -148,17 +148,24 @@ def test_measuring_joins_verdicts_and_divergence(tmp_path: Path) -> None:
                        for row in verdicts], DEMONSTRATIONS),
     }  # fmt: skip
     subject = {"name": "t", "experiment": "e", "method": "dpo", "seed": 0}
-    command = ["--subject", json.dumps(subject), "--sets", json.dumps({"s": settings})]
+    command = [
+        "--subject",
+        json.dumps(subject),
+        "--sets",
+        json.dumps({"s": settings}),
+        "--root",
+        str(tmp_path),
+    ]
     for name, (content, schema) in rows.items():
         write_rows(tmp_path / f"{name}.parquet", content, schema)
         command += [f"--{name}", str(tmp_path / f"{name}.parquet")]
     metrics, items = tmp_path / "metrics.json", tmp_path / "items.parquet"
     assert measure.main([*command, "--metrics", str(metrics), "--items", str(items)]) == 0
-    figures = read_json(metrics)["sets"]["s"]["figures"]
-    assert (figures["kl"]["value"], figures["kl_per_token"]["value"]) == (2, 1)
-    assert figures["win_rate"]["value"] == pytest.approx(2 / 3)
-    assert (figures["win_rate"]["wins"], figures["win_rate"]["losses"]) == (2, 1)
-    assert figures["win_rate_length_controlled"]["n"] == 3
-    scored = {(row["figure"], row["id"]): row["score"] for row in read_rows(items)}
+    metrics = read_json(metrics)["sets"]["s"]["metrics"]
+    assert (metrics["kl"]["value"], metrics["kl_per_token"]["value"]) == (2, 1)
+    assert metrics["win_rate"]["value"] == pytest.approx(2 / 3)
+    assert (metrics["win_rate"]["wins"], metrics["win_rate"]["losses"]) == (2, 1)
+    assert metrics["win_rate_length_controlled"]["n"] == 3
+    scored = {(row["metric"], row["id"]): row["score"] for row in read_rows(items)}
     assert [scored["win_rate", row["id"]] for row in verdicts] == [1, 0, 1]
     assert scored["kl", "0"] == 2

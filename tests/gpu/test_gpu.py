@@ -1,4 +1,4 @@
-"""The checks of a GPU, and the same code on a CPU with a tiny shape."""
+"""The check of a GPU, and the same code on a CPU with a tiny model."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ GPU_CASES = [case.label for shape in ("tinyllama", "qwen-14b") for case in cases
 
 
 def original_environment() -> dict[str, str]:
-    """Returns the environment with the GPUs that pytest was started with; its own hides them."""
+    """Return the environment with the GPUs that pytest was started with; its own hides them."""
     environment = dict(os.environ)
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     started = Path("/proc/self/environ")
@@ -33,14 +33,14 @@ def original_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def gpu() -> dict[str, str]:
-    """Returns the environment in which there is a GPU, or skips."""
+    """Return an environment with a GPU, or skip the test."""
     environment = original_environment()
     if environment.get("CUDA_VISIBLE_DEVICES") == "":
         pytest.skip("no GPU: CUDA_VISIBLE_DEVICES hides every one")
     if not shutil.which("nvidia-smi"):
         pytest.skip("no GPU: this machine has no nvidia-smi")
     asked = [sys.executable, "-c", "import sys, torch; sys.exit(not torch.cuda.is_available())"]
-    if subprocess.run(asked, env=environment, check=False).returncode:
+    if subprocess.run(asked, env=environment, timeout=120).returncode:
         pytest.skip("no GPU: torch.cuda.is_available() is false")
     return environment
 
@@ -81,7 +81,7 @@ def test_unsloth_trains_and_resumes_in_a_process_of_its_own(tiny: Path) -> None:
     assert row["resume_ok"]
 
 
-def test_an_optimizer_that_is_lost_shows(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_optimizer_is_found(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import Trainer
 
     monkeypatch.setattr(Trainer, "_load_optimizer_and_scheduler", lambda *_: None)
@@ -124,7 +124,7 @@ def test_unknown_cases_are_named(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out.splitlines() == GPU_CASES
 
 
-def test_without_a_gpu_its_cases_are_skipped_aloud(capsys: pytest.CaptureFixture) -> None:
+def test_without_a_gpu_its_cases_are_skipped_with_a_reason(capsys: pytest.CaptureFixture) -> None:
     assert gpu_check.main(["--shapes", "tinyllama"]) == 0
     assert capsys.readouterr().out.startswith("skipped 10 cases, no GPU: ")
 

@@ -1,4 +1,4 @@
-"""Repositories for a loopback hub: the real ones, where they are at hand, and small ones."""
+"""Repositories for a loopback hub: real ones, if this machine has them, and small made-up ones."""
 
 import gzip
 import json
@@ -22,13 +22,13 @@ OTHER_FILES = ["README.md", "modeling.py", "pytorch_model.bin"]
 
 
 def real_hub() -> Path:
-    """Returns the folder in which real repositories lie, if it exists."""
+    """Return the folder of real repositories, which may not exist."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "hub"
     return Path(os.environ.get("PREFMAKE_HUB", beside))
 
 
 def write_model(root: Path) -> Path:
-    """Writes a model repository of the usual files, their bytes random but fixed."""
+    """Write a model repository of the usual files, with random but fixed bytes."""
     folder = root / "models" / MODEL
     for number, name in enumerate([*TOKENIZER_FILES, *WEIGHT_FILES, *OTHER_FILES]):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def write_model(root: Path) -> Path:
 
 
 def write_hh_rlhf(root: Path) -> Path:
-    """Writes a dataset repository of the shape of Anthropic/hh-rlhf, a few rows in each file.
+    """Write a dataset repository in the form of Anthropic/hh-rlhf, with a few rows in each file.
 
     Four folders of pairs, a fifth with other columns that is one JSON list, and front matter.
     """
@@ -56,7 +56,7 @@ def write_hh_rlhf(root: Path) -> Path:
 
 
 def _pair(name: str) -> dict[str, Any]:
-    """Returns a pair; some are odd: empty, of one turn, of other scripts and line ends."""
+    """Return a pair. Some are odd: empty, of one turn, with other scripts and line ends."""
     odd = {"0": "\n\nHuman: hi", "1": ""}.get(
         name[-1], "\n\nAssistant: \u2028\u0085 ¿né? 好 \\u0000"
     )

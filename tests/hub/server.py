@@ -1,19 +1,14 @@
-"""A hub on the loopback interface, of folders laid out as `{models,datasets}/owner/name/`.
+"""A hub on the loopback interface that serves folders laid out as `{models,datasets}/owner/name/`.
 
-It answers the calls that huggingface_hub and datasets make when they read a repository, in the
-form that these libraries expect of the hub: the listing of a revision, its tree, and the
-files, with the large ones behind a redirect to another host.
+It answers the requests that huggingface_hub and datasets make to read a repository: the listing of
+a revision, its tree, and its files. Large files are redirected to another host, as on the real hub.
 
     with serve(folder, commits={"owner/name": "0123…"}, faults=[Fault("/api/*", 1, 500)]) as hub:
         os.environ["HF_ENDPOINT"] = hub.url
         …
         assert hub.sent() == ["config.json", …]
-
-In a process of its own: `python -m tests.hub.server --root FOLDER`; the first line that it prints
-is the address.
 """
 
-import argparse
 import hashlib
 import json
 import re
@@ -28,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-# Files that the hub keeps outside git.
+# Suffixes of the files that the hub keeps outside git.
 LARGE = (".safetensors", ".parquet", ".gz", ".bin")
 PIECE = 1 << 16
 API = re.compile(
@@ -43,13 +38,13 @@ FILE = re.compile(
 
 @dataclass
 class Fault:
-    """What goes wrong with requests to a path, the first `times` of them or all.
+    """What goes wrong with the first `times` requests to a path, or with all.
 
-    Either `status` with `code` as the hub's error code, or the connection cut after `cut` bytes of
-    a file, or `body` in the place of what would be sent.
+    Either the hub answers with `status` and the error code `code`, or it closes the connection
+    after `cut` bytes of a file, or it sends `body` instead of the right bytes.
     """
 
-    path: str  # a pattern, as of fnmatch: "/api/*", "*/config.json"
+    path: str  # an fnmatch pattern, such as "/api/*" or "*/config.json"
     times: int | None = None
     status: int | None = None
     code: str = ""
@@ -59,7 +54,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came."""
+    """A request that was received."""
 
     method: str
     path: str
@@ -74,7 +69,7 @@ class Request:
 
 @dataclass
 class Hub:
-    """What is served, and what was asked for."""
+    """What is served, and what was requested."""
 
     roots: Sequence[Path]
     commits: Mapping[str, str | Sequence[str]]
@@ -87,17 +82,17 @@ class Hub:
     digests: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     def folder(self, kind: str, repository: str) -> Path | None:
-        """Returns the folder of a repository: the first root that has it wins."""
+        """Return the folder of a repository, in the first root that has it."""
         folders = (root / kind / repository for root in self.roots)
         return next((folder for folder in folders if folder.is_dir()), None)
 
     def files(self, folder: Path) -> dict[str, Path]:
-        """Returns the files of a repository by name."""
+        """Return the files of a repository by name."""
         paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
         return dict(sorted(paths.items()))
 
     def entry(self, path: Path) -> dict[str, Any]:
-        """Returns the size and digests under which a file is listed; read once."""
+        """Return the size and digests with which a file is listed."""
         with self.lock:
             if path not in self.digests:
                 size = path.stat().st_size
@@ -110,7 +105,7 @@ class Hub:
             return self.digests[path]
 
     def known_commits(self, repository: str, folder: Path) -> list[str]:
-        """Returns the commits of a repository, the one that `main` names first."""
+        """Return the commits of a repository; the first is that of `main`."""
         commits = self.commits.get(repository)
         if commits is None:
             named = [(n, self.entry(path)["blobId"]) for n, path in self.files(folder).items()]
@@ -118,7 +113,7 @@ class Hub:
         return [commits] if isinstance(commits, str) else list(commits)
 
     def fault(self, path: str, sending: bool) -> Fault | None:
-        """Returns the fault that a request meets, and counts it."""
+        """Return the fault of a request, if any, and count it."""
         with self.lock:
             for fault in self.faults:
                 fits = fnmatchcase(path, fault.path) and (fault.status is None) == sending
@@ -128,7 +123,7 @@ class Hub:
         return None
 
     def sent(self) -> list[str]:
-        """Returns the names of the files of which bytes were sent, in order of name."""
+        """Return the sorted names of the files of which bytes were sent."""
         names = (FILE.fullmatch(r.path) for r in self.requests if r.sent_bytes)
         return sorted(name["path"] for name in names if name)
 
@@ -142,11 +137,11 @@ def _git_blob(path: Path) -> str:
 
 
 class Missing(Exception):
-    """What was asked for is not there; the hub's error code."""
+    """What was requested does not exist; the argument is the hub's error code."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     hub: Hub
@@ -228,7 +223,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.send_file(file, entry["size"], headers)
 
     def send_file(self, path: Path, size: int, headers: dict[str, str]) -> None:
-        """Sends a file or its end, as the range asks."""
+        """Send a file, or the range of it that was requested."""
         begin, status = 0, 200
         asked = self.headers.get("Range")
         if asked:
@@ -262,7 +257,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, {"Content-Type": "application/json"}, body)
 
     def refuse(self, status: int, code: str) -> None:
-        """Sends an error, with all that a careless client could print."""
+        """Send an error that repeats the token, which a careless client would print."""
         headers = {"X-Error-Code": code} if code else {}
         headers |= {"X-Error-Message": f"refused {self.headers.get('Authorization')}"}
         self.send(status, headers | {"Retry-After": "0"}, b"")
@@ -281,11 +276,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *words: Any) -> None:
-        """Says nothing: what was asked for stands in `requests`."""
+        """Print nothing: `requests` has it."""
 
 
 def _tree(hub: Hub, files: Mapping[str, Path], below: str, recursive: bool) -> list[dict[str, Any]]:
-    """Returns the entries below a folder of a repository, folders among them."""
+    """Return the entries below a folder of a repository, folders among them."""
     entries: dict[str, dict[str, Any]] = {}
     for name, path in files.items():
         inside = name.removeprefix(f"{below}/") if below else name
@@ -308,10 +303,10 @@ def _tree(hub: Hub, files: Mapping[str, Path], below: str, recursive: bool) -> l
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each connection in a thread of its own."""
+    """Answers each connection in its own thread."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a client that left."""
+        """Ignore a client that disconnected."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -324,17 +319,17 @@ def serve(
     token: str | None = None,
     port: int = 0,
 ) -> Iterator[Hub]:
-    """Yields a hub of some folders, overlaid: the first that has a repository wins.
+    """Yield a hub that serves some folders; each repository is taken from the first that has it.
 
     Parameters
     ----------
     commits
-        By repository: its commit, or several, of which `main` names the first. Else a digest of
-        its content.
+        The commit of each repository, or several, of which `main` is the first. Default: a digest
+        of the repository's content.
     faults
         What goes wrong; more may be appended to `hub.faults`.
     token
-        Without it every repository is refused.
+        If given, requests without it are refused.
     port
         0 takes a free one.
     """
@@ -350,26 +345,3 @@ def serve(
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Serves until interrupted or terminated."""
-    parser = argparse.ArgumentParser(prog="python -m tests.hub.server", description=__doc__)
-    parser.add_argument("--root", type=Path, action="append", required=True, help="may be repeated")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--commit", action="append", default=[], help="owner/name=40 digits")
-    arguments = parser.parse_args(argv)
-    commits: dict[str, list[str]] = {}
-    for pair in arguments.commit:
-        repository, _, commit = pair.partition("=")
-        commits.setdefault(repository, []).append(commit)
-    with serve(*arguments.root, commits=commits, port=arguments.port) as hub:
-        print(hub.url, flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Model snapshots: what a manifest says, and what is no model."""
+"""Model snapshots: what a manifest says, and which folders are no models."""
 
 import json
 import subprocess
@@ -46,7 +46,7 @@ def test_a_folder_that_lacks_a_part_is_refused(
     for path in snapshot_folder(tiny_model).iterdir():
         if path.name != missing:
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    # Weights that could run code are not taken in their stead.
+    # Weights in a format that could run code do not replace them.
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(BadInput, match="a model needs"):
         fetch.main(["--source", json.dumps({"folder": str(tmp_path)}),
@@ -122,10 +122,10 @@ def test_a_model_without_tokenizer_json_is_refused(tmp_path: Path, loopback: Sta
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_the_command_line_says_in_one_line_what_failed_and_goes_on(
+def test_the_command_line_prints_one_line_for_a_failure_and_then_resumes(
     tmp_path: Path, loopback: Start
 ) -> None:
-    """In processes of their own, as rules run it."""
+    """In separate processes, as rules run it."""
     write_model(tmp_path / "hub")
     hub = loopback(tmp_path / "hub", commits={MODEL: COMMIT})
     shard = WEIGHT_FILES[0]
@@ -139,6 +139,7 @@ def test_the_command_line_says_in_one_line_what_failed_and_goes_on(
             cwd=ROOT,
             capture_output=True,
             text=True,
+            timeout=120,
         )
 
     done = run()
@@ -153,7 +154,7 @@ def test_the_command_line_says_in_one_line_what_failed_and_goes_on(
 
 
 def test_the_real_qwen_tokenizer(hub: Path, tmp_path: Path, loopback: Start) -> None:
-    """Token ids as published: Qwen's special tokens follow its 151,643 others."""
+    """The ids of special tokens are the published ones, after the 151,643 others."""
     name, commit = "Qwen/Qwen2.5-14B-Instruct", "cf98f3b3bbb457ad9e2bb7baf9a0125b6b88caa8"
     loopback(hub, commits={name: commit})
     manifest = tmp_path / "manifest.json"

@@ -1,36 +1,28 @@
-"""How a crate names what it holds and what it only speaks of."""
+"""How a crate names the files that it holds, and those that it only mentions."""
 
 from pathlib import Path
 
-from scripts.provenance.chain import Job
 from scripts.provenance.crate import Packer, named_apart
+from scripts.provenance.record import Job
 
 
-def test_sources_of_one_name_keep_their_own_digests(tmp_path: Path) -> None:
-    """As the config.json of two models in folders of this machine."""
+def test_sources_are_named_by_their_digests(tmp_path: Path) -> None:
+    """Two may have the same name, or one may change between jobs; absolute paths stay private."""
     packer = Packer([], [], "run")
-    job = Job(tmp_path, "fetch.provenance.json", {})
-    parts = [
+    job = Job(str(tmp_path), "fetch.provenance.json", {}, "")
+    first, second, third = (
         {"file": f"/models/{name}/config.json", "sha256": digest * 64, "bytes": 9, "outside": True}
-        for name, digest in (("first", "a"), ("second", "b"))
-    ]
-    first, second = (packer.of_part(job, part) for part in parts)
-    assert first.id != second.id
-    assert [first["sha256"], second["sha256"]] == ["a" * 64, "b" * 64]
-    assert packer.of_part(job, parts[0]) is first
-    assert first["name"] == "config.json"
-    assert "/models/" not in first.id
+        for name, digest in (("a", "a"), ("b", "b"), ("b", "c"))
+    )
+    found = [packer.of_part(job, part) for part in (first, second, third)]
+    assert len({entity.id for entity in found}) == 3
+    assert [entity["sha256"] for entity in found] == ["a" * 64, "b" * 64, "c" * 64]
+    assert packer.of_part(job, first) is found[0]
+    assert found[0]["name"] == "config.json"
+    assert "/models/" not in found[0].id
 
 
-def test_a_source_that_changed_between_two_jobs_is_two(tmp_path: Path) -> None:
-    packer = Packer([], [], "run")
-    job = Job(tmp_path, "fetch.provenance.json", {})
-    part = {"file": "demo/corpora/x.jsonl", "bytes": 9, "outside": True}
-    before, after = (packer.of_part(job, part | {"sha256": digest * 64}) for digest in "ab")
-    assert [before["sha256"], after["sha256"]] == ["a" * 64, "b" * 64]
-
-
-def test_configurations_of_one_name_lie_apart_in_their_order() -> None:
+def test_configurations_with_the_same_name_are_numbered() -> None:
     paths = [Path("a/config.yaml"), Path("overlay.yaml"), Path("b/config.yaml")]
     assert named_apart(paths) == {
         "1/config.yaml": paths[0],

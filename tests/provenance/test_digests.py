@@ -1,4 +1,4 @@
-"""Digests change with what a module does, and with nothing else."""
+"""Digests change only with what a module does."""
 
 import ast
 import hashlib
@@ -23,7 +23,7 @@ HELPER = "def add(a, b):\n    return a + b\n"
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yields a project of two modules, digests pointed at it."""
+    """Yield a project of two modules, for which digests are computed."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "__init__.py").write_text("", encoding="utf-8")
     (tmp_path / "scripts" / "module.py").write_text(MODULE, encoding="utf-8")
@@ -49,12 +49,12 @@ def digest_after(project: Path, name: str, text: str) -> str:
     ],
     ids=["comment", "docstring", "layout"],
 )
-def test_what_changes_no_result_changes_no_digest(project: Path, text: str) -> None:
+def test_what_cannot_change_a_result_does_not_change_the_digest(project: Path, text: str) -> None:
     before = digests.code_digest("scripts/module.py")
     assert digest_after(project, "module.py", text) == before
 
 
-def test_a_changed_line_changes_it(project: Path) -> None:
+def test_a_changed_line_changes_the_digest(project: Path) -> None:
     before = digests.code_digest("scripts/module.py")
     assert digest_after(project, "module.py", MODULE.replace("x, x", "x, 2")) != before
 
@@ -67,19 +67,21 @@ def test_a_changed_line_changes_it(project: Path) -> None:
         "def late():\n    import scripts.helper",
     ],
 )
-def test_a_changed_import_changes_it_however_it_is_imported(project: Path, line: str) -> None:
+def test_a_changed_import_changes_the_digest_however_it_is_imported(
+    project: Path, line: str
+) -> None:
     text = MODULE.replace("import scripts.helper", line)
     before = digest_after(project, "module.py", text)
     assert digest_after(project, "helper.py", HELPER.replace("a + b", "b + a")) != before
 
 
-def test_a_module_beside_it_does_not(project: Path) -> None:
+def test_an_unrelated_module_does_not_change_the_digest(project: Path) -> None:
     before = digests.code_digest("scripts/module.py")
     assert digest_after(project, "other.py", "x = 1\n") == before
 
 
-def test_it_does_not_depend_on_the_python_version() -> None:
-    """A fixed module has a fixed digest: every Python that runs the tests must agree."""
+def test_the_digest_does_not_depend_on_the_python_version() -> None:
+    """All versions of Python must compute this one."""
     code = "def f(a, *, b=1):\n    return f'{a!r}' + 'x'\n"
     text = json.dumps(digests._plain(ast.parse(code)))
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == "0228acf31664"

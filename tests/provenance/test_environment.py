@@ -1,4 +1,4 @@
-"""What is installed is held against an env's lock."""
+"""What is installed is compared with an env's lock."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.provenance import environment
+from tests.conftest import ROOT
 
 LOCK = """\
 #!/bin/sh
@@ -44,7 +45,7 @@ INSTALLED = {
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a folder of packages that are as the env `train` has them, in its CPU form."""
+    """Return a folder of installed packages that are those of the env `train`, in its CPU form."""
     envs = tmp_path / "envs"
     envs.mkdir()
     for form, torch in (("train", CUDA), ("train.cpu", CPU), ("data", "")):
@@ -54,7 +55,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, version in INSTALLED.items():
         (folder / f"{name}-{version}.dist-info").mkdir(parents=True)
     monkeypatch.setattr(environment, "ROOT", tmp_path)
-    # Markers are evaluated by a package, whose own lock this is not.
+    # It evaluates markers, and is not among these packages.
     import packaging.markers  # noqa: F401
 
     monkeypatch.setattr(sys, "path", [str(tmp_path / "no folder"), str(folder)])
@@ -67,7 +68,7 @@ def renamed(packages: Path, old: str, new: str | None) -> None:
     folder.rename(packages / f"{new}.dist-info") if new else folder.rmdir()
 
 
-def test_what_is_as_locked_differs_in_nothing(packages: Path) -> None:
+def test_what_is_as_locked_has_no_difference(packages: Path) -> None:
     assert environment.drift("train", "cpu") == []
 
 
@@ -102,7 +103,7 @@ def test_each_difference_is_a_line(old: str, new: str | None, line: str, package
 
 
 @pytest.mark.parametrize("build", ["torch-2.13.0", "torch-2.13.0+cu126"])
-def test_a_cuda_build_computes_on_a_cpu_too(build: str, packages: Path) -> None:
+def test_a_cuda_build_is_no_difference_on_a_cpu(build: str, packages: Path) -> None:
     renamed(packages, "torch-2.13.0+cpu", build)
     assert environment.drift("train", "cpu") == []
 
@@ -115,7 +116,7 @@ def test_the_first_of_two_on_the_path_counts(
     assert environment.drift("train", "cpu") == ["numpy: 2.5 is locked, 2.6 is installed"]
 
 
-def test_the_other_form_is_named_where_it_is_the_one_installed(packages: Path) -> None:
+def test_the_other_form_is_suggested_if_it_is_installed(packages: Path) -> None:
     with pytest.raises(BadInput) as caught:
         environment.main(["--env", "train", "--accelerator", "cuda"])
     assert str(caught.value).splitlines() == [
@@ -123,8 +124,8 @@ def test_the_other_form_is_named_where_it_is_the_one_installed(packages: Path) -
         "  torch: 2.13.0 (CUDA build) is locked, 2.13.0+cpu (CPU build) is installed",
         "  triton: 3.7.1 is locked, is missing",
         "  (choose the form that is installed here with --config accelerator=cpu; or make the "
-        "launcher environment again with make setup; or run with --sdm conda; or go on and have "
-        "the results marked with --config allow_env_drift=true)",
+        "launcher environment again with make setup; or run with --sdm conda; or run anyway and "
+        "have the results marked with --config allow_env_drift=true)",
     ]
     renamed(packages, "numpy-2.5", "numpy-2.4")
     with pytest.raises(BadInput) as caught:
@@ -132,14 +133,14 @@ def test_the_other_form_is_named_where_it_is_the_one_installed(packages: Path) -
     assert "accelerator=" not in str(caught.value)
 
 
-def test_looking_imports_no_package_but_the_one_for_markers() -> None:
-    """It stands before every job, so it must not take what the job's own imports take."""
+def test_comparing_imports_only_the_package_for_markers() -> None:
+    """It runs before every job, so it must be fast."""
     code = (
         "import sys; from scripts.provenance.environment import drift; drift('train', 'cpu');"
         "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=environment.ROOT, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     loaded = {*done.stdout.split()}
     assert "packaging" in loaded, done.stderr

@@ -1,4 +1,4 @@
-"""The wrapper of every job: what it hands on, and what it writes down."""
+"""The wrapper of every job: the signals that it passes on, and the record that it writes."""
 
 import errno
 import json
@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,11 +20,13 @@ from scripts.provenance import record as provenance
 from tests.conftest import ROOT
 
 Record = dict[str, object]
+WAIT = 60
+"""Seconds until a process must have ended."""
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Returns a folder of results in which no env drifts."""
+    """Yield a folder for results; no env drifts."""
     folder = tmp_path / "results"
     folder.mkdir()
     monkeypatch.setattr(environment, "drift", lambda env, accelerator: [])
@@ -36,7 +38,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def wrapped(results: Path, step: str, *command: str, inputs: object = (), outputs: object = (),
             words: tuple[str, ...] = ()) -> list[str]:  # fmt: skip
-    """Returns the arguments of the wrapper around a command."""
+    """Return the arguments of the wrapper around a command."""
     return [
         "--rule", "rule", "--env", "train", "--accelerator", "cpu", "--results", str(results),
         "--provenance", str(results / f"{step}.provenance.json"), *words,
@@ -48,7 +50,7 @@ def record_of(results: Path, step: str) -> Record:
     return read_json(results / f"{step}.provenance.json")
 
 
-def test_it_says_what_was_read_and_made_and_how(results: Path) -> None:
+def test_a_record_names_what_was_read_and_made_and_how(results: Path) -> None:
     source = results.parent / "source.jsonl"
     source.write_text("{}\n", encoding="utf-8")
     made = results / "data" / "x" / "raw.parquet"
@@ -77,7 +79,7 @@ def test_it_says_what_was_read_and_made_and_how(results: Path) -> None:
     assert found["machine"]["system"] == "Linux" or sys.platform != "linux"
 
 
-def test_an_input_names_the_provenance_of_the_job_that_made_it(results: Path) -> None:
+def test_an_input_names_the_record_of_the_job_that_made_it(results: Path) -> None:
     first, second = results / "trials" / "a" / "one.json", results / "two.json"
     inner = results / "trials" / "a" / "adapter" / "weights"
     inner.parent.mkdir(parents=True)
@@ -94,7 +96,7 @@ def test_an_input_names_the_provenance_of_the_job_that_made_it(results: Path) ->
     assert record_of(results, "trials/a/train")["trial"] == "a"
 
 
-def test_a_failed_command_leaves_its_provenance_under_another_name(results: Path) -> None:
+def test_a_failed_command_leaves_its_record_under_another_name(results: Path) -> None:
     command = (sys.executable, "-c", "raise SystemExit(7)")
     assert job.main(wrapped(results, "x", *command)) == 7
     assert read_json(results / "x.provenance.failed.json")["exit"] == 7
@@ -103,14 +105,14 @@ def test_a_failed_command_leaves_its_provenance_under_another_name(results: Path
     assert [path.name for path in results.iterdir()] == ["x.provenance.json"]
 
 
-def test_an_output_that_is_not_there_fails_the_job(results: Path) -> None:
+def test_a_missing_output_fails_the_job(results: Path) -> None:
     missing = results / "missing.json"
     with pytest.raises(BadInput, match=r"rule rule: .*missing\.json"):
         job.main(wrapped(results, "x", sys.executable, "-c", "", outputs=[missing]))
     assert not (results / "x.provenance.json").exists()
 
 
-def test_a_full_disk_hides_neither_the_failure_nor_itself(
+def test_a_full_disk_is_named_and_does_not_hide_a_failure(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(path: str, value: object) -> None:
@@ -125,13 +127,13 @@ def test_a_full_disk_hides_neither_the_failure_nor_itself(
         job.main(wrapped(results, "x", sys.executable, "-c", ""))
 
 
-def test_an_input_that_is_not_there_is_named(results: Path) -> None:
+def test_a_missing_input_is_named(results: Path) -> None:
     missing = results / "missing.json"
     with pytest.raises(BadInput, match=r"rule rule: .*missing\.json: No such file"):
         job.main(wrapped(results, "x", sys.executable, "-c", "", inputs=[missing]))
 
 
-def test_gpus_are_told_as_nvidia_smi_tells_them() -> None:
+def test_gpus_are_described_as_by_nvidia_smi() -> None:
     line = "NVIDIA H100 80GB HBM3, GPU-1b2c, 81559 MiB, 570.86.15"
     assert job.gpus_of([line]) == [
         {
@@ -144,7 +146,7 @@ def test_gpus_are_told_as_nvidia_smi_tells_them() -> None:
     assert job.gpus_of(None) is None
 
 
-def test_a_drifted_env_stops_the_job_unless_it_may(
+def test_a_drifted_env_stops_the_job_unless_that_is_allowed(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "drift", lambda env, accelerator: ["torch: 1 is locked"])
@@ -157,7 +159,7 @@ def test_a_drifted_env_stops_the_job_unless_it_may(
     assert record_of(results, "x")["env"]["drift"] == ["torch: 1 is locked"]
 
 
-def test_what_is_made_of_a_drifted_job_says_so(
+def test_drift_is_recorded_by_all_later_jobs(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [results / name / "file" for name in "abc"]
@@ -179,7 +181,7 @@ def test_what_is_made_of_a_drifted_job_says_so(
     ]
 
 
-def test_inside_an_env_of_snakemakes_nothing_is_compared(
+def test_nothing_is_compared_in_an_env_that_snakemake_made(
     results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(environment, "drift", lambda env, accelerator: ["torch: 1 is locked"])
@@ -212,7 +214,9 @@ def test_an_edit_while_the_job_runs_is_recorded(
     assert set(code["files"]) == {"scripts/module.py", "scripts/helper.py"}
 
 
-def test_what_was_edited_since_the_plan_does_not_run(results: Path, tmp_path: Path) -> None:
+def test_code_or_an_env_that_was_edited_since_the_plan_does_not_run(
+    results: Path, tmp_path: Path
+) -> None:
     made = tmp_path / "made"
     command = (sys.executable, "-c", f"open({str(made)!r}, 'w')", "-m", "scripts.data.fetch")
     planned = {
@@ -243,22 +247,39 @@ sys.exit(9)
 """
 
 
-def started(results: Path, *command: str) -> subprocess.Popen[str]:
-    """Starts the wrapper as a program of its own, in a process group of its own."""
-    accelerator = next(it for it in environment.ACCELERATORS if not environment.drift("train", it))
-    words = wrapped(results, "x", *command)
-    words[words.index("cpu")] = accelerator
-    return subprocess.Popen(
-        [sys.executable, "-m", "scripts.provenance.job", *words],
-        stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
-    )  # fmt: skip
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def no_drift() -> None:
-    """Skips where the interpreter is no env of the project's: the wrapper would stop."""
-    if all(environment.drift("train", it) for it in environment.ACCELERATORS):
-        pytest.skip("what is installed here is neither form of the env train")
+def started(tmp_path: Path) -> Iterator[Start]:
+    """Yield a function that starts the wrapper around a command, in its own process group.
+
+    The wrapper ignores no signal, even if this process does. It is killed after the test.
+    """
+    forms = [it for it in environment.ACCELERATORS if not environment.drift("train", it)]
+    if not forms:
+        pytest.skip("what is installed here is neither form of the env train: a job would stop")
+    processes = []
+
+    def restore() -> None:
+        for number in job.PASSED_ON:
+            signal.signal(number, signal.SIG_DFL)
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        words = wrapped(tmp_path, "x", *command)
+        words[words.index("cpu")] = forms[0]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.provenance.job", *words],
+            stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+            preexec_fn=restore,
+        )  # fmt: skip
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait(WAIT)
 
 
 @pytest.mark.parametrize(
@@ -267,17 +288,17 @@ def no_drift() -> None:
     ids=lambda number: number.name,
 )
 def test_a_signal_to_the_whole_group_reaches_the_command_once(
-    tmp_path: Path, no_drift: None, number: signal.Signals
+    tmp_path: Path, started: Start, number: signal.Signals
 ) -> None:
-    process = started(tmp_path, sys.executable, "-c", WAITING)
+    process = started(sys.executable, "-c", WAITING)
     assert process.stdout.readline()
     os.killpg(process.pid, number)
-    assert process.stdout.read().split() == [str(int(number))]
-    assert process.wait() == 9
+    assert process.communicate(timeout=WAIT)[0].split() == [str(int(number))]
+    assert process.returncode == 9
     assert read_json(tmp_path / "x.provenance.failed.json")["exit"] == 9
 
 
-def test_what_nohup_ignores_the_command_ignores_too(
+def test_the_command_ignores_what_nohup_ignores(
     results: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     said = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
@@ -290,18 +311,20 @@ def test_what_nohup_ignores_the_command_ignores_too(
     assert capfd.readouterr().out.split() == ["True"]
 
 
-def test_a_command_that_a_signal_ends_says_which(tmp_path: Path, no_drift: None) -> None:
-    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    process = started(tmp_path, sys.executable, "-c", code)
-    assert process.wait() == 128 + signal.SIGKILL
+def test_the_exit_code_says_which_signal_ended_the_command(started: Start) -> None:
+    process = started(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    assert process.wait(WAIT) == 128 + signal.SIGKILL
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
-def test_a_killed_wrapper_stops_its_command(tmp_path: Path, no_drift: None) -> None:
-    process = started(tmp_path, sys.executable, "-c", WAITING)
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux signals a child when its parent dies"
+)
+def test_a_killed_wrapper_stops_its_command(started: Start) -> None:
+    process = started(sys.executable, "-c", WAITING)
     assert process.stdout.readline()
     process.kill()
-    assert process.stdout.read().split() == [str(int(signal.SIGTERM))]
+    # The command holds the pipe open until it ends.
+    assert process.communicate(timeout=WAIT)[0].split() == [str(int(signal.SIGTERM))]
 
 
 def test_a_thousand_inputs_come_through_a_descriptor(results: Path, tmp_path: Path) -> None:
@@ -344,7 +367,9 @@ def test_a_thousand_inputs_come_through_a_descriptor(results: Path, tmp_path: Pa
     ],
     ids=["no git", "clean", "new module", "not the project's", "renamed", "unmerged", "edited"],
 )
-def test_git_says_the_commit_and_what_differs(lines: list[str] | None, found: object) -> None:
+def test_the_commit_and_what_differs_are_read_from_git_status(
+    lines: list[str] | None, found: object
+) -> None:
     git = job.git_of(lines)
     if found is None:
         assert git is None
@@ -352,7 +377,9 @@ def test_git_says_the_commit_and_what_differs(lines: list[str] | None, found: ob
         assert (git["commit"], git["changed"], git["dirty"]) == (*found, bool(found[1]))
 
 
-def test_a_repository_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_is_run_where_there_is_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job, "ROOT", tmp_path)
     status = ("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch")
     assert job.answer(job.ask(*status)) is None

@@ -2,9 +2,9 @@
 
     python -m tests.rehearsal [snakemake's targets and options]
 
-A hub on the loopback interface serves the repositories that config.yaml names: the real ones where
-a folder of them is at hand (PREFMAKE_HUB), and stand-ins of their shape for the others. Results go
-below results/rehearsal; with `-d FOLDER`, below that folder.
+A hub on the loopback interface serves the repositories that config.yaml names: the real ones from
+the folder PREFMAKE_HUB, where there is one, and otherwise stand-ins of their shape. Results go to
+results/rehearsal; with `-d FOLDER`, below that folder.
 """
 
 import os
@@ -25,8 +25,8 @@ FILES = [ROOT / "config.yaml", ROOT / "tests" / "rehearsal" / "config.yaml"]
 
 
 def commits(plan: Plan) -> dict[str, str]:
-    """Returns the commits at which the configuration names repositories."""
-    sources = [part["source"] for part in [*plan.models.values(), *plan.datasets.values()]]
+    """Return the commits at which the configuration names repositories."""
+    sources = [part.source for part in [*plan.models.values(), *plan.datasets.values()]]
     return {
         source["hub"]: source["revision"]
         for source in sources
@@ -35,26 +35,26 @@ def commits(plan: Plan) -> dict[str, str]:
 
 
 def repositories(plan: Plan) -> list[str]:
-    """Returns the folders of all repositories that a plan fetches."""
+    """Return the folders of all repositories that a plan fetches."""
     kinds = {"models": plan.models, "datasets": plan.datasets}
     used = {
-        f"{kind}/{part['source']['hub']}"
+        f"{kind}/{part.source['hub']}"
         for kind, parts in kinds.items()
         for part in parts.values()
-        if "hub" in part["source"]
+        if part.is_on_hub
     }
     return sorted(used)
 
 
 def main() -> int:
-    """Runs the rehearsal; returns Snakemake's exit code, or 1 where it is no rehearsal."""
+    """Run the rehearsal; return Snakemake's exit code, or 1 if more differs than may."""
     paper, rehearsal = make_plan(load(FILES[:1])), make_plan(load(FILES))
     wrong = differences(paper, rehearsal)
     if wrong:
         print(*wrong, sep="\n", file=sys.stderr)
         return 1
-    trials = len(rehearsal.trials)
-    print(f"{trials} trials differ from config.yaml in base model, its precision and rows alone")
+    trials = len(rehearsal.runs)
+    print(f"{trials} trials differ from config.yaml only in base model, its precision and rows")
     real = real_hub()
     for name in repositories(rehearsal):
         print(f"{name}: {'real' if (real / name).is_dir() else 'stand-in'}", flush=True)
@@ -63,7 +63,7 @@ def main() -> int:
         write_stand_ins(stand_ins, real)
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         with serve(real, stand_ins, commits=commits(rehearsal)) as hub:
-            # Rules call plain `python`: this one.
+            # Rules call plain `python`, which is this one.
             environment = {**os.environ, "PATH": programs, "HF_ENDPOINT": hub.url,
                            "HF_HOME": f"{folder}/cache"}  # fmt: skip
             command = [sys.executable, "-m", "snakemake", *sys.argv[1:], "--cores", "2",
@@ -72,7 +72,7 @@ def main() -> int:
             try:
                 return process.wait()
             except KeyboardInterrupt:
-                # Snakemake got it too, and ends its jobs; the hub must outlast them.
+                # Snakemake got it too and ends its jobs, which may still need the hub.
                 return process.wait()
 
 

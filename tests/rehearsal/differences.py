@@ -1,59 +1,41 @@
 """What a rehearsal may change: base models with their precision, and numbers of rows."""
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 from scripts.config.plan import Plan
 
-MODEL = ("base", "revision", "precision")
+MODEL = {"base", "revision", "source", "precision"}
+"""What says which base model a part of the plan is about."""
 BOUNDS = re.compile(r"\[\d*:\d*\]")
+PARTS = (
+    "datasets", "tokens", "examined", "references", "overlaps", "lookups", "bases", "runs",
+    "models",
+)  # fmt: skip
 
 
 def differences(paper: Plan, rehearsal: Plan) -> list[str]:
-    """Returns one line for everything that differs and may not.
+    """Return a line for every difference that is not allowed.
 
-    Compared is all that makes jobs: trials and bases with their settings and evaluation, token
-    splits, references, overlaps, baselines, and the datasets' settings.
+    Everything that makes jobs is compared: trials and bases with their settings and evaluation,
+    token splits, references, overlaps, baselines, and the datasets' settings.
     """
-    found = _unequal("datasets", _datasets(paper), _datasets(rehearsal))
-    for part in ("tokens", "examined", "references", "overlaps", "lookups", "bases"):
-        found += _unequal(part, getattr(paper, part), getattr(rehearsal, part))
-    found += _unequal("trials", _trials(paper), _trials(rehearsal))
-    return found + _unequal("models", _models(paper), _models(rehearsal))
+    one, other = asdict(paper), asdict(rehearsal)
+    return [line for part in PARTS for line in _unequal(part, _kept(one[part]), _kept(other[part]))]
 
 
-def _trials(plan: Plan) -> dict[str, Any]:
-    return {
-        folder: trial | {"training": _only(trial["training"], MODEL)}
-        for folder, trial in plan.trials.items()
-    }
-
-
-def _models(plan: Plan) -> dict[str, Any]:
-    return {name: _only(model, ("source", "precision")) for name, model in plan.models.items()}
-
-
-def _datasets(plan: Plan) -> dict[str, Any]:
-    """Returns the datasets without what says how many rows a split has."""
-    return {
-        name: _only(dataset, ("expect",)) | {"splits": _unbounded(dataset["splits"])}
-        for name, dataset in plan.datasets.items()
-    }
-
-
-def _unbounded(splits: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: BOUNDS.sub("", value) if isinstance(value, str) else value
-        for key, value in splits.items()
-    }
-
-
-def _only(part: dict[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:
-    return {key: value for key, value in part.items() if key not in left_out}
+def _kept(value: Any) -> Any:
+    """Return a part of a plan without base models and without numbers of rows."""
+    if isinstance(value, dict):
+        # A dataset's own source is kept: it has no precision.
+        left_out = MODEL if "precision" in value else {"expect"}
+        return {key: _kept(it) for key, it in value.items() if key not in left_out}
+    return BOUNDS.sub("", value) if isinstance(value, str) else value
 
 
 def _unequal(where: str, one: Any, other: Any) -> list[str]:
-    """Returns the places below `where` at which two values differ."""
+    """Return the places below `where` at which two values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = dict.fromkeys([*one, *other])
         return [

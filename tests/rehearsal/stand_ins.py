@@ -1,8 +1,7 @@
-"""Stand-ins for what a rehearsal cannot have: hub repositories in the shape of the paper's.
+"""Stand-ins for hub repositories that a rehearsal lacks, in the shape of the paper's.
 
-The rows are the demo's, rewritten under the columns and file names of the published datasets. The
-models have the architecture of the real ones and random weights, and their real tokenizer where it
-is at hand.
+The rows are the demo's, under the columns and file names of the published datasets. The models have
+the architecture of the real ones, random weights, and the real tokenizer where it is available.
 """
 
 import gzip
@@ -33,7 +32,7 @@ CHATML = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
-# Names the repository's configuration, as the real one does.
+# It names the configuration, as the real repository does.
 GSM8K_CARD = """---
 configs:
 - config_name: main
@@ -44,14 +43,14 @@ configs:
     path: main/test-*
 ---
 """
-# How Qwen2.5's instruction models sample by themselves.
+# How Qwen2.5's instruction models sample by default.
 QWEN_SAMPLING = {
     "do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05,
 }  # fmt: skip
 
 
 def write_stand_ins(root: Path, real: Path) -> None:
-    """Writes the repositories below `root`; what `real` has of the tokenizers goes into them."""
+    """Write the repositories below `root`, with the tokenizers that `real` has."""
     shutil.rmtree(root, ignore_errors=True)
     _write_datasets(root / "datasets")
     for name, base in {
@@ -67,14 +66,16 @@ def write_stand_ins(root: Path, real: Path) -> None:
 
 
 def _write_datasets(root: Path) -> None:
-    titles = read_jsonl(CORPORA / "titles.jsonl")
+    rows = read_jsonl(CORPORA / "titles.jsonl")
+    # An idea has about ten pairs in a row: one of each in turn, so that few rows hold many ideas.
+    titles = [row for first in range(10) for row in rows[first::10]]
     _write_parquet(root / "EliasHossain/youtube-titles-dpo/data", train=titles[:60],
                    valid=titles[60:80])  # fmt: skip
     problems = read_jsonl(CORPORA / "problems.jsonl")
     questions = [{"question": row["instruction"], "answer": row["response"]} for row in problems]
     _write_parquet(root / "openai/gsm8k/main", train=questions[:40], test=questions[40:60])
     (root / "openai/gsm8k/README.md").write_text(GSM8K_CARD, encoding="utf-8")
-    # One of the first test items stands in the rows to train on, so that it is left out.
+    # One of the first test items is in the rows to train on, so that it is left out.
     learned = [*problems[100:104], problems[41], *problems[104:160]]
     renamed = [
         {"INSTRUCTION": row["instruction"], "RESPONSE": row["response"], "SOURCE": "demo"}
@@ -107,7 +108,7 @@ def _write_gzip(folder: Path, **splits: list[Row]) -> None:
 
 
 def _tokenizer(name: str, known: Path) -> "PreTrainedTokenizerBase":
-    """Returns the real tokenizer, or one trained on the demo's texts under the same end tokens."""
+    """Return the real tokenizer, or one trained on the demo's texts with the same end tokens."""
     from tokenizers import AddedToken
     from transformers import AutoTokenizer
 
@@ -122,7 +123,7 @@ def _tokenizer(name: str, known: Path) -> "PreTrainedTokenizerBase":
         tokenizer.eos_token = "<|im_end|>"
         tokenizer.chat_template = CHATML
     else:
-        # As TinyLlama's own.
+        # As TinyLlama's.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 

@@ -12,19 +12,17 @@ from typing import Any
 import pytest
 
 from scripts.common.files import read_json, write_json, write_rows
+from scripts.common.metrics import METRICS
 from scripts.common.rows import GENERATIONS, ITEMS
 from scripts.evaluate.aggregate import aggregate
-from scripts.report.read import SET_FIGURES
 
 Row = dict[str, Any]
 
-EXACT = "share of greedy answers whose last number is the expected one"
 
-
-def measured(value: float, n: int = 57, unit: str = "", **more: Any) -> Row:
+def measured(value: float, n: int = 57, **more: Any) -> Row:
     """Returns a figure as metrics.json holds it."""
-    wanted = {"groups": None, "intervals": {}, "definition": ""} | more
-    return {"value": value, "n": n, "unit": unit, **wanted}
+    wanted = {"groups": None, "intervals": {}} | more
+    return {"value": value, "n": n, **wanted}
 
 
 @dataclass
@@ -71,7 +69,7 @@ class Results:
             "experiment": experiment,
             "level": 0.05,
             "pairs": {"sft": "all", "dpo": None},
-            "never_compared": [{"figures": ["margin"], "reason": "another beta"}],
+            "never_compared": [{"metrics": ["margin"], "reason": "another beta"}],
             "left_out": [],
             "leading": list(leading),
             "tests": list(tests),
@@ -88,7 +86,7 @@ class Results:
         row = {"name": "lookup", "method": "lookup", "seed": None}
         row |= {"experiment": experiment, "title": title}
         row |= {"folder": f"baselines/{experiment}.train.test"}
-        self.write(row, metrics={"name": "lookup", "method": "lookup", "figures": figures})
+        self.write(row, metrics={"name": "lookup", "method": "lookup", "metrics": figures})
 
     def base(
         self,
@@ -146,7 +144,7 @@ class Results:
             metrics={"seed": seed} | metrics(figures, sets),
             generations=answers or [],
             items=[
-                {"set": None, "figure": key, "id": f"p{number}", "group": f"g{number}",
+                {"set": None, "metric": key, "id": f"p{number}", "group": f"g{number}",
                  "score": score, "weight": 1.0}
                 for key, scores in (items or {}).items()
                 for number, score in enumerate(scores)
@@ -168,10 +166,10 @@ class Results:
         return ["--root", str(self.root), "--plan", json.dumps(self.plan), *forms]
 
 
-def paired(a: str, b: str, figure: str, **more: Any) -> Row:
+def paired(a: str, b: str, metric: str, **more: Any) -> Row:
     """Returns a test as comparisons hold it."""
     wanted = {
-        "kind": "base", "method": "dpo", "set": None, "figure": figure, "a": a, "b": b,
+        "kind": "base", "method": "dpo", "set": None, "metric": metric, "a": a, "b": b,
         "value_a": 0.75, "value_b": 0.5, "difference": 0.25, "interval": [0.125, 0.375],
         "p": 0.0123, "holm": 0.0246, "n": 114, "groups": 38, "seeds": [1, 1],
         "test": "sign flips, drawn", "group_deviation": 0.5,
@@ -180,9 +178,9 @@ def paired(a: str, b: str, figure: str, **more: Any) -> Row:
     return {"shown": made["holm"] < 0.05} | made
 
 
-def leader(first: str, second: str, figure: str, apart: bool, **more: Any) -> Row:
+def leader(first: str, second: str, metric: str, apart: bool, **more: Any) -> Row:
     """Returns which trial leads, as comparisons hold it."""
-    wanted = {"method": "dpo", "set": None, "figure": figure, "leading": first}
+    wanted = {"method": "dpo", "set": None, "metric": metric, "leading": first}
     return wanted | {"runner_up": second, "holm": 0.01 if apart else 0.5, "apart": apart} | more
 
 
@@ -207,13 +205,14 @@ SETTINGS = {
 
 def metrics(figures: Row, sets: Row | None = None) -> Row:
     """Returns metrics.json: figures of answers belong to the set `problems`."""
-    own = {key: figure for key, figure in figures.items() if key not in SET_FIGURES}
-    answered = {key: figure for key, figure in figures.items() if key in SET_FIGURES}
+    own = {key: figure for key, figure in figures.items() if METRICS[key].home != "answers"}
+    answered = {key: figure for key, figure in figures.items() if METRICS[key].home == "answers"}
     named = ({"problems": answered} if answered else {}) | (sets or {})
     return {
-        "figures": own,
+        "read": {},
+        "metrics": own,
         "sets": {
-            name: {"settings": SETTINGS, "left_out": 0, "figures": made}
+            name: {"settings": SETTINGS, "left_out": 0, "metrics": made}
             for name, made in named.items()
         },
     }
@@ -281,16 +280,15 @@ def generated(loss: float, bleu: float, exact: float) -> Row:
     """Returns the figures of a model that was scored on completions and generated text."""
     return {
         "held_out_loss": measured(
-            loss, 120, "nats per token", groups=12,
+            loss, 120, groups=12,
             intervals={"group bootstrap": [loss - 0.1, loss + 0.1]},
-            definition="mean negative log-likelihood of a completion token",
         ),
-        "bleu": measured(bleu, definition="corpus BLEU-4, 13a, no smoothing"),
+        "bleu": measured(bleu),
         "exact_match": measured(
-            exact, definition=EXACT, intervals={"wilson": [exact - 0.12, exact + 0.12]}
+            exact, intervals={"wilson": [exact - 0.12, exact + 0.12]}
         ),
-        "stop_rate": measured(0.9, definition="share of answers that ended by themselves"),
-        "generated_tokens": measured(41.25, definition="mean length"),
+        "stop_rate": measured(0.9),
+        "generated_tokens": measured(41.25),
     }  # fmt: skip
 
 
@@ -298,11 +296,10 @@ def preferred(accuracy: float = 0.8125, chosen: float = -21.5) -> Row:
     """Returns the figures of a model that was scored on pairs."""
     return {
         "preference_loss": measured(
-            0.5612, 114, "nats", groups=38, intervals={"group bootstrap": [0.5, 0.625]},
-            definition="mean -log sigmoid(margin)",
+            0.5612, 114, groups=38, intervals={"group bootstrap": [0.5, 0.625]},
         ),
         "preference_accuracy": measured(
-            accuracy, 114, groups=38, definition="share of pairs with a positive margin",
+            accuracy, 114, groups=38,
             intervals={
                 "wilson": [accuracy - 0.0625, accuracy + 0.0625],
                 "group bootstrap": [accuracy - 0.125, accuracy + 0.125],
@@ -322,7 +319,7 @@ def looked_up(known: float = 1.0) -> Row:
     """Returns the figures of a lookup."""
     return {
         "preference_accuracy": measured(
-            0.71875, 114, groups=38, definition="the completion that won more pairs of train wins",
+            0.71875, 114, groups=38,
             intervals={"wilson": [0.625, 0.75], "group bootstrap": [0.5625, 0.875]},
         ),
         "known_pairs": measured(known, 114, groups=38),
@@ -377,7 +374,7 @@ def results(empty_results: Results) -> Results:
     made.trial("titles-2", "dpo", {}, **pairs)
     made.lookup("titles", pairs["title"], looked_up())
     made.show("tutor", "problems", "sft_1/seed-0")
-    loss, of_answers = {"figure": "held_out_loss", "method": "sft"}, {"set": "problems"}
+    loss, of_answers = {"metric": "held_out_loss", "method": "sft"}, {"set": "problems"}
     made.compare(
         "tutor",
         paired("sft_1", "tiny_llama", **loss, value_a=1.25, value_b=2.5, difference=-1.25,

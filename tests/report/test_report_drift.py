@@ -7,10 +7,10 @@ import pytest
 
 from scripts.common.files import write_json
 from scripts.provenance import record as provenance
-from scripts.report import dpo, page
 from scripts.report.drift import drift_notes
-from scripts.report.made_by import groups_of
-from scripts.report.read import subjects_of
+from scripts.report.page.trials import groups_of
+from scripts.report.results import Results as Read
+from scripts.report.tables import dpo
 from tests.report.conftest import Results, preferred
 
 DRIFT = ["torch: 2.13.0 is locked, 2.12.0 is installed"]
@@ -19,6 +19,7 @@ DRIFT = ["torch: 2.13.0 is locked, 2.12.0 is installed"]
 def record(root: Path, step: str, outputs: list[str], **more: Any) -> None:
     """Writes the provenance of a job, as far as reports read it."""
     content = {
+        "schema": provenance.SCHEMA,
         "file": f"{step}.provenance.json",
         "outputs": [{"file": file} for file in outputs],
         "git": {"commit": "abc", "dirty": False, "changed": []},
@@ -44,16 +45,16 @@ def made(tmp_path: Path) -> Results:
 
 
 def test_nothing_is_said_where_nothing_drifted(made: Results) -> None:
-    assert drift_notes(subjects_of(made.root, made.plan)) == []
-    (group,) = groups_of(page.each_run(made.root, made.plan))
+    assert drift_notes(Read(made.root, made.plan)) == []
+    (group,) = groups_of(Read(made.root, made.plan))
     assert "env drift" not in group.trials[0].made_with
 
 
 def test_nothing_is_said_where_there_is_no_provenance(made: Results) -> None:
     for path in made.root.rglob("*.provenance.json"):
         path.unlink()
-    assert drift_notes(subjects_of(made.root, made.plan)) == []
-    (group,) = groups_of(page.each_run(made.root, made.plan))
+    assert drift_notes(Read(made.root, made.plan)) == []
+    (group,) = groups_of(Read(made.root, made.plan))
     assert "commit" not in group.trials[0].made_with
 
 
@@ -79,7 +80,7 @@ def test_the_page_says_commit_code_env_and_drift_of_each_trial(made: Results) ->
         git={"commit": "abc", "dirty": True, "changed": ["scripts/train/dpo.py"]},
         env={"form": "train.cpu", "digest": "e4f", "drift": DRIFT},
     )  # fmt: skip
-    (group,) = groups_of(page.each_run(made.root, made.plan))
+    (group,) = groups_of(Read(made.root, made.plan))
     first, second = (trial.made_with for trial in group.trials)
     assert (first["commit"], first["code"], first["env"]) == ("abc", "c0de", "train.cpu e4f")
     assert not {"uncommitted changes", "env drift", "edited while it ran"} & first.keys()

@@ -1,258 +1,187 @@
-"""The figures: that every plan gives one, and what is drawn in it."""
+"""The figures: every plan gives one, the same bytes each time, and what must be read in it."""
 
 import json
-import math
+import os
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import get_args
+from typing import Any
 
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.config.schema import LossType
-from scripts.report import (
-    accuracy,
-    before_after,
-    curves,
-    figure_command,
-    forest,
-    length,
-    power,
-    quality,
-    reliability,
-    sensitivity,
-)
+from scripts.common.files import write_json
+from scripts.report import figure_command
 from scripts.report.headline import leading
-from scripts.report.read import parse_plan, subjects_of
-from scripts.report.style import METHOD_LOOKS, looks, use_style
-from tests.config.trl_loss import trl_loss
-from tests.report.conftest import LORA, OBJECTIVE, PAIRS, paired
+from scripts.report.results import Results, parse_states
+from scripts.report.style import DISTINCT, looks, use_style
+from tests.conftest import ROOT
+from tests.report.conftest import LORA, PAIRS, paired
 
-FIGURES = [
-    accuracy, before_after, curves, forest, length, power, quality, reliability, sensitivity,
-]  # fmt: skip
+FIGURES = (
+    "accuracy", "before_after", "curves", "forest", "length", "power", "quality", "reliability",
+    "sensitivity",
+)  # fmt: skip
 READS = {
-    curves: "trials/titles-1/seed-0/history.jsonl",
-    forest: "comparisons/titles.json",
-    length: "trials/titles-1/seed-0/items.parquet",
-    power: "comparisons/titles.json",
-    reliability: "trials/titles-1/seed-0/items.parquet",
+    "curves": "trials/titles-1/seed-0/history.jsonl",
+    "forest": "comparisons/titles.json",
+    "length": "trials/titles-1/seed-0/items.parquet",
+    "power": "comparisons/titles.json",
+    "reliability": "trials/titles-1/seed-0/items.parquet",
 }
 """What a figure reads that others do not."""
-by_name = pytest.mark.parametrize("module", FIGURES, ids=lambda module: module.__name__)
+FORMS = ("pdf", "png", "md")
+EVERY = """
+import json, sys
+from importlib import import_module
+for name, words in json.load(sys.stdin).items():
+    assert import_module(f"scripts.report.figures.{name}").main(words) == 0, name
+"""
+"""Makes all of them in one process: each alone would spend its time on imports."""
+by_name = pytest.mark.parametrize("name", FIGURES)
 
 
-def drawn(module: ModuleType, made):
-    """Returns the figure of a results folder, not yet saved."""
+def module(name: str):
+    return import_module(f"scripts.report.figures.{name}")
+
+
+def drawn(name: str, made, states: dict[str, Any] | None = None):
+    """Return the figure of a results folder, not yet saved."""
     use_style()
-    return module.draw(subjects_of(made.root, parse_plan(json.dumps(made.plan))))
+    found = Results(made.root, made.plan, parse_states(json.dumps(states or {})))
+    return module(name).draw(module(name).frame(found))
 
 
-def assert_written(module: ModuleType, made, folder: Path) -> None:
-    pdf, png = folder / "figure.pdf", folder / "figure.png"
-    assert module.main(made.arguments(pdf, png)) == 0
+def written_in(figure) -> str:
+    """Return all that is written in a figure."""
+    from matplotlib.text import Text
+
+    figure.canvas.draw()
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def outputs(folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name}.{form}" for form in FORMS]
+
+
+def assert_written(name: str, made, folder: Path) -> str:
+    pdf, png, caption = outputs(folder, name)
+    assert module(name).main(made.arguments(pdf, png, caption)) == 0
     assert pdf.read_bytes().startswith(b"%PDF-")
-    assert b"CreationDate" not in pdf.read_bytes()
     assert png.read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in sorted(folder.glob("*.p*"))] == ["figure.pdf", "figure.png"]
+    return caption.read_text(encoding="utf-8")
 
 
 @by_name
-def test_a_whole_plan(module, results, tmp_path):
-    assert_written(module, results, tmp_path)
-
-
-@by_name
-@pytest.mark.parametrize("method", ["sft", "dpo"])
-def test_one_trial_of_one_method(module, method, empty_results, figures, tmp_path):
-    made = figures["generated"](1.0, 0.1, 0.5) | figures["preferred"]()
-    empty_results.trial("only", method, made)
-    assert_written(module, empty_results, tmp_path)
-
-
-@by_name
-def test_forty_trials_of_two_seeds(module, empty_results, figures, tmp_path):
-    for seed in (0, 1):
-        for number in range(20):
-            made = figures["generated"](1.0, 0.1, 0.5) | figures["preferred"]()
-            empty_results.trial(f"dpo-{number}", "dpo", made, seed=seed)
-    assert_written(module, empty_results, tmp_path)
-
-
-@by_name
-def test_trials_without_figures_or_history(module, empty_results, tmp_path):
+def test_no_trial_or_one(name, empty_results, figures, tmp_path):
+    assert_written(name, empty_results, tmp_path)
     empty_results.base("tutor", "Tutor", {})
-    empty_results.trial("dpo-1", "dpo", {}, history=[])
-    assert_written(module, empty_results, tmp_path)
+    empty_results.trial("bare", "dpo", {}, title="Tutor", history=[])
+    assert_written(name, empty_results, tmp_path)
+    for method in ("sft", "dpo"):
+        made = figures["generated"](1.0, 0.1, 0.5) | figures["preferred"]()
+        empty_results.trial(f"only-{method}", method, made, experiment="one", title="One")
+    assert_written(name, empty_results, tmp_path)
 
 
 @by_name
-def test_an_empty_plan(module, empty_results, tmp_path):
-    assert_written(module, empty_results, tmp_path)
+def test_many_trials_of_two_seeds(name, empty_results, figures, tmp_path):
+    for seed in (0, 1):
+        for number in range(12):
+            made = figures["generated"](1.0, 0.1, 0.5) | figures["preferred"]()
+            empty_results.trial(f"dpo-{number}", "dpo", made, seed=seed, items=PAIRS)
+    assert_written(name, empty_results, tmp_path)
 
 
 @by_name
-def test_a_missing_file_is_named_and_nothing_written(module, results, tmp_path):
-    name = READS.get(module, "trials/titles-1/metrics.json")
-    (results.root / name).unlink()
-    pdf, png = tmp_path / "figure.pdf", tmp_path / "figure.png"
-    with pytest.raises(BadInput, match=rf"{name}: no such file"):
-        module.main(results.arguments(pdf, png))
-    assert not pdf.exists()
-    assert not png.exists()
+def test_trials_that_are_not_done(name, results):
+    folders = ["trials/sft_2/seed-0", "trials/dpo_1/seed-0", "trials/titles-2/seed-0"]
+    write_json(results.root / folders[0] / "work/failed.json", {"reason": "ValueError: no"})
+    states = dict(zip(folders, (["failed"], ["running"], ["not run"]), strict=True))
+    said = written_in(drawn(name, results, states)).splitlines()
+    words = {
+        "accuracy": ("running", "not run"),
+        "before_after": ("failed", "running"),
+        "curves": ("sft_2 (failed)", "dpo_1 (running)", "titles-2 (not run)"),
+    }
+    assert set(words.get(name, ())) <= set(said)
+    nothing = {run: ["not run"] for part in results.plan for runs in part["trials"].values()
+               for run in (f"trials/{it}" for it in runs)}  # fmt: skip
+    nothing |= {folder: ["not run"] for folder in ("bases/tutor", "bases/titles")}
+    nothing["baselines/titles.train.test"] = ["not run"]
+    drawn(name, results, nothing)
 
 
-def test_curves_have_a_panel_for_each_experiment_and_method(results):
-    panels = drawn(curves, results).axes
-    title = "Word problems & dialogues"
-    assert [panel.get_title(loc="left") for panel in panels] == [
-        f"{title}: SFT", f"{title}: DPO", "Titles, 100 % of #1 {ideas}: DPO",
-    ]  # fmt: skip
-    training, evaluated = panels[0].lines[:2]
-    assert list(training.get_xdata()) == [10, 20]
-    assert list(training.get_ydata()) == [0.69, 0.60]
-    assert list(evaluated.get_xdata()) == [20]
-    assert list(evaluated.get_ydata()) == [0.65]
-    legend = [text.get_text() for text in panels[0].get_legend().get_texts()]
-    assert legend == ["sft_1", "sft_2"]
+def test_a_trial_of_several_seeds_says_which_is_not_done(empty_results):
+    for seed in (0, 7):
+        empty_results.trial("sft_1", "sft", {}, seed=seed)
+    figure = drawn("curves", empty_results, {"trials/sft_1/seed-7": ["running"]})
+    assert "sft_1 (seed 7 running)" in written_in(figure).splitlines()
 
 
-def levels(panel) -> list[float]:
-    return [line.get_ydata()[0] for line in panel.lines if list(line.get_xdata()) == [0, 1]]
+def test_two_processes_write_the_same_bytes(results, tmp_path):
+    processes = []
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        words = {it: results.arguments(*outputs(tmp_path / seed, it)) for it in FIGURES}
+        process = subprocess.Popen(
+            [sys.executable, "-c", EVERY], cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed},
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        processes.append((process, json.dumps(words)))
+    for process, words in processes:
+        _, said = process.communicate(words, timeout=120)
+        assert process.returncode == 0, said
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / seed).iterdir()} for seed in "12"
+    )
+    assert len(first) == len(FIGURES) * len(FORMS)
+    assert [it for it in first if first[it] != second[it]] == []
 
 
-def test_curves_mark_ln_2_for_the_objectives_that_start_there(results, figures):
-    ipo = {"trainer": OBJECTIVE | {"loss_type": ["ipo"]}}
-    results.trial("ipo", "dpo", {}, experiment="third", title="Third", setting=ipo)
-    supervised, sigmoid, _, other = drawn(curves, results).axes
-    assert levels(sigmoid) == [math.log(2)]
-    assert levels(supervised) == levels(other) == []
+@by_name
+def test_a_missing_file_is_named_and_nothing_written(name, results, tmp_path):
+    missing = READS.get(name, "trials/titles-1/metrics.json")
+    (results.root / missing).unlink()
+    paths = outputs(tmp_path, name)
+    with pytest.raises(BadInput, match=rf"{missing}: no such file"):
+        module(name).main(results.arguments(*paths))
+    assert not any(path.exists() for path in paths)
 
 
-OPTIONS = [
-    *({"loss_type": [objective]} for objective in get_args(LossType)),
-    {"loss_type": ["sigmoid", "aot"]},
-    {"loss_type": ["sigmoid", "aot"], "loss_weights": [0.75, 0.25]},
-    {"loss_type": ["sigmoid", "sft"], "loss_weights": [0.75, 0.25]},
-    {"loss_type": ["robust"], "label_smoothing": 0.25},
-    {"use_weighting": True},
-    {"ld_alpha": 0.5},
-    {"f_divergence_type": "js_divergence"},
-    {"f_divergence_type": "alpha_divergence"},
-]
+def test_a_caption_says_what_the_figure_rests_on(results, tmp_path):
+    title, _, *notes = assert_written("accuracy", results, tmp_path).splitlines()
+    assert title == (
+        "**Preference accuracies: a row for each preference trial and lookup, both intervals.**"
+    )
+    assert all(note.startswith("- ") for note in notes)
+    text = "\n".join(notes)
+    for part in ("n = 114 in 38 groups", "Wilson: 95 %", "By group: 95 %", "seed 0", "torch 2.13"):
+        assert part in text
+    assert b"Preference accuracies" in (tmp_path / "accuracy.png").read_bytes()
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_curves_start_at_ln_2_where_trl_does(empty_results, options):
-    trainer = OBJECTIVE | {"label_smoothing": 0.1} | options
-    empty_results.trial("one", "dpo", {}, setting={"trainer": trainer})
-    (panel,) = drawn(curves, empty_results).axes
-    starts_there = trl_loss(trainer, moved=0.0) == pytest.approx(math.log(2), abs=1e-6)
-    assert levels(panel) == [math.log(2)] * starts_there
-
-
-def test_accuracy_draws_both_intervals_and_the_value(results):
-    panel = drawn(accuracy, results).axes[0]
-    chance, by_group, wilson, value = panel.lines
-    assert chance.get_xdata()[0] == 0.5
-    assert list(by_group.get_xdata()) == [0.6875, 0.9375]
-    assert list(wilson.get_xdata()) == [0.75, 0.875]
-    assert wilson.get_linewidth() < by_group.get_linewidth()
-    assert list(value.get_xdata()) == [0.8125]
-    assert [text.get_text() for text in panel.texts] == [
-        "value", "0.81", "pairs", "114", "groups", "38",
-    ]  # fmt: skip
-
-
-def test_accuracy_shows_a_trial_without_one_as_a_dash(results):
-    panel = drawn(accuracy, results).axes[1]
-    rows = [label.get_text() for label in panel.get_yticklabels()]
-    assert rows == ["titles-1", "titles-2", "win counts in train, no model"]
-    assert [text.get_text() for text in panel.texts].count("–") == 4
-
-
-def test_accuracy_draws_the_lookup_and_says_what_it_knows(results):
-    figure = drawn(accuracy, results)
-    value = figure.axes[1].lines[-1]
-    assert list(value.get_xdata()) == [0.71875]
-    assert list(value.get_ydata()) == [2]
-    assert value.get_marker() == METHOD_LOOKS["lookup"].marker
+def test_accuracy_says_what_the_lookup_knows(results):
+    figure = drawn("accuracy", results)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[:2] == ["DPO", "lookup"]
     assert "114 of 114 test pairs are judged in train." in figure.get_supxlabel()
 
 
-def test_accuracy_says_nothing_of_a_lookup_where_there_is_none(empty_results, figures):
-    empty_results.trial("dpo-1", "dpo", figures["preferred"]())
-    assert drawn(accuracy, empty_results).get_supxlabel() == ""
-
-
-def test_before_after_leaves_out_experiments_without_its_figures(results):
-    panels = drawn(before_after, results).axes
-    assert [panel.get_xlabel() for panel in panels] == [
-        "Held-out loss\n(nats per token)", "Exact match", "BLEU", "Stop rate",
-    ]  # fmt: skip
-    rows = [label.get_text() for label in panels[0].get_yticklabels()]
-    assert rows == ["tiny_llama", "sft_1", "sft_2", "dpo_1"]
-    assert panels[0].lines[0].get_xdata()[0] == 2.5
-
-
-def test_before_after_has_a_panel_for_each_figure_and_set(empty_results, figures):
-    numbers = {key: figures["measured"](0.25, 8) for key in ("bleu", "exact_match", "stop_rate")}
-    silent = {"stop_rate": figures["measured"](0.5, 2)}
-    sets = {"short-word-problems": numbers, "examples": silent}
-    empty_results.base("two", "Two sets", figures["generated"](2.0, 0.1, 0.5), sets=sets)
-    empty_results.trial("sft-1", "sft", figures["generated"](1.0, 0.2, 0.75), "two", "Two sets",
-                        sets=sets)  # fmt: skip
-    panels = drawn(before_after, empty_results).axes
-    assert [panel.get_xlabel() for panel in panels] == [
-        "Held-out loss\n(nats per token)",
-        "Exact match\nproblems",
-        "BLEU\nproblems",
-        "Exact match\nshort-word-\nproblems",
-        "BLEU\nshort-word-\nproblems",
-    ]
-    values = [panel.lines[-1].get_xdata()[0] for panel in panels]
-    assert values == [1.0, 0.75, 0.2, 0.25, 0.25]
-
-
-def test_before_after_breaks_many_panels_into_rows(empty_results, figures):
-    numbers = {key: figures["measured"](0.25, 8) for key in ("bleu", "exact_match")}
-    sets = {f"set-{number}": numbers for number in range(4)}
-    empty_results.base("many", "Many sets", {}, sets=sets)
-    panels = drawn(before_after, empty_results).axes
-    assert [panel.get_title(loc="left") for panel in panels].count("Many sets") == 2
-    assert len(panels) == 8
-
-
-def test_before_after_draws_how_often_a_model_stops_where_no_answer_is_known(
-    empty_results, figures
-):
-    silent = {"stop_rate": figures["measured"](0.5, 2)}
-    empty_results.base("silent", "Silent", {}, sets={"a": silent, "b": silent})
-    panels = drawn(before_after, empty_results).axes
-    assert [panel.get_xlabel() for panel in panels] == ["Stop rate\na", "Stop rate\nb"]
-
-
-@by_name
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_mark_stands_on_top_of_every_figure(module, whole, results, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["accuracy", "curves"])
+def test_a_mark_is_on_top_with_and_without_a_legend(name, results, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(figure_command, "save", lambda figure, *paths: kept.append(figure))
-    if not whole:
-        results.plan.clear()
-    pdf, png = tmp_path / "figure.pdf", tmp_path / "figure.png"
     text = "Rehearsal: " + "tiny stand-in models " * 6
-    module.main(results.arguments(pdf, png))
-    module.main([*results.arguments(pdf, png), "--mark", text])
+    words = results.arguments(*outputs(tmp_path, name)[:2])
+    module(name).main(words)
+    module(name).main([*words, "--mark", text])
     plain, marked = kept
-    places = [marked.get_suptitle(), *(it.get_title().get_text() for it in marked.legends)]
-    (found,) = filter(None, places)
-    assert found.split() == text.split()
-    assert "\n" in found
     assert marked.get_figheight() > plain.get_figheight()
     marked.draw_without_rendering()
     written = marked._suptitle or marked.legends[0].get_title()
+    assert written.get_text().split() == text.split()
     box = written.get_window_extent()
     assert box.x0 >= 0
     assert box.x1 <= marked.bbox.x1
@@ -276,41 +205,36 @@ def very_many(empty_results, figures):
     return empty_results
 
 
-@pytest.mark.parametrize("module", [curves, forest, length, quality])
+@pytest.mark.parametrize("name", ["curves", "forest", "length", "quality"])
 def test_of_very_many_trials_a_figure_shows_those_that_lead_and_says_so(
-    module, very_many, tmp_path, monkeypatch
+    name, very_many, tmp_path, monkeypatch
 ):
     kept = []
     monkeypatch.setattr(figure_command, "save", lambda figure, *paths: kept.append(figure))
-    paths = [tmp_path / f"figure.{kind}" for kind in ("pdf", "png", "md")]
-    module.main(very_many.arguments(*paths))
+    paths = outputs(tmp_path, name)
+    module(name).main(very_many.arguments(*paths))
     said = "of 75 trials the 40 that lead in" in paths[2].read_text(encoding="utf-8")
-    assert said == (module is not quality)
-    (figure,) = kept
-    # A PNG of more pixels than 65,536 on a side cannot be written.
-    assert figure.get_figheight() * 200 < 2**16
+    assert said == (name != "quality")
+    # A PNG of more than 65,536 pixels on a side cannot be written.
+    assert kept[0].get_figheight() * 200 < 2**16
+    if name == "quality":
+        for axes in kept[0].axes:
+            labels = [text.get_text() for text in axes.get_legend().get_texts()]
+            assert labels == ["one of 75 trials", "Pareto front"]
 
 
 def test_the_leading_trials_are_the_best_in_the_plans_order(very_many):
-    subjects = subjects_of(very_many.root, parse_plan(json.dumps(very_many.plan)))
-    kept, notes = leading(subjects)
-    names = [it.name for it in kept if it.method == "dpo"]
-    assert names == [f"dpo_{number}" for number in range(35, 75)]
-    assert [it.name for it in kept if it.method == "sft"] == [f"sft_{it}" for it in range(35, 75)]
-    assert any(it.method == "base" for it in kept)
+    kept, notes = leading(Results(very_many.root, very_many.plan))
+    models = kept.models
+    for method in ("sft", "dpo"):
+        names = list(models.loc[models["method"] == method, "model"])
+        assert names == [f"{method}_{number}" for number in range(35, 75)]
+    assert "base" in set(models["method"])
     assert "lead in preference accuracy" in notes[1]
-    runs = [run for it in subjects if it.method == "dpo" for run in it.each_seed()]
-    assert [it.name for it in leading(runs)[0]] == names
-    few = [it for it in subjects if it.name in names]
-    assert leading(few) == (few, [])
+    again, nothing = leading(kept)
+    assert (len(again.models), nothing) == (len(models), [])
 
 
-def test_more_than_seventy_trials_share_a_look_and_one_line_of_the_legend(very_many):
-    for axes in drawn(quality, very_many).axes:
-        labels = [text.get_text() for text in axes.get_legend().get_texts()]
-        assert labels == ["one of 75 trials", "Pareto front"]
-
-
-def test_the_first_seventy_looks_differ():
-    names = [str(number) for number in range(70)]
-    assert len({(look.color, look.dashes) for look in looks(names).values()}) == 70
+def test_as_many_looks_as_promised_differ():
+    names = [str(number) for number in range(DISTINCT)]
+    assert len({(look.color, look.dashes) for look in looks(names).values()}) == DISTINCT

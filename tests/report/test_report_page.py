@@ -1,8 +1,6 @@
 """The page of a run, opened in a real browser: what it says, and that everything in it works."""
 
-import ast
 import base64
-import json
 import os
 import re
 import struct
@@ -17,12 +15,13 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.files import write_rows
 from scripts.common.rows import DEMONSTRATIONS, ITEMS
-from scripts.report import comparison, dpo, examples, headline, page, results, sft
-from scripts.report.findings import sentences
-from scripts.report.made_by import flat, groups_of
-from scripts.report.read import by_experiment
-from scripts.report.render import Column, Table, json_text
-from scripts.report.side_by_side import PROMPTS, sets_of
+from scripts.report import headline
+from scripts.report.page import make
+from scripts.report.page.answers import PROMPTS, sets_of
+from scripts.report.page.findings import sentences
+from scripts.report.page.trials import flat, groups_of
+from scripts.report.results import Results as Read
+from scripts.report.tables import dpo, metrics, sft
 from tests.browser import PHONE, Opened, browser, opened
 from tests.report.conftest import LORA, Results, answered, generated, looked_up, measured, preferred
 
@@ -32,7 +31,7 @@ HOSTILE = (
     "<!-- &amp; {{ 7 * 7 }} \u2028 \u202e مرحبا بالعالم 🎉 שלום"
 )
 ASKED = PROMPTS + 30
-TABLES = {"sft": sft, "dpo": dpo, "results": results}
+TABLES = {"sft": sft, "dpo": dpo, "metrics": metrics}
 IDS = [f"q{number}" for number in range(ASKED)]
 
 
@@ -56,7 +55,7 @@ def png(width: int, height: int) -> bytes:
 def write_items(made: Results, folder: str, right: dict[str, float]) -> None:
     """Writes whether each answer matches the known one."""
     items = [
-        {"set": "problems", "figure": "exact_match", "id": key, "group": key, "score": score,
+        {"set": "problems", "metric": "exact_match", "id": key, "group": key, "score": score,
          "weight": 1.0}
         for key, score in right.items()
     ]  # fmt: skip
@@ -115,9 +114,7 @@ def arguments(made: Results, out: Path, *more: str) -> list[str]:
     """Returns the page's command line."""
     return [
         *made.arguments(out),
-        "--tables", *TABLES, "--figures", "accuracy",
-        "--table-captions", str(ROOT / "report/table.rst"),
-        "--figure-captions", str(ROOT / "report/figure.rst"), *more,
+        "--tables", *TABLES, "--figures", "accuracy", *more,
     ]  # fmt: skip
 
 
@@ -129,7 +126,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.fixture(scope="module")
 def path(made: Results) -> Path:
     out = made.root / "report.html"
-    assert page.main(arguments(made, out)) == 0
+    assert make.main(arguments(made, out)) == 0
     return out
 
 
@@ -184,7 +181,7 @@ def test_two_processes_write_the_same_bytes(made, path, tmp_path):
     for seed in ("1", "2"):
         out = tmp_path / f"{seed}.html"
         subprocess.run(
-            [sys.executable, "-m", "scripts.report.page", *arguments(made, out)],
+            [sys.executable, "-m", "scripts.report.page.make", *arguments(made, out)],
             cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, check=True,
         )  # fmt: skip
         assert out.read_bytes() == path.read_bytes()
@@ -244,8 +241,7 @@ def test_text_stands_out_from_the_ground(chromium, path, scheme):
 
 
 def test_headline_names_the_best_and_how_far_trials_reach(made):
-    (members,) = by_experiment(page.each_run(made.root, made.plan)).values()
-    assert [it.text for it in sentences(members)] == [
+    assert [it.text for it in sentences(Read(made.root, made.plan))] == [
         "Exact match on problems: 0.20 [0.08, 0.32] with the base tiny_llama; "
         "0.39 [0.27, 0.51] with sft-9, the highest of 10 SFT trials (0.30 to 0.39).",
         "Preference accuracy: 0.81 [0.75, 0.88] with dpo-a, the highest of 2 DPO trials "
@@ -257,7 +253,7 @@ def test_headline_over_seeds_is_a_mean(empty_results):
     for seed, loss in enumerate((1.0, 2.0, 6.0)):
         figures = {"held_out_loss": measured(loss)}
         empty_results.trial("sft-1", "sft", figures, title="Tutor", seed=seed)
-    found = sentences(page.each_run(empty_results.root, empty_results.plan))
+    found = sentences(Read(empty_results.root, empty_results.plan))
     assert [it.text for it in found] == [
         "Held-out loss: 3.000 with sft-1, mean of 3 seeds (1.000 to 6.000)."
     ]
@@ -266,59 +262,19 @@ def test_headline_over_seeds_is_a_mean(empty_results):
 def test_trials_that_are_alike_are_not_ranked(empty_results):
     for name in ("sft-1", "sft-2"):
         empty_results.trial(name, "sft", {"held_out_loss": measured(1.0)}, title="Tutor")
-    found = sentences(page.each_run(empty_results.root, empty_results.plan))
+    found = sentences(Read(empty_results.root, empty_results.plan))
     assert found[0].text == "Held-out loss: 1.000 with sft-1, as with each of 2 SFT trials."
 
 
 def test_a_mark_stands_first(chromium, made, tmp_path):
     out = tmp_path / "report.html"
-    page.main(arguments(made, out, "--mark", "Rehearsal: tiny models"))
+    make.main(arguments(made, out, "--mark", "Rehearsal: tiny models"))
     with opened(chromium, out) as found:
         assert found.page.title().startswith("[Rehearsal: tiny models] ")
         assert found.page.locator("header p").first.text_content() == "Rehearsal: tiny models"
 
 
 # ---------------------------------------------------------------------------- tables and figures
-
-
-def test_a_table_is_json_with_the_numbers_behind_it():
-    columns = (
-        Column("Name", lambda row: row["name"], ("name",), lambda row: (row["name"],), "l"),
-        Column(
-            "Loss\n[n]", lambda row: f"{row['loss']:.1f}", ("loss",), lambda row: (row["loss"],)
-        ),
-        Column("Steps", lambda row: "3 epochs", key=lambda row: row["steps"]),
-        Column("Fell", lambda row: "yes", ("fell",), lambda row: (True,)),
-    )
-    rows = [{"name": "a", "loss": 1.26, "steps": 7}, {"name": "a", "loss": 2.0, "steps": 9}]
-    found = json.loads(json_text(Table("t", "T", columns, rows, ["A note."])))
-    assert found["columns"][1] == {"header": "Loss\n[n]", "align": "r"}
-    assert found["notes"] == ["A note."]
-    assert found["rows"][0] == [
-        {"text": "a", "number": None, "again": False},
-        {"text": "1.3", "number": 1.26, "again": False},
-        {"text": "3 epochs", "number": 7, "again": False},
-        {"text": "yes", "number": None, "again": False},
-    ]
-    assert [row[0]["again"] for row in found["rows"]] == [False, True]
-
-
-def test_claims_and_examples_are_tables_like_the_others(results, tmp_path):
-    more = {comparison: ["--claims", str(ROOT / "paper/claims.yaml")], examples: []}
-    for module, options in more.items():
-        name = module.__name__.split(".")[-1]
-        paths = [tmp_path / "tables" / f"{name}.{form}" for form in ("csv", "md", "tex", "json")]
-        assert module.main([*results.arguments(*paths), *options]) == 0
-    caption = page.captions(ROOT / "report/table.rst", "table")
-    claimed = page.grid(tmp_path, "comparison", caption)
-    assert claimed.wide
-    cells = {row[3]["text"]: row[3]["number"] for row in claimed.rows}
-    # As it was published, and the number that it says.
-    assert cells["137,625,600"] == 137625600
-    assert [number for text, number in cells.items() if text.startswith("~74 %")] == [0.74]
-    said = page.grid(tmp_path, "examples", caption)
-    assert [column["align"] for column in said.columns].count("p") == 2
-    assert not said.wide
 
 
 def test_numbers_sort_as_numbers_and_ties_stay(shown):
@@ -378,21 +334,21 @@ def test_a_table_is_used_by_keyboard(shown):
 
 
 def test_a_filter_keeps_rows_and_says_how_many(shown):
-    box = shown.page.locator("#table-results input")
-    found = shown.page.locator("#table-results output")
-    all_rows = len(column(shown, "results", 0))
+    box = shown.page.locator("#table-metrics input")
+    found = shown.page.locator("#table-metrics output")
+    all_rows = len(column(shown, "metrics", 0))
     assert found.text_content() == f"{all_rows} rows"
-    again = shown.page.locator("#table-results tbody tr").nth(1).locator("th span")
+    again = shown.page.locator("#table-metrics tbody tr").nth(1).locator("th span")
     assert not again.is_visible()
     box.fill("DPO-b margin")
-    assert set(column(shown, "results", 1)) == {"dpo-b"}
+    assert set(column(shown, "metrics", 1)) == {"dpo-b"}
     assert found.text_content() == f"1 of {all_rows} rows"
     # What stands above the row no more is said in it.
-    assert shown.page.locator("#table-results tbody tr:visible th span").first.is_visible()
+    assert shown.page.locator("#table-metrics tbody tr:visible th span").first.is_visible()
     box.fill("nothing like it")
-    assert column(shown, "results", 1) == []
+    assert column(shown, "metrics", 1) == []
     box.fill("")
-    assert len(column(shown, "results", 0)) == all_rows
+    assert len(column(shown, "metrics", 0)) == all_rows
     assert not again.is_visible()
 
 
@@ -410,16 +366,6 @@ def test_figures_are_in_the_page_with_their_caption(shown, made):
     assert image.evaluate("it => [it.naturalWidth, it.naturalHeight]") == [30, 20]
     content = image.get_attribute("src").removeprefix("data:image/png;base64,")
     assert base64.b64decode(content) == (made.root / "figures/accuracy.png").read_bytes()
-
-
-@pytest.mark.parametrize("kind", ["table", "figure"])
-def test_every_table_and_figure_of_the_rules_has_a_caption(kind):
-    found = re.search(rf"^{kind.upper()}S = (\{{.*?^\}})", (ROOT / "rules/common.smk").read_text(),
-                      re.MULTILINE | re.DOTALL)  # fmt: skip
-    names = ast.literal_eval(found[1])
-    assert names
-    caption = page.captions(ROOT / f"report/{kind}.rst", kind)
-    assert all(len(caption(name)) > 20 for name in names)
 
 
 # ------------------------------------------------------------------------------ before and after
@@ -522,7 +468,7 @@ def test_sets_without_a_known_answer_show_none(results):
         "sft_1", "sft_2", "dpo_1", "titles-1", "titles-2"
     ))):  # fmt: skip
         write_items(made, folder, {})
-    (found,) = sets_of(page.each_run(made.root, made.plan))
+    (found,) = sets_of(Read(made.root, made.plan))
     assert found["models"][0] == {"name": "tiny_llama", "method": "base", "base": True}
     assert found["items"][0]["answers"][0] == ["5", 1, "itself", None]
     # sft_2 and dpo_1 left no answers.
@@ -533,13 +479,13 @@ def test_sets_without_a_known_answer_show_none(results):
 
 
 def test_what_differs_from_the_first_trial(made):
-    sft_group, dpo_group = groups_of(page.each_run(made.root, made.plan))
+    sft_group, dpo_group = groups_of(Read(made.root, made.plan))
     assert sft_group.differing == ["lora.r"]
     assert [sft_group.value(it, "lora.r") for it in sft_group.trials][:4] == ["2", "4", "8", "2"]
     assert dpo_group.differing == []
     second = sft_group.trials[1]
     assert second.name == "sft-1, seed 0"
-    assert {it.name: it.first for it in second.settings if it.first} == {"lora.r": "2"}
+    assert (second.settings["lora.r"], sft_group.changed(second)) == ("4", 1)
     assert second.made_with["versions.torch"] == "2.13.0"
     assert second.made_with["layout.ran"] == "shared"
     assert "versions.torch" not in second.outcomes
@@ -548,7 +494,7 @@ def test_what_differs_from_the_first_trial(made):
 
 def test_of_very_many_trials_the_page_has_those_that_lead_and_says_so(made, monkeypatch):
     monkeypatch.setattr(headline, "ROOM", 2)
-    text = page.page(page.each_run(made.root, made.plan), [], [], None)
+    text = make.page(Read(made.root, made.plan), [], [], None)
     assert "of 10 trials the 2 that lead in held-out loss" in text
     trials = text[text.index('<section id="trials">') :]
     assert [f"sft-{number}, seed 0" in trials for number in range(10)] == [
@@ -598,20 +544,12 @@ def test_a_missing_file_is_named_and_nothing_written(tmp_path, missing):
     (made.root / missing).unlink()
     out = tmp_path / "report.html"
     with pytest.raises(BadInput, match=rf"{re.escape(missing)}: [Nn]o such file"):
-        page.main(arguments(made, out))
+        make.main(arguments(made, out))
     assert not out.exists()
-
-
-def test_a_name_without_a_caption_is_told(tmp_path):
-    captions = tmp_path / "table.rst"
-    captions.write_text('{{ {"sft": "SFT."}[snakemake.wildcards.table] }}', encoding="utf-8")
-    assert page.captions(captions, "table")("sft") == "SFT."
-    with pytest.raises(BadInput, match=r"table\.rst: no caption of the table other"):
-        page.captions(captions, "table")("other")
 
 
 def test_a_figure_that_is_no_png_is_told(tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/curves.png").write_bytes(b"%PDF")
     with pytest.raises(BadInput, match=r"curves\.png: not a PNG"):
-        page.picture(tmp_path, "curves", str)
+        make.picture(tmp_path, "curves")

@@ -17,7 +17,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ETC = Path("/etc/slurm")
-PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel")
 PREFIX = "prefmake-slurm-"
 
@@ -42,34 +41,34 @@ class Cluster:
     folder: Path
 
     def jobs(self) -> dict[str, str]:
-        """Returns the state of every job that Slurm still knows, by the job's number."""
+        """Return the state of every job that Slurm still knows, by job number."""
         lines = asked("squeue", "--states=all", "--noheader", "--format=%i %T").splitlines()
         return dict(line.split() for line in lines)
 
     def facts(self, job: str) -> dict[str, str]:
-        """Returns what the controller knows of a job, by its own names: StartTime, Restarts, …"""
+        """Return what the controller knows about a job, by its names: StartTime, Restarts, …"""
         words = asked("scontrol", "--oneliner", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def tasks(self) -> list[Task]:
-        """Returns the tasks of job steps, batch scripts left out, in the order they began."""
+        """Return the tasks of job steps, without batch scripts, in the order they began."""
         lines = (self.folder / "tasks").read_text(encoding="utf-8").splitlines()
         parts = [line.split() for line in lines]
         return [Task(job, int(n), gpus) for job, n, step, gpus in parts if step != "batch"]
 
     def drain(self) -> None:
-        """Ends every job, and returns when none is left."""
+        """End every job, and return when none is left."""
         asked("scancel", "--user=root")
         until(lambda: not asked("squeue", "--noheader"), "jobs of the cluster do not end", 90)
 
 
 def asked(*words: str) -> str:
-    """Returns what a Slurm command prints. Raises CalledProcessError if it fails."""
+    """Return what a Slurm command prints. Raises CalledProcessError if it fails."""
     return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def until(holds: Callable[[], bool], complaint: str, seconds: float = 60) -> None:
-    """Waits until something holds. Raises TimeoutError with the complaint."""
+    """Wait until something holds. Raises TimeoutError with the complaint."""
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
@@ -77,27 +76,14 @@ def until(holds: Callable[[], bool], complaint: str, seconds: float = 60) -> Non
         time.sleep(0.1)
 
 
-def install() -> None:
-    """Installs Slurm where that is possible and needed. Raises CannotStart."""
-    if os.geteuid() != 0:
-        raise CannotStart("only root may start Slurm's daemons")
-    if all(map(shutil.which, PROGRAMS)):
-        return
-    if not shutil.which("apt-get"):
-        raise CannotStart("Slurm is not installed, and there is no apt-get")
-    quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for words in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
-        done = subprocess.run(
-            ["apt-get", "-qq", *words], env=quietly, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise CannotStart(f"apt-get {words[0]} failed: {done.stderr.strip()[-300:]}")
-
-
 @contextmanager
 def running() -> Iterator[Cluster]:
-    """Returns a cluster that takes jobs; at the end nothing of it is left. Raises CannotStart."""
-    install()
+    """Yield a cluster that takes jobs; nothing of it is left at the end. Raises CannotStart."""
+    if os.geteuid() != 0:
+        raise CannotStart("only root may start Slurm's daemons")
+    missing = [name for name in PROGRAMS if not shutil.which(name)]
+    if missing:
+        raise CannotStart(f"{', '.join(missing)} not found; `make slurm` installs them")
     with ExitStack() as stack:
         # A socket's path may have 108 characters: pytest's folders are too deep.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX)))
@@ -118,7 +104,7 @@ def running() -> Iterator[Cluster]:
 
 
 def configure(folder: Path) -> None:
-    """Writes the configuration and the key of a cluster into its folder."""
+    """Write the configuration and the key of a cluster into its folder."""
     with socket.socket() as first, socket.socket() as second:
         for each in (first, second):
             each.bind(("127.0.0.1", 0))
@@ -143,11 +129,11 @@ def configure(folder: Path) -> None:
 
 
 def link(path: Path, target: Path) -> None:
-    """Puts a link where Slurm looks. Raises CannotStart if another configuration lies there."""
+    """Link the file where Slurm looks for it. Raises CannotStart if there is another."""
     if path.is_symlink() and Path(os.readlink(path)).parent.name.startswith(PREFIX):
         if is_running(Path(os.readlink(path)).with_name("slurmctld.pid")):
             raise CannotStart(f"another test's cluster is running: {os.readlink(path)}")
-        # Of a test that was killed.
+        # A killed test left it.
         path.unlink()
     if path.exists() or path.is_symlink():
         raise CannotStart(f"this machine has a Slurm of its own: {path}")
@@ -156,12 +142,12 @@ def link(path: Path, target: Path) -> None:
 
 
 def is_running(pid: Path) -> bool:
-    """Tells whether the daemon that wrote its number into a file is running."""
+    """Return True if the daemon that wrote its pid into a file is running."""
     return pid.exists() and Path("/proc", pid.read_text(encoding="ascii").strip()).exists()
 
 
 def start(stack: ExitStack, folder: Path, command: list[str]) -> None:
-    """Starts a daemon that ends with the stack, and at the latest with this process."""
+    """Start a daemon that ends with the stack, and at the latest with this process."""
     words = ["setpriv", "--pdeathsig", "TERM", *command]
     with open(folder / f"{command[0]}.out", "wb") as log:
         daemon = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -169,16 +155,17 @@ def start(stack: ExitStack, folder: Path, command: list[str]) -> None:
 
 
 def stop(daemon: subprocess.Popen) -> None:
-    """Ends a daemon, and returns when it has ended."""
+    """End a daemon, and return when it has ended."""
     daemon.terminate()
     try:
         daemon.wait(30)
     except subprocess.TimeoutExpired:
         daemon.kill()
-        daemon.wait()
+        daemon.wait(30)
 
 
 def idle() -> bool:
-    """Tells whether the node waits for jobs."""
-    done = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
+    """Return True if the node waits for jobs."""
+    words = ["sinfo", "-h", "-o", "%T"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     return done.returncode == 0 and set(done.stdout.split()) == {"idle"}

@@ -1,27 +1,26 @@
-"""How far a sweep is, from files written by hand, under a clock that stands still."""
+"""How far a sweep is, from files written by hand, with a clock that stands still."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from scripts.common.cli import BadInput
 from scripts.common.files import write_json
 from scripts.common.states import NOT_RUN, State, progress
-from scripts.terminal import status as show_status
+from scripts.config.plan.evaluation import Run
 from scripts.terminal.status import Status, page, statuses_of, summary, watch
-from tests.conftest import ROOT
+from tests.config.parts import run_of
 
 NOW = 1_700_000_000.0
 NAMES = ("sft-done", "sft-failed", "sft-running", "sft-waits", "dpo-stale", "dpo-of-failed")
 
 
-def trial(name: str) -> dict[str, Any]:
+def trial(name: str) -> Run:
     start = "trials/sft-failed/seed-7" if name == "dpo-of-failed" else None
-    return {"experiment": "tutor", "name": name, "seed": 7,
-            "training": {"name": name, "start": start}}  # fmt: skip
+    return replace(run_of(f"trials/{name}/seed-7", start), experiment="tutor", method=name[:3])
 
 
 TRIALS = {f"trials/{name}/seed-7": trial(name) for name in NAMES}
@@ -40,7 +39,7 @@ def results(tmp_path: Path) -> Path:
 
     train = {"steps": 150, "last_loss": 0.25, "last_accuracy": None, "seconds": 12.0}
     write("sft-done", "train.json", train)
-    write("sft-done", "trial.json", trial("sft-done")["training"])
+    write("sft-done", "trial.json", trial("sft-done").training.as_json())
     write("sft-done", "score.json", {"seconds": 3.5})
     at_work("sft-failed", 3, 150, NOW - 5000, NOW - 4991, loss=None)
     write("sft-failed", "work/failed.json", {"reason": "ValueError: nan\nmore", "traceback": ""})
@@ -54,7 +53,7 @@ def test_a_trial_of_each_kind(results: Path) -> None:
     found = {it.trial: it for it in statuses_of(results, TRIALS, NOW)}
     assert list(found) == list(NAMES)
     numbers = {
-        name: (it.state.word, it.step, it.steps, it.loss, it.accuracy, it.eta, it.seconds)
+        name: (it.state.word, it.step, it.steps, it.loss, it.accuracy, it.left, it.seconds)
         for name, it in found.items()
     }
     assert numbers == {
@@ -69,55 +68,42 @@ def test_a_trial_of_each_kind(results: Path) -> None:
     assert found["dpo-of-failed"].state.reason == "its start sft-failed, seed 7, failed"
 
 
-def test_a_trial_that_has_only_begun_has_no_eta(results: Path) -> None:
+def test_a_trial_that_has_only_begun_has_no_time_left(results: Path) -> None:
     path = results / "trials/sft-running/seed-7/work/progress.json"
     for begun in (progress(0, None, NOW, NOW), progress(0, 1200, NOW - 1, NOW)):
         write_json(path, begun)
         it = statuses_of(results, TRIALS, NOW)[2]
-        assert (it.state.word, it.step, it.eta) == ("running", 0, None)
+        assert (it.state.word, it.step, it.left) == ("running", 0, None)
 
 
 def recorded(width: int, statuses: list[Status]) -> list[str]:
-    """Returns the lines of a terminal so wide."""
+    """Return the lines of a terminal of this width, one space between words."""
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(page(console, statuses))
-    return [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]
+    console.print(page(statuses))
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip()]
 
 
-def test_a_wide_terminal_shows_all(results: Path) -> None:
+def test_the_page(results: Path) -> None:
     lines = recorded(100, statuses_of(results, TRIALS, NOW))
-    assert [" ".join(line.split()) for line in lines if "───" not in line] == [
-        "6 trials: 1 done, 1 running, 1 stale, 2 failed, 1 queued; 508 seconds so far",
-        "experiment trial seed state step loss accuracy eta seconds",
-        "tutor sft-done 7 done 150/150 0.2500 – – 16",
-        "tutor sft-failed 7 failed 3/150 – – – 9",
-        "tutor sft-running 7 running 40/1,200 0.5124 – 0:38:36 84",
-        "tutor sft-waits 7 queued – – – – –",
-        "tutor dpo-stale 7 stale 10/50 0.6000 0.88 – 400",
-        "tutor dpo-of-failed 7 failed – – – – –",
+    assert [line for line in lines if "───" not in line] == [
+        "6 runs: 1 done, 1 running, 1 stale, 2 failed, 1 queued; 508 seconds so far",
+        "train preference",
+        "experiment method trial seed state step loss accuracy left seconds",
+        "tutor SFT sft-done 7 done 150/150 0.2500 – – 16",
+        "tutor SFT sft-failed 7 failed 3/150 – – – 9",
+        "tutor SFT sft-running 7 running 40/1,200 0.5124 – 0:38:36 84",
+        "tutor SFT sft-waits 7 queued – – – – –",
+        "tutor DPO dpo-stale 7 stale 10/50 0.6000 0.88 – 400",
+        "tutor DPO dpo-of-failed 7 failed – – – – –",
         "sft-failed, seed 7: ValueError: nan",
         "dpo-stale, seed 7: no news for 10 minutes from process 17 on node1",
         "dpo-of-failed, seed 7: its start sft-failed, seed 7, failed",
     ]
 
 
-@pytest.mark.parametrize(
-    ("width", "columns"),
-    [
-        (78, "trial seed state step loss accuracy eta seconds"),
-        (60, "trial seed state step eta seconds"),
-        (35, "trial state step"),
-    ],
-)
-def test_a_narrow_terminal_does_without_some_columns(
-    results: Path, width: int, columns: str
-) -> None:
-    lines = recorded(width, statuses_of(results, TRIALS, NOW))
-    assert max(map(len, lines)) <= width
-    assert " ".join(next(line for line in lines if line.split()[0] == "trial").split()) == columns
-    # Nothing that is left is cut.
-    row = next(line.split() for line in lines if line.split()[0] == "sft-running")
-    assert {"running", "40/1,200"} <= set(row)
+def test_names_are_folded_and_numbers_are_not(results: Path) -> None:
+    (row,) = (line for line in recorded(76, statuses_of(results, TRIALS, NOW)) if "0:38:36" in line)
+    assert "7 running 40/1,200 0.5124 – 0:38:36 84" in row
 
 
 def test_it_watches_until_all_is_done(results: Path) -> None:
@@ -127,7 +113,7 @@ def test_it_watches_until_all_is_done(results: Path) -> None:
     console = Console(width=100, file=io.StringIO(), force_terminal=True, color_system=None)
     watch(console, lambda: next(looks), waits.append)
     assert waits == [2.0, 2.0]
-    assert "1 trials: 1 done; 16 seconds so far" in console.file.getvalue()
+    assert "1 runs: 1 done; 16 seconds so far" in console.file.getvalue()
 
 
 def test_ctrl_c_ends_it_quietly(results: Path) -> None:
@@ -139,33 +125,6 @@ def test_ctrl_c_ends_it_quietly(results: Path) -> None:
     assert "sft-running" in console.file.getvalue()
 
 
-def test_a_file_gets_one_table_of_the_config(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert show_status.main(["--config", str(ROOT / "demo" / "config.yaml")]) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "6 trials: 6 queued; 0 seconds so far"
-    assert [line.split()[1] for line in lines if "queued" in line] == [
-        "sft-r16", "sft-r4", "sft-r8-slow", "dpo-r16", "dpo-r8", "titles-r16",
-    ]  # fmt: skip
-
-
-def test_the_results_are_where_the_config_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    work = tmp_path / "results" / "demo" / "trials" / "sft-r4" / "seed-0" / "work"
-    write_json(work / "failed.json", {"reason": "no room", "traceback": ""})
-    show_status.main(["--config", str(ROOT / "demo" / "config.yaml"), "--once"])
-    assert "sft-r4, seed 0: no room" in capsys.readouterr().out.splitlines()
-
-
-def test_a_config_with_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"nowhere\.yaml"):
-        show_status.main(["--config", str(tmp_path / "nowhere.yaml")])
-
-
 def test_nothing_at_all() -> None:
-    assert summary([]) == "0 trials: none; 0 seconds so far"
-    assert recorded(100, [Status("e", "t", 0, State(NOT_RUN))])
+    assert summary([]) == "0 runs: none; 0 seconds so far"
+    assert recorded(100, [Status("e", "sft", "t", 0, State(NOT_RUN))])

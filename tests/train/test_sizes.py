@@ -43,8 +43,8 @@ from tests.memory import Allocated
 from tests.train.conftest import resolved, trainer_of
 
 TRIALS = {
-    trial["name"]: trial["training"]
-    for trial in make_plan(load([ROOT / "config.yaml"])).trials.values()
+    run.name: run.training.as_json()
+    for run in make_plan(load([ROOT / "config.yaml"])).runs.values()
 }
 # The sizes in the two models' config.json.
 MODELS = {

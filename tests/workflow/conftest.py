@@ -19,7 +19,16 @@ from tests.conftest import ROOT
 PARTS = (
     "Snakefile", "config.yaml", "demo", "envs", "paper", "profiles", "report", "rules", "scripts",
 )  # fmt: skip
+LIMIT = 900
+"""Seconds of a test here: the first one waits for the cut-down demo."""
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of workflows more time."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMIT))
 
 
 @dataclass(frozen=True)
@@ -29,11 +38,11 @@ class Project:
     folder: Path
 
     def command(self, *words: str) -> list[str]:
-        """Returns a snakemake command of this Python."""
+        """Return a snakemake command that this Python runs."""
         return [sys.executable, "-m", "snakemake", *words]
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs snakemake, this Python first on the path; fails the test if it fails."""
+        """Run snakemake, this Python first on the path; with `check`, it must succeed."""
         done = subprocess.run(
             self.command(*words), cwd=self.folder, env=environment(), capture_output=True, text=True
         )
@@ -41,7 +50,7 @@ class Project:
         return done
 
     def jobs(self, *words: str) -> list[tuple[str, str]]:
-        """Returns rule and first output of every job of a dry run."""
+        """Return rule and first output of every job of a dry run."""
         done = self.run("-n", *words)
         found = []
         for rule, body in JOB.findall(done.stdout + done.stderr):
@@ -50,11 +59,11 @@ class Project:
         return sorted(set(found))
 
     def rules(self, *words: str) -> Counter[str]:
-        """Returns how many jobs of each rule a dry run lists."""
+        """Return how many jobs of each rule a dry run lists."""
         return Counter(rule for rule, _ in self.jobs(*words))
 
     def edit(self, name: str, old: str, new: str) -> None:
-        """Replaces text in a file, which must hold it."""
+        """Replace text in a file, which must contain it."""
         path = self.folder / name
         text = path.read_text(encoding="utf-8")
         assert old in text
@@ -62,9 +71,9 @@ class Project:
 
 
 def environment() -> dict[str, str]:
-    """Returns this process's environment with its Python first on the path.
+    """Return this process's environment with its Python first on the path.
 
-    Bytecode is kept, or each of a run's many jobs would compile the project anew.
+    Bytecode is written, or each of a run's many jobs would compile the project again.
     """
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -72,7 +81,7 @@ def environment() -> dict[str, str]:
 
 
 def copied(folder: Path) -> Project:
-    """Returns a fresh copy of the project's tracked parts, without results."""
+    """Copy the project's tracked parts, without results, into a folder."""
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
@@ -87,7 +96,7 @@ def copied(folder: Path) -> Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """Returns a fresh copy of the project."""
+    """Return a fresh copy of the project."""
     return copied(tmp_path / "project")
 
 
@@ -97,9 +106,9 @@ CUT_DOWN = ("--workflow-profile", "profiles/demo", "--configfile", "demo/config.
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
-    """Returns a copy in which the cut-down demo was interrupted once and then ran to its end.
+    """Return a copy in which the cut-down demo was interrupted once and then ran to its end.
 
-    There is one for all of pytest's workers, which must leave it as it is.
+    All of pytest's workers share it, and must not change it.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "finished"
@@ -113,7 +122,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Projec
 
 
 def interrupt(project: Project, line: str) -> None:
-    """Starts the cut-down demo and sends what Ctrl-C sends once a line appears."""
+    """Start the cut-down demo, and interrupt it as Ctrl-C does once a line appears."""
     process = subprocess.Popen(
         project.command(*CUT_DOWN),
         cwd=project.folder,
@@ -124,8 +133,9 @@ def interrupt(project: Project, line: str) -> None:
         start_new_session=True,
     )
     seen = False
+    assert process.stdout
     for text in process.stdout:
-        # Sent again should a job begin all the same: it may have come between two of them.
+        # Between two jobs it may have no effect; then it is sent again as the next one begins.
         if line in text or (seen and "rule " in text):
             os.killpg(process.pid, signal.SIGINT)
             seen = True
@@ -135,7 +145,7 @@ def interrupt(project: Project, line: str) -> None:
 
 @pytest.fixture
 def rerun(finished: Project, tmp_path: Path) -> Project:
-    """Returns a copy of the finished run, times kept, that a test may edit."""
+    """Return a copy of the finished run, with its times, that a test may edit."""
     shutil.copytree(finished.folder, tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project")
 
@@ -159,12 +169,12 @@ rule step_{number}:
 
 """
 BARE_SECONDS = 5.0
-"""What Snakemake 9.27 takes for those 7,000 jobs on the machine for which the bounds are said: one
-that plans 1,000 trials in some 11 s."""
+"""What Snakemake 9.27 takes for those 7,000 jobs on the machine that the bounds are meant for: it
+plans 1,000 trials in about 11 s."""
 
 
 def cpu_seconds(project: Project, *words: str) -> float:
-    """Returns the processor time of a dry run."""
+    """Return the CPU seconds of a dry run."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     project.run("-n", "--quiet", "all", *words)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -173,7 +183,7 @@ def cpu_seconds(project: Project, *words: str) -> float:
 
 @pytest.fixture(scope="session")
 def slowness(tmp_path_factory: pytest.TempPathFactory) -> float:
-    """Returns how many times as long as there this machine takes for 1,000 chains of 7 jobs."""
+    """Return how much slower than that this machine plans 1,000 chains of 7 jobs."""
     folder = tmp_path_factory.mktemp("bare")
     steps = (STEP.format(number=number, before=number - 1) for number in range(1, 8))
     Path(folder, "Snakefile").write_text(CHAINS + "".join(steps), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Results of two runs, byte by byte, but for what holds times."""
+"""Compares the results of two runs byte by byte, except for files with times."""
 
 from pathlib import Path
 
@@ -8,21 +8,21 @@ TIMED = (
     "trials/*/seed-*/score.json",
     "bases/*/score.json",
     "references/*/*.json",
-    # What shows such a time.
+    # Where such a time is shown.
     "tables/cost.*",
     "tables/seeds.*",
     "tables/sft.*",
     "figures/quality.*",
     "report.html",
-    # When, and on what machine.
+    # When, and on which machine.
     "**/*provenance.json",
 )
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """Returns the paths of files that are in one folder of results alone, or differ in the two.
+    """Return the paths of files that are in only one of two folders of results, or differ.
 
-    What holds times need only be there.
+    Files with times need only exist.
     """
     names, others = (
         {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""A sweep of very many trials as it stands once all are measured, made from one that was trained.
+"""A sweep of very many measured trials, made from a run with few.
 
 python -m tests.workflow.sweep results/demo tutor /tmp/sweep --trials 1000
 """
@@ -21,21 +21,21 @@ from scripts.common.files import (
     write_jsonl,
     write_table,
 )
+from scripts.common.metrics import METRICS
 
 METHODS = ("sft", "dpo")
 RANKS = (2, 4, 8, 16, 32, 64)
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3)
 VARIED = 0.1
-"""By about this share of itself a value of a trial differs from the first's."""
+"""A trial's value differs from the first trial's by about this share of it."""
 
 
 def many(results: Path, experiment: str, out: Path, trials: int) -> Row:
-    """Writes so many trials into `out`, half of them SFT, and returns the experiment's plan.
+    """Write so many trials into `out`, half of them SFT, and return the experiment's plan.
 
-    Each is the experiment's first trial of its method as it was trained and measured, under a name
-    of its own: other hyperparameters, and every figure, item, loss and time moved a little, so that
-    the trials differ as those of a sweep do. The base, the lookups and what is known of the data
-    are the run's.
+    Each is a copy of the experiment's first trial of its method under another name, with other
+    hyperparameters, and with every metric, item, loss and time changed a little, so that trials
+    differ as in a sweep. The base, the lookups and the data are the run's.
     """
     for room in ("bases", "baselines", "data", "references", "tokens"):
         shutil.copytree(results / room, out / room)
@@ -59,7 +59,7 @@ def many(results: Path, experiment: str, out: Path, trials: int) -> Row:
 
 
 def _first(results: Path, experiment: str, method: str) -> Path:
-    """Returns the folder of an experiment's first trial of a method, with its first seed."""
+    """Return the folder of an experiment's first trial of a method, with its first seed."""
     for path in sorted(results.glob("trials/*/seed-*/metrics.json")):
         metrics = read_json(path)
         if (metrics["experiment"], metrics["method"]) == (experiment, method):
@@ -68,7 +68,7 @@ def _first(results: Path, experiment: str, method: str) -> Path:
 
 
 def _lookup_of(results: Path, experiment: str) -> str | None:
-    """Returns the lookup of the pairs of an experiment's preference trials."""
+    """Return the lookup of the pairs of an experiment's preference trials."""
     trial = read_json(_first(results, experiment, "dpo") / "trial.json")
     found = sorted(results.glob(f"baselines/{trial['dataset']}.*"))
     return found[0].name if found else None
@@ -77,7 +77,7 @@ def _lookup_of(results: Path, experiment: str) -> str | None:
 def _multiply(
     model: Path, items: pa.Table, folder: Path, name: str, draw: np.random.Generator
 ) -> None:
-    """Writes one trial more, of one seed."""
+    """Write one more trial with one seed."""
 
     def moved() -> float:
         return float(1 + VARIED * draw.standard_normal())
@@ -101,35 +101,35 @@ def _multiply(
     write_jsonl(run / "history.jsonl", lines)
     for source, target in ((model, run), (model.parent, folder)):
         metrics = read_json(source / "metrics.json") | {"name": name}
-        for figure in _figures(metrics):
-            _move(figure, moved)
+        for name, value in _values(metrics):
+            _move(name, value, moved)
         write_json(target / "metrics.json", metrics)
     write_table(run / "items.parquet", _other_scores(items, draw))
     shutil.copyfile(model / "generations.parquet", run / "generations.parquet")
 
 
-def _figures(metrics: Row) -> list[Row]:
+def _values(metrics: Row) -> list[tuple[str, Row]]:
     places = [metrics, *metrics["sets"].values()]
-    return [figure for place in places for figure in place["figures"].values()]
+    return [found for place in places for found in place["metrics"].items()]
 
 
-def _move(figure: Row, moved: Callable[[], float]) -> None:
-    """Moves a figure and its intervals together; a share stays one."""
-    if figure["value"] is None:
+def _move(name: str, found: Row, moved: Callable[[], float]) -> None:
+    """Change a metric and its intervals together; a share stays at most 1."""
+    if found["value"] is None:
         return
-    new = figure["value"] * moved()
-    new = min(new, 1.0) if figure["unit"] == "share" else new
-    by = new - figure["value"]
-    figure["value"] = new
-    figure["intervals"] = {
-        kind: [bound + by for bound in bounds] for kind, bounds in figure["intervals"].items()
+    new = found["value"] * moved()
+    new = min(new, 1.0) if METRICS[name].unit == "share" else new
+    by = new - found["value"]
+    found["value"] = new
+    found["intervals"] = {
+        kind: [bound + by for bound in bounds] for kind, bounds in found["intervals"].items()
     }
-    if "seeds" in figure:
-        figure["seeds"] = dict.fromkeys(figure["seeds"], new)
+    if "seeds" in found:
+        found["seeds"] = dict.fromkeys(found["seeds"], new)
 
 
 def _other_scores(items: pa.Table, draw: np.random.Generator) -> pa.Table:
-    """Returns items with other scores: one success in ten is exchanged, other scores move."""
+    """Return items with other scores: one success in ten is flipped, other scores change."""
     scores = items["score"].to_numpy()
     single = np.isin(scores, (0.0, 1.0))
     swapped = np.where(draw.random(len(scores)) < VARIED, 1 - scores, scores)
@@ -139,7 +139,7 @@ def _other_scores(items: pa.Table, draw: np.random.Generator) -> pa.Table:
 
 
 def main() -> None:
-    """Writes the sweep, and its plan as plan.json."""
+    """Write the sweep, and its plan as plan.json."""
     parser = argparse.ArgumentParser(description=many.__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("experiment")

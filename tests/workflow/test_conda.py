@@ -1,7 +1,7 @@
 """`snakemake --sdm conda` for real: each rule in its own env, made from its lock.
 
-The channel and the conda command are stand-ins (tests/conda). Everything else is what a user has:
-Snakemake's own calls, the envs' files, uv, and the package index that `make setup` asks, too.
+The channel and the conda command are stand-ins (tests/conda). Everything else is what users have:
+Snakemake's calls, the envs' files, uv, and the package index that `make setup` uses.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from tests.workflow.conftest import CUT_DOWN, Project
 
 COST = "results/demo/tables/cost.csv"
 REPORT = "envs/report.post-deploy.sh"
-# Of these the report's env has one, which no table imports.
+# A package of the report's env that no table imports.
 SPARE = re.compile(r"^choix==.*\n(?:    --hash.*\n)+", re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Conda:
-    """Where envs are made, and under which variables conda is found."""
+    """Where envs are made, and the environment variables under which conda is found."""
 
     prefix: Path
     variables: dict[str, str]
@@ -41,7 +41,7 @@ class Conda:
     def run(
         self, project: Project, *words: str, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the cut-down demo with a conda env for each rule; it may fail."""
+        """Run the cut-down demo with a conda env for each rule; it may fail."""
         command = project.command(*words, *CUT_DOWN, "--sdm", "conda")
         return subprocess.run(
             [*command, "--conda-prefix", str(self.prefix)],
@@ -52,20 +52,20 @@ class Conda:
         )
 
     def table(self, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
-        """Makes one table from what is there. Snakemake makes the envs of all rules that it may
-        run, here of one; compiled once for many jobs, they would take longer than these few.
+        """Make one table again. Snakemake makes the envs of all rules that it may run, here of one;
+        compiling bytecode, which pays off over many jobs, would take longer than this one.
         """
         only = (COST, "--allowed-rules", "table")
         return self.run(project, *only, *words, UV_COMPILE_BYTECODE="0")
 
     def envs(self) -> set[Path]:
-        """Returns the folders of all envs that were made whole."""
+        """Return the folders of all complete envs."""
         return {flag.with_suffix("") for flag in self.prefix.glob("*.env_setup_done")}
 
 
 @pytest.fixture(scope="session")
 def conda(tmp_path_factory: pytest.TempPathFactory) -> Conda:
-    """Returns the stand-in for conda; what one test made the next one finds."""
+    """Return the stand-in for conda; its envs are shared by the tests."""
     folder = tmp_path_factory.mktemp("conda")
     return Conda(folder / "envs", stand_in(folder / "root"))
 
@@ -75,12 +75,19 @@ def ran(done: subprocess.CompletedProcess[str]) -> None:
 
 
 def rules(project: Project, *words: str) -> set[str]:
-    """Returns the rules that have jobs to run, conda or not: the digests are the same."""
+    """Return the rules that have jobs to run, the same with conda and without."""
     return {rule for rule, _ in project.jobs(*words, *CUT_DOWN)}
 
 
+def test_a_rule_runs_in_its_env(conda: Conda, rerun: Project) -> None:
+    ran(conda.table(rerun, "--forcerun", "table"))
+    (env,) = conda.envs()
+    assert list(env.glob("lib/python*/site-packages/pandas"))
+    assert not list(env.glob("lib/python*/site-packages/torch"))
+
+
 @pytest.mark.all
-def test_a_changed_lock_makes_its_env_anew_and_reruns_what_used_it(
+def test_a_changed_lock_makes_its_env_again_and_reruns_what_used_it(
     conda: Conda, rerun: Project
 ) -> None:
     assert rules(rerun) == set()
@@ -94,13 +101,14 @@ def test_a_changed_lock_makes_its_env_anew_and_reruns_what_used_it(
     (made,) = conda.envs() - before
     assert not list(made.glob("lib/python*/site-packages/choix"))
     assert rules(rerun, COST) == set()
-    # Where the lock is what it was, so is its env: nothing is made, and the table is made again.
+    # With the old lock the old env is used again: none is made, and the table is.
     (rerun.folder / REPORT).write_text(lock, "utf-8")
     assert rules(rerun, COST) == {"table"}
     ran(conda.table(rerun))
     assert conda.envs() == before | {made}
 
 
+@pytest.mark.all
 def test_a_tampered_hash_stops_the_run(conda: Conda, rerun: Project) -> None:
     lock = (rerun.folder / REPORT).read_text("utf-8")
     spare = SPARE.search(lock)[0]
@@ -121,6 +129,7 @@ def test_a_tampered_hash_stops_the_run(conda: Conda, rerun: Project) -> None:
     assert (rerun.folder / COST).stat().st_mtime_ns == table.st_mtime_ns
 
 
+@pytest.mark.all
 @pytest.mark.parametrize(
     ("words", "forms"),
     [
@@ -140,7 +149,8 @@ def test_the_configuration_chooses_the_forms(
     assert set(said) == forms
 
 
-def test_another_accelerator_trains_and_scores_anew_and_leaves_data_alone(rerun: Project) -> None:
+@pytest.mark.all
+def test_another_accelerator_trains_and_scores_again_and_leaves_data_alone(rerun: Project) -> None:
     stale = rules(rerun, "--config", "accelerator=cuda")
     assert stale >= {"train_demo_model", "train", "reference", "score", "measure"}
     assert stale.isdisjoint({"fetch_dataset", "prepare_dataset"})
@@ -148,8 +158,8 @@ def test_another_accelerator_trains_and_scores_anew_and_leaves_data_alone(rerun:
 
 FORMS = {"data": "data", "train": "train.cpu", "evaluate": "evaluate.cpu", "report": "report"}
 TARGETS = ("all", "doctor", "plan", "probes", "results/demo/backends.json")
-# Those that fetch models are called by hand; the other lists files for `make publish`.
-NOT_RUN = {"fetch_model", "fetch_tokenizer", "list_reported"}
+# Those that fetch models are called below.
+NOT_RUN = {"fetch_model", "fetch_tokenizer"}
 
 
 @pytest.mark.all
@@ -175,7 +185,7 @@ def test_every_rule_runs_in_its_env_alone(conda: Conda, project: Project, tmp_pa
                 module(python, project, "scripts.models.fetch", "--source", source, *options,
                        "--manifest", str(manifest))  # fmt: skip
                 assert manifest.is_file()
-    # The same run in the launcher's environment, whose digests are the same, has nothing to do.
+    # The launcher's environment has the same digests: there is nothing left to run.
     assert rules(project, *TARGETS) <= {"all"}
 
 
@@ -183,7 +193,7 @@ SNAPSHOT = "results/demo/models/demo/snapshot"
 
 
 def module(python: Path, project: Project, name: str, *words: str) -> str:
-    """Runs a module in an env as rules do; returns what it printed."""
+    """Run a module in an env as rules do; return what it printed."""
     done = subprocess.run(
         [str(python), "-m", name, *words], cwd=project.folder, capture_output=True, text=True
     )

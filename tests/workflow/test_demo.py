@@ -13,7 +13,7 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
     tables = {path.name for path in (results / "tables").iterdir()}
     assert tables == {
         f"{name}.{kind}"
-        for name in ("sft", "dpo", "summary", "results", "metrics", "seeds", "differences", "cost")
+        for name in ("sft", "dpo", "summary", "metrics", "seeds", "differences", "cost")
         for kind in ("csv", "md", "tex", "json", "provenance.json")
     }
     figures = {path.name for path in (results / "figures").iterdir()}
@@ -101,8 +101,8 @@ def test_answers_are_judged_and_scored_under_the_reference_where_that_is_asked(
     titles = [row["id"] for row in answers if row["set"] == "titles"]
     assert [(row["set"], row["id"]) for row in verdicts] == [("titles", name) for name in titles]
     sets = read_json(folder / "metrics.json")["sets"]
-    assert "win_rate" in sets["titles"]["figures"]
-    assert "kl" in sets["titles-sampled"]["figures"]
+    assert "win_rate" in sets["titles"]["metrics"]
+    assert "kl" in sets["titles-sampled"]["metrics"]
 
 
 def test_no_prompt_sits_on_both_sides(finished: Project) -> None:

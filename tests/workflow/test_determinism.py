@@ -11,12 +11,12 @@ from tests.workflow.conftest import CUT_DOWN, Project, copied, environment
 from tests.workflow.same_bytes import differing
 
 OTHERWISE = {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "12345", "LC_ALL": "C.UTF-8"}
-"""Another time zone, another order of sets; the other run has this machine's."""
+"""Another time zone and order of sets than the first run's, which are this machine's."""
 ALONE = ("--cores", "1")
 
 
 def run_otherwise(project: Project, *words: str) -> None:
-    """Runs snakemake on one core, in another environment and with files for their owner alone."""
+    """Run snakemake on one core, in another environment, with files that only their owner reads."""
     done = subprocess.run(
         project.command(*words, *ALONE),
         cwd=project.folder,
@@ -28,6 +28,7 @@ def run_otherwise(project: Project, *words: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
 
+@pytest.mark.all
 def test_a_trial_made_again_on_one_core_has_the_same_bytes(rerun: Project, finished: Project):
     """Training, scoring, judging, measuring, comparing, a table and a figure."""
     results = rerun.folder / "results" / "demo"
@@ -45,7 +46,7 @@ def test_a_trial_made_again_on_one_core_has_the_same_bytes(rerun: Project, finis
 
 @pytest.mark.all
 def test_a_whole_run_on_one_core_has_the_same_bytes(finished: Project, tmp_path: Path) -> None:
-    """From the corpora on, the base model included, and in a folder of another name."""
+    """From the corpora and the base model on, in a folder of another name."""
     other = copied(tmp_path / "another name")
     run_otherwise(other, *CUT_DOWN)
     first, again = (project.folder / "results" / "demo" for project in (finished, other))

@@ -1,8 +1,10 @@
-"""The real config.yaml over real repositories, served by a hub on the loopback interface."""
+"""The real config.yaml with real repositories, served by a hub on the loopback interface."""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from scripts.common.files import read_json, read_rows
 from scripts.config.check import load
@@ -21,10 +23,11 @@ TARGETS = (
 LITERAL = ("--cores", "2", "--resources", "gpu=2", "--config", "accelerator=cpu")
 
 
+@pytest.mark.all
 def test_the_papers_data_is_fetched_prepared_and_examined_once(
     project: Project, hub: Path, loopback: Callable[..., Hub]
 ) -> None:
-    # Unsloth's import is tried elsewhere.
+    # Other tests import Unsloth.
     project.edit("config.yaml", "backend: unsloth", "backend: transformers")
     served = loopback(hub, commits=commits(make_plan(load([ROOT / "config.yaml"]))))
     project.run(*TARGETS, *LITERAL)
@@ -42,17 +45,18 @@ def test_the_papers_data_is_fetched_prepared_and_examined_once(
     assert (leaked["count"], leaked["of"]) == (76, 76)
     assert not any(name.endswith(".safetensors") for name in served.sent())
     assert not project.jobs(*TARGETS, *LITERAL)
-    # Another backend fetches nothing anew.
+    # Another backend downloads nothing again.
     project.edit("config.yaml", "backend: transformers", "backend: unsloth")
     assert set(project.rules(*TARGETS, *LITERAL)) <= {"check_backends"}
     assert read_json(folder / "backends.json").keys() == {"transformers"}
 
 
+@pytest.mark.all
 def test_a_backend_that_cannot_run_stops_everything_before_a_download(
     project: Project, hub: Path, loopback: Callable[..., Hub]
 ) -> None:
     served = loopback(hub)
-    # An installed package of that name that cannot be imported.
+    # A package of that name that is installed and cannot be imported.
     (project.folder / "unsloth.py").write_text("raise ImportError('no kernels')\n")
     shutil.copy(project.folder / "unsloth.py", project.folder / "scripts")
     done = project.run(*TARGETS, *LITERAL, check=False)

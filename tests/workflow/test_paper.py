@@ -4,30 +4,27 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from scripts.provenance.record import SUFFIX
-from tests.conftest import ROOT
 from tests.workflow.conftest import Project, copied, environment
 
 CONFIG = ("demo/config.yaml", "cut-down.yaml")
-VARIABLES = (f"CONFIG={' '.join(CONFIG)}", "METRICS=kept", "REPORT=results/again")
-# What make hands to Snakemake but for the rules that it allows.
+CONFIGS = [word for file in CONFIG for word in ("--config", file)]
+# What `prefmake paper` hands to Snakemake but for the rules that it allows.
 AGAIN = ("--cores", "1", "--configfile", *CONFIG, "--config",
          'pathvars={results: "results/again", logs: "logs/again", metrics: "kept"}')  # fmt: skip
 
 
-def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs make with the programs of this Python, and no environment of the copy's own."""
-    shutil.copy2(ROOT / "Makefile", folder / "Makefile")
-    # The tests may be run by make, which hands its flags down.
-    own = {name: value for name, value in environment().items() if not name.startswith("MAKE")}
+def prefmake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the copy's command line."""
     return subprocess.run(
-        ["make", "-o", "setup", *VARIABLES, *words],
-        cwd=folder, env=own, capture_output=True, text=True,
+        [sys.executable, "-P", "-m", "scripts", *words],
+        cwd=folder, env=environment() | {"PYTHONPATH": str(folder)}, capture_output=True, text=True,
     )  # fmt: skip
 
 
@@ -36,7 +33,7 @@ def kept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns what was published of the finished run."""
     folder = tmp_path_factory.mktemp("published") / "project"
     shutil.copytree(finished.folder, folder, symlinks=True)
-    done = make(folder, "publish", "RESULTS=results/demo")
+    done = prefmake(folder, "publish", *CONFIGS, "--metrics", "kept")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bytes in" in done.stdout.splitlines()[-1]
     return folder / "kept"
@@ -73,7 +70,9 @@ def test_nothing_but_reports_can_be_made(fresh: Project) -> None:
 
 
 def test_the_tables_and_figures_are_those_of_the_run(fresh: Project, finished: Project) -> None:
-    done = make(fresh.folder, "paper")
+    done = prefmake(
+        fresh.folder, "paper", *CONFIGS, "--metrics", "kept", "--report", "results/again"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     ran = re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE)
     assert set(ran) == {"table", "figure", "all"}
@@ -84,8 +83,8 @@ def test_the_tables_and_figures_are_those_of_the_run(fresh: Project, finished: P
         assert made
         assert made == contents(finished.folder / "results" / "demo" / room)
     # They are traced through what was published to the sources of the first run.
-    item = "ITEM=results/again/tables/dpo.md"
-    done = make(fresh.folder, "trace", item, "ROW=dpo-r8", "COLUMN=preference accuracy")
+    cell = ("results/again/tables/dpo.md", "--row", "dpo-r8", "--column", "preference accuracy")
+    done = prefmake(fresh.folder, "trace", *cell)
     assert done.returncode == 0, done.stdout + done.stderr
     for step in ("table", "aggregate", "measure", "score", "train", "tokenize"):
         assert f"{step} → " in done.stdout
@@ -107,7 +106,9 @@ def test_what_is_missing_is_named_and_nothing_starts(fresh: Project) -> None:
     ]
     for file in lost:
         (fresh.folder / file).unlink()
-    done = make(fresh.folder, "paper")
+    done = prefmake(
+        fresh.folder, "paper", *CONFIGS, "--metrics", "kept", "--report", "results/again"
+    )
     assert done.returncode != 0
     assert sorted(line for line in done.stderr.splitlines() if line.startswith("kept/")) == lost
     assert not (fresh.folder / "results" / "again" / "tables").exists()
@@ -115,7 +116,7 @@ def test_what_is_missing_is_named_and_nothing_starts(fresh: Project) -> None:
 
 
 def test_an_unfinished_run_is_not_published(fresh: Project) -> None:
-    done = make(fresh.folder, "publish", "RESULTS=results/demo", "METRICS=other")
+    done = prefmake(fresh.folder, "publish", *CONFIGS, "--metrics", "other")
     assert done.returncode != 0
     assert "results/demo/trials/sft-r4/seed-0/metrics.json" in done.stderr.splitlines()
     assert not (fresh.folder / "other").exists()

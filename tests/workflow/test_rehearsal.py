@@ -1,6 +1,6 @@
 """The paper, rehearsed: its whole DAG with tiny base models and few rows, and nothing else changed.
 
-What is asserted here holds for the full run too, as far as it does not depend on models or rows.
+What these tests assert holds for the full run too, where it does not depend on models or rows.
 """
 
 import csv
@@ -20,8 +20,8 @@ from tests.rehearsal.__main__ import FILES
 from tests.rehearsal.differences import MODEL, differences
 
 PAPER = make_plan(load(FILES[:1]))
-# `make rehearse` runs everything. Here the published experiments do, under `make test-all`, to save
-# five minutes: the corrected ones are made by the same rules.
+# `make rehearse` runs everything; the tests leave out the corrected experiments, which the same
+# rules make, to save five minutes.
 OFF = {"enabled": False}
 LEFT_OUT = {"experiments": {"titles-by-idea": OFF, "tinyllama-corrected": OFF}}
 PUBLISHED = make_plan(load(FILES[:1], LEFT_OUT))
@@ -38,22 +38,22 @@ def test_only_base_models_and_rows_differ() -> None:
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        ({"experiments": {"tinyllama": {"max_length": 256}}}, "trials.trials/sft-1/seed-42"),
-        ({"experiments": {"titles": {"seeds": [1]}}}, "trials.trials/titles-dpo/seed-42"),
-        ({"experiments": {"titles-speed": {"enabled": False}}}, "bases.bases/titles-speed"),
+        ({"experiments": {"tinyllama": {"max_length": 256}}}, "runs.trials/sft-1/seed-42"),
+        ({"experiments": {"titles": {"seeds": [1]}}}, "runs.trials/titles-dpo/seed-42"),
+        ({"experiments": {"titles-speed": {"enabled": False}}}, "bases.titles-speed"),
         ({"models": {"qwen-14b": {"quantization": "none"}}}, "models.qwen-14b.quantization"),
         (
             {"datasets": {"youtube-titles": {"splits": {"test": "train[90:99]"}}}},
-            "datasets.youtube-titles.splits.test",
+            "datasets.youtube-titles.rows.splits.test",
         ),
         (
             {"datasets": {"youtube-titles-by-idea": {"splits": {"seed": 7}}}},
-            "datasets.youtube-titles-by-idea.splits.seed",
+            "datasets.youtube-titles-by-idea.rows.splits.seed",
         ),
-        ({"datasets": {"hh-rlhf": {"min_characters": 1}}}, "datasets.hh-rlhf.min_characters"),
+        ({"datasets": {"hh-rlhf": {"min_characters": 1}}}, "datasets.hh-rlhf.rows.min_characters"),
         (
             {"experiments": {"tinyllama": {"generate": {"gsm8k": {"max_new_tokens": 8}}}}},
-            "bases.bases/tinyllama.evaluation.prompts.gsm8k.max_new_tokens",
+            "bases.tinyllama.evaluation.prompts.gsm8k.settings.max_new_tokens",
         ),
     ],
 )
@@ -66,7 +66,7 @@ LEFT_OUT_PROTOCOLS = ("split by idea", "corrected protocol")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the results of a rehearsal in a folder of its own."""
+    """Return the results of a rehearsal in a folder of its own."""
     folder = tmp_path_factory.mktemp("rehearsal")
     done = subprocess.run(
         [sys.executable, "-m", "tests.rehearsal", "--directory", str(folder),
@@ -78,8 +78,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def runs() -> Iterator[tuple[str, dict[str, object]]]:
-    for folder, trial in PUBLISHED.trials.items():
-        yield folder, trial["training"]
+    for folder, run in PUBLISHED.runs.items():
+        yield folder, run.training.as_json()
 
 
 @pytest.mark.all
@@ -87,7 +87,7 @@ def test_every_trial_was_trained_as_the_paper_says(results: Path) -> None:
     count = 0
     for folder, training in runs():
         trained = read_json(results / folder / "trial.json")
-        assert {key for key in training if trained[key] != training[key]} <= set(MODEL)
+        assert {key for key in training if trained[key] != training[key]} <= MODEL
         count += 1
     assert count == 18
 
@@ -103,7 +103,7 @@ def test_the_backend_that_a_trial_names_trained_it(results: Path) -> None:
 OPTIMIZERS = {
     ("transformers", "adamw_torch"): "torch.optim.adamw.AdamW",
     ("transformers", "paged_adamw_8bit"): "bitsandbytes.optim.adamw.AdamW",
-    # On a CPU, where there is nothing to page, Unsloth swaps it.
+    # Unsloth swaps it on a CPU, where there is nothing to page.
     ("unsloth", "paged_adamw_8bit"): "torch.optim.adamw.AdamW (fused)",
 }
 
@@ -132,13 +132,13 @@ def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
     overlap = {row["id"] for row in read_rows(results / "overlaps" / f"{name}.parquet")}
     answers = read_json(results / "trials/sft-1/seed-42/metrics.json")["sets"]["gsm8k"]
     assert answers["left_out"] == len(overlap)
-    assert answers["figures"]["exact_match"]["n"] == 6 - len(overlap)
+    assert answers["metrics"]["exact_match"]["n"] == 6 - len(overlap)
 
 
 @pytest.mark.parametrize(
     "table",
     [
-        "comparison", "cost", "differences", "dpo", "examples", "metrics", "results", "seeds",
+        "comparison", "cost", "differences", "dpo", "examples", "metrics", "seeds",
         "sft", "summary",
     ],
 )  # fmt: skip

@@ -17,7 +17,6 @@ TABLES = {
     "sft": ("base", "sft"),
     "dpo": ("dpo", "lookup"),
     "summary": ("base", "sft", "dpo", "lookup"),
-    "results": ("dpo", "lookup"),
     "metrics": ("base", "sft", "dpo", "lookup"),
     "seeds": ("sft", "dpo"),
     "differences": ("base", "sft", "dpo"),
@@ -55,7 +54,7 @@ def tabled(root: Path, plan: Row) -> dict[str, float]:
         words = ["--root", str(root), "--plan", json.dumps([part])]
         for form in ("csv", "md", "tex", "json"):
             words += [f"--{form}", str(root / "tables" / f"{name}.{form}")]
-        taken[name] = cpu_seconds(import_module(f"scripts.report.{name}").main, words)
+        taken[name] = cpu_seconds(import_module(f"scripts.report.tables.{name}").main, words)
     return taken
 
 

@@ -1,13 +1,12 @@
 """A sweep in which a trial fails: its tables so far, and the run after."""
 
 import csv
-import re
 from pathlib import Path
 
 import pytest
 
+from scripts.__main__ import SO_FAR
 from scripts.common.files import read_json
-from tests.conftest import ROOT
 from tests.workflow.conftest import CUT_DOWN, Project
 
 # A trial whose numbers overflow, one that starts from it, and one that is trained beside them.
@@ -24,15 +23,11 @@ experiments:
         - {name: dpo-r4, lora: {r: 4, lora_alpha: 8}, learning_rate: 5e-4, start: sft-r4}
 """
 SWEEP = (*CUT_DOWN, "failing.yaml")
-TABLES = ("sft", "dpo", "summary", "results")
+TABLES = ("sft", "dpo", "summary")
 
 
-def so_far() -> list[str]:
-    """Returns the words that `make tables-so-far` gives to Snakemake."""
-    text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    rules = re.search(r"^SO_FAR := (.*)$", text, re.MULTILINE)[1]
-    command = re.search(r"^tables-so-far: .*\n\tsnakemake \$\(if .*?\)\) (.*)$", text, re.MULTILINE)
-    return command[1].replace("$(SO_FAR)", rules).split()
+# What `prefmake tables-so-far` hands to Snakemake.
+WORDS = ("--nolock", "--allowed-rules", *SO_FAR, "--config", "allow_failed=true")
 
 
 @pytest.fixture
@@ -59,14 +54,14 @@ def test_tables_so_far_and_the_run_after(failed: Project) -> None:
     trained = results / "trials" / "dpo-r8" / "seed-0"
     assert read_json(trained / "trial.json")["trainer"]["learning_rate"] == 6e-4
 
-    assert set(failed.rules(*SWEEP, *so_far())) <= {
+    assert set(failed.rules(*SWEEP, *WORDS)) <= {
         "all",
         "table",
         "figure",
         "aggregate",
         "compare",
     }
-    failed.run(*SWEEP, *so_far())
+    failed.run(*SWEEP, *WORDS)
     assert left.stat().st_mtime_ns == tried
     states = {}
     for table in TABLES:
@@ -81,7 +76,7 @@ def test_tables_so_far_and_the_run_after(failed: Project) -> None:
     for figure in ("accuracy", "before_after", "curves"):
         assert (results / "figures" / f"{figure}.pdf").is_file()
     # There is nothing more to make of it.
-    assert failed.jobs(*SWEEP, *so_far()) == []
+    assert failed.jobs(*SWEEP, *WORDS) == []
 
     # A plain run tries it again, and waits for it.
     jobs = failed.jobs(*SWEEP)

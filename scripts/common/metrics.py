@@ -1,0 +1,499 @@
+"""The metrics, each declared once.
+
+What asks about a metric asks here: what tables call it, in which unit it is, whether more is better
+and between which models it may be compared. Nothing that trains, makes references, scores or
+measures imports this module: code digests follow imports, and a label edited here must make nothing
+again but what prints it. `python -m scripts.common.metrics > docs/metrics.md` writes its page.
+
+To add a metric: let a module of `scripts/evaluate/` measure it, and declare it here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from scripts.common.cli import BadInput
+
+Comparable = Literal["anything", "same start", "same objective", "never"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric: a measured value with its definition.
+
+    Attributes
+    ----------
+    name, label
+        In files; in tables.
+    definition
+        What it is, as tables print it below them.
+    source
+        The paper that defines it, and its address.
+    library
+        The package that measures it, if not this project's own code.
+    higher_is_better
+        None where neither direction is better: such a metric describes, and is never ranked.
+    comparable
+        What two trials must have in common for it to mean the same of both. Apart from "anything",
+        a base has nothing to compare.
+    home
+        Where it stands: in the training's own files, or in metrics.json, of demonstrations, of
+        pairs, or of the answers to a set of prompts.
+    interval
+        "wilson" of shares, which have a group bootstrap as well.
+    mean
+        Whether it is a mean over items, so that two models can be compared item by item.
+    of_lookup
+        The definition where a lookup, which has no model, is measured.
+    """
+
+    name: str
+    label: str
+    unit: str
+    definition: str
+    source: str = ""
+    library: str = ""
+    higher_is_better: bool | None = None
+    comparable: Comparable = "anything"
+    home: Literal["demonstrations", "pairs", "answers", "training"]
+    interval: Literal["wilson", "group bootstrap", "group jackknife"] | None = "group bootstrap"
+    mean: bool = True
+    of_lookup: str = ""
+
+    def defined(self, found: Mapping[str, Any], method: str = "") -> str:
+        """Return the definition of a value in metrics.json.
+
+        Parameters
+        ----------
+        found
+            The entry, whose `detail` completes the definition, such as a library's settings.
+        method
+            The model's method, or "base" or "lookup".
+        """
+        text = self.of_lookup if method == "lookup" and self.of_lookup else self.definition
+        return "; ".join(filter(None, (text, found.get("detail"))))
+
+
+_training = partial(Metric, home="training", comparable="never", interval=None, mean=False)
+_demonstrations = partial(Metric, home="demonstrations")
+_pairs = partial(Metric, home="pairs")
+_answers = partial(Metric, home="answers")
+
+RAFAILOV = "Rafailov et al. 2023, https://arxiv.org/abs/2305.18290"
+LI = "Li et al. 2016, https://aclanthology.org/N16-1014"
+COBBE = "Cobbe et al. 2021, https://arxiv.org/abs/2110.14168"
+SCHULMAN = "Schulman 2020, http://joschu.net/blog/kl-approx.html"
+
+SECTIONS: dict[str, tuple[Metric, ...]] = {
+    "Training": (
+        _training(
+            name="train_loss",
+            label="Train loss",
+            unit="nats",
+            definition="mean loss over the steps of training, of the trial's own objective",
+            higher_is_better=False,
+        ),
+        _training(
+            name="eval_loss",
+            label="Validation loss",
+            unit="nats",
+            definition="loss of the validation rows, of the trial's own objective",
+            higher_is_better=False,
+        ),
+    ),
+    "Held-out completions": (
+        _demonstrations(
+            name="held_out_loss",
+            label="Held-out loss",
+            unit="nats per token",
+            definition="negative log-prob of held-out completions, summed, per completion token",
+            higher_is_better=False,
+        ),
+        _demonstrations(
+            name="perplexity",
+            label="Perplexity",
+            unit="1 or more",
+            definition="exp of the held-out loss: of a completion token, as this model's tokenizer "
+            "cuts it",
+            higher_is_better=False,
+            mean=False,
+        ),
+    ),
+    "Held-out pairs": (
+        _pairs(
+            name="preference_accuracy",
+            label="Preference accuracy",
+            unit="share",
+            definition="pairs whose chosen completion has the higher implicit reward; ties count "
+            "half",
+            of_lookup="pairs whose chosen completion has the higher win rate in the training "
+            "pairs, no model; never judged is a rate of one half; ties count half",
+            source=RAFAILOV,
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _pairs(
+            name="preference_loss",
+            label="Preference loss",
+            unit="nats",
+            definition="mean -log sigmoid(margin), the sigmoid DPO loss, whatever the trial's "
+            "objective",
+            source=RAFAILOV,
+            higher_is_better=False,
+            comparable="same objective",
+        ),
+        _pairs(
+            name="margin",
+            label="Reward margin",
+            unit="nats",
+            definition="mean implicit reward of chosen minus that of rejected, beta included",
+            source=RAFAILOV,
+            higher_is_better=True,
+            comparable="same objective",
+        ),
+        _pairs(
+            name="calibration_error",
+            label="Calibration error",
+            unit="0 to 1",
+            definition="expected calibration error of the margin (Guo et al. 2017): over ten equal "
+            "bins of confidence from 0.5 to 1, the mean distance between the share of right pairs "
+            "and the mean confidence, by pairs; confidence is sigmoid(|margin|), a positive margin "
+            "is right, ties half; it is above 0 for a finite sample of calibrated margins too",
+            source="Guo et al. 2017, https://arxiv.org/abs/1706.04599",
+            library="numpy",
+            higher_is_better=False,
+            mean=False,
+        ),
+        _pairs(
+            name="policy_accuracy",
+            label="Policy accuracy",
+            unit="share",
+            definition="pairs whose chosen completion has the higher log-prob under the model; "
+            "ties half",
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _pairs(
+            name="policy_token_accuracy",
+            label="Policy accuracy per token",
+            unit="share",
+            definition="pairs whose chosen completion has the higher log-prob per token under the "
+            "model; ties half",
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _pairs(
+            name="chosen_logp",
+            label="Chosen log-prob",
+            unit="nats",
+            definition="mean log-prob of the chosen completion, summed over its tokens",
+            comparable="never",
+        ),
+        _pairs(
+            name="rejected_logp",
+            label="Rejected log-prob",
+            unit="nats",
+            definition="mean log-prob of the rejected completion, summed over its tokens",
+            comparable="never",
+        ),
+        _pairs(
+            name="length_difference",
+            label="Length difference",
+            unit="tokens",
+            definition="mean tokens of the chosen completion minus those of the rejected one",
+            comparable="never",
+        ),
+        _pairs(
+            name="chosen_change",
+            label="Change of chosen log-prob",
+            unit="nats",
+            definition="mean log-prob of the chosen completion minus that under the reference",
+            comparable="never",
+        ),
+        _pairs(
+            name="rejected_change",
+            label="Change of rejected log-prob",
+            unit="nats",
+            definition="mean log-prob of the rejected completion minus that under the reference",
+            comparable="never",
+        ),
+        _pairs(
+            name="chosen_fell",
+            label="Chosen fell",
+            unit="share",
+            definition="pairs whose chosen completion is less likely than under the reference; "
+            "ties half",
+            source="Pal et al. 2024, https://arxiv.org/abs/2402.13228",
+            higher_is_better=False,
+            comparable="same start",
+            interval="wilson",
+        ),
+        _pairs(
+            name="reference_accuracy",
+            label="Reference accuracy",
+            unit="share",
+            definition="pairs whose chosen completion has the higher log-prob under the reference; "
+            "ties half",
+            comparable="never",
+            interval="wilson",
+        ),
+        _pairs(
+            name="reference_chosen_logp",
+            label="Reference chosen logp",
+            unit="nats",
+            definition="mean log-prob of the chosen completion, summed over its tokens",
+            comparable="never",
+        ),
+        _pairs(
+            name="reference_rejected_logp",
+            label="Reference rejected logp",
+            unit="nats",
+            definition="mean log-prob of the rejected completion, summed over its tokens",
+            comparable="never",
+        ),
+        _pairs(
+            name="known_pairs",
+            label="Known pairs",
+            unit="share",
+            definition="pairs both of whose completions the training pairs have judged",
+            comparable="never",
+            interval="wilson",
+        ),
+    ),
+    "Answers beside known ones": (
+        _answers(
+            name="exact_match",
+            label="Exact match",
+            unit="share",
+            definition="answers whose final number equals the known answer's; a number behind #### "
+            "goes before all others, else this is lm-evaluation-harness's flexible-extract",
+            source=COBBE,
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _answers(
+            name="exact_match_strict",
+            label="Strict exact match",
+            unit="share",
+            definition="answers whose first number behind #### is the known answer's, as written "
+            "but for commas: lm-evaluation-harness's strict-match on GSM8K",
+            source=COBBE,
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _answers(
+            name="bleu",
+            label="BLEU",
+            unit="0 to 1",
+            definition="corpus BLEU with 13a tokenizer, order 4, no smoothing, brevity penalty "
+            "(Papineni et al. 2002)",
+            source="Papineni et al. 2002, https://aclanthology.org/P02-1040",
+            library="evaluate, sacrebleu",
+            higher_is_better=True,
+            mean=False,
+        ),
+        _answers(
+            name="sacrebleu",
+            label="sacreBLEU",
+            unit="0 to 100",
+            definition="corpus BLEU as sacrebleu has it unless told otherwise (Post 2018): an "
+            "order without a match is smoothed",
+            source="Post 2018, https://aclanthology.org/W18-6319",
+            library="sacrebleu",
+            higher_is_better=True,
+            mean=False,
+        ),
+        _answers(
+            name="chrf",
+            label="chrF2",
+            unit="0 to 100",
+            definition="corpus chrF2 (Popovic 2015): F-score of character n-grams up to order 6, "
+            "recall twice as important, white space left out",
+            source="Popović 2015, https://aclanthology.org/W15-3049",
+            library="sacrebleu",
+            higher_is_better=True,
+            mean=False,
+        ),
+        _answers(
+            name="rouge_l",
+            label="ROUGE-L",
+            unit="0 to 1",
+            definition="mean ROUGE-L (Lin 2004): F1 of the longest common subsequence of words, "
+            "lower case, letters a-z and digits alone, no stemmer (rouge-score)",
+            source="Lin 2004, https://aclanthology.org/W04-1013",
+            library="rouge-score",
+            higher_is_better=True,
+        ),
+    ),
+    "Answers": (
+        _answers(
+            name="stop_rate",
+            label="Stop rate",
+            unit="share",
+            definition="answers that end by themselves",
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _answers(
+            name="generated_tokens",
+            label="Generated tokens",
+            unit="tokens",
+            definition="mean new tokens of an answer",
+        ),
+        _answers(
+            name="answer_words",
+            label="Answer words",
+            unit="words",
+            definition="mean words of an answer, by white space",
+        ),
+        _answers(
+            name="distinct_1",
+            label="Distinct-1",
+            unit="0 to 1",
+            definition="different words of all answers by their number of words (Li et al. 2016); "
+            "13a tokenizer, case kept; it falls as answers are added, so compare equally many",
+            source=LI,
+            library="sacrebleu's 13a words",
+            higher_is_better=True,
+            interval="group jackknife",
+            mean=False,
+        ),
+        _answers(
+            name="distinct_2",
+            label="Distinct-2",
+            unit="0 to 1",
+            definition="different pairs of neighbouring words of all answers by their number of "
+            "words (Li et al. 2016); 13a tokenizer, case kept; it falls as answers are added, so "
+            "compare equally many",
+            source=LI,
+            library="sacrebleu's 13a words",
+            higher_is_better=True,
+            interval="group jackknife",
+            mean=False,
+        ),
+        _answers(
+            name="self_bleu",
+            label="Self-BLEU",
+            unit="0 to 100",
+            definition="mean BLEU of each answer against all others, high where answers repeat "
+            "each other (Zhu et al. 2018); sacrebleu's sentence BLEU; the interval holds the other "
+            "answers fixed",
+            source="Zhu et al. 2018, https://arxiv.org/abs/1802.01886",
+            library="sacrebleu",
+            higher_is_better=False,
+        ),
+    ),
+    "Titles": (
+        _answers(
+            name="title_length",
+            label="Title length",
+            unit="share",
+            definition="answers of 30 to 75 characters",
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _answers(
+            name="title_only",
+            label="Title only",
+            unit="share",
+            definition="answers of one line that are a title and nothing else: no label, quotation "
+            "marks, emphasis, list mark, introduction or count around it",
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _answers(
+            name="question",
+            label="Question",
+            unit="share",
+            definition="answers with a question mark",
+            interval="wilson",
+        ),
+        _answers(
+            name="how_to",
+            label="How-to",
+            unit="share",
+            definition="answers with how to in them",
+            interval="wilson",
+        ),
+        _answers(
+            name="explanatory",
+            label="Explanatory",
+            unit="share",
+            definition="answers that promise an explanation: why, what, reason, explain, "
+            "understand, the science (truth, story, secret, meaning, logic) of or behind, how "
+            "something works",
+            interval="wilson",
+        ),
+    ),
+    "Beside the reference": (
+        _answers(
+            name="kl",
+            label="KL from the reference",
+            unit="nats per answer",
+            definition="mean of log-prob under the model minus log-prob under its reference, over "
+            "answers that the model sampled; estimates the KL divergence from the reference",
+            source=SCHULMAN,
+            comparable="same start",
+        ),
+        _answers(
+            name="kl_per_token",
+            label="KL per token",
+            unit="nats per token",
+            definition="log-prob under the model minus log-prob under its reference of answers "
+            "that the model sampled, summed, per token, end tokens included",
+            source=SCHULMAN,
+            comparable="same start",
+        ),
+    ),
+    "Beside the base": (
+        _answers(
+            name="win_rate",
+            label="Win rate",
+            unit="share",
+            definition="answers that the judge finds better than the base's, in both orders; ties "
+            "count half",
+            higher_is_better=True,
+            interval="wilson",
+        ),
+        _answers(
+            name="win_rate_length_controlled",
+            label="Win rate at equal lengths",
+            unit="share",
+            definition="win rate at equal lengths: a logistic regression of the verdict on "
+            "tanh(difference in tokens / its standard deviation), at a difference of 0",
+            source="Dubois et al. 2024, https://arxiv.org/abs/2404.04475",
+            library="statsmodels",
+            higher_is_better=True,
+            mean=False,
+        ),
+        _answers(
+            name="judge_disagreement",
+            label="Judge's disagreement",
+            unit="share",
+            definition="pairs of different answers of which the judge's verdict changes with their "
+            "order",
+            higher_is_better=False,
+            interval="wilson",
+        ),
+    ),
+}
+
+METRICS = {metric.name: metric for section in SECTIONS.values() for metric in section}
+"""Every metric by name, in the order in which people read them."""
+
+
+def metric(name: str) -> Metric:
+    """Return the metric of a name. Raises BadInput if none is declared."""
+    if name not in METRICS:
+        raise BadInput(f"metric {name}: not declared in scripts/common/metrics.py")
+    return METRICS[name]
+
+
+def for_comparison() -> dict[str, dict[str, Any]]:
+    """Return what `scripts.evaluate.compare` must know of each metric that can be tested."""
+    return {
+        name: {"higher_is_better": one.higher_is_better, "comparable": one.comparable}
+        for name, one in METRICS.items()
+        if one.mean
+    }

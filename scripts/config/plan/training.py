@@ -1,0 +1,124 @@
+"""References, and trials as they are trained."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scripts.common.methods import METHODS
+from scripts.config.plan import paths
+from scripts.config.plan.data import Files, Model, Part
+from scripts.train.estimate.pace import pace_of
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The log-probs that a start gives to pairs, shared by all trials that start from it."""
+
+    name: str
+    model: Model
+    start: str | None
+    """The folder of the run that it starts from; None: the base."""
+    tokens: str
+    backend: str
+
+    def inputs(self, split: str) -> Files:
+        """Return what making it of a split reads."""
+        files: Files = {
+            "model": paths.manifest(self.model.name),
+            "tokens": paths.token_split(self.tokens, split),
+        }
+        return files | ({"start": paths.adapter_files(self.start)} if self.start else {})
+
+
+@dataclass(frozen=True)
+class Training:
+    """A trial with one seed as it is trained: all that its training reads, and nothing else."""
+
+    name: str
+    seed: int
+    method: str
+    rows: str
+    model: str
+    base: str
+    revision: str | None
+    precision: str
+    quantization: str
+    backend: str
+    layout: str
+    processes: int
+    dataset: str
+    tokens: str
+    train: str
+    valid: str | None
+    lora: Part
+    trainer: Part
+    start: str | None = None
+    """The folder of the run that it starts from; None: the base."""
+    start_as: str = "merged"
+    reference: str | None = None
+
+    def as_json(self) -> Part:
+        """Return the trial as its jobs are given it, and as `trial.json` keeps it."""
+        own = {"start", "start_as", "reference"}
+        left_out = set() if METHODS[self.method].has_reference else own
+        return {key: value for key, value in vars(self).items() if key not in left_out}
+
+    def inputs(self) -> Files:
+        """Return what training reads."""
+        files: Files = {
+            "model": paths.manifest(self.model),
+            "tokens": paths.token_split(self.tokens, self.train),
+        }
+        if self.valid:
+            files["valid_tokens"] = paths.token_split(self.tokens, self.valid)
+        if self.reference:
+            files["reference"] = paths.reference_split(self.reference, self.train)
+            if self.valid:
+                files["valid_reference"] = paths.reference_split(self.reference, self.valid)
+        if self.start:
+            files["start"] = paths.adapter_files(self.start)
+        return files
+
+    def probe_inputs(self) -> Files:
+        """Return what timing its first steps reads."""
+        return {key: file for key, file in self.inputs().items() if key in ("model", "tokens")}
+
+    @property
+    def trainer_module(self) -> str:
+        return METHODS[self.method].trainer
+
+    @property
+    def trainer_file(self) -> str:
+        """The trainer's file below the project's root, for the digest of its code."""
+        return f"{self.trainer_module.replace('.', '/')}.py"
+
+    @property
+    def program(self) -> str:
+        """The module to run: the trainer, or what starts several processes of it."""
+        if self.processes == 1:
+            return self.trainer_module
+        return f"scripts.train.processes --count {self.processes} {self.trainer_module}"
+
+    @property
+    def merged(self) -> list[str]:
+        """The folders of the runs whose adapters are merged into the base below its own."""
+        return [self.start] if self.start and self.start_as == "merged" else []
+
+    @property
+    def apart(self) -> list[str]:
+        """The folder of its start if that is not merged into the base."""
+        return [self.start] if self.start and not self.merged else []
+
+    @property
+    def selected_on(self) -> str | None:
+        """The split that the best evaluation, whose adapter is kept, was of; None: the last is."""
+        return self.valid if self.trainer["load_best_model_at_end"] else None
+
+
+def probed(trainings: Iterable[Training]) -> dict[str, Training]:
+    """Return by name the first trial of each pace, whose first steps are timed for all of them."""
+    first: dict[str, Training] = {}
+    for training in trainings:
+        # A probe is one process.
+        if training.processes == 1:
+            first.setdefault(repr(pace_of(training.as_json())), training)
+    return {training.name: training for training in first.values()}
