@@ -39,8 +39,8 @@ class ProgressLines(TrainerCallback):
         self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
     ) -> None:
         """Print step, losses and the time left at the pace so far."""
-        shown = {key: (logs or {}).get(key) for key in ("loss", "eval_loss")}
-        shown = {key: loss for key, loss in shown.items() if loss is not None}
+        found = logs or {}
+        shown = {key: found[key] for key in ("loss", "eval_loss") if key in found}
         if not shown:
             return
         step, steps = state.global_step, state.max_steps
