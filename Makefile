@@ -74,6 +74,7 @@ browser slurm:
 check: setup
 	ruff check .
 	ruff format --check .
+	mypy scripts
 	snakefmt --check Snakefile rules
 	snakemake --lint --workflow-profile profiles/demo
 	prefmake check config.yaml
@@ -86,7 +87,8 @@ check-locks: setup
 	python -m envs.lock --check
 
 docs: setup
-	python -m scripts.config.check fields > docs/config.md
+	python -m scripts.config.fields page > docs/config.md
+	python -m scripts.config.fields schema > docs/config.schema.json
 	python -m scripts.common.metrics > docs/metrics.md
 
 corpora: setup

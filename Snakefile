@@ -4,26 +4,13 @@ snakemake --cores 1 --resources gpu=1                        # config.yaml
 snakemake --workflow-profile profiles/demo                   # the embedded default, no GPU
 """
 
-import gc
-import shlex
-import signal
 import sys
 
 from snakemake.utils import min_version
 
 min_version("9.27.1")
-
-# A plan of a thousand trials is objects that stay: a tenth of its time went into looking for others.
-gc.set_threshold(100_000, 50, 100)
 # Modules are found wherever the results go (-d), and nothing else is found by accident.
 sys.path.insert(0, workflow.basedir)
-# Slurm sends its warning to every process of a job, and ends the job if Snakemake ends of it.
-signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-# The hub is off; the rules that fetch turn it on for themselves.
-shell.prefix(
-    f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
-    " HF_HUB_OFFLINE=1; "
-)
 
 
 pathvars:

@@ -53,8 +53,7 @@ def _sft(batch: int, accumulation: int, completion_only: bool, *others: str) -> 
     loss = "completions" if completion_only else "whole sequences"
     name = f"problems, llama, {batch} x {accumulation}, loss on {loss}"
     return Case("c", name, "demonstrations", (*others, *SFT), "llama", "problems", batch,
-                accumulation,
-                completion_only=completion_only)  # fmt: skip
+                accumulation, completion_only=completion_only)  # fmt: skip
 
 
 CASES = [
@@ -76,8 +75,7 @@ GPU_CASES = [
     Case("a", "titles, qwen-14b, 4 x 4", "preferences", ("TRL", "Unsloth", "prefmake"), "qwen-14b",
          precision="bfloat16", quantization="nf4"),
     Case("b", "dialogues, tinyllama, 1 x 8", "preferences", ("TRL", "Unsloth", "prefmake"),
-         "tinyllama",
-         "dialogues", 1, 8, precision="bfloat16"),
+         "tinyllama", "dialogues", 1, 8, precision="bfloat16"),
     Case("c", "problems, tinyllama, 8 x 1", "demonstrations",
          ("TRL, padded to 512", "TRL, dynamic padding", "Unsloth, dynamic padding", "prefmake"),
          "tinyllama", "problems", 8, 1, precision="bfloat16"),

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes a stage's env in a container image, where Snakemake looks for it in one:
+# Make a stage's env in a container image, in the folder where Snakemake looks for it:
 #
 #   install.sh STAGE ACCELERATOR FOLDER
 #
-# The place is named by Snakemake's digest of the env's files. An image of other locks has another
-# name there, and a run says that it found no env instead of using the wrong one.
+# The folder's name is Snakemake's digest of the env's files. An image with other locks has other
+# names, so that a run finds no env instead of using the wrong one.
 set -eu
 stage=$1 accelerator=$2 folder=$3
 case $accelerator in

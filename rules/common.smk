@@ -1,30 +1,40 @@
-"""What touches Snakemake: the plan of its config files, commands, digests, and the rest of the machine.
+"""What touches Snakemake. What a wildcard stands for, and what each job reads and is given, is known
+to `PLAN` and `REPORTS` (scripts/config/plan/).
 
-Takes the configuration; makes no file. What a wildcard stands for, and the inputs and parameters of
-each job, `PLAN` and `REPORTS` know (scripts/config/plan/).
+Takes: the configuration.
+Makes: no file.
 """
 
+import gc
 import json
 import re
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
 
 from scripts.common.files import shortest
 from scripts.common.splits import SPLITS
-from scripts.common.states import FAILED, unfinished
+from scripts.common.states import unfinished
 from scripts.config.check import load
 from scripts.config.files import ConfigError
 from scripts.config.plan import Reports, make_plan
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
-from scripts.provenance import digests, environment
+from scripts.provenance import environment
 from scripts.provenance.digests import code_digest
-from scripts.report.catalog import EVERYTHING, FIGURES, TABLES
+from scripts.report.catalog import FIGURES, TABLES
 
-ADAPTERS = ("adapters", "start")
-"""The inputs that are files of adapters."""
+# A plan of a thousand trials is objects that stay: a tenth of its time went into looking for others.
+gc.set_threshold(100_000, 50, 100)
+# Slurm warns every process of a job with this signal; by default Snakemake would end, and the job.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+# The hub is off; the rules that fetch turn it on for themselves.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
+    " HF_HUB_OFFLINE=1; "
+)
 
 
 def plan_of(files, overrides):
@@ -37,21 +47,16 @@ def plan_of(files, overrides):
 
 def reports_of(plan):
     """Return what reports show; they wait for everything, unless the plan says otherwise."""
-    results, metrics = results_root(), metrics_root()
+    results, metrics = folder("results"), folder("metrics")
     # What was published of a run is whole.
     if not plan.allow_failed or metrics != results:
         return Reports(plan)
     return Reports(plan, unfinished(Path(results), plan, time.time()), Path(metrics))
 
 
-def results_root():
-    """Return the folder that results go to."""
-    return workflow.pathvars.apply("<results>")
-
-
-def metrics_root():
-    """Return the folder that reports read."""
-    return workflow.pathvars.apply("<metrics>")
+def folder(pathvar):
+    """Return the folder of results, of logs, or of the metrics that reports read."""
+    return workflow.pathvars.apply(f"<{pathvar}>")
 
 
 def env_file(env):
@@ -61,7 +66,7 @@ def env_file(env):
 
 def env_digest(env):
     """Return the digest of a stage's env, in the form that the configuration chooses."""
-    return digests.env_digest(env, PLAN.accelerator)
+    return environment.env_digest(env, PLAN.accelerator)
 
 
 def as_json(part):
@@ -77,13 +82,8 @@ def only(names):
 def check_gpus():
     """Stop where a trial needs more GPUs than there may be: Snakemake would give it fewer."""
     limit = workflow.global_resources.get("gpu").value
-    for run in PLAN.runs.values():
-        processes = run.training.processes
-        if isinstance(limit, int) and processes > max(limit, 1):
-            raise SystemExit(
-                f"trial {run.name}: found processes {processes}, each on a GPU of its own,"
-                f" under a limit of {limit}; allowed is --resources gpu={processes} or more"
-            )
+    if isinstance(limit, int) and (refusal := PLAN.lack_of_gpus(limit)):
+        raise SystemExit(refusal)
 
 
 def check_targets():
@@ -91,7 +91,7 @@ def check_targets():
 
     Snakemake reads the rules before its targets, and would say that an input function failed.
     """
-    results = Path(results_root())
+    results = Path(folder("results"))
     for target in map(Path, sys.argv[1:]):
         if target.is_relative_to(results):
             if refusal := PLAN.refusal(target.relative_to(results)):
@@ -105,12 +105,13 @@ def job(rule, env, command, stdin=""):
     `exec`, so that what stops the job reaches the wrapper, which hands it on.
     """
     given = "<<'STDIN'" if stdin else ""
+    results = shlex.quote(folder("results")).replace("{", "{{").replace("}", "}}")
     words = [
         "exec python -m scripts.provenance.job",
         f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
         "--allow-env-drift" if PLAN.allow_env_drift else "",
         "--code {params.code} --env-digest {params.env}",
-        f"--results {shlex.quote(results_root()).replace('{', '{{').replace('}', '}}')}",
+        f"--results {results}",
         "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",
         f"-- {command} 2> {{log:q}} 3<<'INPUTS' {given}",
     ]
@@ -127,7 +128,7 @@ def options(input, *names):
     for name in names:
         value = input.get(name, [])
         files = [value] if isinstance(value, str) else list(value)
-        if name in ADAPTERS:
+        if name in ("adapters", "start"):
             files = list(dict.fromkeys(str(Path(file).parent) for file in files))
         words += [f"--{name.replace('_', '-')}", *files] if files else []
     return shlex.join(words)
@@ -156,27 +157,14 @@ def owned(entry, files):
     return shlex.join(["--references", *named]) if named else ""
 
 
-def failures():
-    """Return what failed trials left, where tables do not wait for them."""
-    return [
-        f"<results>/{folder}/work/failed.json"
-        for folder, state in dict(REPORTS.unfinished).items()
-        if state.word == FAILED and not state.start
-    ]
-
-
 def states():
-    """Return the command-line options that say what has become of what is not done.
+    """Return the command-line options that say what is not done, where reports do not wait for it.
 
     Reasons stand in failed.json: those of a thousand trials are too long for a command line.
     """
     if not PLAN.allow_failed:
         return ""
-    found = {
-        folder: [state.word, *filter(None, [state.start])]
-        for folder, state in dict(REPORTS.unfinished).items()
-    }
-    return shlex.join(["--states", as_json(found), "--logs", workflow.pathvars.apply("<logs>")])
+    return shlex.join(["--states", as_json(REPORTS.undone()), "--logs", folder("logs")])
 
 
 def mark():
@@ -207,5 +195,5 @@ def page_files():
 
 def page():
     """Return the page of a whole run: one in progress, or of which little was kept, has none."""
-    whole = metrics_root() == results_root() and not PLAN.allow_failed
+    whole = folder("metrics") == folder("results") and not PLAN.allow_failed
     return ["<results>/report.html"] if whole else []

@@ -1,6 +1,16 @@
 """Data: raw snapshots, canonical splits, token splits.
 
-Takes hub repositories or local files; makes results/data/ and results/tokens/.
+Takes:
+    the repositories and local files that the configuration names as datasets
+    results/models/{model}/tokenizer/manifest.json
+
+Makes:
+    results/data/{dataset}/raw.parquet, raw.json       the source's rows, and where they came from
+    results/data/{dataset}/{split}.parquet             canonical rows
+    results/data/{dataset}/dropped.parquet             rows left out, with reasons
+    results/tokens/{tokens}/{split}.parquet, report.json
+    results/tokens/{tokens}/doctor.json                what would spoil a result
+    results/overlaps/{overlap}.parquet, .json          items of one dataset in rows of another
 """
 
 
@@ -129,7 +139,7 @@ rule doctor:
 
 
 rule overlap:
-    """The items of one dataset that stand in the rows of another."""
+    """The items of one dataset that are among the rows of another."""
     input:
         unpack(lambda wildcards: PLAN.overlaps[wildcards.overlap].inputs()),
     output:

@@ -1,9 +1,20 @@
-"""Evaluation: rows scored by each model, and the figures made from them.
+"""Evaluation: rows scored by each model, and the metrics measured from them.
 
-Takes token splits, models and adapters; makes the Parquet files and metrics.json beside each trial
-(results/trials/) and, once for each experiment's base, in results/bases/. The wildcard `subject` is
-either's folder. What needs no model is in results/baselines/. The seeds of a trial are put together
-in the trial's own metrics.json, and the models of an experiment compared in results/comparisons/.
+Takes:
+    results/models/{model}/manifest.json
+    results/tokens/{tokens}/{split}.parquet
+    results/references/{reference}/{split}.parquet
+    results/trials/{trial}/seed-{seed}/adapter/, trial.json
+    results/data/{dataset}/{split}.parquet, results/overlaps/{overlap}.parquet
+
+Makes, in trials/{trial}/seed-{seed}/ and in bases/{experiment}/ (the wildcard `subject`):
+    results/{subject}/completions.parquet, pairs.parquet, generations.parquet, score.json
+    results/{subject}/verdicts.parquet                 a judge's, of a trial's answers
+    results/{subject}/metrics.json, items.parquet
+and:
+    results/trials/{trial}/metrics.json                over all seeds
+    results/baselines/{lookup}/metrics.json, items.parquet
+    results/comparisons/{experiment}.json              paired tests
 """
 
 
@@ -78,7 +89,7 @@ rule judge:
 
 
 rule measure:
-    """Every figure of one model with its intervals, from the rows alone."""
+    """Every metric of one model with its intervals, from the rows alone."""
     input:
         unpack(lambda wildcards: PLAN.subjects[wildcards.subject].measure_inputs()),
     output:
@@ -105,9 +116,7 @@ rule measure:
             "sets_rows",
             "overlaps",
         ),
-        root=lambda wildcards, output: output.metrics.removesuffix(
-            f"/{wildcards.subject}/metrics.json"
-        ),
+        root=lambda wildcards: folder("results"),
         code=code_digest("scripts/evaluate/measure.py"),
         env=env_digest("evaluate"),
     shell:
@@ -136,7 +145,7 @@ rule lookup:
         env_file("evaluate")
     params:
         dataset=lambda wildcards: PLAN.lookups[wildcards.lookup].dataset,
-        root=subpath(output.metrics, ancestor=3),
+        root=lambda wildcards: folder("results"),
         code=code_digest("scripts/evaluate/lookup.py"),
         env=env_digest("evaluate"),
     shell:
@@ -150,7 +159,7 @@ rule lookup:
 
 
 rule aggregate:
-    """Every figure of a trial: mean over seeds, deviation, and an interval of seeds and groups."""
+    """Every metric of a trial: mean over seeds, deviation, and an interval of seeds and groups."""
     input:
         metrics=lambda wildcards: PLAN.trials[wildcards.trial].files("metrics.json"),
         scores=lambda wildcards: PLAN.trials[wildcards.trial].files("items.parquet"),
@@ -195,7 +204,7 @@ rule compare:
         env_file("evaluate")
     params:
         plan=lambda wildcards: as_json(REPORTS.compared(wildcards.experiment)),
-        root=subpath(output[0], ancestor=2),
+        root=lambda wildcards: folder("results"),
         code=code_digest("scripts/evaluate/compare.py"),
         env=env_digest("evaluate"),
     shell:

@@ -1,6 +1,12 @@
 """Models: base model snapshots, and the demo's own base model.
 
-Takes hub repositories, local folders or the demo's corpus; makes results/models/.
+Takes:
+    the repositories, local folders and corpora that the configuration names as models
+
+Makes:
+    results/backends.json                              the backends run here
+    results/models/{model}/tokenizer/manifest.json     the tokenizer and the model's shape
+    results/models/{model}/manifest.json               every file of the snapshot, with its digest
 """
 
 

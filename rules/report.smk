@@ -1,10 +1,18 @@
 """Report: tables, figures, and one page with all of them.
 
-Takes metrics, training records, curves and answers of every trial and base, and published figures
-to compare with; makes results/tables/, results/figures/ and results/report.html. It reads in
-<metrics>, which no rule writes where it is not <results>: what was published of a run makes tables
-and figures, and nothing else. What is marked `report` stands in Snakemake's own report too:
-`snakemake --report report.html`.
+Takes, in <metrics>, which is <results>, or what was published of a run:
+    metrics.json, items.parquet, generations.parquet, score.json, trial.json, train.json and
+    history.jsonl of trials, their seeds, bases and baselines, as a report reads them
+    comparisons/{experiment}.json, data/{dataset}/dropped.parquet, tokens/{tokens}/report.json,
+    references/{reference}/{split}.json
+    the published figures that the configuration names as claims
+
+Makes:
+    results/tables/{table}.csv, .md, .tex, .json
+    results/figures/{figure}.pdf, .png, .md
+    results/report.html
+
+What is marked `report` stands in Snakemake's own report too: `snakemake --report report.html`.
 """
 
 
@@ -12,7 +20,7 @@ rule table:
     """One table, for machines, for a README and for a paper."""
     input:
         lambda wildcards: REPORTS.files(TABLES[wildcards.table]),
-        failures=failures(),
+        failures=REPORTS.failures(),
         data=lambda wildcards: REPORTS.data_files(TABLES[wildcards.table]),
         references=lambda wildcards: list(REPORTS.reference_costs(TABLES[wildcards.table])),
         claims=lambda wildcards: REPORTS.claims(TABLES[wildcards.table]),
@@ -38,7 +46,7 @@ rule table:
     params:
         caption=lambda wildcards: TABLES[wildcards.table].caption,
         plan=lambda wildcards: as_json(REPORTS.experiments(TABLES[wildcards.table])),
-        root=lambda wildcards: metrics_root(),
+        root=lambda wildcards: folder("metrics"),
         files=lambda wildcards, input: options(input, "claims", "data"),
         references=lambda wildcards, input: owned(TABLES[wildcards.table], input.references),
         mark=mark(),
@@ -59,7 +67,7 @@ rule figure:
     """One figure, as vectors for a paper and as pixels for a page, and its caption."""
     input:
         lambda wildcards: REPORTS.files(FIGURES[wildcards.figure]),
-        failures=failures(),
+        failures=REPORTS.failures(),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -81,7 +89,7 @@ rule figure:
     params:
         caption=lambda wildcards: FIGURES[wildcards.figure].caption,
         plan=lambda wildcards: as_json(REPORTS.experiments(FIGURES[wildcards.figure])),
-        root=lambda wildcards: metrics_root(),
+        root=lambda wildcards: folder("metrics"),
         mark=mark(),
         states=states(),
         code=lambda wildcards: code_digest(f"scripts/report/figures/{wildcards.figure}.py"),

@@ -1,7 +1,14 @@
-"""Training: reference log-probs, SFT and DPO adapters.
+"""Training: reference log-probs and adapters; and before a GPU is spent, what they will take.
 
-Takes token splits and models; makes results/references/ and results/trials/; and, before a GPU is
-spent, results/plan.json on what they will take.
+Takes:
+    results/models/{model}/manifest.json, tokenizer/manifest.json
+    results/tokens/{tokens}/{split}.parquet, report.json
+
+Makes:
+    results/plan.json                                  the estimate: steps, memory, hours
+    results/probes/{trial}.json                        the first steps, timed
+    results/references/{reference}/{split}.parquet     log-probs of pairs; .json: what they cost
+    results/trials/{trial}/seed-{seed}/adapter/, trial.json, train.json, history.jsonl
 """
 
 

@@ -69,7 +69,11 @@ def show(
     plan = Sweep.of(files).plan
     if trial is not None and trial not in plan.trials:
         raise BadInput(f"--trial: found {trial!r}; allowed: {', '.join(sorted(plan.trials))}")
-    runs = [asdict(run) for run in plan.runs.values() if trial in (None, run.name)]
+    runs = [
+        asdict(run) | {"training": run.training.as_json()}
+        for run in plan.runs.values()
+        if trial in (None, run.name)
+    ]
     print(json.dumps(runs, indent=2))
 
 
@@ -78,9 +82,9 @@ def schema() -> None:
     """Print the JSON schema of the configuration, with which editors complete and check it."""
     import json
 
-    from scripts.config.schema import Config
+    from scripts.config.fields import json_schema
 
-    print(json.dumps(Config.model_json_schema(), indent=2))
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
 @app.command(rich_help_panel=BEFORE)

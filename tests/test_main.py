@@ -108,6 +108,13 @@ def test_check_show_and_schema(
     assert json.loads(capsys.readouterr().out)["properties"]["experiments"]
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "demo/config.yaml", "docs/examples/own-data.yaml"])
+def test_configurations_name_their_schema_to_editors(name: str) -> None:
+    first = (ROOT / name).read_text(encoding="utf-8").splitlines()[0]
+    place = first.removeprefix("# yaml-language-server: $schema=")
+    assert (ROOT / name).parent.joinpath(place).resolve() == ROOT / "docs/config.schema.json"
+
+
 def test_status_of_a_profile_in_the_callers_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

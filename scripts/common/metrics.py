@@ -1,11 +1,11 @@
-"""The metrics, each declared once.
+"""The metrics, each declared once: label, unit, definition, direction, and what may be compared.
 
-What asks about a metric asks here: what tables call it, in which unit it is, whether more is better
-and between which models it may be compared. Nothing that trains, makes references, scores or
-measures imports this module: code digests follow imports, and a label edited here must make nothing
-again but what prints it. `python -m scripts.common.metrics > docs/metrics.md` writes its page.
+Whatever needs to know something about a metric looks it up here. Nothing that trains, makes
+references, scores or measures imports this module: code digests follow imports, and an edited label
+must rerun only what prints it. `python -m scripts.common.metrics > docs/metrics.md` writes the page
+of all metrics.
 
-To add a metric: let a module of `scripts/evaluate/` measure it, and declare it here.
+To add a metric: measure it in a module of `scripts/evaluate/`, and declare it here.
 """
 
 from collections.abc import Mapping
@@ -35,17 +35,17 @@ class Metric:
     higher_is_better
         None where neither direction is better: such a metric describes, and is never ranked.
     comparable
-        What two trials must have in common for it to mean the same of both. Apart from "anything",
-        a base has nothing to compare.
+        What two trials must have in common for a paired test of it to mean something. Only in what
+        is comparable with "anything" a trial is tested against its base too.
     home
-        Where it stands: in the training's own files, or in metrics.json, of demonstrations, of
-        pairs, or of the answers to a set of prompts.
+        What it is measured on: the rows of demonstrations, of pairs, or the answers to a set of
+        prompts, all in metrics.json; or the training, in the files of a run.
     interval
-        "wilson" of shares, which have a group bootstrap as well.
+        How its interval is made: "wilson" for shares, which have a group bootstrap as well.
     mean
-        Whether it is a mean over items, so that two models can be compared item by item.
+        True if it is a mean over items, so that two models can be tested item by item.
     of_lookup
-        The definition where a lookup, which has no model, is measured.
+        Its definition for a lookup, which has no model.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Metric:
     of_lookup: str = ""
 
     def defined(self, found: Mapping[str, Any], method: str = "") -> str:
-        """Return the definition of a value in metrics.json.
+        """Return the definition of a value of metrics.json.
 
         Parameters
         ----------
         found
-            The entry, whose `detail` completes the definition, such as a library's settings.
+            The entry; its `detail`, such as a library's settings, completes the definition.
         method
             The model's method, or "base" or "lookup".
         """
@@ -118,6 +118,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             "cuts it",
             higher_is_better=False,
             mean=False,
+            comparable="never",
         ),
     ),
     "Held-out pairs": (
@@ -164,6 +165,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             library="numpy",
             higher_is_better=False,
             mean=False,
+            comparable="never",
         ),
         _pairs(
             name="policy_accuracy",
@@ -292,6 +294,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             library="evaluate, sacrebleu",
             higher_is_better=True,
             mean=False,
+            comparable="never",
         ),
         _answers(
             name="sacrebleu",
@@ -303,6 +306,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             library="sacrebleu",
             higher_is_better=True,
             mean=False,
+            comparable="never",
         ),
         _answers(
             name="chrf",
@@ -314,6 +318,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             library="sacrebleu",
             higher_is_better=True,
             mean=False,
+            comparable="never",
         ),
         _answers(
             name="rouge_l",
@@ -358,6 +363,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             higher_is_better=True,
             interval="group jackknife",
             mean=False,
+            comparable="never",
         ),
         _answers(
             name="distinct_2",
@@ -371,6 +377,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             higher_is_better=True,
             interval="group jackknife",
             mean=False,
+            comparable="never",
         ),
         _answers(
             name="self_bleu",
@@ -466,6 +473,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             library="statsmodels",
             higher_is_better=True,
             mean=False,
+            comparable="never",
         ),
         _answers(
             name="judge_disagreement",
@@ -490,10 +498,59 @@ def metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def for_comparison() -> dict[str, dict[str, Any]]:
-    """Return what `scripts.evaluate.compare` must know of each metric that can be tested."""
-    return {
-        name: {"higher_is_better": one.higher_is_better, "comparable": one.comparable}
-        for name, one in METRICS.items()
-        if one.mean
-    }
+# ------------------------------------------------------------------------------- docs/metrics.md
+
+INTRODUCTION = """\
+# What is measured
+
+Every metric, as `scripts/common/metrics.py` declares it; `python -m scripts.common.metrics` writes
+this page. In `metrics.json` each has `value`, `n`, `groups`, `intervals`, where its library gives
+one a `signature`, and where the definition depends on the data a `detail`. A share has Wilson's
+interval, and every mean the bootstrap that draws whole groups, so that answers to one prompt stay
+together; the items of a mean are in `items.parquet`, where two models can be compared item by item.
+The others (†) are metrics of all items together: corpus scores are resampled from the counts of
+their sentences, and distinct n-grams, of which a resample that repeats answers has fewer, get the
+jackknife's interval.
+
+Better: ↑ higher, ↓ lower, – neither; such a metric describes, and no trial leads in it.
+"""
+REMARKS = {
+    "Training": "in `train.json` and `history.jsonl`",
+    "Held-out pairs": "a base has only those that need no reference",
+    "Answers beside known ones": "of each set of prompts that has known answers",
+    "Answers": "of each set of prompts",
+    "Titles": "with `rules: titles`",
+    "Beside the reference": "with `kl: true`, of answers sampled untruncated",
+    "Beside the base": "with a [`judge`](judge.md)",
+}
+FOOTNOTES = """\
+`calibration_error` of margins that are calibrated (drawn from a normal of mean 1 and deviation 1.5)
+was 0.10 on average for 100 pairs and 0.04 for 500: compare it between models of the same pairs.
+
+Titles are held against patterns that stand in `scripts/evaluate/titles.py`; they are English.
+"""
+BETTER = {True: "↑", False: "↓", None: "–"}
+
+
+def page() -> str:
+    """Return docs/metrics.md."""
+    lines = [INTRODUCTION, "| metric | what it is | unit | better | library | paper |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for title, section in SECTIONS.items():
+        lines.append(f"| **{title}** | {REMARKS.get(title, '')} | | | | |")
+        for one in section:
+            paper, _, address = one.source.partition(", http")
+            cells = [
+                f"`{one.name}`" + ("" if one.mean or one.home == "training" else " †"),
+                one.definition.replace("|", "\\|"),
+                one.unit,
+                BETTER[one.higher_is_better],
+                one.library,
+                f"[{paper}](http{address})" if paper else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", FOOTNOTES])
+
+
+if __name__ == "__main__":
+    print(page(), end="")

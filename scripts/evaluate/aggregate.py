@@ -74,11 +74,11 @@ def over_seeds(found: dict[str, Row | None], items: list[list[Row]]) -> Row:
         Its items of each seed; empty where it is no mean over items.
     """
     first = next(metric for metric in found.values() if metric)
-    values = [metric["value"] if metric else None for metric in found.values()]
-    each = {"seeds": dict(zip(found, values, strict=True))}
-    if len(values) == 1:
+    each = {"seeds": {seed: metric["value"] if metric else None for seed, metric in found.items()}}
+    if len(found) == 1:
         return first | {"sd": None} | each
-    whole = None not in values
+    values = [metric["value"] for metric in found.values() if metric]
+    whole = len(values) == len(found) and None not in values
     interval = crossed_interval(items) if whole and items and all(items) else None
     return first | {
         "value": fmean(values) if whole else None,

@@ -1,28 +1,35 @@
-"""Compares the models of an experiment with each other, on the same items.
+"""Compare the models of an experiment with each other, on the same items.
 
-    python -m scripts.evaluate.compare --root results/demo \\
-        --plan '{"experiment": "tutor", "base": "demo", "trials": {"sft": ["sft-r16/seed-0"]}}' \\
+    python -m scripts.evaluate.compare --root results/demo --plan '{"experiment": "tutor",
+        "base": "demo", "trials": {"sft": ["sft-r16/seed-0", "sft-r4/seed-0"]},
+        "metrics": {"held_out_loss": {"higher_is_better": false, "comparable": "anything"}}}' \\
         --out results/demo/comparisons/tutor.json
 
-Every trial against the base, every preference trial against where it starts, and the trials of a
-method against each other: all pairs of at most ten, else each against the leading one. Of every
-metric that is a mean over items and that means the same for both: the difference with its interval
-(groups and seeds resampled), the p-value of a paired test, and Holm's correction of it over all
-tests of that metric in the experiment, since a reader who looks for the trial that leads in a
-metric looks at all of them.
+Each trial is compared with the base and with the trial that it starts from, and the trials of a
+method with each other: all pairs of up to ten, otherwise the leading one with each other one. This
+is done for every metric that is a mean over items and means the same for both models: the
+difference with its interval (groups and seeds resampled), the p-value of a paired test, and Holm's
+correction of it over all tests of that metric in the experiment, since whoever looks for the trial
+that leads in a metric looks at all of them.
+
+The plan says of each metric whether higher is better (null: neither way), and what two trials must
+have in common to be compared in it: nothing ("anything"), their "same start", their start and
+"same objective"; or it is "never" compared. A metric without a direction is not ranked: no trial
+leads in it, and of more than ten trials none is compared with another.
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import run
+from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_json, write_json
 from scripts.evaluate.paired import (
+    Pair,
     Panel,
     difference_intervals,
     group_deviations,
@@ -36,52 +43,30 @@ if TYPE_CHECKING:
 Key = tuple[str | None, str]
 """A set of prompts, or None, and a metric."""
 
+BASE = "base"
+"""What stands in place of the base's method."""
 ALL_PAIRS = 10
-"""So many trials of a method are compared pair by pair."""
+"""Up to so many trials of a method are compared pair by pair."""
 LEVEL = 0.05
 """A difference is shown where the corrected p-value is below; see `is_shown`."""
 
-METHODS = ("sft", "dpo")
-OF_OBJECTIVE = ("preference_loss", "margin")
-"""Metrics of the implicit reward, in units of beta: alike only under one objective and start."""
-OF_START = ("chosen_fell", "kl", "kl_per_token")
-"""Metrics of how far a trial moved from its start: alike only from one start."""
 OBJECTIVE = ("beta", "loss_type", "loss_weights")
-REFERENCE = "reference_"
-"""Begins the metrics of a trial's start, which are not the trial's own."""
-START_FIGURES = {"reference_accuracy": "policy_accuracy"}
-"""What a trial's file says about its start, and what that is of the start itself."""
-UNRANKED = (
-    "chosen_logp", "rejected_logp", "chosen_change", "rejected_change", "length_difference",
-)  # fmt: skip
-"""Metrics that describe, of which higher is no better than lower."""
+"""The settings of a trainer that give its implicit reward a unit."""
+START_METRICS = {"reference_accuracy": "policy_accuracy"}
+"""What a trial's file says about its start, and which metric of the start itself that is."""
 
-NEVER = [
-    {
-        "metrics": [*OF_OBJECTIVE, "rewards"],
-        "reason": "between trials of another beta, objective or start, in whose units they are; "
-        "a base has none",
-    },
-    {
-        "metrics": list(OF_START),
-        "reason": "between trials of another start, which they are measured from",
-    },
-    {
-        "metrics": ["train_loss", "eval_loss"],
-        "reason": "they are the objective's, and of no items",
-    },
-    {
-        "metrics": [*UNRANKED, "reference_*"],
-        "reason": "higher is not better, and the reference's are of another model",
-    },
-    {"metrics": ["bleu"], "reason": "as every metric of a whole corpus, no mean over items"},
-]
-"""What is never compared, for whoever reads the file."""
+NEVER = {
+    "same objective": "between trials of another beta, objective or start, in whose units they "
+    "are; a base has none",
+    "same start": "between trials of another start, which they are measured from",
+    "never": "they are no means over items, or say nothing about which model is better",
+}
+"""Between which models metrics are never compared, for people who read the file."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One metric of one run: its items, in the order of their ids."""
+    """One metric of one run: its items, ordered by id."""
 
     ids: "ndarray"
     groups: "ndarray"
@@ -91,13 +76,13 @@ class Block:
 
 @dataclass
 class Model:
-    """A base or a trial, and its metrics: one block a seed."""
+    """A base or a trial, and its metrics: one block for each seed."""
 
     name: str
     method: str
     start: str | None = None
-    """The SFT trial that a preference trial starts from; None for the base."""
-    objective: tuple[Any, ...] = ()
+    """The trial that it starts from; None for the base."""
+    objective: Hashable = ()
     blocks: dict[Key, list[Block]] = field(default_factory=dict)
 
 
@@ -105,13 +90,13 @@ class Model:
 
 
 def read_blocks(path: Path) -> dict[Key, Block]:
-    """Returns the items of each metric of a run."""
+    """Return the items of each metric of a run."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
     key = pc.binary_join_element_wise(pc.fill_null(table["set"], ""), table["metric"], "\n")
-    # Numbers from 0 on, in the order in which the metrics first stand in the file.
+    # Numbers from 0 on, in the order in which the metrics first appear in the file.
     numbered = pc.dictionary_encode(key).combine_chunks()
     table = table.append_column("number", numbered.indices)
     table = table.sort_by([("number", "ascending"), ("id", "ascending")])
@@ -125,13 +110,13 @@ def read_blocks(path: Path) -> dict[Key, Block]:
 
 
 def read_base(root: Path, experiment: str, name: str) -> Model:
-    """Returns the base of an experiment."""
+    """Return the base of an experiment."""
     blocks = read_blocks(root / "bases" / experiment / "items.parquet")
-    return Model(name, "base", blocks={key: [block] for key, block in blocks.items()})
+    return Model(name, BASE, blocks={key: [block] for key, block in blocks.items()})
 
 
 def read_trial(root: Path, method: str, name: str, runs: list[str]) -> Model:
-    """Returns a trial with all its seeds."""
+    """Return a trial with all its seeds."""
     folders = [root / "trials" / one for one in runs]
     trial = read_json(folders[0] / "trial.json")
     start = trial.get("start")
@@ -152,57 +137,47 @@ def _hashable(value: Any) -> Any:
 
 
 def read_models(root: Path, plan: Row) -> list[Model]:
-    """Returns the base and the trials of an experiment, in the plan's order."""
+    """Return the base and the trials of an experiment, in the plan's order."""
     models = [read_base(root, plan["experiment"], plan["base"])]
     for method, runs in plan["trials"].items():
         names: dict[str, list[str]] = {}
         for one in runs:
             names.setdefault(one.split("/")[0], []).append(one)
         models += [read_trial(root, method, name, seeds) for name, seeds in names.items()]
-    give_starts_their_metrics(models)
-    return models
-
-
-def give_starts_their_metrics(models: list[Model]) -> None:
-    """Gives a start what the trials that start from it say about it; it is scored on no pairs."""
-    named = {model.name: model for model in models if model.method == "sft"}
+    named = {model.name: model for model in models[1:]}
     for model in models:
-        start = named.get(model.start)
-        for theirs, own in START_FIGURES.items():
-            if start and (None, theirs) in model.blocks:
-                start.blocks.setdefault((None, own), model.blocks[None, theirs])
+        # A start is scored on no pairs: what its trials say about their reference is about it.
+        if model.start in named:
+            for theirs, own in START_METRICS.items():
+                if (None, theirs) in model.blocks:
+                    blocks = named[model.start].blocks
+                    blocks.setdefault((None, own), model.blocks[None, theirs])
+    return models
 
 
 # ------------------------------------------------------------------------------- what is compared
 
 
-def compared(models: list[Model]) -> list[Key]:
-    """Returns the metrics that are compared."""
+def compared(models: list[Model], metrics: dict[str, Row]) -> list[Key]:
+    """Return what is compared. Raise BadInput where the plan lacks a metric that was measured."""
     keys = dict.fromkeys(key for model in models for key in model.blocks)
-    return [
-        (of_set, metric)
-        for of_set, metric in keys
-        if metric not in UNRANKED and not metric.startswith(REFERENCE)
-    ]
+    unknown = sorted({metric for _, metric in keys} - metrics.keys())
+    if unknown:
+        raise BadInput(f"--plan: does not declare {', '.join(unknown)}, which items.parquet has")
+    return [key for key in keys if metrics[key[1]]["comparable"] != "never"]
 
 
-def alike(metric: str, model: Model) -> tuple[Any, ...]:
-    """Returns what must be the same of two trials whose metrics mean the same; empty for nothing.
-
-    Of such a metric a base has none that means the same.
-    """
-    if metric in OF_OBJECTIVE or "reward" in metric:
-        return (model.objective, model.start)
-    return (model.start,) if metric in OF_START else ()
-
-
-def lower_leads(metric: str) -> bool:
-    """Tells whether the lowest value of a metric leads, not the highest."""
-    return "loss" in metric or "perplexity" in metric
+def alike(comparable: str, model: Model) -> tuple[Hashable, ...]:
+    """Return what must be equal for two trials to be compared; for "anything" it is empty."""
+    return {
+        "anything": (),
+        "same start": (model.start,),
+        "same objective": (model.start, model.objective),
+    }[comparable]
 
 
 def on_same_items(key: Key, models: list[Model]) -> tuple[list[Model], list[Model]]:
-    """Returns the models with the items that most models have of a metric, and the others."""
+    """Return the models with the items that most models have of a metric, and the other models."""
     kinds: dict[str, list[Model]] = {}
     uneven = []
     for model in models:
@@ -210,19 +185,19 @@ def on_same_items(key: Key, models: list[Model]) -> tuple[list[Model], list[Mode
         if len(own) == 1:
             kinds.setdefault(own.pop(), []).append(model)
         elif own:
-            # Its seeds have not the same items: no two of them can be averaged item by item.
+            # Its seeds have different items, so they cannot be averaged item by item.
             uneven.append(model)
     first, *others = sorted(kinds.values(), key=len, reverse=True) or [[]]
     return first, [*(model for kind in others for model in kind), *uneven]
 
 
 def _items_of(block: Block) -> str:
-    """Returns what is equal for blocks of the same items alone."""
+    """Return a text that is equal only for blocks of the same items."""
     return "\n".join([*block.ids, "", *block.groups])
 
 
 def panel_of(key: Key, models: list[Model]) -> Panel:
-    """Returns a metric of models on the same items."""
+    """Return a metric of models on the same items."""
     from numpy import array, repeat, stack, unique
 
     blocks = [block for model in models for block in model.blocks[key]]
@@ -236,60 +211,69 @@ def panel_of(key: Key, models: list[Model]) -> Panel:
 
 @dataclass(frozen=True)
 class Question:
-    """Two models, by their place, and why they are compared."""
+    """Two models, by their place, and why they are compared: base, start or trials."""
 
     kind: str
     method: str
-    pair: tuple[int, int]
+    pair: Pair
 
 
-def questions(metric: str, models: list[Model], values: "ndarray") -> Iterator[Question]:
-    """Yields what is asked of a metric: against the base, against starts, within each method."""
-    names = {model.name: place for place, model in enumerate(models) if model.method == "sft"}
-    base = next((place for place, it in enumerate(models) if it.method == "base"), None)
-    tuned = [(place, model) for place, model in enumerate(models) if model.method != "base"]
-    if not any(alike(metric, model) for _, model in tuned):
+def questions(rule: Row, models: list[Model], values: "ndarray") -> Iterator[Question]:
+    """Yield which models are compared: with the base, with starts, within each method.
+
+    Parameters
+    ----------
+    rule
+        The metric's `higher_is_better` and `comparable`.
+    values
+        The metric of each model.
+    """
+    tuned = {place: model for place, model in enumerate(models) if model.method != BASE}
+    if rule["comparable"] == "anything":
+        base = next((place for place, model in enumerate(models) if model.method == BASE), None)
+        named = {model.name: place for place, model in tuned.items()}
         if base is not None:
-            yield from (Question("base", model.method, (place, base)) for place, model in tuned)
-        for place, model in tuned:
-            if model.start in names:
-                yield Question("start", model.method, (place, names[model.start]))
-    for method in METHODS:
-        rivals: dict[Any, list[int]] = {}
-        for place, model in tuned:
-            if model.method == method:
-                rivals.setdefault(alike(metric, model), []).append(place)
-        for places in rivals.values():
-            yield from (Question("trials", method, pair) for pair in _pairs(metric, places, values))
+            yield from (Question("base", it.method, (place, base)) for place, it in tuned.items())
+        for place, model in tuned.items():
+            if model.start in named:
+                yield Question("start", model.method, (place, named[model.start]))
+    rivals: dict[Hashable, list[int]] = {}
+    for place, model in tuned.items():
+        rivals.setdefault((model.method, *alike(rule["comparable"], model)), []).append(place)
+    for places in rivals.values():
+        method = models[places[0]].method
+        yield from (Question("trials", method, pair) for pair in _pairs(rule, places, values))
 
 
-def _pairs(metric: str, places: list[int], values: "ndarray") -> Iterable[tuple[int, int]]:
-    """Returns all pairs of at most ten trials, else the leading one with each other."""
+def _pairs(rule: Row, places: list[int], values: "ndarray") -> Iterable[Pair]:
+    """Return all pairs of up to ten trials, otherwise the leading one with each other one."""
     if len(places) <= ALL_PAIRS:
         return combinations(places, 2)
-    first = _ranked(metric, places, values)[0]
+    if rule["higher_is_better"] is None:
+        return []
+    first = _ranked(rule, places, values)[0]
     return [(first, other) for other in places if other != first]
 
 
-def _ranked(metric: str, places: list[int], values: "ndarray") -> list[int]:
-    """Returns places in the order of their values, the leading one first."""
-    sign = 1 if lower_leads(metric) else -1
+def _ranked(rule: Row, places: list[int], values: "ndarray") -> list[int]:
+    """Return places by their values, the leading one first."""
+    sign = -1 if rule["higher_is_better"] else 1
     return sorted(places, key=lambda place: sign * values[place])
 
 
 # ---------------------------------------------------------------------------------------- answers
 
 
-def compare_metric(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]:
-    """Returns the tests of a metric, and for each method which trial leads and whether apart.
+def compare_metric(key: Key, rule: Row, models: list[Model]) -> tuple[list[Row], list[Row]]:
+    """Return the tests of a metric, and for each method which trial leads and whether apart.
 
-    Trials lead apart where the corrected test against the runner-up shows a difference.
+    A trial leads apart where the corrected test against the runner-up shows a difference.
     """
     if not models:
         return [], []
-    of_set, metric = key
+    set_name, metric = key
     panel = panel_of(key, models)
-    asked = list(questions(metric, models, panel.values))
+    asked = list(questions(rule, models, panel.values))
     if not asked:
         return [], []
     pairs = [question.pair for question in asked]
@@ -300,7 +284,7 @@ def compare_metric(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]
         {
             "kind": question.kind,
             "method": question.method,
-            "set": of_set,
+            "set": set_name,
             "metric": metric,
             "a": models[a].name,
             "b": models[b].name,
@@ -320,14 +304,15 @@ def compare_metric(key: Key, models: list[Model]) -> tuple[list[Row], list[Row]]
         for a, b in [question.pair]
     ]  # fmt: skip
     tests = [test | {"shown": is_shown(test)} for test in tests]
-    return tests, leaders(key, models, panel.values, asked, tests)
+    ranked = rule["higher_is_better"] is not None
+    return tests, leaders(key, rule, models, panel.values, asked, tests) if ranked else []
 
 
 def is_shown(test: Row) -> bool:
-    """Tells whether a difference is shown.
+    """Return True if a test shows a difference.
 
-    The test of items takes the seeds for fixed. Where a side has several, the interval, which draws
-    them, must leave out 0 as well.
+    The test takes the seeds for fixed. Where a model has several, the interval, which draws seeds,
+    must leave out 0 as well.
     """
     if test["holm"] >= LEVEL or max(test["seeds"]) == 1:
         return test["holm"] < LEVEL
@@ -335,17 +320,22 @@ def is_shown(test: Row) -> bool:
 
 
 def leaders(
-    key: Key, models: list[Model], values: "ndarray", asked: list[Question], tests: list[Row]
+    key: Key,
+    rule: Row,
+    models: list[Model],
+    values: "ndarray",
+    asked: list[Question],
+    tests: list[Row],
 ) -> list[Row]:
-    """Returns for each method the leading trial, the runner-up and whether a test tells them apart.
+    """Return for each method the leading trial, the runner-up, and whether the test between them
+    shows a difference.
 
-    Of trials that are not all compared with each other, none leads.
+    None leads where trials of a method cannot all be compared with each other.
     """
-    of_set, metric = key
     found = []
-    for method in METHODS:
+    for method in dict.fromkeys(model.method for model in models if model.method != BASE):
         places = [place for place, model in enumerate(models) if model.method == method]
-        ranked = _ranked(metric, places, values)
+        ranked = _ranked(rule, places, values)
         test = next(
             (
                 test
@@ -354,33 +344,41 @@ def leaders(
             ),
             None,
         )
-        if test and len({alike(metric, models[place]) for place in places}) == 1:
+        if test and len({alike(rule["comparable"], models[place]) for place in places}) == 1:
             first, second = (models[place].name for place in ranked[:2])
             found.append(
-                {"method": method, "set": of_set, "metric": metric, "leading": first,
+                {"method": method, "set": key[0], "metric": key[1], "leading": first,
                  "runner_up": second, "holm": test["holm"], "apart": test["shown"]}
             )  # fmt: skip
     return found
 
 
-def compare(experiment: str, models: list[Model]) -> Row:
-    """Returns all comparisons of an experiment's models."""
+def compare(plan: Row, models: list[Model]) -> Row:
+    """Return all comparisons of an experiment's models."""
     tests, leading, others = [], [], []
-    for key in compared(models):
+    for key in compared(models, plan["metrics"]):
         same, different = on_same_items(key, models)
-        found, first = compare_metric(key, same)
+        found, first = compare_metric(key, plan["metrics"][key[1]], same)
         tests += found
         leading += first
         others += [
             {"set": key[0], "metric": key[1], "model": model.name, "reason": "other items"}
             for model in different
         ]
+    never = {
+        comparable: [it for it, rule in plan["metrics"].items() if rule["comparable"] == comparable]
+        for comparable in NEVER
+    }
     return {
-        "experiment": experiment,
+        "experiment": plan["experiment"],
         "level": LEVEL,
-        "pairs": {method: rule_of(method, models) for method in METHODS},
+        "pairs": {method: rule_of(method, models) for method in plan["trials"]},
         "family": "all tests of one metric in the experiment",
-        "never_compared": NEVER,
+        "never_compared": [
+            {"metrics": names, "reason": NEVER[comparable]}
+            for comparable, names in never.items()
+            if names
+        ],
         "left_out": others,
         "leading": leading,
         "tests": tests,
@@ -388,7 +386,7 @@ def compare(experiment: str, models: list[Model]) -> Row:
 
 
 def rule_of(method: str, models: list[Model]) -> str | None:
-    """Returns which pairs of a method's trials are compared; None for fewer than two trials."""
+    """Return which pairs of a method's trials are compared; None for fewer than two trials."""
     trials = sum(model.method == method for model in models)
     if trials < 2:
         return None
@@ -396,7 +394,7 @@ def rule_of(method: str, models: list[Model]) -> str | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the comparisons of an experiment."""
+    """Write the comparisons of an experiment."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.evaluate.compare",
         description=__doc__,
@@ -405,12 +403,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True, help="the results folder")
     parser.add_argument(
         "--plan", type=json.loads, required=True,
-        help="JSON: experiment, base (its name), trials (by method, lists of trial/seed-0)",
+        help="JSON: experiment, base (its name), trials (by method, lists of trial/seed-0), "
+        "metrics (by name, higher_is_better and comparable)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     models = read_models(arguments.root, arguments.plan)
-    write_json(arguments.out, compare(arguments.plan["experiment"], models))
+    write_json(arguments.out, compare(arguments.plan, models))
     return 0
 
 

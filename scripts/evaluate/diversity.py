@@ -16,7 +16,7 @@ Gram = tuple[str, ...]
 
 def diversity_metrics(rows: list[Row], groups: dict[str, str]) -> list[AnyMetric]:
     """Returns distinct-1, distinct-2 and the number of words; self-BLEU of two answers or more."""
-    metrics = [
+    metrics: list[AnyMetric] = [
         distinct(rows, groups, 1),
         distinct(rows, groups, 2),
         item_metric(rows, groups, "answer_words", lambda row: len(row["text"].split())),

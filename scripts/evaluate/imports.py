@@ -10,7 +10,7 @@ def not_importable(module: str) -> Iterator[None]:
     """Makes imports of a module fail in the block, unless it is loaded already."""
     absent = module not in sys.modules
     if absent:
-        sys.modules[module] = None
+        sys.modules[module] = None  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -77,8 +77,13 @@ def as_text(messages: list[Row]) -> str:
     return "\n\n".join(turns)
 
 
-def verdict(as_a: float, as_b: float) -> float:
-    """Returns 1 where the trial's answer wins in both orders, 0 where the base's does, else 0.5."""
+def verdict(as_a: float | None, as_b: float | None) -> float:
+    """Return 1 if the trial's answer wins in both orders, 0 if the base's does, else 0.5.
+
+    Equal answers were not judged, and have no margins.
+    """
+    if as_a is None or as_b is None:
+        return 0.5
     if as_a > 0 and as_b > 0:
         return 1.0
     return 0.0 if as_a < 0 and as_b < 0 else 0.5
@@ -105,7 +110,7 @@ def judge_duels(duels: list[Duel], settings: Row, manifest: Path) -> list[Row]:
             {
                 "set": duel.set,
                 "id": duel.id,
-                "verdict": verdict(as_a, as_b) if duel.differs else 0.5,
+                "verdict": verdict(as_a, as_b),
                 "margin_as_a": as_a,
                 "margin_as_b": as_b,
                 "tuned_tokens": tokens(duel.tuned),

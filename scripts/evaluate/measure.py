@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import exp, log1p
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def pair_metrics(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[A
     def share(name: str, difference: Callable[[Row], float]) -> MeanMetric:
         return item_metric(rows, groups, name, lambda row: _wins(difference(row)), share=True)
 
-    raw = [
+    raw: list[AnyMetric] = [
         share("policy_accuracy", lambda row: row["chosen_logp"] - row["rejected_logp"]),
         share(
             "policy_token_accuracy",
@@ -147,11 +147,9 @@ def generation_metrics(
         numbers = {row["id"]: read(answers.get(row["id"], "")) for row in rows}
         known = [row for row in rows if numbers[row["id"]] is not None]
         if known:
-            matches = [read(row["text"]) == numbers[row["id"]] for row in known]
-            right = dict(zip((row["id"] for row in known), matches, strict=True))
-            found.append(
-                item_metric(known, groups, name, lambda row, right=right: right[row["id"]], True)
-            )
+            right = {row["id"]: read(row["text"]) == numbers[row["id"]] for row in known}
+            score = partial(lambda right, row: right[row["id"]], right)
+            found.append(item_metric(known, groups, name, score, share=True))
     return found
 
 
@@ -265,7 +263,7 @@ def rows_read(arguments: argparse.Namespace) -> Row:
     """Return the files of canonical rows, and of overlaps, that were read, relative to the root."""
 
     def relative(path: Path | None) -> str | None:
-        return path and Path(os.path.relpath(path, arguments.root)).as_posix()
+        return Path(os.path.relpath(path, arguments.root)).as_posix() if path else None
 
     return {
         "completions": relative(arguments.completions_rows),
@@ -293,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
         "sets": {answers.name: answers.summary() for answers in sets},
     }
     write_json(arguments.metrics, measured)
-    scored = [(None, metric) for metric in own]
+    scored: list[tuple[str | None, AnyMetric]] = [(None, metric) for metric in own]
     scored += [(answers.name, metric) for answers in sets for metric in answers.metrics]
     items = [
         {"set": name, "metric": metric.name, "weight": 1.0, **item}

@@ -5,6 +5,7 @@ as a question, as a how-to, as an explanation. The patterns are English.
 """
 
 import re
+from functools import partial
 
 from scripts.common.files import Row
 from scripts.evaluate.scores import MeanMetric, item_metric
@@ -79,6 +80,6 @@ RULES = {
 def title_metrics(rows: list[Row], groups: dict[str, str]) -> list[MeanMetric]:
     """Return the share of answers that keep each rule."""
     return [
-        item_metric(rows, groups, name, lambda row, keeps=keeps: keeps(row["text"]), share=True)
+        item_metric(rows, groups, name, partial(lambda keeps, row: keeps(row["text"]), keeps), True)
         for name, keeps in RULES.items()
     ]

@@ -174,10 +174,7 @@ def _rows_of(table: Path) -> list[Row]:
     if table.suffix != ".csv":
         raise BadInput(f"{table}: only a table's CSV has cells")
     with open(table, encoding="utf-8", newline="") as lines:
-        rows = [
-            {"metric" if name == "figure" else name: value for name, value in row.items()}
-            for row in csv.DictReader(lines)
-        ]
+        rows = list(csv.DictReader(lines))
     if not rows:
         raise BadInput(f"{table}: has no rows")
     return rows

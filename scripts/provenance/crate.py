@@ -9,7 +9,6 @@ digest, and by repository and commit if they have one.
 A run is packed only if its files and its code are what its records say.
 """
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -22,9 +21,10 @@ from mimetypes import MimeTypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import BadInput, run
+from scripts.common.cli import BadInput
 from scripts.common.files import ROOT
-from scripts.provenance.digests import code_files, env_digest
+from scripts.provenance.digests import code_files
+from scripts.provenance.environment import env_digest
 from scripts.provenance.record import SUFFIX, Job, Part, read_job, records_in
 from scripts.provenance.verify import BARE, findings
 
@@ -393,19 +393,3 @@ def _write(crate: "ROCrate", out: Path) -> None:
         if out.is_dir():
             shutil.rmtree(out)
         os.replace(made, out)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Write the crate; return 0. Raises as `pack` does."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.provenance.crate")
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--config", type=Path, nargs="+", default=[])
-    parser.add_argument("--author")
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args(argv)
-    print(pack(arguments.results, arguments.config, arguments.out, arguments.author))
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,4 +1,4 @@
-"""Digests of code and of envs, which rules have among their params.
+"""Digests of code, which rules have among their params.
 
 A job reruns when a digest changes. A digest must therefore change whenever a result could, and must
 not change with a file's time, a comment, a docstring or a file's layout.
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.common.files import ROOT, write_text
-from scripts.provenance.environment import form_files
 
 PACKAGE = "scripts"
 CACHE = Path(".snakemake", "code.json")
@@ -29,7 +28,7 @@ class Parsed(NamedTuple):
     digest: str
     """The digest of its syntax tree."""
     imports: list[str]
-    """The project's names that it imports, inside functions too."""
+    """The project's names that it imports, inside functions too, but for types."""
 
 
 def code_digest(module: str) -> str:
@@ -76,18 +75,6 @@ def forget() -> None:
         function.cache_clear()
 
 
-def env_digest(env: str, accelerator: str) -> str:
-    """Return the digest of a stage's env in its form for an accelerator, lock included.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such env.
-    """
-    contents = b"\0".join(path.read_bytes() for path in form_files(env, accelerator))
-    return hashlib.sha256(contents).hexdigest()[:16]
-
-
 @cache
 def _closure(module: Path) -> frozenset[Path]:
     """Return the files of a module and of all project modules that it imports, also indirectly."""
@@ -128,8 +115,18 @@ def _parse(source: bytes, name: str) -> dict[str, Any]:
     import ast
 
     tree = ast.parse(source, filename=name)
+    # What is imported for a type checker only never runs.
+    types_only = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
     names: set[str] = set()
     for node in ast.walk(tree):
+        if node in types_only:
+            continue
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

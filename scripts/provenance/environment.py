@@ -7,6 +7,7 @@ of torch and in the packages that CUDA builds depend on. Other envs have one for
 """
 
 import argparse
+import hashlib
 import os
 import re
 import sys
@@ -45,6 +46,18 @@ def form_files(env: str, accelerator: str) -> list[Path]:
     """
     name = form(env, accelerator)
     return [_yaml(name), _yaml(name).with_name(f"{name}.post-deploy.sh")]
+
+
+def env_digest(env: str, accelerator: str) -> str:
+    """Return the digest of a stage's env in its form for an accelerator, lock included.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such env.
+    """
+    contents = b"\0".join(path.read_bytes() for path in form_files(env, accelerator))
+    return hashlib.sha256(contents).hexdigest()[:16]
 
 
 def locked(env: str, accelerator: str) -> list[tuple[str, str, str]]:

@@ -30,7 +30,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import ROOT, read_json, write_json
 from scripts.common.files import sha256 as file_digest
 from scripts.provenance import environment
-from scripts.provenance.digests import code_digest, code_files, env_digest, read_sources
+from scripts.provenance.digests import code_digest, code_files, read_sources
 from scripts.provenance.record import FAILED, SCHEMA, SUFFIX, Part, entry, maker, named
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -145,7 +145,7 @@ def env_part(name: str, accelerator: str, allow_drift: bool) -> Part:
     return {
         "name": name,
         "form": environment.form(name, accelerator),
-        "digest": env_digest(name, accelerator),
+        "digest": environment.env_digest(name, accelerator),
         "lock": file_digest(lock),
         "made_by_snakemake": own,
         "drift": differences,
@@ -198,7 +198,7 @@ def check_planned(arguments: argparse.Namespace, command: list[str]) -> None:
         f"{module} or what it imports": (arguments.code, module and code_digest(module)),
         f"the lock of envs/{environment.form(arguments.env, arguments.accelerator)}.yaml": (
             arguments.env_digest,
-            env_digest(arguments.env, arguments.accelerator),
+            environment.env_digest(arguments.env, arguments.accelerator),
         ),
     }
     for what, (planned, now) in found.items():

@@ -4,12 +4,11 @@ The records of every job behind these files are copied too, so that tables made 
 still be traced to their sources.
 """
 
-import argparse
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.common.cli import BadInput, run
+from scripts.common.cli import BadInput
 from scripts.common.files import read_json, sha256, write_json, written_whole
 from scripts.provenance.record import ORIGINS, maker
 
@@ -100,21 +99,3 @@ def _copy(results: Path, out: Path, files: list[str]) -> None:
         with written_whole(out / file) as temporary:
             shutil.copyfile(results / file, temporary)
     write_json(manifest, {file: sha256(out / file) for file in files})
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Publish and print each file with its bytes; return 0. Raises as `publish` does."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.provenance.publish")
-    parser.add_argument("--files", type=Path, required=True)
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args(argv)
-    sizes = publish(read_json(arguments.files), arguments.root, arguments.out)
-    for file, size in sizes.items():
-        print(f"{size:>12,}  {file}")
-    print(f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files, now in {arguments.out}")
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)

@@ -3,14 +3,13 @@
 For a cell of a table, the path is that of the cell alone, with the rows of the source behind it.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import BadInput, run
+from scripts.common.cli import BadInput
 from scripts.provenance.cell import Behind, Cell, find_cell
 from scripts.provenance.record import Job, Part, below, digest_now, maker, shown_path
 
@@ -264,19 +263,3 @@ def behind_lines(behind: Behind, whole: bool) -> Iterator[str]:
         yield f"{name}, {where}, group {group}"
     if shown < len(behind.ids):
         yield f"… and {len(behind.ids) - shown} more (--all shows them)"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print the path; return 0. Raises as `show` does."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.provenance.trace")
-    parser.add_argument("item", type=Path)
-    parser.add_argument("--row")
-    parser.add_argument("--column")
-    parser.add_argument("--all", action="store_true")
-    arguments = parser.parse_args(argv)
-    show(arguments.item, arguments.row, arguments.column, arguments.all)
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)

@@ -6,14 +6,13 @@ Broken link: a job read something else than the maker's record says was made, or
 written again since.
 """
 
-import argparse
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts.common.cli import BadInput, run
+from scripts.common.cli import BadInput
 from scripts.common.files import read_json
 from scripts.provenance.record import (
     FAILED,
@@ -197,14 +196,3 @@ def _bare(root: str, makers: dict[str, Job], nested: set[str]) -> Iterator[str]:
             known = file.endswith((SUFFIX, FAILED, CRATE)) or name.startswith(".")
             if file not in makers and not known and not file.startswith(NOT_FROM_JOBS):
                 yield file
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print what is wrong; return 1 if anything is. Raises as `findings` does."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.provenance.verify")
-    parser.add_argument("results", type=Path)
-    return 0 if verify(parser.parse_args(argv).results) else 1
-
-
-if __name__ == "__main__":
-    run(main)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import StringConstraints
 
 from scripts.common.cli import BadInput
-from scripts.common.files import Row, sha256, write_json, write_text
+from scripts.common.files import Row, sha256, write_json
 from scripts.rating.key import SKIP, TIE, Closed, Contest, Key, Model, read_checked, read_key
 from scripts.rating.statistics import (
     BY_GROUP,
@@ -24,7 +24,8 @@ from scripts.rating.statistics import (
     left_share,
     win_rate,
 )
-from scripts.report.tables.write import Column, Table, latex_text, markdown_text
+from scripts.report.tables.write import Column, Table, write_texts
+from scripts.report.text import Show, change, count, decimals, shown, shown_interval
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -222,56 +223,52 @@ def values(results: list[Result]) -> "DataFrame":
     )
 
 
-def cells(results: list[Result], alone: bool) -> "DataFrame":
-    """Return the cells that people read; `alone` if there is one rater, whose items Wilson takes
-    as independent.
-    """
-    from pandas import DataFrame
+SHARE, STRENGTH = decimals(2), change(2)
+
+
+def _by_group(header: str, name: str, show: Show) -> Column:
+    bounds = (f"{name}_group_bootstrap_low", f"{name}_group_bootstrap_high")
+    return Column(f"{header}\n[by group]", name, show, bracket=bounds)
+
+
+COLUMNS_READ = (
+    Column("Experiment", "experiment", align="l"),
+    Column("Trial", "_trial", align="l"),
+    Column("Against", "_against", align="l"),
+    _by_group("Win rate", "win_rate", SHARE),
+    Column("[Wilson]", show=SHARE, bracket=("win_rate_wilson_low", "win_rate_wilson_high")),
+    Column("Won", "wins", count),
+    Column("Tied", "ties", count),
+    Column("Lost", "losses", count),
+    Column("Skipped", "skipped", count),
+    Column("Prompts", "items", count),
+    _by_group("Bradley–Terry", "strength", STRENGTH),
+    Column("Left", "left", SHARE),
+    Column("α", "alpha_nominal", SHARE),
+)
+"""What people read; Wilson's interval only of one rater, whose items it takes as independent."""
+
+
+def table(key: Key, choices: "DataFrame", results: list[Result]) -> Table:
+    """Return the table: a row for two models that were compared."""
 
     def called(model: Model) -> str:
         return f"{model.name} (base)" if model.seed is None else model.name
 
-    return DataFrame(
-        [
-            {
-                "Experiment": it.trial.experiment,
-                "Trial": called(it.trial),
-                "Against": called(it.against),
-                "Win rate\n[by group]": with_interval(it.win_rate, "z.2f"),
-                **({"[Wilson]": interval(it.win_rate, WILSON, "z.2f") or "–"} if alone else {}),
-                "Won": it.wins,
-                "Tied": it.ties,
-                "Lost": it.losses,
-                "Skipped": it.skipped,
-                "Prompts": len(it.contest.items),
-                "Bradley–Terry\n[by group]": with_interval(it.strength, "+z.2f"),
-                "Left": number(it.left.value, "z.2f"),
-                "α": number(it.agreement.nominal, "z.2f"),
-            }
-            for it in results
-        ],
-        dtype=str,
+    frame = values(results)
+    names = {
+        "_trial": [called(it.trial) for it in results],
+        "_against": [called(it.against) for it in results],
+    }
+    several = choices["rater"].nunique() > 1
+    return Table(
+        name="ratings",
+        title="Blind ratings by people",
+        frame=frame.assign(**names),
+        csv=list(frame.columns),
+        columns=tuple(it for it in COLUMNS_READ if it.source or not several),
+        notes=list(notes(key, choices, results)),
     )
-
-
-def number(value: float | None, form: str) -> str:
-    """Return a number as people read it, or a dash."""
-    return "–" if value is None else f"{value:{form}}".replace("-", "−")
-
-
-def interval(found: Estimate, method: str, form: str) -> str:
-    """Return an interval in brackets, or nothing."""
-    low, high = found.interval(method)
-    return "" if low is None else f"[{number(low, form)}, {number(high, form)}]"
-
-
-def with_interval(found: Estimate, form: str) -> str:
-    """Return a value with its interval by group, if it has one."""
-    return f"{number(found.value, form)} {interval(found, BY_GROUP, form)}".strip()
-
-
-def _column(header: str, place: int) -> Column:
-    return Column(header, header, align="l" if place < 3 else "r")
 
 
 def notes(key: Key, choices: "DataFrame", results: list[Result]) -> Iterator[str]:
@@ -297,16 +294,16 @@ def notes(key: Key, choices: "DataFrame", results: list[Result]) -> Iterator[str
     found = agreement(ratings)
     if found.items:
         yield (
-            f"Agreement: Krippendorff's α {number(found.nominal, '.2f')} (nominal), "
-            f"{number(found.ordinal, '.2f')} (ordinal: left, tie, right), over {found.items:,} "
+            f"Agreement: Krippendorff's α {shown(found.nominal, SHARE)} (nominal), "
+            f"{shown(found.ordinal, SHARE)} (ordinal: left, tie, right), over {found.items:,} "
             "items that two or more raters rated; of the pairs of ratings of one item "
-            f"{number(found.raw, '.2f')} are equal."
+            f"{shown(found.raw, SHARE)} are equal."
         )
     else:
         yield "Agreement: no item was rated by two raters."
     yield (
         "Left: share of the left answer among ratings that are not ties; "
-        f"{with_interval(left, '.2f')} over all."
+        f"{shown(left.value, SHARE)} {shown_interval(*left.interval(BY_GROUP), SHARE)} over all."
     )
 
 
@@ -337,17 +334,9 @@ def write(files: list[Path], results: Path, page: Path, stale_ok: bool = False) 
         check_fresh(results, key)
     choices = read_choices(files, key)
     found = results_of(key, choices)
-    shown = cells(found, alone=choices["rater"].nunique() == 1)
-    table = Table(
-        name="ratings",
-        title="Blind ratings by people",
-        frame=shown,
-        csv=list(shown.columns),
-        columns=tuple(_column(header, place) for place, header in enumerate(shown.columns)),
-        notes=list(notes(key, choices, found)),
-    )
-    place = results / "tables"
-    write_text(place / "ratings.csv", values(found).to_csv(index=False))
-    write_text(place / "ratings.md", markdown_text(table))
-    write_text(place / "ratings.tex", latex_text(table))
+    tables = results / "tables"
+    paths: dict[str, Path | None] = {
+        form: tables / f"ratings.{form}" for form in ("csv", "md", "tex")
+    }
+    write_texts(table(key, choices, found), paths)
     write_json(page / "ratings.json", as_json(key, choices, found))

@@ -103,7 +103,7 @@ def batch(row: Row) -> int | None:
 def start(row: Row) -> str | None:
     """Return the trial that a trial starts from, or None where it starts from the base."""
     found = row.get("start")
-    return None if missing(found) else found.removeprefix("trials/").split("/")[0]
+    return found.removeprefix("trials/").split("/")[0] if isinstance(found, str) else None
 
 
 def _plain(value: Any) -> Any:

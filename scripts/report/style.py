@@ -151,8 +151,16 @@ def panels_of(frame: "DataFrame", *keys: str) -> "list[DataFrame]":
     return [part for _, part in frame.groupby(list(keys), sort=False, dropna=False)]
 
 
-def say_absent(axes: "Axes", why: str) -> None:
-    """Write in the middle of an empty panel why nothing is drawn in it."""
+def in_rows(panels: "list[DataFrame]", across: int) -> "list[list[DataFrame]]":
+    """Return panels in rows of about equal length, of `across` at most."""
+    width = ceil(len(panels) / ceil(len(panels) / across))
+    return [panels[start : start + width] for start in range(0, len(panels), width)]
+
+
+def say_absent(axes: "Axes", why: str, run: "DataFrame") -> None:
+    """Write a run's state in its empty panel; if it is done, why nothing is drawn."""
+    state = run["state"].iloc[0]
+    why = why if state == "done" else state
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, "\n".join(wrap(why, 26)), transform=axes.transAxes, ha="center",
               va="center", color=FAINT, fontsize=7)  # fmt: skip

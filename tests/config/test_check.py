@@ -7,12 +7,14 @@ from typing import get_args
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
-from scripts.config.check import load, main
-from scripts.config.fields import describe_fields
-from scripts.config.files import ConfigError
+from scripts.config.check import load
+from scripts.config.fields import json_schema, reference_page
+from scripts.config.files import ConfigError, read_config
 from scripts.config.plan import make_plan
-from scripts.config.schema import Config, LossType
+from scripts.config.trials import LossType
 from tests.conftest import ROOT
 
 SMALL = {
@@ -171,7 +173,7 @@ MISTAKES = [
      f'{E1}.generate.a.judge.kind: found "api": input should be '),
     ((f"{E1}.generate.a", {"dataset": "none"}), f'{E1}.generate.a.dataset: found "none"'),
     ((f"{E1}.generate.a", {"dataset": "problems", "show": ["x"]}),
-     f'{E1}.generate.a.show[0]: found "x": no trial of the experiment; allowed: '),
+     f'{E1}.generate.a.show[0]: found "x": the experiment has no such trial; allowed: '),
     ((f"{E1}.generate.a", {"dataset": "problems", "template": "x"}),
      f'{E1}.generate.a.template: found "x": no such template'),
     ((f"{E1}.sft.template", "x"), f'{E1}.sft.template: found "x": no such template'),
@@ -276,13 +278,12 @@ def test_every_mistake_is_told_at_once(folder: Path) -> None:
     assert len(problems(path)) == 2
 
 
-def test_check_prints_file_and_line_and_fails(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_told_with_file_and_line(folder: Path) -> None:
     path = written(folder, (f"{E1}.model", "n"))
     line = path.read_text(encoding="utf-8").splitlines().index("    model: n") + 1
-    assert main(["check", str(path)]) == 1
-    assert capsys.readouterr().err.startswith(f"{path}:{line}: {E1}.model: ")
+    with pytest.raises(ConfigError) as caught:
+        load([path])
+    assert str(caught.value).startswith(f"{path}:{line}: {E1}.model: ")
 
 
 def test_a_key_that_stands_twice_is_found(folder: Path) -> None:
@@ -336,11 +337,49 @@ def test_overrides_win_over_files(folder: Path) -> None:
     assert config.experiments["e"].max_length == 64
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "demo/config.yaml"])
+SHIPPED = ["config.yaml", "demo/config.yaml", "docs/examples/own-data.yaml"]
+
+
+@pytest.mark.parametrize("name", SHIPPED[:2])
 def test_the_shipped_configurations_are_right(name: str) -> None:
-    assert main(["check", str(ROOT / name)]) == 0
+    assert load([ROOT / name]).experiments
 
 
-def test_the_reference_page_is_current() -> None:
-    page = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
-    assert page == describe_fields(Config), "run: make docs"
+def test_the_reference_page_and_the_schema_are_current() -> None:
+    page, schema = (ROOT / "docs" / name for name in ("config.md", "config.schema.json"))
+    assert page.read_text(encoding="utf-8") == reference_page(), "run: make docs"
+    assert json.loads(schema.read_text(encoding="utf-8")) == json_schema(), "run: make docs"
+
+
+def refused(values: object) -> str | None:
+    """Return where the JSON schema refuses values, if it does."""
+    found = best_match(Draft202012Validator(json_schema()).iter_errors(values))
+    return found and found.json_path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_schema_takes_the_shipped_configurations(name: str) -> None:
+    Draft202012Validator.check_schema(json_schema())
+    assert refused(read_config(ROOT / name).values) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "refused_at"),
+    [
+        (f"{E1}.sft.defaults", {"learning_rate": 1e-4, "lora": {"r": 8}}, None),
+        (f"{E1}.preference.trials.0.loss_type", "hinge", None),
+        (f"{E1}.preference.trials.0.method", "dpo", None),
+        (f"{E1}.sft.defaults", {"beta": 0.1}, f"$.{E1}.sft.defaults"),
+        (f"{E1}.sft.trials.0.rank", 4, f"$.{E1}.sft.trials[0]"),
+        (f"{E1}.preference.trials.0.method", "orpo", f"$.{E1}.preference.trials[0].method"),
+        (f"{E1}.dpo", {"dataset": "pairs", "trials": [{"name": "x"}]}, f"$.{E1}"),
+        ("models.Big Name", SMALL["models"]["m"], "$.models"),
+        ("models.m.source", {"hub": "a/b"}, "$.models.m.source"),
+    ],
+    ids=str,
+)
+def test_the_schema_completes_and_checks(
+    folder: Path, place: str, value: object, refused_at: str | None
+) -> None:
+    values = read_config(written(folder, (place, value))).values
+    assert refused(values) == refused_at

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from scripts.config.schema import DpoTrial, LossType
+from scripts.config.trials import DpoTrial, LossType
 from tests.config.trl_loss import trl_loss
 
 TRAINER = DpoTrial(name="d").model_dump() | {"label_smoothing": 0.1}

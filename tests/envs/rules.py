@@ -27,21 +27,15 @@ def rules() -> list[Rule]:
             if "    shell:" in text:
                 env = re.search(r'conda:\s+env_file\("(\w+)"\)', text)
                 called = text.replace(" job(", " python -m scripts.provenance.job ")
-                named = re.findall(r"python -m (scripts\.[\w.]+)", called)
+                named = re.findall(r"python -m (scripts\.[\w.]+\w)(?=\s)", called)
                 # A trainer may be started by another program, and is then no word of the command.
                 digested = re.findall(r'code_digest\("([\w/]+)\.py"\)', text)
                 named += [path.replace("/", ".") for path in digested]
                 if ".trainer_file" in text:
                     named += [method.trainer for method in METHODS.values()]
                 for folder, entries in REPORTS.items():
-                    if f'report_module("{folder}"' in text:
-                        named += [report_module(folder, name) for name in entries]
+                    if f"scripts.report.{folder}.{{wildcards" in text:
+                        named += [f"scripts.report.{folder}.{name}" for name in entries]
                 modules = tuple(dict.fromkeys(named))
                 found.append(Rule(text.partition(":")[0], env and env[1], modules))
     return found
-
-
-def report_module(folder: str, name: str) -> str:
-    """Return the module of a table or figure."""
-    own = ROOT / "scripts" / "report" / folder / f"{name}.py"
-    return f"scripts.report.{folder}.{name}" if own.is_file() else f"scripts.report.{name}"

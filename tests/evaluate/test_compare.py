@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 
+from scripts.common.cli import BadInput
 from scripts.common.files import read_json, write_rows
+from scripts.common.metrics import METRICS
 from scripts.common.rows import ITEMS
 from scripts.evaluate.compare import compare, main, read_models
 
@@ -20,7 +22,9 @@ class Experiment:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.plan = {"experiment": "tutor", "base": "demo", "trials": {}}
+        keys = ("higher_is_better", "comparable")
+        rules = {name: {key: getattr(one, key) for key in keys} for name, one in METRICS.items()}
+        self.plan = {"experiment": "tutor", "base": "demo", "trials": {}, "metrics": rules}
 
     def items(self, folder: str, metrics: Scores, groups: int = GROUPS, weight: float = 1.0):
         """Writes the items of a run; a metric `a/b` is `b` of the set `a`."""
@@ -116,7 +120,7 @@ def test_the_base_has_no_implicit_reward(made: Experiment) -> None:
     found = made.compared()
     assert {test["metric"] for test in found["tests"]} == {"policy_accuracy"}
     never = {metric for part in found["never_compared"] for metric in part["metrics"]}
-    assert {"preference_loss", "margin", "chosen_logp", "reference_*", "bleu"} <= never
+    assert {"preference_loss", "margin", "chosen_logp", "reference_accuracy", "bleu"} <= never
 
 
 def test_a_start_has_the_raw_accuracy_that_its_trials_know(made: Experiment) -> None:
@@ -174,10 +178,49 @@ def test_more_than_ten_trials_meet_the_leading_one(made: Experiment) -> None:
     assert len(asked(made.compared(), "held_out_loss")) == 45
 
 
+@pytest.mark.parametrize(
+    ("metric", "leader"),
+    [("policy_accuracy", 0), ("held_out_loss", 11), ("problems/judge_disagreement", 11)],
+)
+def test_more_than_ten_trials_meet_the_one_that_is_best(made: Experiment, metric, leader) -> None:
+    """Number 0 has the highest value, number 11 the lowest."""
+    made.base()
+    for number in range(12):
+        made.trial("sft", f"sft-{number}", {metric: shares(20 - number)})
+    found = made.compared()
+    assert {test["a"] for test in found["tests"]} == {f"sft-{leader}"}
+    assert [one["leading"] for one in found["leading"]] == [f"sft-{leader}"]
+
+
+def test_where_neither_way_is_better_none_leads(made: Experiment) -> None:
+    """All pairs of up to ten trials are tested; more than ten only against base and start."""
+    made.base(**{"problems/generated_tokens": shares(9)})
+    made.trial("sft", "start", {"problems/generated_tokens": shares(10)})
+    for number in range(10):
+        scores = {"problems/generated_tokens": shares(11 + number), "problems/kl": shares(number)}
+        made.trial("dpo", f"dpo-{number}", scores, start="start")
+    found = made.compared()
+    kinds = [test["kind"] for test in found["tests"] if test["metric"] == "generated_tokens"]
+    assert (kinds.count("base"), kinds.count("start"), kinds.count("trials")) == (11, 10, 45)
+    assert [test["kind"] for test in found["tests"] if test["metric"] == "kl"] == ["trials"] * 45
+    assert found["leading"] == []
+    made.trial("dpo", "dpo-10", scores, start="start")
+    found = made.compared()
+    kinds = [test["kind"] for test in found["tests"]]
+    assert (kinds.count("base"), kinds.count("start"), kinds.count("trials")) == (12, 11, 0)
+    assert found["leading"] == []
+
+
+def test_a_metric_that_the_plan_lacks_is_named(made: Experiment) -> None:
+    made.base(warmth=shares(3))
+    with pytest.raises(BadInput, match="--plan: does not declare warmth"):
+        made.compared()
+
+
 def test_holm_is_over_all_tests_of_a_metric(made: Experiment) -> None:
-    made.base(held_out_loss=shares(20), other=shares(3))
-    made.trial("sft", "a", {"held_out_loss": shares(1), "other": shares(4)})
-    made.trial("sft", "b", {"held_out_loss": shares(1), "other": shares(4)})
+    made.base(held_out_loss=shares(20), policy_accuracy=shares(3))
+    made.trial("sft", "a", {"held_out_loss": shares(1), "policy_accuracy": shares(4)})
+    made.trial("sft", "b", {"held_out_loss": shares(1), "policy_accuracy": shares(4)})
     tests = [test for test in made.compared()["tests"] if test["metric"] == "held_out_loss"]
     p = tests[0]["p"]
     assert p == 2 / 2**GROUPS
@@ -274,4 +317,4 @@ def test_asked_again_it_says_the_same(made: Experiment) -> None:
     for name in "abc":
         made.trial("sft", name, {"held_out_loss": list(draw.normal(size=60))}, groups=8)
     first = json.dumps(made.compared())
-    assert json.dumps(compare("tutor", read_models(made.root, made.plan))) == first
+    assert json.dumps(compare(made.plan, read_models(made.root, made.plan))) == first

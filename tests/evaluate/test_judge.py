@@ -11,7 +11,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_rows, write_rows
 from scripts.common.rows import DEMONSTRATIONS, GENERATIONS
 from scripts.common.templates import JUDGE
-from scripts.config.schema import Judge
+from scripts.config.evaluation import Judge
 from scripts.evaluate import judge
 from scripts.evaluate.judge import Duel, as_text, duels_of, judge_duels, verdict
 from scripts.evaluate.logprob_judge import by_logprob, read_template, verdicts

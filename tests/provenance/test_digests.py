@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.common.methods import METHODS
 from scripts.provenance import digests
+from scripts.report.catalog import FIGURES, TABLES
 
 MODULE = '''"""What it does."""
 import scripts.helper
@@ -75,6 +77,34 @@ def test_a_changed_import_changes_the_digest_however_it_is_imported(
     assert digest_after(project, "helper.py", HELPER.replace("a + b", "b + a")) != before
 
 
+def test_what_is_imported_for_types_only_does_not_count(project: Path) -> None:
+    text = "if TYPE_CHECKING:\n    import scripts.helper\n\n\ndef double(x):\n    return 2 * x\n"
+    before = digest_after(project, "module.py", text)
+    assert digest_after(project, "helper.py", HELPER.replace("a + b", "b + a")) == before
+
+
+REGISTRIES = {
+    f"scripts/{name}.py" for name in ("common/methods", "common/metrics", "report/catalog")
+}
+
+
+@pytest.mark.parametrize(
+    ("modules", "never"),
+    [
+        ([it.trainer for it in METHODS.values()], REGISTRIES),
+        (["scripts.train.reference", "scripts.evaluate.score"], REGISTRIES),
+        (["scripts.evaluate.measure", "scripts.evaluate.compare"], REGISTRIES),
+        ([f"scripts.report.tables.{it}" for it in TABLES], {"scripts/report/catalog.py"}),
+        ([f"scripts.report.figures.{it}" for it in FIGURES], {"scripts/report/catalog.py"}),
+    ],
+)
+def test_no_job_depends_on_lists_that_it_does_not_read(modules: list[str], never: set[str]) -> None:
+    """A label edited in a registry must retrain nothing, nor one more table remake the others."""
+    for module in modules:
+        files = digests.code_files(f"{module.replace('.', '/')}.py")
+        assert not never & files.keys(), module
+
+
 def test_an_unrelated_module_does_not_change_the_digest(project: Path) -> None:
     before = digests.code_digest("scripts/module.py")
     assert digest_after(project, "other.py", "x = 1\n") == before
@@ -85,10 +115,3 @@ def test_the_digest_does_not_depend_on_the_python_version() -> None:
     code = "def f(a, *, b=1):\n    return f'{a!r}' + 'x'\n"
     text = json.dumps(digests._plain(ast.parse(code)))
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == "0228acf31664"
-
-
-def test_an_env_digest_covers_the_lock() -> None:
-    data, train = digests.env_digest("data", "cuda"), digests.env_digest("train", "cuda")
-    assert data != train
-    with pytest.raises(FileNotFoundError):
-        digests.env_digest("none", "cuda")

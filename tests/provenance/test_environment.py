@@ -80,6 +80,16 @@ def test_an_env_without_torch_has_one_form(packages: Path) -> None:
         environment.form("none", "cpu")
 
 
+def test_an_env_digest_covers_the_lock(packages: Path) -> None:
+    before = environment.env_digest("train", "cpu")
+    assert before != environment.env_digest("train", "cuda")
+    with open(packages.parent / "envs" / "train.cpu.post-deploy.sh", "a") as lock:
+        lock.write("#")
+    assert environment.env_digest("train", "cpu") != before
+    with pytest.raises(FileNotFoundError):
+        environment.env_digest("none", "cpu")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [

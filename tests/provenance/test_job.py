@@ -72,7 +72,7 @@ def test_a_record_names_what_was_read_and_made_and_how(results: Path) -> None:
     ]
     assert found["outputs"] == [{"file": "data/x/raw.parquet", "sha256": sha256(made), "bytes": 4}]
     assert found["env"]["form"] == "train.cpu"
-    assert found["env"]["digest"] == digests.env_digest("train", "cpu")
+    assert found["env"]["digest"] == environment.env_digest("train", "cpu")
     assert found["env"]["versions"]["peft"] == version("peft")
     assert "pytest" not in found["env"]["versions"]
     assert found["drift_behind"] == []
@@ -221,7 +221,7 @@ def test_code_or_an_env_that_was_edited_since_the_plan_does_not_run(
     command = (sys.executable, "-c", f"open({str(made)!r}, 'w')", "-m", "scripts.data.fetch")
     planned = {
         "--code": digests.code_digest("scripts/data/fetch.py"),
-        "--env-digest": digests.env_digest("train", "cpu"),
+        "--env-digest": environment.env_digest("train", "cpu"),
     }
     for option, what in (("--code", "scripts/data/fetch.py"), ("--env-digest", "train.cpu")):
         edited = planned | {option: "another"}

@@ -3,10 +3,14 @@
 The numbers are made up, and each stands in one place only, so that a test can name it.
 """
 
+import csv
+import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from scripts.common.rows import GENERATIONS, ITEMS
 from scripts.evaluate.aggregate import aggregate
 
 Row = dict[str, Any]
+FORMS = ("csv", "md", "tex")
 
 
 def measured(value: float, n: int = 57, **more: Any) -> Row:
@@ -388,3 +393,20 @@ def results(empty_results: Results) -> Results:
     )  # fmt: skip
     made.compare("titles", paired("titles-1", "tiny_llama", "policy_accuracy"))
     return made
+
+
+def written(module: ModuleType, made: Results, folder: Path, *more: str) -> dict[str, str]:
+    """Run a table's command line and return the text of each form."""
+    paths = [folder / f"table.{form}" for form in FORMS]
+    assert module.main([*made.arguments(*paths), *more]) == 0
+    return {path.suffix[1:]: path.read_text(encoding="utf-8") for path in paths}
+
+
+def records(text: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def squeezed(text: str) -> str:
+    """Return a Markdown table with one blank where there are several."""
+    return re.sub(" +", " ", text)

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from scripts.common.wilson import wilson
-from scripts.config.schema import LossType
+from scripts.config.trials import LossType
 from scripts.report.figures import (
     accuracy,
     before_after,

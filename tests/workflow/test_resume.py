@@ -52,7 +52,7 @@ def test_a_killed_snakemake_loses_nothing(rerun: Project) -> None:
     log = (rerun.folder / "logs/demo/trials/sft-r4/seed-0/train.log").read_text(encoding="utf-8")
     assert f"process {orphan} on " in log
     assert "is left over from a run that is gone" in log
-    # The step in which it was suspended may have ended.
+    # It finished the step that it was suspended in.
     resumes = [f"step {last}/4: resumes from a checkpoint" in log for last in (step, step + 1)]
     assert any(resumes), log
     assert {name: sha256(trial / name) for name in FILES} == whole

@@ -1,11 +1,13 @@
 """What comparisons, tables, figures and the page are made of."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from scripts.common.methods import METHODS
+from scripts.common.metrics import METRICS
+from scripts.common.states import FAILED, State
 from scripts.config.plan.data import Part
 from scripts.config.plan.evaluation import Base
 from scripts.config.plan.whole import Plan
@@ -22,13 +24,13 @@ class Reports:
     Attributes
     ----------
     unfinished
-        The folders of models that reports do not wait for.
+        By folder the state of each model that reports do not wait for.
     metrics
         The folder that reports read, where they take what is there; None where they wait for all.
     """
 
     plan: Plan
-    unfinished: Collection[str] = ()
+    unfinished: Mapping[str, State] = field(default_factory=dict)
     metrics: Path | None = None
     _runs: dict[tuple[str, str], list[str]] = field(init=False, default_factory=dict)
 
@@ -49,6 +51,13 @@ class Reports:
             "experiment": experiment,
             "base": self.plan.bases[experiment].name,
             "trials": {method: runs for method, runs in trials.items() if runs},
+            "metrics": {
+                metric.name: {
+                    "higher_is_better": metric.higher_is_better,
+                    "comparable": metric.comparable,
+                }
+                for metric in METRICS.values()
+            },
         }
 
     def compared_files(self, experiment: str) -> list[str]:
@@ -157,6 +166,17 @@ class Reports:
                 file = f"<metrics>/references/{reference}/{split}.json"
                 used.setdefault(file, subject.experiment)
         return {file: name for file, name in used.items() if self._is_awaited(file)}
+
+    def failures(self) -> list[str]:
+        """Return what failed runs left. One whose start failed leaves nothing."""
+        failed = [it for it, state in self.unfinished.items() if state.word == FAILED]
+        own = [folder for folder in failed if not self.unfinished[folder].start]
+        return [f"<results>/{folder}/work/failed.json" for folder in own]
+
+    def undone(self) -> Part:
+        """Return by folder what is not done: the state, and the start where that one failed."""
+        states = self.unfinished.items()
+        return {it: [state.word, *([state.start] if state.start else [])] for it, state in states}
 
     def claims(self, entry: Entry) -> list[str]:
         """Return the file of published figures that a report compares with ours, if any."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from scripts.common.files import shortest
 from scripts.common.methods import METHODS
 from scripts.common.templates import JUDGE, template_name, template_path
+from scripts.config.evaluation import Generate
 from scripts.config.plan import paths
 from scripts.config.plan.data import Dataset, Model, Overlap, Rows, Tokens
 from scripts.config.plan.evaluation import (
@@ -18,16 +19,8 @@ from scripts.config.plan.evaluation import (
 )
 from scripts.config.plan.training import Reference, Training
 from scripts.config.plan.whole import Plan
-from scripts.config.schema import (
-    DEMONSTRATION_FORMATS,
-    Config,
-    Experiment,
-    Generate,
-    PreferencePhase,
-    PreferenceTrial,
-    SftPhase,
-    SftTrial,
-)
+from scripts.config.schema import AnyPhase, Config, Experiment
+from scripts.config.trials import PreferenceTrial, SftTrial
 
 APART = {"name", "method", "backend", "layout", "processes", "lora", "start", "start_as"}
 """What a trial says that is no setting of its trainer."""
@@ -75,13 +68,9 @@ class _Resolver:
         self.title = experiment.title or name
         self.model = plan.models[experiment.model]
 
-    @property
-    def phases(self) -> list[SftPhase | PreferencePhase]:
-        return [it for it in (self.experiment.sft, self.experiment.preference) if it is not None]
-
     def enter(self) -> None:
         evaluation = self.evaluation()
-        for phase in self.phases:
+        for phase in self.experiment.phases.values():
             self.examine(phase)
         self.plan.bases[self.name] = Base(
             folder=f"bases/{self.name}",
@@ -96,13 +85,13 @@ class _Resolver:
             shown=self.shown(),
         )
         for seed in self.experiment.seeds:
-            for phase in self.phases:
+            for phase in self.experiment.phases.values():
                 for trial in phase.trials:
                     self.enter_run(phase, trial, seed, evaluation)
 
     def enter_run(
         self,
-        phase: SftPhase | PreferencePhase,
+        phase: AnyPhase,
         trial: SftTrial | PreferenceTrial,
         seed: int,
         evaluation: Evaluation,
@@ -128,9 +117,7 @@ class _Resolver:
             training=training,
         )
 
-    def training(
-        self, phase: SftPhase | PreferencePhase, trial: SftTrial | PreferenceTrial, seed: int
-    ) -> Training:
+    def training(self, phase: AnyPhase, trial: SftTrial | PreferenceTrial, seed: int) -> Training:
         """Return a trial with one seed as it is trained."""
         method, tokens = METHODS[trial.method], self.tokens(phase)
         trainer = trial.model_dump(mode="json", exclude=APART)
@@ -167,7 +154,7 @@ class _Resolver:
             else None,
         )
 
-    def tokens(self, part: SftPhase | PreferencePhase | Generate) -> str:
+    def tokens(self, part: AnyPhase | Generate) -> str:
         """Enter the tokens of a part's dataset and return their name."""
         template = part.template or self.experiment.template
         max_prompt_length = getattr(part, "max_prompt_length", None)
@@ -175,7 +162,6 @@ class _Resolver:
         name = ".".join(
             [part.dataset, self.model.name, template_name(template), *map(str, lengths)]
         )
-        demonstrations = self.config.datasets[part.dataset].format in DEMONSTRATION_FORMATS
         path = template_path(template)
         tokens = Tokens(
             name=name,
@@ -184,7 +170,7 @@ class _Resolver:
             template=shortest(path) if path else None,
             max_length=self.experiment.max_length,
             max_prompt_length=max_prompt_length,
-            rows="demonstrations" if demonstrations else "preferences",
+            rows=self.config.datasets[part.dataset].rows,
         )
         other = self.plan.tokens.setdefault(name, tokens)
         if other != tokens:
@@ -206,7 +192,7 @@ class _Resolver:
             return evaluation
         return replace(evaluation, reference=self.reference(evaluation.pairs.tokens, start))
 
-    def examine(self, phase: SftPhase | PreferencePhase) -> None:
+    def examine(self, phase: AnyPhase) -> None:
         """Enter a phase's tokens, to be compared with the prompts of generation."""
         asked = next(iter(self.experiment.generate.values()), phase)
         path = template_path(asked.template or self.experiment.template)
@@ -240,7 +226,7 @@ class _Resolver:
             },
         )
 
-    def held_out(self, phase: SftPhase | PreferencePhase | None) -> HeldOut | None:
+    def held_out(self, phase: AnyPhase | None) -> HeldOut | None:
         """Return the split of a phase that is scored, if any."""
         if phase is None or phase.test is None:
             return None

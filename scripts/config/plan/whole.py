@@ -77,6 +77,17 @@ class Plan:
         """Return the backends that some trial asks for."""
         return sorted({run.training.backend for run in self.runs.values()})
 
+    def lack_of_gpus(self, limit: int) -> str | None:
+        """Return in one line which trial needs more GPUs than a limit, if one does."""
+        for run in self.runs.values():
+            needed = run.training.processes
+            if needed > max(limit, 1):
+                return (
+                    f"trial {run.name}: found processes {needed}, each on a GPU of its own, under "
+                    f"a limit of {limit}; allowed is --resources gpu={needed} or more"
+                )
+        return None
+
     def estimate_inputs(self) -> Files:
         """Return what estimating a sweep reads."""
         return {

@@ -7,7 +7,6 @@ A metric of answers has a panel for each set of prompts.
         --md before_after.md
 """
 
-from math import ceil
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import run
@@ -23,6 +22,7 @@ from scripts.report.style import (
     draw_rows,
     empty,
     guide,
+    in_rows,
     panels_of,
     row_legend,
 )
@@ -72,7 +72,7 @@ def draw(models: "DataFrame") -> "Figure":
     rows = [
         row
         for members in panels_of(models, "experiment")
-        for row in _in_rows(panels_of(members, "metric", "set"))
+        for row in in_rows(panels_of(members, "metric", "set"), ACROSS)
     ]
     if not rows:
         return empty("No model has a held-out loss or generations.")
@@ -88,12 +88,6 @@ def draw(models: "DataFrame") -> "Figure":
         drawn[0].set_title(row[0]["title"].iloc[0])
     row_legend(figure, models["method"], *guides[:1])
     return figure
-
-
-def _in_rows(panels: "list[DataFrame]") -> "list[list[DataFrame]]":
-    """Return the panels in rows of about equal length."""
-    width = ceil(len(panels) / ceil(len(panels) / ACROSS))
-    return [panels[start : start + width] for start in range(0, len(panels), width)]
 
 
 def _draw_panel(axes: "Axes", panel: "DataFrame", narrow: bool) -> "list[Line2D]":

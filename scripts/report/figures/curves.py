@@ -103,6 +103,7 @@ def _draw_panel(axes: "Axes", losses: "DataFrame") -> None:
     axes.set_title(f"{losses['title'].iloc[0]}: {method.label}")
     axes.set(xlabel="Step", ylabel=method.loss)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.ticklabel_format(axis="y", useOffset=False)
     _draw_legend(axes, losses, styles)
 
 

@@ -15,7 +15,18 @@ from scripts.report.figure_command import write_figure
 from scripts.report.headline import MAIN
 from scripts.report.notes import metric_notes
 from scripts.report.results import Results
-from scripts.report.style import BLUE, GREY, INK, ROW, THIN, canvas, empty, guide, panels_of
+from scripts.report.style import (
+    BLUE,
+    GREY,
+    INK,
+    ROW,
+    THIN,
+    canvas,
+    empty,
+    guide,
+    in_rows,
+    panels_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,10 +70,9 @@ def frame(results: Results) -> "DataFrame":
 def draw(tests: "DataFrame") -> "Figure":
     """Return the figure."""
     blocks = [
-        panels[start : start + ACROSS]
+        row
         for members in panels_of(tests, "experiment")
-        for panels in [panels_of(members, "metric", "set")]
-        for start in range(0, len(panels), ACROSS)
+        for row in in_rows(panels_of(members, "metric", "set"), ACROSS)
     ]
     if not blocks:
         return empty("No trial is compared with a base or a start.")

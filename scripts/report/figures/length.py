@@ -81,7 +81,7 @@ def _draw_panel(axes: "Axes", pairs: "DataFrame") -> None:
 
     lacks = [name for name in (MARGIN, DIFFERENCE) if pairs[name].isna().all()]
     if lacks:
-        say_absent(axes, f"items.parquet has no {lacks[0]}")
+        say_absent(axes, f"items.parquet has no {lacks[0]}", pairs)
         return
     pairs = pairs.dropna(subset=[MARGIN, DIFFERENCE])
     color, marker = LOOKS[pairs["method"].iloc[0]]

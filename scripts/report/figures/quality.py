@@ -81,13 +81,16 @@ def _draw_panel(axes: "Axes", trials: "DataFrame") -> None:
 
 def _set_seconds(axes: "Axes", low: float, high: float) -> None:
     """Make the axis of seconds logarithmic, with numbers as people write them."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    wide = high / low > 10
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5), numticks=12) if wide else MaxNLocator(6)
+    )
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.minorticks_off()
 
 
 def _draw_front(axes: "Axes", front: "DataFrame") -> "Line2D":

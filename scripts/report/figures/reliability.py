@@ -54,7 +54,7 @@ def frame(results: Results) -> "DataFrame":
     place = (pairs["confidence"] - LOWEST) / (1 - LOWEST) * BINS
     pairs["bin"] = place.clip(upper=BINS - 1).floordiv(1)
     pairs["right"] = (margin > 0) + 0.5 * (margin == 0)
-    runs = ["experiment", "title", "method", "model", "seed", "name"]
+    runs = ["experiment", "title", "method", "model", "seed", "name", "state"]
     bins = pairs.groupby([*runs, "bin"], sort=False, dropna=False, as_index=False).agg(
         n=("margin", "count"), confidence=("confidence", "mean"), right=("right", "mean")
     )
@@ -88,7 +88,7 @@ def draw(bins: "DataFrame") -> "Figure":
 
 def _draw_panel(axes: "Axes", bins: "DataFrame") -> None:
     if not bins["n"].any():
-        say_absent(axes, "not scored on pairs")
+        say_absent(axes, "not scored on pairs", bins)
         return
     bins, pairs = bins.sort_values("bin"), bins["n"].sum()
     color, marker = LOOKS[bins["method"].iloc[0]]
@@ -100,7 +100,7 @@ def _draw_panel(axes: "Axes", bins: "DataFrame") -> None:
         axes.text(middle, height + 0.02, f"{n:,}", ha="center", va="bottom", color=FAINT,
                   fontsize=5.5, rotation=90)  # fmt: skip
     axes.plot(bins["confidence"], bins["right"], color=color, marker=marker, linewidth=1.0,
-              zorder=4)  # fmt: skip
+              zorder=4, clip_on=False)  # fmt: skip
     axes.plot([bins["confidence"]] * 2, [bins["low"], bins["high"]], color=INK, linewidth=THIN,
               marker="_", markersize=3.5, zorder=3)  # fmt: skip
     write_above(axes, f"ECE {calibration_error(bins):.3f}, n = {pairs:,}")

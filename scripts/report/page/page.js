@@ -20,7 +20,7 @@ function counted(number, thing) {
   return `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
 }
 
-/** Tells whether every word of a query stands somewhere in the text. */
+/** Returns true if every word of a query is somewhere in the text. */
 function matches(text, query) {
   return query.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
@@ -34,7 +34,7 @@ function sortKey(cell) {
   return text === NOTHING || text === "" ? null : text;
 }
 
-/** Compares two keys: numbers before texts, and nothing last in both orders. */
+/** Compares two keys: numbers before texts, and missing ones last in both orders. */
 function compared(a, b, sign) {
   if (a === null || b === null) return (a === null) - (b === null);
   if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
@@ -51,7 +51,7 @@ function arrange(table, box, found) {
 
   const order = () => headers.find((header) => header.ariaSort !== "none");
 
-  // A cell that says again what stands above it is blank only where that does stand above it.
+  // A cell that repeats the one above it is blank only while that one is above it.
   const reveal = () => table.classList.toggle("arranged", Boolean(order() || box.value.trim()));
 
   function sort() {
@@ -97,7 +97,7 @@ for (const grid of document.querySelectorAll(".grid")) {
 /** What a prompt's line of answers holds, by place. */
 const [TEXT, TOKENS, ENDED, RIGHT] = [0, 1, 2, 3];
 
-/** Tells which prompts are shown, by the base's answer and those of the shown trials. */
+/** Which prompts are shown, by the base's answer and those of the shown trials. */
 const KINDS = {
   all: () => true,
   differs: (base, trials) => {
@@ -114,12 +114,12 @@ function searched(item) {
   return [item.id, item.prompt, item.known ?? "", ...answers].join("\n").toLowerCase();
 }
 
-/** Returns anybody's text as it is, in the direction that its own letters have. */
+/** Returns a text as it is, in the direction of its own script. */
 function quoted(text, name = "text") {
   return made("div", { className: name, dir: "auto", textContent: text });
 }
 
-/** Returns what stands where there is no text. */
+/** Returns a note in place of a text. */
 function noted(text) {
   return made("p", { className: "note", textContent: text });
 }

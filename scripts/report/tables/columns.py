@@ -98,11 +98,13 @@ def names_of(name: str, best: bool = False) -> list[str]:
     return [name, *(f"{name}_{it}" for it in MEASURED), *([f"{name}_best"] if best else [])]
 
 
-def with_metrics(results: Results, frame: "DataFrame", *names: str) -> "DataFrame":
+def with_metrics(
+    results: Results, frame: "DataFrame", *names: str, best: bool = True
+) -> "DataFrame":
     """Return the frame with the columns of these metrics, as `names_of` names them.
 
-    `{metric}_best` says whether a trial leads apart, and the bounds that people read are in
-    `_{metric}_low` and `_{metric}_high`.
+    With `best`, which reads the comparisons, `{metric}_best` says whether a trial leads apart. The
+    bounds that people read are in `_{metric}_low` and `_{metric}_high`.
     """
     for name in names:
         of_set = metric(name).home == "answers"
@@ -116,7 +118,8 @@ def with_metrics(results: Results, frame: "DataFrame", *names: str) -> "DataFram
             own = found[f"{name}_{WILSON}_{end}"].where(wilson)
             found[f"_{name}_{end}"] = own.where(wilson, found[f"{name}_{BY_GROUP}_{end}"])
         frame = frame.merge(found, how="left", on=keys)
-        frame = frame.assign(**{f"{name}_best": _best(results, frame, name, of_set)}).copy()
+        if best:
+            frame = frame.assign(**{f"{name}_best": _best(results, frame, name, of_set)}).copy()
     return frame
 
 

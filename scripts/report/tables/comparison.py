@@ -12,7 +12,9 @@ from typing import Any
 from scripts.common.cli import BadInput, run
 from scripts.common.methods import METHODS
 from scripts.report.arguments import results_of
-from scripts.report.claims import (
+from scripts.report.notes import BY_GROUP_NOTE, WILSON_NOTE
+from scripts.report.results import MODEL, Results
+from scripts.report.tables.claims import (
     BASE,
     LOOKUP_TRIAL,
     Claim,
@@ -21,15 +23,13 @@ from scripts.report.claims import (
     Ours,
     read_claims,
 )
-from scripts.report.notes import BY_GROUP_NOTE, WILSON_NOTE
-from scripts.report.results import MODEL, Results
 from scripts.report.tables.columns import BY_GROUP, MEASURED, WILSON, names_of
 from scripts.report.tables.speedup import Speedup
 from scripts.report.tables.tests import sentences
 from scripts.report.tables.write import Column, Table, table_parser, write_forms
 from scripts.report.text import Show, change, count, decimals, missing, shown, shown_interval
 
-Bounds = tuple[float | None, float | None]
+Bounds = tuple[float, float]
 Row = dict[str, Any]
 COLUMNS = (
     Column("Experiment", "title", align="l"),
@@ -126,7 +126,7 @@ class Planned:
         if ours.figure is not None:
             found = self.measured.get((*_key(model), ours.set, ours.figure), {})
         else:
-            outcome = self.outcomes[_key(model)]
+            outcome = self.outcomes.get(_key(model), {})
             parts = [outcome.get(key) for key in (ours.training, ours.over) if key is not None]
             if not any(map(missing, parts)):
                 found = {"value": parts[0] / parts[1] if ours.over else parts[0]}
@@ -177,21 +177,24 @@ def _ours(figure: ClaimedFigure, claim: Claim, protocol: str, trial: str, planne
     """Return our side of a claim under a protocol."""
     model, found = planned.ours(figure, protocol, trial)
     speedup, show = planned.speedup(figure.ours), _show(figure)
-    value, n = found.get("value"), found.get("n")
+    found = {key: None if missing(it) else it for key, it in found.items()}
+    value: Any = found.get("value")
+    n = found.get("n")
     alone = model is not None and figure.ours.speedup is None
     seeds = (len(model["seeds"]) or None) if alone and model else None
     unlike = [f"another {key}" for key in speedup.unlike] if speedup else []
     name = ", ".join([protocol, *unlike])
     kind = WILSON if missing(found.get(f"{BY_GROUP}_low")) else BY_GROUP
-    low, high = (found.get(f"{kind}_{end}") for end in ("low", "high"))
-    inside = None
+    low: Any = found.get(f"{kind}_low")
+    high: Any = found.get(f"{kind}_high")
+    inside: bool | None = None
     same_items = figure.compare == "interval" and claim.n in (None, n)
     published = protocol == figure.protocol
-    if published and same_items and claim.value is not None and not missing(low):
+    difference = None if value is None or claim.value is None else value - claim.value
+    if published and same_items and claim.value is not None and low is not None:
         own = figure.interval_of(claim) or (claim.value, claim.value)
         below, above = difference_bounds(value, (low, high), claim.value, own)
         inside = bool(below <= 0 <= above)
-    difference = None if missing(value) or claim.value is None else value - claim.value
     states = {key: model and model[key] for key in ("state", "reason", "log", "undone", "model")}
     both = f"{figure.ours.speedup} / {figure.ours.over}"
     return states | {

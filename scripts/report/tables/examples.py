@@ -21,7 +21,7 @@ COLUMNS = (
     Column("Model", "_model", align="l"),
     Column("Answer", "text", lambda text: text.strip() or "(nothing)", align="p"),
     Column("Tokens", "tokens", count),
-    Column("Ended by", "stop", lambda stop: ENDS.get(stop, stop), align="l"),
+    Column("Ended by", "stop", lambda stop: str(ENDS.get(stop, stop)), align="l"),
 )
 CSV = ["experiment", "title", "set", "id", "prompt", "trial", "seed", "text", "tokens", "stop"]
 

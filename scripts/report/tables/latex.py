@@ -93,7 +93,7 @@ def _sign(character: str) -> str:
         return character
     if character.isspace():
         return " "
-    letter, *marks = unicodedata.normalize("NFD", character)
+    letter, *marks = list(unicodedata.normalize("NFD", character))
     if len(marks) == 1 and letter.isascii() and marks[0] in ACCENTS:
         return rf"{ACCENTS[marks[0]]}{{{letter}}}"
     return code_point(character)

@@ -44,7 +44,7 @@ def make(results: Results) -> Table:
     """Return the table: a row for each run, and each of its sets of prompts with known answers."""
     seen = standing(results.each_seed, "demonstrations", "preferences")
     frame = with_outcomes(seen, with_sets(seen, described(seen), *METRICS), "train_loss", "seconds")
-    frame = with_metrics(seen, frame, *METRICS)
+    frame = with_metrics(seen, frame, *METRICS, best=False)
     return Table(
         name="seeds",
         title="Every trial, seed by seed",

@@ -66,14 +66,14 @@ class Column:
 
     def text(self, row: dict[str, Any]) -> str:
         """Return the cell of a row."""
-        bounds = tuple(row[name] for name in self.bracket) if self.bracket else (None, None)
+        low, high = (row[name] for name in self.bracket) if self.bracket else (None, None)
         if not self.source:
-            return shown_interval(*bounds, self.show)
+            return shown_interval(low, high, self.show)
         found = shown(row[self.source], self.show)
         if self.sd and not missing(row[self.sd]):
             found += f" ± {self.show(row[self.sd])}"
-        if not any(map(missing, bounds)):
-            found += f" {shown_interval(*bounds, self.show)}"
+        if not missing(low) and not missing(high):
+            found += f" {shown_interval(low, high, self.show)}"
         return found
 
     def number(self, row: dict[str, Any]) -> float | None:
@@ -170,7 +170,17 @@ class Table:
 
 def csv_text(table: Table) -> str:
     """Return the raw values, unrounded; one that is missing is an empty field."""
-    frame = table.frame[table.csv].map(lambda it: str(it).lower() if isinstance(it, bool) else it)
+    from pandas import DataFrame
+
+    # A frame of objects, or whole numbers beside missing ones would become floats.
+    rows = [
+        [
+            str(it).lower() if isinstance(it, bool) else it
+            for it in (row[name] for name in table.csv)
+        ]
+        for row in table.rows
+    ]
+    frame = DataFrame(rows, columns=table.csv, dtype=object)
     if table.mark:
         frame.insert(0, "mark", table.mark)
     return frame.to_csv(index=False, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Published figures: the closed, checked format of the file that the table comparison reads.
+"""Published numbers: the closed, checked format of the file that the table comparison reads.
 
 ```yaml
 experiments:                   # heading of each published experiment, by its name in the config
@@ -46,10 +46,10 @@ class Closed(BaseModel):
 
 
 class Ours(Closed):
-    """Where our own figure stands."""
+    """Where our own number stands."""
 
-    figure: str | None = Field(None, description="a key of metrics.json's figures")
-    set: str | None = Field(None, description="the set of prompts that the figure belongs to")
+    figure: str | None = Field(None, description="a metric of metrics.json")
+    set: str | None = Field(None, description="the set of prompts that the metric belongs to")
     training: str | None = Field(None, description="a key of train.json")
     speedup: str | None = Field(None, description="a trial; its seconds a step divide `over`'s")
     over: str | None = Field(None, description="the key of train.json, or the trial, to divide by")
@@ -74,7 +74,7 @@ class Claim(Closed):
     """What is published about one trial."""
 
     trial: str
-    claimed: str | None = Field(description="as printed; null where only a notebook has a figure")
+    claimed: str | None = Field(description="as printed; null where only a notebook has a number")
     value: float | None = Field(None, description="the same as a number, shares from 0 to 1")
     successes: int | None = Field(None, ge=0)
     n: int | None = Field(
@@ -95,20 +95,23 @@ class Claim(Closed):
     def hangs_together(self) -> "Claim":
         if self.claimed is None and self.value is not None:
             raise ValueError("value without claimed: say how it is printed")
-        if self.successes is not None and self.n is None:
-            raise ValueError("successes without n: of how many")
-        if self.successes is not None and self.successes > self.n:
-            raise ValueError(f"{self.successes} successes of {self.n}")
+        if self.successes is not None:
+            if self.n is None:
+                raise ValueError("successes without n: of how many")
+            if self.successes > self.n:
+                raise ValueError(f"{self.successes} successes of {self.n}")
         return self
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The claim's own Wilson interval, where its successes are known."""
-        return None if self.successes is None else wilson(self.successes, self.n)
+        if self.successes is None or self.n is None:
+            return None
+        return wilson(self.successes, self.n)
 
 
 class ClaimedFigure(Closed):
-    """A figure, and what is published about it."""
+    """A number, and what is published about it."""
 
     experiment: str
     figure: str = Field(description="what people call it")
@@ -135,25 +138,27 @@ class ClaimedFigure(Closed):
         if unknown:
             raise ValueError(f"sets: no protocol beside is called {unknown[0]!r}")
         if self.sets and self.ours.set is None:
-            raise ValueError("sets goes with a figure of a set only")
+            raise ValueError("sets goes with a metric of a set only")
         return self
 
     def ours_under(self, protocol: str) -> Ours:
-        """Returns where our figure stands under a protocol."""
+        """Return where our number stands under a protocol."""
         return self.ours.model_copy(update={"set": self.sets.get(protocol, self.ours.set)})
 
     def interval_of(self, claim: Claim) -> tuple[float, float] | None:
-        """Returns the claim's own Wilson interval, where it is a share of known n."""
-        if claim.interval is not None or self.show != "percent" or None in (claim.n, claim.value):
+        """Return the claim's own Wilson interval, where it is a share of known n."""
+        if claim.interval is not None or self.show != "percent":
             return claim.interval
+        if claim.n is None or claim.value is None:
+            return None
         return wilson(claim.value * claim.n, claim.n)
 
     def notes_of(self, claim: Claim) -> list[str]:
-        """Returns the notes of a claim, the figure's first."""
+        """Return the notes of a claim, the number's first."""
         return list(dict.fromkeys([*self.notes, *claim.notes]))
 
     def protocols(self, claim: Claim) -> dict[str, str]:
-        """Returns the trials to set beside a claim, by protocol, the published one first."""
+        """Return the trials to set beside a claim, by protocol, the published one first."""
         others = {name: it.replace("{trial}", claim.trial) for name, it in self.beside.items()}
         return {self.protocol: claim.trial, **others}
 
@@ -167,7 +172,7 @@ class Claims(Closed):
 
 
 def read_claims(path: Path) -> Claims:
-    """Returns the published figures of a file.
+    """Return the published numbers of a file.
 
     Raises
     ------
@@ -187,7 +192,7 @@ def read_claims(path: Path) -> Claims:
 
 
 def _first(error: ValidationError, file: ConfigFile) -> str:
-    """Returns the first mistake in one line."""
+    """Return the first mistake in one line."""
     mistake = error.errors(include_url=False)[0]
     text = mistake["msg"].removeprefix("Value error, ")
     path = tuple(mistake["loc"])
@@ -201,7 +206,7 @@ def _first(error: ValidationError, file: ConfigFile) -> str:
 
 
 def _cross_check(claims: Claims) -> list[tuple[Location, str]]:
-    """Returns what no single entry can see: names that are not defined, and entries twice."""
+    """Return what no single entry can see: names that are not defined, and entries twice."""
     problems: list[tuple[Location, str]] = []
     seen: set[tuple[str, ...]] = set()
     used: set[str] = set()

@@ -1,0 +1,42 @@
+"""What all parts of the schema share: names, commits, closed parts and unions told by a key."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field
+
+Split = Literal["train", "valid", "test"]
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="lower-case letters, digits and hyphens: it becomes a folder",
+    ),
+]
+Commit = Annotated[
+    str,
+    Field(
+        pattern=r"^([0-9a-f]{40}|main)$",
+        description="40 hexadecimal digits; main moves, so raw.json says what was fetched",
+    ),
+]
+
+
+class Closed(BaseModel):
+    """A part of the config: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def tagged(*tags: str) -> Discriminator:
+    """Chooses a union's member by which of `tags` is a key."""
+
+    def tag(value: Any) -> str | None:
+        keys = value if isinstance(value, dict) else type(value).model_fields
+        return next((tag for tag in tags if tag in keys), None)
+
+    return Discriminator(
+        tag,
+        custom_error_type="source",
+        custom_error_message=f"needs one of the keys {', '.join(tags)}",
+    )

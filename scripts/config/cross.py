@@ -1,0 +1,188 @@
+"""What no single part of a configuration can check: names that do not exist, missing splits."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from scripts.common.columns import column_names
+from scripts.common.methods import METHODS
+from scripts.common.splits import SPLITS, parse_slices
+from scripts.common.templates import TEMPLATES, template_name, template_path
+from scripts.config.data import Dataset, FileData, formats_of, splits_of
+from scripts.config.evaluation import Generate, Judge
+from scripts.config.files import Location, dotted
+from scripts.config.schema import AnyPhase, Config, Experiment
+
+Found = Iterator[tuple[Location, str]]
+"""Places in the configuration, and what is wrong there."""
+
+
+def problems_of(config: Config) -> Found:
+    """Yield what is wrong with a configuration whose parts are right."""
+    for name, model in config.models.items():
+        for key in ("demo", "folder"):
+            path = getattr(model.source, key, None)
+            if path is not None and not path.exists():
+                yield ("models", name, "source", key), _no_file(path)
+    for name, dataset in config.datasets.items():
+        yield from _below(("datasets", name), _in_files(dataset))
+    for name, experiment in config.experiments.items():
+        yield from _below(("experiments", name), _in_experiment(config, experiment))
+    yield from _names_twice(config)
+    if config.claims is not None and not config.claims.is_file():
+        yield ("claims",), _no_file(config.claims)
+
+
+def _below(place: Location, found: Found) -> Found:
+    """Yield the problems of a part with its place before theirs."""
+    for path, text in found:
+        yield (*place, *path), text
+
+
+def _in_experiment(config: Config, experiment: Experiment) -> Found:
+    if experiment.model not in config.models:
+        yield ("model",), _unknown(experiment.model, config.models)
+    yield from _in_template(experiment.template)
+    for name, phase in experiment.phases.items():
+        yield from _below((name,), _in_phase(config, name, phase))
+        yield from _below((name, "trials"), _in_starts(config, experiment, phase))
+    for name, generate in experiment.generate.items():
+        yield from _below(("generate", name), _in_generate(config, experiment, generate))
+
+
+def _names_twice(config: Config) -> Found:
+    """Yield the trials that have another's name: it becomes a folder."""
+    seen: dict[str, Location] = {}
+    for name, experiment in config.experiments.items():
+        for kind, phase in experiment.phases.items():
+            for index, trial in enumerate(phase.trials):
+                place = ("experiments", name, kind, "trials", index)
+                if trial.name in seen:
+                    other = dotted(seen[trial.name])
+                    yield (*place, "name"), f"{trial.name} is also the name of {other}"
+                seen.setdefault(trial.name, place)
+
+
+def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
+    uses = {"train": phase.train, "valid": phase.valid, "test": phase.test}
+    yield from _in_use(config, phase.dataset, uses)
+    yield from _in_template(phase.template)
+    dataset = config.datasets.get(phase.dataset)
+    rows = METHODS[phase.trials[0].method].rows
+    if dataset is not None and dataset.rows != rows:
+        wanted = f"{name} needs {' or '.join(formats_of(rows))}"
+        yield ("dataset",), f"{phase.dataset} has the format {dataset.format}; {wanted}"
+    for index, trial in enumerate(phase.trials):
+        if trial.eval_strategy != "no" and phase.valid is None:
+            text = f"found {trial.eval_strategy}: {name}.valid names no split to evaluate on"
+            yield ("trials", index, "eval_strategy"), text
+
+
+def _in_starts(config: Config, experiment: Experiment, phase: AnyPhase) -> Found:
+    supervised = {
+        trial.name: other
+        for other in config.experiments.values()
+        for trial in (other.sft.trials if other.sft else [])
+    }
+    for index, trial in enumerate(phase.trials):
+        start = getattr(trial, "start", None)
+        if start is not None and (text := _wrong_start(start, experiment, supervised)):
+            yield (index, "start"), text
+
+
+def _wrong_start(start: str, experiment: Experiment, supervised: dict[str, Experiment]) -> str:
+    """Return why no trial of an experiment can start from another; nothing where it can."""
+    if start not in supervised:
+        return _unknown(start, supervised, "no SFT trial has this name")
+    if supervised[start].model != experiment.model:
+        return (
+            f"{start} is trained on {supervised[start].model}, this experiment on "
+            f"{experiment.model}; a trial starts from its own base model"
+        )
+    missing = sorted(set(experiment.seeds) - set(supervised[start].seeds))
+    if missing:
+        return f"{start} is not trained with seed {missing[0]}; trials start from their own seed"
+    return ""
+
+
+def _in_generate(config: Config, experiment: Experiment, generate: Generate) -> Found:
+    yield from _in_use(config, generate.dataset, {"split": generate.split})
+    yield from _in_template(generate.template)
+    if generate.leave_out_overlap and experiment.sft is None:
+        text = "found true: the experiment has no SFT rows that items could stand in"
+        yield ("leave_out_overlap",), text
+    if generate.judge is not None:
+        yield from _below(("judge",), _in_judge(config, generate.judge))
+    trials = [trial.name for phase in experiment.phases.values() for trial in phase.trials]
+    for place, shown in enumerate(generate.show):
+        if shown not in trials:
+            yield ("show", place), _unknown(shown, trials, "the experiment has no such trial")
+
+
+def _in_judge(config: Config, judge: Judge) -> Found:
+    if judge.model not in config.models:
+        yield ("model",), _unknown(judge.model, config.models)
+    if judge.template is not None and not judge.template.is_file():
+        yield ("template",), _no_file(judge.template)
+
+
+def _in_use(config: Config, name: str, splits: Mapping[str, str | None]) -> Found:
+    """Yield what is wrong where a dataset and splits of it are named."""
+    if name not in config.datasets:
+        yield ("dataset",), _unknown(name, config.datasets)
+        return
+    present = splits_of(config.datasets[name])
+    for key, split in splits.items():
+        if split is not None and split not in present:
+            yield (key,), _unknown(split, present, f"{name} has no such split")
+
+
+def _in_files(dataset: Dataset) -> Found:
+    """Yield what is wrong with local files: missing ones, and missing columns."""
+    if not isinstance(dataset.source, FileData):
+        return
+    needed: dict[Location, str] = {("columns", role): name for role, name in dataset.columns}
+    if dataset.group:
+        needed["group",] = dataset.group
+    for split, path in dataset.source.file.items():
+        place = ("source", "file", split)
+        if not path.is_file():
+            yield place, _no_file(path)
+            continue
+        try:
+            present = column_names(path)
+        except ValueError as error:
+            yield place, f"found {path}: {error}"
+            continue
+        for role, column in needed.items():
+            if column not in present:
+                yield role, _unknown(column, present, f"no such column in {path}")
+    for key in ("source", *SPLITS):
+        expression = getattr(dataset.splits, key, None)
+        # The other splits of a draw are fractions.
+        if isinstance(expression, str) and any(
+            split not in dataset.source.file for split, *_ in parse_slices(expression)
+        ):
+            text = "no such split in source.file"
+            yield ("splits",), _unknown(expression, dataset.source.file, text)
+
+
+def _in_template(template: str | None) -> Found:
+    """Yield what is wrong with a template, whose name becomes part of paths and is its own."""
+    if template is None or template == "chat":
+        return
+    known = ["chat", *sorted(TEMPLATES), "a .jinja file"]
+    path = template_path(template)
+    if template.endswith(".jinja") and template_name(template) in known:
+        text = f"found {template}: {template_name(template)} is the name of another template"
+        yield ("template",), text
+    elif path is None or not path.is_file():
+        yield ("template",), _unknown(template, known, "no such template")
+
+
+def _no_file(path: Path) -> str:
+    return f"found {path}: no such file"
+
+
+def _unknown(name: str, known: Iterable[str], text: str = "not defined") -> str:
+    return f"found {json.dumps(name)}: {text}; allowed: {', '.join(known) or 'none is defined'}"

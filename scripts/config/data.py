@@ -1,0 +1,164 @@
+"""Datasets: where they come from, how their rows are read, and how they are split."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, get_args
+
+from pydantic import AfterValidator, Field, Tag, field_validator, model_validator
+
+from scripts.common.splits import SPLITS, parse_slices
+from scripts.config.base import Closed, Commit, Split, tagged
+
+
+class HubData(Closed):
+    """A dataset repository on the hub, at a commit."""
+
+    hub: str = Field(description="owner/name")
+    revision: Commit
+    name: str | None = Field(None, description="the dataset's configuration, where it has several")
+
+
+class FileData(Closed):
+    """Local files, one for each split of the source."""
+
+    file: dict[str, Path] = Field(min_length=1, description="Parquet, JSONL or CSV by source split")
+
+    @field_validator("file")
+    @classmethod
+    def known_format(cls, files: dict[str, Path]) -> dict[str, Path]:
+        for path in files.values():
+            if path.suffix not in (".parquet", ".jsonl", ".csv"):
+                raise ValueError(f"{path.name} is none of .parquet, .jsonl, .csv")
+        return files
+
+
+DataSource = Annotated[
+    Annotated[HubData, Tag("hub")] | Annotated[FileData, Tag("file")], tagged("hub", "file")
+]
+
+
+def _slice(expression: str) -> str:
+    parse_slices(expression)
+    return expression
+
+
+Slice = Annotated[str, AfterValidator(_slice)]
+
+
+class SourceSplits(Closed):
+    """The source's own splits: whole, sliced (`train[5000:5500]`) or joined (`train+valid`)."""
+
+    by: Literal["source"] = "source"
+    train: Slice | None = None
+    valid: Slice | None = None
+    test: Slice | None = None
+
+    @model_validator(mode="after")
+    def has_rows(self) -> "SourceSplits":
+        if not any((self.train, self.valid, self.test)):
+            raise ValueError("names no split; at least one of train, valid, test is needed")
+        return self
+
+
+class FractionSplits(Closed):
+    """A seeded draw: by row, or by group so that one prompt never sits on both sides."""
+
+    by: Literal["row", "group"]
+    source: Slice = Field("train", description="the source split or splits to draw from")
+    valid: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
+    test: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def leaves_a_rest(self) -> "FractionSplits":
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid + test is {self.valid + self.test}, which leaves no train")
+        return self
+
+
+class InstructionColumns(Closed):
+    prompt: str = "prompt"
+    completion: str = "completion"
+
+
+class PairColumns(Closed):
+    prompt: str = "prompt"
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+
+
+class DialogueColumns(Closed):
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+
+
+class DatasetBase(Closed):
+    rows: ClassVar[Literal["demonstrations", "preferences"]] = "preferences"
+    """What a format holds."""
+
+    source: DataSource
+    splits: Annotated[SourceSplits | FractionSplits, Field(discriminator="by")]
+    group: str | None = Field(
+        None, description="the column whose rows belong together; else equal prompts do"
+    )
+    min_characters: int = Field(
+        1, ge=1, description="a row with a shorter completion is dropped (white space stripped)"
+    )
+    expect: dict[Split, int | None] = Field(
+        default_factory=dict,
+        description="rows a split must have, or the run stops; null takes an expectation back",
+    )
+
+
+class InstructionData(DatasetBase):
+    """SFT rows: a prompt and its completion, as strings."""
+
+    rows = "demonstrations"
+
+    format: Literal["instruction"]
+    columns: InstructionColumns = InstructionColumns()
+
+
+class PairData(DatasetBase):
+    """Preference pairs as strings."""
+
+    format: Literal["pairs"]
+    columns: PairColumns = PairColumns()
+    identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
+
+
+class MessageData(DatasetBase):
+    """Preference pairs as chat messages, lists of {role, content}."""
+
+    format: Literal["messages"]
+    columns: PairColumns = PairColumns()
+    identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
+
+
+class DialogueData(DatasetBase):
+    """Preference pairs as two dialogues in hh-rlhf's form, turns in one string."""
+
+    format: Literal["dialogues"]
+    columns: DialogueColumns = DialogueColumns()
+    response: Literal["last", "first"] = Field(
+        "last",
+        description="last: the last assistant turn answers the dialogue before it; first: all that "
+        "follows the first `Assistant:` is the response, and chosen's prompt that of both",
+    )
+    identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
+
+
+Dataset = Annotated[
+    InstructionData | PairData | MessageData | DialogueData, Field(discriminator="format")
+]
+
+
+def formats_of(rows: str) -> list[str]:
+    """Return the formats that hold demonstrations or preferences."""
+    kinds = get_args(get_args(Dataset)[0])
+    return [get_args(it.model_fields["format"].annotation)[0] for it in kinds if it.rows == rows]
+
+
+def splits_of(dataset: DatasetBase) -> list[str]:
+    """Return the names of the splits that the dataset's rules fill."""
+    # A draw leaves the rest to train, which it does not name.
+    return [split for split in SPLITS if getattr(dataset.splits, split, True)]

@@ -1,0 +1,262 @@
+"""Trials: training keys, in the words of TRL's and PEFT's own arguments.
+
+A paper's appendix can be copied without a dictionary. Each method has one class.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from scripts.config.base import Closed, Name
+
+
+class Lora(Closed):
+    """The adapter, in PEFT's terms (https://huggingface.co/docs/peft, LoraConfig)."""
+
+    r: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    init_lora_weights: Literal[True, "gaussian", "pissa", "olora"] = Field(
+        True, description="true: B is zero and A is Kaiming-uniform; gaussian: A is normal"
+    )
+
+    @field_validator("target_modules")
+    @classmethod
+    def some_module(cls, modules: list[str] | str) -> list[str] | str:
+        if not modules:
+            raise ValueError("an adapter needs at least one module, or all-linear")
+        return modules
+
+
+class Trial(Closed):
+    """What SFT and DPO trials share, in the terms of transformers' TrainingArguments."""
+
+    name: Name
+    backend: Literal["transformers", "unsloth"] = Field(
+        "transformers", description="what loads and trains; the files that it leaves are the same"
+    )
+    layout: Literal["auto", "shared", "stock"] = Field(
+        "auto",
+        description="how a batch is computed; shared: each prompt once for all completions that "
+        "share it, and rows packed; stock: as TRL's trainers do; auto: shared where a check at "
+        "start-up shows that the model honours it, else stock; where it does not, shared stops",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        description="that train it together, each on a GPU of its own, for a model larger than one "
+        "GPU (FSDP); they divide a step's rows among them, so its batches have to divide by that",
+    )
+    lora: Lora = Lora()
+    learning_rate: float = Field(2e-4, gt=0)
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_steps: int | float = Field(0, ge=0, description="steps, or below 1 a share of them")
+    num_train_epochs: float = Field(1, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="instead of num_train_epochs")
+    per_device_train_batch_size: int = Field(8, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    dataloader_drop_last: bool = Field(False, description="leave out the last, partial batch")
+    optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"] = (
+        "adamw_torch"
+    )
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool = False
+    logging_steps: int = Field(10, ge=1)
+    eval_strategy: Literal["no", "epoch", "steps"] = Field(
+        "no", description="when the loss on the phase's valid split is taken while training"
+    )
+    eval_steps: int | None = Field(None, ge=1)
+    load_best_model_at_end: bool = Field(
+        False, description="keep the adapter of the evaluation with the lowest loss"
+    )
+
+    @model_validator(mode="after")
+    def has_effect(self) -> "Trial":
+        if self.max_steps is not None and "num_train_epochs" in self.model_fields_set:
+            raise ValueError("max_steps and num_train_epochs exclude each other")
+        if self.warmup_steps and self.lr_scheduler_type == "constant":
+            raise ValueError("warmup_steps has no effect on a constant schedule")
+        if (self.eval_steps is not None) != (self.eval_strategy == "steps"):
+            raise ValueError("eval_steps goes with eval_strategy: steps, and only with it")
+        if self.load_best_model_at_end and self.eval_strategy == "no":
+            raise ValueError("load_best_model_at_end has no effect with eval_strategy: no")
+        return self
+
+    @model_validator(mode="after")
+    def can_be_divided(self) -> "Trial":
+        if self.processes == 1:
+            return self
+        if self.backend == "unsloth":
+            raise ValueError("processes needs backend: transformers; unsloth trains on one GPU")
+        if self.layout == "shared":
+            raise ValueError("processes needs layout: auto or stock; shared is of one process")
+        batches = (self.gradient_accumulation_steps, self.per_device_train_batch_size)
+        if all(size % self.processes for size in batches):
+            raise ValueError(
+                f"processes: found {self.processes}, which divides neither "
+                f"gradient_accumulation_steps ({batches[0]}) nor per_device_train_batch_size "
+                f"({batches[1]}); the same rows could not make up a step"
+            )
+        return self
+
+
+class SftTrial(Trial):
+    """One supervised trial (TRL's SFTTrainer)."""
+
+    method: Literal["sft"] = "sft"
+
+    completion_only_loss: bool = Field(
+        True, description="false: the prompt's tokens count in the loss too"
+    )
+
+
+LossType = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
+    "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+]  # fmt: skip
+
+BUT_SFT = tuple(objective for objective in get_args(LossType) if objective != "sft")
+DIVERGING = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop")
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class DpoTrial(Trial):
+    """One preference trial (TRL's DPOTrainer). Its reference is the model that it starts from."""
+
+    EFFECTS: ClassVar = {
+        "beta": BUT_SFT,
+        "label_smoothing": ("exo_pair", "robust", "aot", "aot_unpaired"),
+        "ld_alpha": BUT_SFT,
+        "f_divergence_type": DIVERGING,
+        "discopop_tau": ("discopop",),
+    }
+    """The objectives whose loss depends on an option, as TRL computes them."""
+    OFF: ClassVar = {"label_smoothing": 0.0, "ld_alpha": None, "f_divergence_type": "reverse_kl"}
+    """The values that switch an option off, and so may stand beside every objective."""
+
+    method: Literal["dpo"] = "dpo"
+    start: Name | None = Field(
+        None, description="the SFT trial whose merged model is start and reference; else the base"
+    )
+    start_as: Literal["merged", "overwritten"] = Field(
+        "merged",
+        description="overwritten: the new adapter is laid over the unmerged one of `start`, which "
+        "it replaces on the modules of both; the reference is `start` whole, so that policy and "
+        "reference differ from the first step on (a published notebook does this)",
+    )
+    beta: float = Field(0.1, gt=0)
+    loss_type: Annotated[
+        list[LossType], BeforeValidator(_listed, json_schema_input_type=LossType | list[LossType])
+    ] = Field(
+        ["sigmoid"],
+        min_length=1,
+        description="one objective, or a list of them, whose weighted sum is the loss",
+    )
+    loss_weights: list[float] | None = Field(
+        None, description="one for each objective of a list; null: 1 for each"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    use_weighting: bool = Field(
+        False, description="WPO: a pair counts by how likely the policy finds its completions"
+    )
+    ld_alpha: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="LD-DPO: how much tokens count beyond the shorter completion's length; null, "
+        "as 1: as much as all others",
+    )
+    f_divergence_type: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = (
+        Field("reverse_kl", description="f-DPO: what keeps the policy near its reference")
+    )
+    f_alpha_divergence_coef: float = Field(0.5, description="of alpha_divergence; 1: reverse_kl")
+    discopop_tau: float = Field(0.05, gt=0)
+    disable_dropout: bool = Field(
+        True, description="TRL's default; it silences lora_dropout too, so say false to have it"
+    )
+
+    @model_validator(mode="after")
+    def start_is_fit(self) -> "DpoTrial":
+        if self.start_as == "overwritten" and self.start is None:
+            raise ValueError("start_as: overwritten needs a start whose adapter is overwritten")
+        if self.start_as == "overwritten" and (
+            self.lora.target_modules == "all-linear"
+            or self.lora.init_lora_weights in ("pissa", "olora")
+        ):
+            raise ValueError(
+                "start_as: overwritten takes named target_modules, and no pissa or olora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def objectives_are_weighed(self) -> "DpoTrial":
+        twice = next((name for name in self.loss_type if self.loss_type.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"loss_type names {twice} twice")
+        if self.loss_weights is None:
+            return self
+        found, needed = len(self.loss_weights), len(self.loss_type)
+        if needed == 1:
+            raise ValueError("loss_weights goes with several objectives, and only with them")
+        if found != needed:
+            raise ValueError(f"loss_weights holds {found} for {needed} objectives; each needs one")
+        if 0 in self.loss_weights:
+            name = self.loss_type[self.loss_weights.index(0)]
+            raise ValueError(f"loss_weights leaves {name} without effect, as its weight is 0")
+        return self
+
+    @model_validator(mode="after")
+    def objectives_have_their_options(self) -> "DpoTrial":
+        """What TRL's DPOTrainer refuses, and one thing at which it breaks off."""
+        if "exo_pair" in self.loss_type and not self.label_smoothing:
+            raise ValueError("exo_pair needs a label_smoothing above 0 (its paper: 1e-3)")
+        allowed = {*DIVERGING, "sft"}
+        other = next((name for name in self.loss_type if name not in allowed), None)
+        if self.f_divergence_type != "reverse_kl" and other is not None:
+            raise ValueError(
+                f"f_divergence_type: {self.f_divergence_type} is not defined for {other}; "
+                f"it is for {', '.join(DIVERGING)}"
+            )
+        for name in ("aot", "aot_unpaired"):
+            if self.use_weighting and name in self.loss_type:
+                raise ValueError(f"use_weighting is not defined for {name}, which sorts the pairs")
+        if self.use_weighting and "sft" in self.loss_type and self.per_device_train_batch_size > 1:
+            raise ValueError(
+                "use_weighting with sft needs per_device_train_batch_size: 1, since TRL weighs the "
+                "sft loss of no larger batch"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def options_have_effect(self) -> "DpoTrial":
+        for option, objectives in self.EFFECTS.items():
+            off = option in self.OFF and getattr(self, option) == self.OFF[option]
+            said = option in self.model_fields_set and not off
+            if said and not set(objectives) & set(self.loss_type):
+                raise ValueError(
+                    f"{option} has no effect on {', '.join(self.loss_type)}; it has on "
+                    + ", ".join(objectives)
+                )
+        if (
+            "f_alpha_divergence_coef" in self.model_fields_set
+            and self.f_divergence_type != "alpha_divergence"
+        ):
+            raise ValueError(
+                "f_alpha_divergence_coef has no effect on "
+                f"f_divergence_type: {self.f_divergence_type}; it has on alpha_divergence"
+            )
+        if self.lora.lora_dropout and "disable_dropout" not in self.model_fields_set:
+            raise ValueError(
+                "lora_dropout above 0 needs disable_dropout said: true silences it, false has it"
+            )
+        return self
+
+
+PreferenceTrial = DpoTrial
+"""A trial that learns from pairs. Another method's class joins here, told apart by `method`:
+`Annotated[DpoTrial | OtherTrial, Field(discriminator="method")]`."""
