@@ -69,9 +69,7 @@ rule probe:
         trial=lambda wildcards: as_json(PLAN.probes[wildcards.trial].as_json()),
         code=code_digest("scripts/train/estimate/probe.py"),
         # It imports the method's module by its name.
-        trainer=lambda wildcards: code_digest(
-            f"scripts/train/{PLAN.probes[wildcards.trial].method}.py"
-        ),
+        trainer=lambda wildcards: code_digest(PLAN.probes[wildcards.trial].trainer_file),
         env=env_digest("train"),
     shell:
         job(

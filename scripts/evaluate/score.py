@@ -81,7 +81,7 @@ def answer_prompts(
     """Return id, prompt, text, new tokens and stop reason of one answer a distinct prompt.
 
     A set that asks for the KL has two log-probs of each answer beside them; `start` is the adapter
-    that the reference has in the place of the model's own, where it was overwritten.
+    that the reference has instead of the model's own, if it was not merged.
     """
     from scripts.lm.generation import generate_answers
 
@@ -131,7 +131,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--adapters", type=Path, nargs="*", default=[], help="all but the last are merged"
     )
-    parser.add_argument("--start", type=Path, help="overwritten adapter: the KL's reference has it")
+    parser.add_argument(
+        "--start", type=Path, help="adapter that the KL's reference has instead of the model's own"
+    )
     parser.add_argument("--completions", type=Path, help="held-out token split of demonstrations")
     parser.add_argument("--pairs", type=Path, help="held-out token split of pairs")
     parser.add_argument("--reference", type=Path, help="the reference's log-probs of the pairs")

@@ -1,11 +1,12 @@
-"""Backends: what a trial loads its base model with and gives it an adapter.
+"""Backends: how a trial loads its base model and attaches an adapter.
 
-`transformers` is transformers and PEFT as they are. `unsloth` is Unsloth (https://unsloth.ai/docs),
-whose import patches transformers, PEFT and TRL for the rest of the process: it comes before them,
-and only where a trial names it. Both end in a PEFT model, which is merged, trained and saved alike.
+`transformers` is transformers and PEFT as they are. `unsloth` is Unsloth (https://unsloth.ai/docs).
+Its import patches transformers, PEFT and TRL for the rest of the process, so it has to come before
+them, and only if a trial names it. Both return a PEFT model, which is merged, trained and saved in
+the same way.
 
-As a command, tries each backend on this machine and writes its versions and device, so that a run
-stops before its first download where one of them cannot work.
+As a command, try each backend on this machine and write its versions and device, so that a run
+stops before its first download if one of them cannot run.
 """
 
 import argparse
@@ -33,17 +34,17 @@ class Backend(Protocol):
     """Those whose versions are recorded."""
 
     def start(self, scratch: Path) -> None:
-        """Imports what must come before transformers; what that compiles goes below `scratch`."""
+        """Import what must come before transformers; what it compiles goes below `scratch`."""
 
     def load(
         self, manifest: str | Path, precision: str, quantization: str, checkpointing: bool = False
     ) -> "PreTrainedModel":
-        """Returns the base model of a manifest.json, as the configuration says, to evaluate."""
+        """Return the base model of a manifest.json, in evaluation mode."""
 
     def attach(
         self, model: "PreTrainedModel", adapter: "LoraConfig", seed: int, checkpointing: bool
     ) -> "PeftModel":
-        """Returns the model with a fresh adapter, made from the seed alone."""
+        """Return the model with a fresh adapter, which depends only on the seed."""
 
 
 class Transformers:
@@ -52,13 +53,13 @@ class Transformers:
     packages: tuple[str, ...] = PACKAGES
 
     def start(self, scratch: Path) -> None:
-        """Imports PEFT, and with it torch and transformers."""
+        """Import PEFT, and with it torch and transformers."""
         import peft  # noqa: F401
 
     def load(
         self, manifest: str | Path, precision: str, quantization: str, checkpointing: bool = False
     ) -> "PreTrainedModel":
-        """Returns the base model. Checkpointing is the trainer's to turn on."""
+        """Return the base model. The trainer turns on checkpointing."""
         from scripts.lm.snapshots import load_base
 
         return load_base(manifest, precision, quantization)
@@ -66,7 +67,7 @@ class Transformers:
     def attach(
         self, model: "PreTrainedModel", adapter: "LoraConfig", seed: int, checkpointing: bool
     ) -> "PeftModel":
-        """Returns the model with PEFT's fresh adapter."""
+        """Return the model with PEFT's fresh adapter."""
         from peft import get_peft_model
         from transformers import set_seed
 
@@ -75,12 +76,12 @@ class Transformers:
 
 
 class Unsloth:
-    """Unsloth's FastLanguageModel: its kernels on a GPU, plain torch on a CPU."""
+    """Unsloth's FastLanguageModel: its own kernels on a GPU, plain torch on a CPU."""
 
     packages: tuple[str, ...] = (*PACKAGES, "unsloth", "unsloth_zoo")
 
     def start(self, scratch: Path) -> None:
-        """Imports Unsloth, silent towards the network."""
+        """Import Unsloth, without access to the network."""
         if "transformers" in sys.modules and "unsloth" not in sys.modules:
             raise RuntimeError("transformers was imported first, and Unsloth could not patch it")
         os.environ |= {
@@ -90,22 +91,22 @@ class Unsloth:
         }
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
         if shutil.which("nvidia-smi") and not hidden:
-            # A GPU that torch does not see is a mistake, and no reason to train on the CPU.
+            # If torch does not see the GPU, something is wrong: do not train on the CPU.
             os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] = "1"
-        # It prints what it does; a job's standard output is the workflow's.
+        # Unsloth prints to standard output, which belongs to the workflow.
         sys.stdout = sys.stderr
         import unsloth  # noqa: F401
 
     def load(
         self, manifest: str | Path, precision: str, quantization: str, checkpointing: bool = False
     ) -> "PreTrainedModel":
-        """Returns the base model.
+        """Return the base model.
 
         Raises
         ------
         BadInput
-            When Unsloth would compute otherwise than asked: not in float32, not in 4 bit, or with
-            tokens of its own.
+            When Unsloth would not do what is asked: not compute in float32, not load in 4 bit, or
+            add tokens.
         """
         import torch
         from transformers import AutoConfig
@@ -117,7 +118,7 @@ class Unsloth:
         if dtype == torch.float32 and torch.cuda.is_available():
             raise BadInput(
                 "precision: found float32; on a GPU, backend unsloth computes in 16 bit whatever "
-                "the weights are: say auto, bfloat16 or float16, or backend: transformers"
+                "the weights are: use auto, bfloat16 or float16, or backend: transformers"
             )
         from unsloth import FastLanguageModel
 
@@ -125,7 +126,7 @@ class Unsloth:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         model, _ = FastLanguageModel.from_pretrained(
             str(folder),
-            # It cuts what is longer. The rows were cut to their own length when they were made.
+            # Longer rows are cut. The rows were cut to the configured length before.
             max_seq_length=config.max_position_embeddings,
             dtype=dtype,
             load_in_4bit=quantization == "nf4",
@@ -143,7 +144,7 @@ class Unsloth:
     def attach(
         self, model: "PreTrainedModel", adapter: "LoraConfig", seed: int, checkpointing: bool
     ) -> "PeftModel":
-        """Returns the model with Unsloth's fresh adapter."""
+        """Return the model with Unsloth's fresh adapter."""
         from unsloth import FastLanguageModel
 
         modules = adapter.target_modules
@@ -162,7 +163,7 @@ class Unsloth:
 
 
 def _checkpointing(wanted: bool) -> str | bool:
-    """Returns Unsloth's word for checkpointing, its own kind: activations wait in main memory."""
+    """Return Unsloth's setting for its own checkpointing, with activations in main memory."""
     return "unsloth" if wanted else False
 
 
@@ -170,7 +171,7 @@ BACKENDS: dict[str, Backend] = {"transformers": Transformers(), "unsloth": Unslo
 
 
 def start_backend(name: str, scratch: Path) -> Backend:
-    """Returns a backend, imported; to be called before anything imports transformers.
+    """Import a backend and return it; to be called before transformers is imported.
 
     Raises
     ------
@@ -189,18 +190,18 @@ def start_backend(name: str, scratch: Path) -> Backend:
 def _cannot_run(name: str, reason: str) -> BadInput:
     others = " or ".join(other for other in BACKENDS if other != name)
     line = " ".join(reason.split())
-    return BadInput(f"backend {name} cannot run here: {line}; say backend: {others} instead")
+    return BadInput(f"backend {name} cannot run here: {line}; use backend: {others} instead")
 
 
 def versions(name: str) -> dict[str, str]:
-    """Returns the version of each package that a backend trains with."""
+    """Return the version of each package that a backend trains with."""
     from importlib.metadata import version
 
     return {package: version(package) for package in BACKENDS[name].packages}
 
 
-def tried(name: str, scratch: Path) -> dict[str, Any]:
-    """Returns versions and device of a backend that has computed a tiny model in this process.
+def try_backend(name: str, scratch: Path) -> dict[str, Any]:
+    """Return versions and device of a backend, after running a tiny model in this process.
 
     Raises
     ------
@@ -224,8 +225,8 @@ def tried(name: str, scratch: Path) -> dict[str, Any]:
         raise _cannot_run(name, f"{type(error).__name__}: {error}") from error
 
 
-def tried_apart(name: str) -> dict[str, Any]:
-    """Returns the same from a process of its own: one import must not patch another's.
+def try_in_process(name: str) -> dict[str, Any]:
+    """Return the same from a new process: Unsloth's patches must not affect other backends.
 
     Raises
     ------
@@ -241,18 +242,18 @@ def tried_apart(name: str) -> dict[str, Any]:
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process,
     ):
         try:
-            return process.submit(tried, name, Path(scratch)).result()
+            return process.submit(try_backend, name, Path(scratch)).result()
         except BrokenProcessPool:
-            raise _cannot_run(name, "its process dies") from None
+            raise _cannot_run(name, "its process died") from None
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes versions and device of each backend, or stops at the first that cannot run."""
+    """Write versions and device of each backend, or stop at the first that cannot run."""
     parser = argparse.ArgumentParser(prog="python -m scripts.lm.backends", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(BACKENDS))
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
-    write_json(arguments.out, {name: tried_apart(name) for name in arguments.names})
+    write_json(arguments.out, {name: try_in_process(name) for name in arguments.names})
     return 0
 
 

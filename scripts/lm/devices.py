@@ -1,4 +1,4 @@
-"""The machine's device, and what work on it costs."""
+"""The device that torch computes on, and what work on it costs."""
 
 import platform
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def pin_threads() -> None:
-    """Pins one thread on a CPU, because one and two threads give different bytes."""
+    """Use one thread on a CPU, because one and two threads give different bytes."""
     import torch
 
     if not torch.cuda.is_available():
@@ -16,7 +16,7 @@ def pin_threads() -> None:
 
 
 def device_name() -> str:
-    """Returns the name of the GPU that torch computes on, or of the CPU where there is none."""
+    """Return the name of the GPU that torch computes on, or of the CPU if there is no GPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -28,7 +28,7 @@ def device_name() -> str:
 
 
 class Meter:
-    """Takes the time, the memory and the energy of a stretch of work, from where it is made."""
+    """Measures time, memory and energy from its creation on."""
 
     def __init__(self) -> None:
         import torch
@@ -39,19 +39,19 @@ class Meter:
         self.start = time.monotonic()
 
     def cost(self) -> dict[str, Any]:
-        """Returns the device, seconds, MiB at the peak, and joules where the device counts them."""
+        """Return device, seconds, peak_memory_mb (MiB), and energy_joules if the GPU counts it."""
         seconds = time.monotonic() - self.start
-        energy, before = energy_joules(), self.energy
+        before, now = self.energy, energy_joules()
         return {
             "device": device_name(),
             "seconds": round(seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
-            "energy_joules": None if energy is None or before is None else energy - before,
+            "energy_joules": None if now is None or before is None else now - before,
         }
 
 
 def peak_memory_mb() -> float:
-    """Returns the GPU's peak allocation, or on a CPU the process's peak resident size, in MiB."""
+    """Return the GPU's peak allocation, or on a CPU the process's peak resident size, in MiB."""
     import resource
 
     import torch
@@ -64,11 +64,11 @@ def peak_memory_mb() -> float:
 
 
 def energy_joules() -> float | None:
-    """Returns what the GPU has taken since its driver was loaded; None where nothing counts it.
+    """Return the energy of the GPU since its driver was loaded; None if it is not counted.
 
-    NVML counts the whole board, so that whatever else runs on it is counted too: NVIDIA's
-    management library, https://docs.nvidia.com/deploy/nvml-api, nvmlDeviceGetTotalEnergyConsumption
-    (from Volta on; no part of a GPU that is divided has it).
+    It is that of the whole board, other processes included: NVIDIA's management library,
+    https://docs.nvidia.com/deploy/nvml-api, nvmlDeviceGetTotalEnergyConsumption (from Volta on, not
+    for a MIG instance).
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Answers to prompts."""
+"""Answers of a model to prompts."""
 
 import sys
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model wrote: text without special tokens, new tokens, and `eos` or `length`."""
+    """An answer: text without special tokens, number of new tokens, and `eos` or `length`."""
 
     text: str
     tokens: int
     stop: str
     ids: list[int]
-    """Ids of the new tokens, the one that ended the answer included, which `tokens` leaves out."""
+    """Ids of the new tokens, including the one that ended the answer, which `tokens` excludes."""
 
 
 def generate_answers(
@@ -27,7 +27,7 @@ def generate_answers(
     prompts: list[list[int]],
     settings: dict[str, Any],
 ) -> list[Answer]:
-    """Returns one answer a prompt, in the given order.
+    """Return one answer per prompt, in the given order.
 
     Parameters
     ----------
@@ -56,10 +56,10 @@ def generate_answers(
 
 @contextmanager
 def _neutral(model: "PreTrainedModel") -> Iterator[None]:
-    """Puts the model's own generation settings aside in the block.
+    """Replace the model's own generation settings by neutral ones in the block.
 
-    What a call leaves open is taken from them: a repetition penalty, say, would act on greedy
-    answers too.
+    transformers takes settings that a call does not set from the model's: a repetition penalty, for
+    example, would change greedy answers too.
     """
     from transformers import GenerationConfig
 
@@ -77,7 +77,7 @@ def _generation_config(
     ends: set[int],
     settings: dict[str, Any],
 ) -> "GenerationConfig":
-    """Returns the settings that are asked for, all else neutral; or the model's own."""
+    """Return the configured settings and neutral ones otherwise, or the model's own."""
     from transformers import GenerationConfig
 
     if settings["own_settings"]:
@@ -86,14 +86,14 @@ def _generation_config(
         named = ("do_sample", "temperature", "top_p")
         sampling = {key: settings[key] for key in named if settings[key] is not None}
         if settings["do_sample"]:
-            # Left open, it is 50: the likeliest tokens alone, which nobody asked for.
+            # Its default is 50, which would restrict sampling to the most likely tokens.
             sampling["top_k"] = 0
     stops = {"eos_token_id": sorted(ends), "pad_token_id": tokenizer.pad_token_id}
     return GenerationConfig(**{**sampling, **stops, "max_new_tokens": settings["max_new_tokens"]})
 
 
 def _end_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
-    """Returns the ids that end an answer, the model's own and the tokenizer's EOS."""
+    """Return the ids that end an answer: the model's own and the tokenizer's EOS."""
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     return {end for end in (*ends, tokenizer.eos_token_id) if end is not None}
@@ -111,7 +111,7 @@ def _generate(
     ids = torch.full((len(prompts), width), tokenizer.pad_token_id)
     attention = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
-        # Padding stands on the left, so that every answer begins right behind its prompt.
+        # Padding is on the left, so that every answer begins directly after its prompt.
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         attention[row, width - len(prompt) :] = 1
     with torch.inference_mode():
@@ -124,7 +124,7 @@ def _generate(
 
 
 def _answer(ids: list[int], ends: set[int], tokenizer: "PreTrainedTokenizerBase") -> Answer:
-    # Behind an end token stands padding, which may be the same token.
+    # Padding follows an end token, and may be the same token.
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
     written = ids if stop is None else ids[:stop]
     text = tokenizer.decode(written, skip_special_tokens=True).strip()

@@ -12,19 +12,19 @@ Sequence = tuple[list[int], list[int]]
 """Prompt ids and completion ids."""
 
 PASS_TOKENS = 2048
-"""Tokens of a forward pass. One number for every model and trial: what stands in a pass moves the
-last digits of a log-prob, and those are to come from the model and the tokens alone."""
+"""Tokens of a forward pass. The same for every model and trial: which sequences share a pass
+changes the last digits of a log-prob, which should depend only on the model and the tokens."""
 
 CHUNK = 256
 """Positions whose logits are float32 at a time."""
 
 
 def completion_logps(model: "PreTrainedModel", sequences: list[Sequence]) -> list[list[float]]:
-    """Returns the log-probability of each token of each completion, in nats, in the given order.
+    """Return the log-probability of each token of each completion, in nats, in the given order.
 
-    log p(token | all before it), computed in float32. A prompt is computed once for all its
-    completions, and so is what these begin with alike, where the model attends to prefix trees as
-    it should. Where not, each sequence has a padded row of its own, and stderr says why.
+    log p(token | all tokens before it), computed in float32. A prompt is computed once for all its
+    completions, and so are their common beginnings, if the model attends to prefix trees correctly.
+    If not, each sequence has a padded row of its own, and stderr says why.
     """
     import torch
 
@@ -51,18 +51,18 @@ def completion_logps(model: "PreTrainedModel", sequences: list[Sequence]) -> lis
 
 
 def _needed(sequence: Sequence) -> list[int]:
-    """Returns the tokens that are computed: nothing is predicted behind a last token."""
+    """Return the tokens that are computed: a last token predicts nothing."""
     prompt, completion = sequence
     return (prompt + completion)[:-1]
 
 
 def _first(prompt: list[int]) -> int:
-    """Returns where the first prediction is made; nothing predicts a row's very first token."""
+    """Return where the first prediction is made; nothing predicts a row's first token."""
     return max(len(prompt) - 1, 0)
 
 
 def _by_prompt(sequences: list[Sequence]) -> list[list[int]]:
-    """Returns the places of the sequences of each prompt."""
+    """Return the places of the sequences of each prompt."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, (prompt, _) in enumerate(sequences):
         groups.setdefault(tuple(prompt), []).append(place)
@@ -70,10 +70,10 @@ def _by_prompt(sequences: list[Sequence]) -> list[list[int]]:
 
 
 def _passes(sizes: list[int]) -> Iterator[list[int]]:
-    """Yields the places of what stands in each forward pass.
+    """Yield the places of the groups of each forward pass.
 
-    The largest come first: what is alike stands together, and what does not fit into memory fails
-    at once.
+    The largest come first: groups of similar size share a pass, and one that does not fit into
+    memory fails at once.
     """
     held: list[int] = []
     filled = 0
@@ -87,7 +87,7 @@ def _passes(sizes: list[int]) -> Iterator[list[int]]:
 
 
 def _tree_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "torch.Tensor":
-    """Returns what predicts each completion token, shape (tokens, vocabulary)."""
+    """Return the logits that predict each completion token, shape (tokens, vocabulary)."""
     import torch
 
     from scripts.lm.prefix_tree import shared
@@ -104,7 +104,7 @@ def _tree_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "tor
 
 
 def _padded_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "torch.Tensor":
-    """Returns the same of sequences in rows of their own."""
+    """Return the same for sequences in padded rows of their own."""
     import torch
 
     sequences = [sequence for group in groups for sequence in group]
@@ -120,7 +120,7 @@ def _padded_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "t
 
 
 def _selected(logits: "torch.Tensor", groups: list[list[Sequence]]) -> list[list[float]]:
-    """Returns each completion's log-probs, from what predicts their tokens, all in a row."""
+    """Return each completion's log-probs, from the logits of all their tokens."""
     import torch
 
     completions = [

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 
 def pair_logps(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
-    """Returns the log-probs of each token row, in nats.
+    """Return the log-probs of each token row, in nats.
 
-    `chosen_logp` and `rejected_logp` are those of whole completions; `chosen_head_logp` and
-    `rejected_head_logp` those of their first tokens, as many as the shorter of the two has, which
-    LD-DPO tells from the rest (Liu et al. 2024, https://arxiv.org/abs/2409.06411, equation 8).
+    `chosen_logp` and `rejected_logp` are those of whole completions. `chosen_head_logp` and
+    `rejected_head_logp` are those of their first tokens, as many as the shorter completion has,
+    which LD-DPO weights differently (Liu et al. 2024, https://arxiv.org/abs/2409.06411, equation
+    8).
     """
     sequences = [(row["prompt_ids"], row[f"{name}_ids"]) for row in rows for name in NAMES]
     logps = iter(completion_logps(model, sequences))

@@ -1,13 +1,13 @@
-"""Prefix trees: token sequences laid out so that what they begin with alike is computed once.
+"""Prefix trees: token sequences laid out so that common prefixes are computed once.
 
-A causal model's state at a token comes of the tokens before it and of nothing else. Sequences that
-begin alike therefore share those states, and the sequences of a batch form a tree: every token is
-computed once, and attends to the tokens on its way from the root. A preference pair is the smallest
-such tree, a prompt and two completions; all the pairs of one prompt make a larger one.
+A causal model's state at a token depends only on the tokens up to it. Sequences with a common
+prefix therefore share its states, and the sequences of a batch form a tree: every token is computed
+once, and attends to the tokens on the path from the root to it. A preference pair is the smallest
+such tree, a prompt and two completions; all the pairs of one prompt form a larger one.
 
-A tree stands in one row, without padding: all that a model does token by token, it does once. Only
-attention looks at several tokens. There the row is seen as branches, one a group of sequences, each
-with its own tokens as queries and all tokens on its sequences' ways as keys.
+A tree is laid out in one row without padding. What a model computes token by token, it computes
+once. Only attention combines tokens: there the row is seen as branches, one per group of sequences,
+with the branch's own tokens as queries and all tokens on the paths of its sequences as keys.
 """
 
 from dataclasses import dataclass
@@ -21,37 +21,37 @@ Sequence = list[int]
 
 
 class Branches(NamedTuple):
-    """How attention sees a row. Shorter branches are padded; all int64 but the mask."""
+    """How attention sees a row. Shorter branches are padded; all int64 except the mask."""
 
     queries: torch.Tensor
-    """Shape (branches, queries): the places of the tokens that a branch is the first to have."""
+    """Shape (branches, queries): the places of the tokens that no earlier branch has."""
     keys: torch.Tensor
     """Shape (branches, keys): the places of all its tokens."""
     mask: torch.Tensor
-    """Shape (branches, 1, queries, keys), bool: whether the key is on the way to the query. A
-    query of padding attends to the first key, so that no softmax is over nothing."""
+    """Shape (branches, 1, queries, keys), bool: whether the key is on the path to the query. A
+    query of padding attends to the first key, so that no softmax is empty."""
     order: torch.Tensor
-    """Shape (tokens,): where in the flattened queries each place stands."""
+    """Shape (tokens,): the index of each place in the flattened queries."""
 
     def to(self, device: torch.device) -> "Branches":
-        """Returns the same on a device."""
+        """Return the same on a device."""
         return Branches(*(tensor.to(device) for tensor in self))
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Sequences in one row. All tensors are on the CPU, int64 but the mask."""
+    """Sequences in one row. All tensors are on the CPU, int64 except the mask."""
 
     ids: torch.Tensor
     """Shape (tokens,)."""
     positions: torch.Tensor
     """Shape (tokens,): how many tokens come before each in its sequences."""
     places: list[list[int]]
-    """For each sequence, group by group, where in the row its tokens stand."""
+    """For each sequence, group by group, the places of its tokens in the row."""
     branches: Branches
 
     def inputs(self, device: torch.device) -> dict[str, Any]:
-        """Returns what a model is called with; `branches` is for `tree_attention`."""
+        """Return the arguments of a model; `branches` is for `tree_attention`."""
         return {
             "input_ids": self.ids[None].to(device),
             "position_ids": self.positions[None].to(device),
@@ -61,7 +61,7 @@ class Tree:
 
 
 def fewest_tokens(sequences: list[Sequence]) -> int:
-    """Returns how many tokens the prefix tree of the sequences has."""
+    """Return how many tokens the prefix tree of the sequences has."""
     nodes: dict[tuple[int, int], int] = {}
     for sequence in sequences:
         _grow(nodes, 0, sequence)
@@ -69,20 +69,20 @@ def fewest_tokens(sequences: list[Sequence]) -> int:
 
 
 def shared(groups: list[list[Sequence]]) -> Tree:
-    """Returns the prefix tree of sequences; those of a group stand in one branch."""
+    """Return the prefix tree of sequences; those of a group form one branch."""
     return _lay_out(groups, [0] * len(groups))
 
 
 def packed(sequences: list[Sequence]) -> Tree:
-    """Returns sequences one behind the other, nothing shared: each is a tree of its own."""
+    """Return sequences one after the other, without sharing: each is a tree of its own."""
     return _lay_out([[sequence] for sequence in sequences], list(range(0, -len(sequences), -1)))
 
 
 def _grow(nodes: dict[tuple[int, int], int], root: int, sequence: Sequence) -> list[int]:
-    """Returns the places of a sequence's tokens, and enters those that are new.
+    """Return the places of a sequence's tokens, and add those that are new.
 
-    A node is known by its parent's place and its token. The first token's parent is a root, which
-    no place is: roots count down from 0, and places are entered as 1 and up.
+    A node's key is its parent's place and its token. The first token's parent is a root, which is
+    not a place: roots count down from 0, and places are stored as 1 and up.
     """
     path, parent = [], root
     for token in sequence:
@@ -106,8 +106,8 @@ def _lay_out(groups: list[list[Sequence]], roots: list[int]) -> Tree:
 
 
 def _branches(grown: list[list[list[int]]], starts: list[int]) -> Branches:
-    """Returns the branches of groups, given the paths of each and its first new place."""
-    # In the order of their places, a branch's tokens come behind those that lead to them.
+    """Return the branches of groups, given the paths of each and its first new place."""
+    # In the order of their places, tokens come after those on the path to them.
     tokens = [sorted({place for path in paths for place in path}) for paths in grown]
     counts = [after - before for before, after in pairwise(starts)]
     shape = (len(grown), max(counts), max(map(len, tokens)))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def weights_dtype(precision: str) -> "torch.dtype":
-    """Returns the dtype that a configured precision means on this machine.
+    """Return the dtype that a configured precision means on this machine.
 
     Raises
     ------
@@ -29,7 +29,8 @@ def weights_dtype(precision: str) -> "torch.dtype":
         return torch.bfloat16 if _has_bfloat16() else torch.float16
     if precision == "bfloat16" and gpu and not _has_bfloat16():
         raise BadInput(
-            f"precision bfloat16: {torch.cuda.get_device_name()} has it not; use auto or float16"
+            f"precision bfloat16: {torch.cuda.get_device_name()} does not support it; "
+            "use auto or float16"
         )
     if precision == "float16" and not gpu:
         raise BadInput("precision float16 needs a GPU; on a CPU use auto, float32 or bfloat16")
@@ -37,14 +38,14 @@ def weights_dtype(precision: str) -> "torch.dtype":
 
 
 def _has_bfloat16() -> bool:
-    """Tells whether the GPU itself computes in bfloat16; torch offers an emulation too."""
+    """Return True if the GPU computes in bfloat16, without torch's emulation."""
     import torch
 
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTrainedModel":
-    """Returns the base model on the GPU where there is one, in evaluation mode.
+    """Return the base model on the GPU, or on the CPU if there is no GPU, in evaluation mode.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
     disable_progress_bar()
     dtype = weights_dtype(precision)
     device, options = "cuda" if torch.cuda.is_available() else "cpu", {}
-    # One of several processes, which shard the model when training begins.
+    # One of several processes: they shard the model when training begins.
     place = os.environ.get("LOCAL_RANK")
     if quantization == "nf4":
         options["quantization_config"] = _nf4(dtype, sharded=place is not None)
@@ -82,9 +83,9 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
 
 
 def _nf4(dtype: "torch.dtype", sharded: bool = False) -> object:
-    """Returns QLoRA's quantization (https://arxiv.org/abs/2305.14314): NF4, doubly quantized.
+    """Return QLoRA's quantization (https://arxiv.org/abs/2305.14314): NF4, doubly quantized.
 
-    What is sharded has to lie in memory as floating point, which changes no value.
+    To be sharded, weights have to be stored as floating point, which changes no value.
     """
     from transformers import BitsAndBytesConfig
 
@@ -98,10 +99,10 @@ def _nf4(dtype: "torch.dtype", sharded: bool = False) -> object:
 
 
 def _keep_gradients(model: "PreTrainedModel") -> None:
-    """Keeps bitsandbytes from packing 4-bit weights on a CPU when it first evaluates them.
+    """Prevent bitsandbytes from packing 4-bit weights on a CPU when it first evaluates them.
 
-    Its kernel for packed weights rounds otherwise and, in 0.50.2, passes no gradient on: a trial
-    that evaluates while it trains would learn from the adapters' own paths alone, in silence.
+    Its kernel for packed weights rounds differently and, in 0.50.2, passes no gradient on: after an
+    evaluation, gradients would silently reach a trial's adapters only past the frozen weights.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -109,7 +110,7 @@ def _keep_gradients(model: "PreTrainedModel") -> None:
 
 
 def merge_adapters(model: "PreTrainedModel", adapters: list[Path]) -> "PreTrainedModel":
-    """Returns the model with each adapter in turn merged into its weights."""
+    """Return the model with the adapters merged into its weights, one after the other."""
     from peft import PeftModel
 
     for adapter in adapters:
@@ -118,7 +119,7 @@ def merge_adapters(model: "PreTrainedModel", adapters: list[Path]) -> "PreTraine
 
 
 def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
-    """Returns the model with a trained adapter beside its weights, as it was trained."""
+    """Return the model with a trained adapter, not merged, as it was trained."""
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, adapter).eval()

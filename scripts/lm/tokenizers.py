@@ -1,4 +1,4 @@
-"""Snapshots of models and their tokenizers: what needs no torch, in an env that has none."""
+"""Snapshots of models and their tokenizers: code that runs in an env without torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,24 +11,26 @@ if TYPE_CHECKING:
 
 
 def snapshot_folder(manifest: str | Path) -> Path:
-    """Returns the folder of a snapshot; in a manifest it stands relative to the manifest.
+    """Return the folder of a snapshot, which a manifest names relative to itself.
 
     Raises
     ------
     BadInput
-        When a file is not there, or not as long, as the manifest says.
+        When a file is missing or has another size than the manifest says.
     """
     content = read_json(manifest)
     folder = Path(manifest).parent / content["folder"]
     for file in content["files"]:
         path = folder / file["name"]
         if not path.is_file() or path.stat().st_size != file["bytes"]:
-            raise BadInput(f"{path}: not the file that {manifest} lists; delete that to fetch anew")
+            raise BadInput(
+                f"{path}: not the file that {manifest} lists; delete that to fetch it again"
+            )
     return folder
 
 
 def load_tokenizer(manifest: str | Path) -> "PreTrainedTokenizerBase":
-    """Returns the snapshot's tokenizer; where it has no pad token, EOS stands in."""
+    """Return the snapshot's tokenizer; without a pad token, it pads with EOS."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(snapshot_folder(manifest), local_files_only=True)

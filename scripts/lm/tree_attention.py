@@ -1,14 +1,15 @@
-"""Attention over prefix trees, and the proof that a model computes them rightly.
+"""Attention over prefix trees, and a check that a model computes them correctly.
 
 The attention is transformers' own (`sdpa`, with an explicit mask), called once for all branches of
-a row. A model comes to it by its name; but some models bring their own attention, and drop what
-they do not know, in training only or always, and say nothing. So none is trusted: `check_sharing`
-compares, on the model at hand, pairs laid out as a tree with the same pairs in rows of their own.
+a row. A model selects it by name. But some models have their own attention, and silently ignore
+arguments that they do not know, always or only in training. So no model is trusted:
+`check_sharing` compares, on the model at hand, pairs laid out as a tree with the same pairs in rows
+of their own.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 NAME = "prefix_tree"
 
 ALLOWED_FLOAT32, ALLOWED_16_BIT = 1e-3, 0.1
-"""How far shared log-probs and gradients may be from separate ones, as a share of how far those are
-that come of ignoring the branches. Rounding gave 1e-6 and 4e-3: Llamas and Qwen2s of 3 layers."""
+"""How far shared log-probs and gradients may be from separate ones, as a share of the distance of
+those with branches ignored. Rounding gave 1e-6 and 4e-3: Llamas and Qwen2s of 3 layers."""
 
 
 def tree_attention(
@@ -37,10 +38,10 @@ def tree_attention(
     branches: Branches | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Returns attention's output, shape (rows, tokens, heads, size).
+    """Return attention's output, shape (rows, tokens, heads, size).
 
     Without branches, it is that of `sdpa`. With them there is one row, and each of its branches is
-    attended as if it were a row of a batch.
+    computed like a row of a batch.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def tree_attention(
 
 
 def _at(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Returns a row's states, (1, heads, tokens, size), as (branches, heads, places, size)."""
+    """Return a row's states, (1, heads, tokens, size), as (branches, heads, places, size)."""
     rows = states[0].transpose(0, 1).index_select(0, places.flatten())
     return rows.unflatten(0, places.shape).transpose(1, 2)
 
@@ -73,23 +74,23 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 def attend_trees(
     model: "PreTrainedModel", parameters: list[torch.nn.Parameter], lengths: Iterable[int]
 ) -> tuple[str | None, "Check | None"]:
-    """Has a model attend by `tree_attention` from now on, if it then computes trees as it should.
+    """Switch a model to `tree_attention`, if it then computes trees correctly.
 
-    Other rows it computes as ever. A model that does not is left as it was.
+    It computes other rows as before. A model that fails the check is not changed.
 
     Parameters
     ----------
     parameters
         Those whose gradients are compared.
     lengths
-        Of all sequences; looked at only where attention slides over a window.
+        Of all sequences; read only if attention slides over a window.
 
     Returns
     -------
-    Why it does not, or None if it does; and what was compared, if it came to that.
+    The reason why it failed, or None; and the comparison, if there was one.
     """
     window = _window(model.config.get_text_config())
-    # The mask of a branch takes the window's place.
+    # The mask of a branch replaces the window.
     if window and (longest := max(lengths)) > window:
         return f"attention slides over {window} tokens, and the longest row has {longest}", None
     before = model.config._attn_implementation
@@ -100,7 +101,7 @@ def attend_trees(
         check = check_sharing(model, parameters)
         reason = None if check.passed else check.reason()
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        reason = f"the model does not take prefix trees ({type(error).__name__}: {error})"
+        reason = f"the model does not support prefix trees ({type(error).__name__}: {error})"
     if reason:
         model.set_attn_implementation(before)
     for parameter in parameters:
@@ -109,15 +110,15 @@ def attend_trees(
 
 
 def _window(config: "PreTrainedConfig") -> int | None:
-    """Returns over how many tokens a model's attention slides, or None where it sees them all."""
+    """Return the size of a model's sliding window in tokens, or None if it has none."""
     slides = getattr(config, "use_sliding_window", True)
     return getattr(config, "sliding_window", None) if slides else None
 
 
 def logits_at(model: "PreTrainedModel", tree: Tree, wanted: torch.Tensor) -> torch.Tensor:
-    """Returns a model's logits at some places of a tree, shape (*wanted.shape, vocabulary).
+    """Return a model's logits at some places of a tree, shape (*wanted.shape, vocabulary).
 
-    Only these places are projected on the vocabulary, each of them once.
+    Only these places are projected onto the vocabulary, each of them once.
 
     Parameters
     ----------
@@ -133,9 +134,9 @@ def logits_at(model: "PreTrainedModel", tree: Tree, wanted: torch.Tensor) -> tor
 
 @contextmanager
 def _projected(head: torch.nn.Module, places: torch.Tensor) -> Iterator[None]:
-    """Has a model's head project the hidden states at some places only, shape (1, places, size).
+    """Let a model's head project the hidden states at some places only, shape (1, places, size).
 
-    A hook, because all that a model does around its head, such as scaling, stays with the model.
+    A hook, so that the model's own steps around its head, such as scaling, are kept.
     """
 
     def gather(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -150,48 +151,44 @@ def _projected(head: torch.nn.Module, places: torch.Tensor) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Check:
-    """How far pairs laid out as a tree are from the same pairs in rows of their own."""
+    """The distance of pairs laid out as a tree from the same pairs in rows of their own."""
 
     logps: float
     """Root mean square difference of the tokens' log-probs, in nats."""
     logps_unbranched: float
-    """The same with the branches left out: what a model that ignores them gives."""
+    """The same with branches ignored."""
     gradient: float
-    """Norm of the difference of the gradients over the norm of the gradient; 0 without any."""
+    """Norm of the difference of the gradients over the norm of the gradient; 0 without one."""
     gradient_unbranched: float
     allowed: float
 
     @property
     def passed(self) -> bool:
-        """Tells whether branches are honoured. A NaN is no pass."""
+        """Return True if the model uses branches correctly; False for NaN."""
         logps = self.logps <= self.allowed * self.logps_unbranched
         return logps and self.gradient <= self.allowed * self.gradient_unbranched
 
     def reason(self) -> str:
-        """Returns what is wrong with a model that did not pass."""
+        """Return what is wrong with a model that did not pass."""
         return (
-            "the model does not attend to prefix trees as it should: log-probs are "
+            "the model does not attend to prefix trees correctly: log-probs are "
             f"{self.logps:.3g} nats from those of separate rows, and {self.logps_unbranched:.3g} "
-            f"where trees are ignored; gradients {self.gradient:.3g} and "
+            f"with trees ignored; gradients {self.gradient:.3g} and "
             f"{self.gradient_unbranched:.3g} of their norm"
         )
 
-    def asdict(self) -> dict[str, float]:
-        """Returns the differences by name."""
-        return asdict(self)
-
 
 def check_sharing(model: "PreTrainedModel", parameters: list[torch.nn.Parameter]) -> Check:
-    """Returns how a model, in the mode that it is in, computes two pairs laid out as a tree.
+    """Return how a model, in its current mode, computes two pairs laid out as a tree.
 
-    The pairs share a beginning, and each pair a prompt, the second a part of its completions too.
-    Whatever the model draws at random, the random state stays as it was.
+    The two prompts share a beginning, and the second pair's completions do too. The random state
+    stays as it was.
 
     Parameters
     ----------
     parameters
-        Those whose gradients are compared, and left behind. With none, only log-probs
-        are compared, and no graph is built.
+        Those whose gradients are compared; the gradients stay set. Without parameters, only
+        log-probs are compared, and no graph is built.
     """
     prompts, sequences = _two_pairs(model.get_input_embeddings().weight.shape[0])
     tree = shared([sequences[:2], sequences[2:]])
@@ -220,7 +217,7 @@ def check_sharing(model: "PreTrainedModel", parameters: list[torch.nn.Parameter]
 
 
 def _two_pairs(vocabulary: int) -> tuple[list[int], list[Sequence]]:
-    """Returns the lengths of four prompts, and sequences, equally long: they need no padding."""
+    """Return the lengths of four prompts, and sequences of equal length: they need no padding."""
     generator = torch.Generator().manual_seed(0)
 
     def tokens(count: int) -> Sequence:
@@ -235,31 +232,31 @@ def _two_pairs(vocabulary: int) -> tuple[list[int], list[Sequence]]:
 
 
 def _separate(model: "PreTrainedModel", sequences: list[Sequence]) -> torch.Tensor:
-    """Returns the logits of rows, shape (sequences, tokens, vocabulary)."""
+    """Return the logits of rows, shape (sequences, tokens, vocabulary)."""
     ids = torch.tensor(sequences, device=model.device)
     return model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
 
 
 def _along(model: "PreTrainedModel", tree: Tree, inputs: dict[str, Any]) -> torch.Tensor:
-    """Returns the same of sequences that stand in a tree."""
+    """Return the same of sequences in a tree."""
     logits = model(**inputs, use_cache=False).logits
     return logits[0][torch.tensor(tree.places, device=logits.device)]
 
 
 def _unbranched(tree: Tree, device: torch.device) -> dict[str, Any]:
-    """Returns a tree's inputs as a model sees them that ignores branches."""
+    """Return a tree's inputs without branches, as a model that ignores them sees it."""
     return {name: value for name, value in tree.inputs(device).items() if name != "branches"}
 
 
 def _logps(logits: torch.Tensor, sequences: list[Sequence], prompts: list[int]) -> torch.Tensor:
-    """Returns the log-probs of all completion tokens, shape (tokens,), float32."""
+    """Return the log-probs of all completion tokens, shape (tokens,), float32."""
     ids = torch.tensor(sequences, device=logits.device)
     logps = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
     return torch.cat([row[prompt - 1 :] for row, prompt in zip(logps, prompts, strict=True)])
 
 
 def _gradient(logps: torch.Tensor, parameters: list[torch.nn.Parameter]) -> torch.Tensor:
-    """Returns the gradient of a weighted sum of log-probs, flat; the weights tell tokens apart."""
+    """Return the flat gradient of a sum of log-probs, each token with another weight."""
     if not parameters:
         return logps.new_zeros(1)
     for parameter in parameters:

@@ -24,7 +24,7 @@ KEYS = {"gpu", "trials", "totals", "does_not_fit", "notes"}
 def show(path: Path) -> None:
     """Print an estimate: one row per run, one per shape (all runs of equal memory), the sums.
 
-    Raise BadInput where the file is not what scripts.train.estimate wrote.
+    Raise BadInput where the file is not what scripts.train.estimate.sweep wrote.
     """
     estimate = read(path)
     shapes: dict[tuple[Any, ...], str] = {}
@@ -53,7 +53,7 @@ def read(path: Path) -> Part:
     try:
         estimate = read_json(path)
     except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; scripts.train.estimate makes it") from None
+        raise BadInput(f"{path}: no such file; scripts.train.estimate.sweep makes it") from None
     except ValueError as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(estimate, dict) or not estimate.keys() >= KEYS:

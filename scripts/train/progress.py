@@ -40,7 +40,7 @@ class ProgressLines(TrainerCallback):
     ) -> None:
         """Print step, losses and the time left at the pace so far."""
         found = logs or {}
-        shown = {key: found[key] for key in ("loss", "eval_loss") if found.get(key) is not None}
+        shown = {key: found[key] for key in ("loss", "eval_loss") if key in found}
         if not shown:
             return
         step, steps = state.global_step, state.max_steps

@@ -62,7 +62,7 @@ def test_what_cannot_be_imported_is_one_line_and_no_file(
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"error: backend {name} cannot run here: ImportError: built for another machine; "
-        f"say backend: {other} instead"
+        f"use backend: {other} instead"
     )
     assert not (tmp_path / "backends.json").exists()
 

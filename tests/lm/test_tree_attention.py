@@ -164,7 +164,7 @@ def test_a_model_without_the_argument_is_refused_with_its_reason() -> None:
         input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids
     )
     reason, check = attend_trees(model, [], [])
-    assert reason.startswith("the model does not take prefix trees (TypeError:")
+    assert reason.startswith("the model does not support prefix trees (TypeError:")
     assert check is None
     assert model.config._attn_implementation == "sdpa"
 

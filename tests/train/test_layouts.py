@@ -128,8 +128,8 @@ UNFIT = {
     attention_dropout: r"dropout is active \(.*attention_dropout\), and would be drawn once",
     mistral: "attention slides over 32 tokens, and the longest row has 1..?",
     sliding_qwen2: "attention slides over 32 tokens, and the longest row has 1..?",
-    deaf_in_training: "the model does not attend to prefix trees as it should",
-    dropout_without_a_module: "the model does not attend to prefix trees as it should",
+    deaf_in_training: "the model does not attend to prefix trees correctly",
+    dropout_without_a_module: "the model does not attend to prefix trees correctly",
 }
 ROWS = [*titles(7), titles(1, seed=1)[0] | {"id": "long", "completion_ids": [9] * 40,
                                             "chosen_ids": [9] * 40}]  # fmt: skip

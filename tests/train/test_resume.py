@@ -226,7 +226,7 @@ def test_a_signal_lets_it_finish_its_step(yard: Yard, name: str, number: signal.
     assert not (work / "lock.json").exists()
     state = state_of(out, {}, read_json(work / "progress.json")["updated"])
     assert (state.word, state.progress["step"]) == (STALE, 3)
-    assert state.reason == f"stopped by {number.name} at step 3 of 7; goes on from step 3"
+    assert state.reason == f"stopped by {number.name} at step 3 of 7; resumes from step 3"
     assert yard.attempt(CASES[name], out) == 0, said(out)
     assert "step 3/7: resumes from a checkpoint" in said(out)
     assert_same(out, yard.whole(name))
@@ -444,5 +444,5 @@ def test_a_killed_trial_says_where_it_will_go_on(yard: Yard) -> None:
     pid, host = found["pid"], found["host"]
     state = state_of(out, {}, found["updated"])
     assert state.word == STALE
-    step = f"step {found['step']} of 7; goes on from step 4"
+    step = f"step {found['step']} of 7; resumes from step 4"
     assert state.reason == f"process {pid} on {host} was killed at {step}"

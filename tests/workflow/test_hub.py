@@ -61,6 +61,6 @@ def test_a_backend_that_cannot_run_stops_everything_before_a_download(
     shutil.copy(project.folder / "unsloth.py", project.folder / "scripts")
     done = project.run(*TARGETS, *LITERAL, check=False)
     assert done.returncode != 0
-    line = "backend unsloth cannot run here: ImportError: no kernels; say backend: transformers"
+    line = "backend unsloth cannot run here: ImportError: no kernels; use backend: transformers"
     assert line in done.stdout + done.stderr
     assert served.requests == []

@@ -105,7 +105,7 @@ class Training:
 
     @property
     def apart(self) -> list[str]:
-        """The folder of its start where that is in no merged model, but overwritten."""
+        """The folder of its start if that is not merged into the base."""
         return [self.start] if self.start and not self.merged else []
 
     @property
