@@ -125,8 +125,35 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class DpoTrial(Trial):
-    """One preference trial (TRL's DPOTrainer). Its reference is the model that it starts from."""
+class StartedTrial(Trial):
+    """What trials of preference methods share: where they start."""
+
+    start: Name | None = Field(
+        None, description="the SFT trial whose merged model is start and reference; else the base"
+    )
+    start_as: Literal["merged", "overwritten"] = Field(
+        "merged",
+        description="overwritten: the new adapter is laid over the unmerged one of `start`, which "
+        "it replaces on the modules of both; the reference is `start` whole, so that policy and "
+        "reference differ from the first step on (a published notebook does this)",
+    )
+
+    @model_validator(mode="after")
+    def start_is_fit(self) -> "StartedTrial":
+        if self.start_as == "overwritten" and self.start is None:
+            raise ValueError("start_as: overwritten needs a start whose adapter is overwritten")
+        if self.start_as == "overwritten" and (
+            self.lora.target_modules == "all-linear"
+            or self.lora.init_lora_weights in ("pissa", "olora")
+        ):
+            raise ValueError(
+                "start_as: overwritten takes named target_modules, and no pissa or olora"
+            )
+        return self
+
+
+class DpoTrial(StartedTrial):
+    """One trial by DPO (TRL's DPOTrainer). Its reference is the model that it starts from."""
 
     EFFECTS: ClassVar = {
         "beta": BUT_SFT,
@@ -140,15 +167,6 @@ class DpoTrial(Trial):
     """The values that switch an option off, and so may stand beside every objective."""
 
     method: Literal["dpo"] = "dpo"
-    start: Name | None = Field(
-        None, description="the SFT trial whose merged model is start and reference; else the base"
-    )
-    start_as: Literal["merged", "overwritten"] = Field(
-        "merged",
-        description="overwritten: the new adapter is laid over the unmerged one of `start`, which "
-        "it replaces on the modules of both; the reference is `start` whole, so that policy and "
-        "reference differ from the first step on (a published notebook does this)",
-    )
     beta: float = Field(0.1, gt=0)
     loss_type: Annotated[
         list[LossType], BeforeValidator(_listed, json_schema_input_type=LossType | list[LossType])
@@ -179,19 +197,6 @@ class DpoTrial(Trial):
     disable_dropout: bool = Field(
         True, description="TRL's default; it silences lora_dropout too, so say false to have it"
     )
-
-    @model_validator(mode="after")
-    def start_is_fit(self) -> "DpoTrial":
-        if self.start_as == "overwritten" and self.start is None:
-            raise ValueError("start_as: overwritten needs a start whose adapter is overwritten")
-        if self.start_as == "overwritten" and (
-            self.lora.target_modules == "all-linear"
-            or self.lora.init_lora_weights in ("pissa", "olora")
-        ):
-            raise ValueError(
-                "start_as: overwritten takes named target_modules, and no pissa or olora"
-            )
-        return self
 
     @model_validator(mode="after")
     def objectives_are_weighed(self) -> "DpoTrial":
@@ -258,5 +263,4 @@ class DpoTrial(Trial):
 
 
 PreferenceTrial = DpoTrial
-"""A trial that learns from pairs. Another method's class joins here, told apart by `method`:
-`Annotated[DpoTrial | OtherTrial, Field(discriminator="method")]`."""
+"""A trial that learns from pairs: a union of such classes, once there are several methods."""

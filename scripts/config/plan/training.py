@@ -59,7 +59,7 @@ class Training:
     def as_json(self) -> Part:
         """Return the trial as its jobs are given it, and as `trial.json` keeps it."""
         own = {"start", "start_as", "reference"}
-        left_out = set() if METHODS[self.method].has_reference else own
+        left_out = own if METHODS[self.method].phase == "sft" else set()
         return {key: value for key, value in vars(self).items() if key not in left_out}
 
     def inputs(self) -> Files:
