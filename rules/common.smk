@@ -1,5 +1,4 @@
-"""What touches Snakemake. What a wildcard stands for, and what each job reads and is given, is known
-to `PLAN` and `REPORTS` (scripts/config/plan/).
+"""What touches Snakemake; the rest `PLAN` and `REPORTS` know (scripts/config/plan/).
 
 Takes: the configuration.
 Makes: no file.
@@ -7,11 +6,13 @@ Makes: no file.
 
 import gc
 import json
+import os
 import re
 import shlex
 import signal
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from scripts.common.files import shortest
@@ -22,8 +23,7 @@ from scripts.config.files import ConfigError
 from scripts.config.plan import Reports, make_plan
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
-from scripts.provenance import environment
-from scripts.provenance.digests import code_digest
+from scripts.provenance import digests, environment
 from scripts.report.catalog import FIGURES, TABLES
 
 # A plan of a thousand trials is objects that stay: a tenth of its time went into looking for others.
@@ -35,6 +35,8 @@ shell.prefix(
     f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
     " HF_HUB_OFFLINE=1; "
 )
+# Of a module; each of a thousand trials asks for its trainer's.
+code_digest = cache(digests.code_digest)
 
 
 def plan_of(files, overrides):
@@ -129,7 +131,7 @@ def options(input, *names):
         value = input.get(name, [])
         files = [value] if isinstance(value, str) else list(value)
         if name in ("adapters", "start"):
-            files = list(dict.fromkeys(str(Path(file).parent) for file in files))
+            files = list(dict.fromkeys(os.path.dirname(file) for file in files))
         words += [f"--{name.replace('_', '-')}", *files] if files else []
     return shlex.join(words)
 

@@ -134,9 +134,10 @@ class Reports:
         return [f"<metrics>/{file}" for file in compared] + [
             f"<metrics>/{folder}/{file}"
             for place, those in folders.items()
+            for files in [entry.files(place)]
             for folder in those
             if folder not in self.unfinished
-            for file in entry.files(place)
+            for file in files
         ]
 
     def data_files(self, entry: Entry) -> list[str]:
