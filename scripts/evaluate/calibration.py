@@ -30,8 +30,9 @@ def calibration_error(rows: list[Row], groups: dict[str, str]) -> WholeMetric:
 
 
 def _statistics(margins: list[float]) -> "ndarray":
-    """Return pairs × (bins + 1): right minus confidence in the column of a pair's bin, 0 in those of
-    the others, and 1 in the last column.
+    """Return pairs × (bins + 1).
+
+    The column of a pair's bin holds right minus confidence, the other bins' 0, and the last one 1.
     """
     from numpy import abs as absolute
     from numpy import arange, array, exp, linspace, ones, searchsorted, sign, zeros

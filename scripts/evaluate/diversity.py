@@ -15,7 +15,7 @@ Gram = tuple[str, ...]
 
 
 def diversity_metrics(rows: list[Row], groups: dict[str, str]) -> list[AnyMetric]:
-    """Return distinct-1, distinct-2 and the number of words, and self-BLEU of two or more answers."""
+    """Return distinct-1, distinct-2, the number of words, and self-BLEU of two or more answers."""
     metrics: list[AnyMetric] = [
         distinct(rows, groups, 1),
         distinct(rows, groups, 2),
