@@ -101,6 +101,12 @@ class Trial(Closed):
             )
         return self
 
+    def trainer_settings(self) -> dict[str, Any]:
+        """Return the settings that TRL's and transformers' own arguments take."""
+        apart = {"name", "method", "backend", "layout", "processes", "lora", "start", "start_as"}
+        settings = self.model_dump(mode="json", exclude=apart)
+        return settings | {"max_steps": -1 if self.max_steps is None else self.max_steps}
+
 
 class SftTrial(Trial):
     """One supervised trial (TRL's SFTTrainer)."""
@@ -137,6 +143,10 @@ class StartedTrial(Trial):
         "it replaces on the modules of both; the reference is `start` whole, so that policy and "
         "reference differ from the first step on (a published notebook does this)",
     )
+
+    def attached_as(self) -> dict[str, Any]:
+        """Return how the start's adapter is attached, as a resolved trial says it."""
+        return {"start_as": self.start_as}
 
     @model_validator(mode="after")
     def start_is_fit(self) -> "StartedTrial":

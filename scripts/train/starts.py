@@ -159,5 +159,11 @@ def start_of(trial: Part) -> Merged:
     return STARTS[trial.get("start_as", "merged")]
 
 
+def from_base(trial: Part) -> Part:
+    """Return a resolved trial as it would be if it started from the base."""
+    base = {key: value for key, value in trial.items() if key != "start_as"}
+    return base | ({"start": None} if "start" in base else {})
+
+
 def _checkpointing(trial: Part) -> bool:
     return bool(trial["trainer"]["gradient_checkpointing"])

@@ -22,9 +22,6 @@ from scripts.config.plan.whole import Plan
 from scripts.config.schema import AnyPhase, Config, Experiment
 from scripts.config.trials import PreferenceTrial, SftTrial
 
-APART = {"name", "method", "backend", "layout", "processes", "lora", "start", "start_as"}
-"""What a trial says that is no setting of its trainer."""
-
 
 def make_plan(config: Config) -> Plan:
     """Return the plan of a checked configuration.
@@ -120,8 +117,6 @@ class _Resolver:
     def training(self, phase: AnyPhase, trial: SftTrial | PreferenceTrial, seed: int) -> Training:
         """Return a trial with one seed as it is trained."""
         method, tokens = METHODS[trial.method], self.tokens(phase)
-        trainer = trial.model_dump(mode="json", exclude=APART)
-        trainer["max_steps"] = -1 if trial.max_steps is None else trial.max_steps
         training = Training(
             name=trial.name,
             seed=seed,
@@ -140,7 +135,7 @@ class _Resolver:
             train=phase.train,
             valid=phase.valid if trial.eval_strategy != "no" else None,
             lora=trial.lora.model_dump(mode="json"),
-            trainer=trainer,
+            trainer=trial.trainer_settings(),
         )
         if isinstance(trial, SftTrial):
             return training
@@ -148,7 +143,7 @@ class _Resolver:
         return replace(
             training,
             start=start,
-            start_as=trial.start_as,
+            **trial.attached_as(),
             reference=self.reference(tokens, start, trial.backend)
             if method.has_reference
             else None,

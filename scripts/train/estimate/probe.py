@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json
 from scripts.train.estimate.pace import pace_of
+from scripts.train.starts import from_base
 
 if TYPE_CHECKING:
     from scripts.train.layouts import LaidOutTrainer
@@ -34,8 +35,7 @@ def first_steps(trial: Part, steps: int) -> Part:
         "eval_steps": None,
         "load_best_model_at_end": False,
     }
-    cut.pop("start_as", None)
-    return cut | ({"start": None} if "start" in cut else {})
+    return from_base(cut)
 
 
 def draw(rows: list[Row], trial: Part, steps: int) -> list[Row]:
