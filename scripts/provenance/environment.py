@@ -18,6 +18,7 @@ from scripts.common.files import ROOT
 
 STAGES = ("data", "train", "evaluate", "report")
 ACCELERATORS = ("cuda", "cpu")
+INSTALLED = re.compile(r"^(?P<name>[^-]+)-(?P<version>[^-]+)(-py[\d.]+)?\.(dist|egg)-info$")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (.+?))?(?: \\)?$", re.MULTILINE)
 
 
@@ -102,15 +103,15 @@ def drift(env: str, accelerator: str) -> list[str]:
 def installed() -> dict[str, str]:
     """Return the version of each package on this interpreter's path, by its normalized name.
 
-    They are taken from the names of `.dist-info` folders in 1 ms. importlib.metadata parses each
-    package's metadata, which takes 170 ms, and every job waits for it.
+    They are taken from the names of folders in 1 ms: `.dist-info`, or `.egg-info` as an older pip
+    installs a package without a wheel. importlib.metadata parses each package's metadata, which
+    takes 170 ms, and every job waits for it.
     """
     found: dict[str, str] = {}
     for folder in filter(os.path.isdir, sys.path):
         for entry in os.listdir(folder):
-            name, _, version = entry.removesuffix(".dist-info").partition("-")
-            if entry.endswith(".dist-info"):
-                found.setdefault(_normalized(name), version)
+            if match := INSTALLED.match(entry):
+                found.setdefault(_normalized(match["name"]), match["version"])
     return found
 
 

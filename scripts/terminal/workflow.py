@@ -98,7 +98,8 @@ def run(command: list[str]) -> int:
     Ctrl-C reaches it from the terminal, and it ends its jobs first; other signals are passed on.
     """
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    with subprocess.Popen(command, env=os.environ | {"PATH": programs}) as process:
+    environment = os.environ | {"PATH": programs, "PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen(command, env=environment) as process:
         before = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
         for number in PASSED_ON:
             before[number] = signal.signal(number, lambda number, _: process.send_signal(number))

@@ -72,6 +72,12 @@ def test_what_is_as_locked_has_no_difference(packages: Path) -> None:
     assert environment.drift("train", "cpu") == []
 
 
+def test_a_package_that_an_old_pip_installed_without_a_wheel_counts(packages: Path) -> None:
+    for folder in list(packages.iterdir()):
+        folder.rename(packages / f"{folder.name.removesuffix('.dist-info')}-py3.11.egg-info")
+    assert environment.drift("train", "cpu") == []
+
+
 def test_an_env_without_torch_has_one_form(packages: Path) -> None:
     assert environment.form("data", "cpu") == environment.form("data", "cuda") == "data"
     assert environment.drift("data", "cpu") == environment.drift("data", "cuda") == []
