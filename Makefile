@@ -51,7 +51,8 @@ paper: setup
 bench: setup
 	python -m benchmarks.fast_path
 
-PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# tests/conftest.py says which files come first.
+PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: check
 	$(PYTEST)

@@ -44,6 +44,20 @@ SETTINGS = {
 }
 
 
+FIRST = ("tests/workflow/test_dag.py", "tests/benchmarks/", "tests/train/", "tests/workflow/")
+"""What takes longest comes first. One worker makes the run that all of tests/workflow shares; the
+others have something else to do meanwhile."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the manifest of a small, barely trained Llama; 4-bit blocks need widths of 64."""
