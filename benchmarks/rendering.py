@@ -234,8 +234,8 @@ def _scoring(case: Case, turns: Turns) -> str:
         rows.append(row)
     return "\n\n".join(
         [
-            f"{needed['rows']:,} pairs with {needed['tokens']:,} tokens; the fewest possible is {tree:,} "
-            f"({pairs:,} if only the two of a pair share).",
+            f"{needed['rows']:,} pairs with {needed['tokens']:,} tokens; the fewest possible "
+            f"is {tree:,} ({pairs:,} if only the two of a pair share).",
             _table(rows),
             _agreement(case, turns, "log-probs"),
         ]

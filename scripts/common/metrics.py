@@ -491,6 +491,12 @@ METRICS = {metric.name: metric for section in SECTIONS.values() for metric in se
 """Every metric by name, in the order in which people read them."""
 
 
+def comparison_rules() -> dict[str, dict[str, Any]]:
+    """Return what comparing models needs to know of each metric, as its job is given it."""
+    keys = ("higher_is_better", "comparable")
+    return {name: {key: getattr(found, key) for key in keys} for name, found in METRICS.items()}
+
+
 def metric(name: str) -> Metric:
     """Return the metric of a name. Raises BadInput if none is declared."""
     if name not in METRICS:

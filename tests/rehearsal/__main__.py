@@ -8,6 +8,8 @@ results/rehearsal; with `-d FOLDER`, below that folder.
 """
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,6 +48,19 @@ def repositories(plan: Plan) -> list[str]:
     return sorted(used)
 
 
+def splits_in(repository: Path) -> set[str]:
+    """Return the splits that a dataset repository has data files of."""
+    files = [*repository.rglob("*.parquet"), *repository.rglob("*.jsonl.gz")]
+    return {re.split(r"[-.]", file.name)[0] for file in files}
+
+
+def leave_to_real(stand_ins: Path, real: Path) -> None:
+    """Delete the stand-ins of datasets that are real here, with all splits."""
+    for folder in (stand_ins / "datasets").glob("*/*"):
+        if splits_in(folder) <= splits_in(real / folder.relative_to(stand_ins)):
+            shutil.rmtree(folder)
+
+
 def main() -> int:
     """Run the rehearsal; return Snakemake's exit code, or 1 if more differs than may."""
     paper, rehearsal = make_plan(load(FILES[:1])), make_plan(load(FILES))
@@ -56,13 +71,14 @@ def main() -> int:
     trials = len(rehearsal.runs)
     print(f"{trials} trials differ from config.yaml only in base model, its precision and rows")
     real = real_hub()
-    for name in repositories(rehearsal):
-        print(f"{name}: {'real' if (real / name).is_dir() else 'stand-in'}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         stand_ins = Path(folder, "hub")
         write_stand_ins(stand_ins, real)
+        leave_to_real(stand_ins, real)
+        for name in repositories(rehearsal):
+            print(f"{name}: {'stand-in' if (stand_ins / name).is_dir() else 'real'}", flush=True)
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        with serve(real, stand_ins, commits=commits(rehearsal)) as hub:
+        with serve(stand_ins, real, commits=commits(rehearsal)) as hub:
             # Rules call plain `python`, which is this one.
             environment = {**os.environ, "PATH": programs, "HF_ENDPOINT": hub.url,
                            "HF_HOME": f"{folder}/cache"}  # fmt: skip

@@ -6,6 +6,7 @@ are held against a plan of Snakemake's alone, made in the same test.
 
 import resource
 
+import pytest
 import yaml
 
 from tests.workflow.conftest import Project, cpu_seconds
@@ -16,6 +17,8 @@ def test_planning_the_paper_takes_at_most_three_seconds(project: Project, slowne
     assert cpu_seconds(project, *LITERAL) < 3 * slowness
 
 
+@pytest.mark.all
+@pytest.mark.timed
 def test_planning_a_thousand_trials_takes_at_most_fifteen_seconds(
     project: Project, slowness: float
 ) -> None:

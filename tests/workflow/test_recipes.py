@@ -80,7 +80,9 @@ RECIPES = recipes()
 
 
 def test_a_recipe_touches_few_files() -> None:
-    assert {name: len(recipe.files) for name, recipe in RECIPES.items()} == MOST
+    assert RECIPES.keys() == MOST.keys()
+    for name, recipe in RECIPES.items():
+        assert len(recipe.files) <= MOST[name], name
 
 
 def test_a_metric_a_table_and_a_figure(rerun: Project) -> None:

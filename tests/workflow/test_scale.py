@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.common.files import Row
+from scripts.common.metrics import comparison_rules
 from scripts.evaluate import compare
 from tests.workflow.conftest import Project
 from tests.workflow.sweep import many
@@ -40,6 +41,7 @@ def cpu_seconds(main: Callable[[list[str]], int], words: list[str]) -> float:
 def compared(root: Path, plan: Row) -> float:
     """Compares all trials, and returns what that takes."""
     asked = {key: plan[key] for key in ("experiment", "base", "trials")}
+    asked["metrics"] = comparison_rules()
     out = root / "comparisons" / f"{plan['experiment']}.json"
     words = ["--root", str(root), "--plan", json.dumps(asked), "--out", str(out)]
     return cpu_seconds(compare.main, words)

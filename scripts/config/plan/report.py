@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scripts.common.methods import METHODS
-from scripts.common.metrics import METRICS
+from scripts.common.metrics import comparison_rules
 from scripts.common.states import FAILED, State
 from scripts.config.plan.data import Part
 from scripts.config.plan.evaluation import Base
@@ -51,13 +51,7 @@ class Reports:
             "experiment": experiment,
             "base": self.plan.bases[experiment].name,
             "trials": {method: runs for method, runs in trials.items() if runs},
-            "metrics": {
-                metric.name: {
-                    "higher_is_better": metric.higher_is_better,
-                    "comparable": metric.comparable,
-                }
-                for metric in METRICS.values()
-            },
+            "metrics": comparison_rules(),
         }
 
     def compared_files(self, experiment: str) -> list[str]:
