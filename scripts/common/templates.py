@@ -17,5 +17,5 @@ def template_path(template: str) -> Path | None:
 
 
 def template_name(template: str) -> str:
-    """Return the template's name as it stands in paths."""
+    """Return the template's name as used in paths."""
     return Path(template).stem if template.endswith(".jinja") else template

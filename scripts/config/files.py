@@ -62,7 +62,7 @@ class ConfigFile:
         return Path(self.origin(path)[0]).parent
 
     def visible(self, location: Location) -> Location:
-        """Return an error's location as it stands in the file.
+        """Return an error's location as written in the file.
 
         The validator's locations hold the tags of unions, which no file holds; and what a trial
         has from its phase's `defaults` stands there.
