@@ -62,9 +62,9 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
             "prefmake": own_training,
             "TRL's reference pass": stock_scores, "prefmake's reference pass": own_scores,
         }  # fmt: skip
-        figures = run[contestant](race, rows_of(case, folder))
-        figures["process_seconds"] = {"cpu": time.process_time() + figures.pop("before_cpu", 0.0)}
-    return figures | {"matmul_flops": matmul_flops()}
+        metrics = run[contestant](race, rows_of(case, folder))
+        metrics["process_seconds"] = {"cpu": time.process_time() + metrics.pop("before_cpu", 0.0)}
+    return metrics | {"matmul_flops": matmul_flops()}
 
 
 class Race:
@@ -189,7 +189,7 @@ def _stock(race: Race, trainer: "Trainer", kind: str = "paired") -> Part:
 
     race.meter.watch(trainer, getattr(meter, kind))
     trainer.train()
-    return race.meter.figures() | {"losses": _losses(trainer)}
+    return race.meter.metrics() | {"losses": _losses(trainer)}
 
 
 def own_training(race: Race, rows: list[Row]) -> Part:
@@ -197,12 +197,12 @@ def own_training(race: Race, rows: list[Row]) -> Part:
     before = None
     if race.trial.get("reference"):
         before = run_apart(reference_pass, race.trial, race.manifest, rows)
-    figures = _own(race, rows, before and before["rows"])
+    metrics = _own(race, rows, before and before["rows"])
     if before is None:
-        return figures
+        return metrics
     measured = {key: before[key] for key in ("reference_seconds", "reference_tokens")}
-    peaks = {key: max(figures[key], before[key]) for key in MEMORY if figures[key] is not None}
-    return figures | measured | peaks | {"before_cpu": before["cpu"]}
+    peaks = {key: max(metrics[key], before[key]) for key in MEMORY if metrics[key] is not None}
+    return metrics | measured | peaks | {"before_cpu": before["cpu"]}
 
 
 def reference_pass(trial: Part, manifest: Path, rows: list[Row]) -> Part:
@@ -240,7 +240,7 @@ def _own(race: Race, rows: list[Row], reference: list[Row] | None) -> Part:
     trainer = make_trainer(kind, race.trial, model, race.tokenizer, dataset, None, race.work)
     race.meter.watch(trainer)
     result = train(trainer, race.trial)
-    return race.meter.figures() | {"losses": _losses(trainer), "layout": result.get("layout")}
+    return race.meter.metrics() | {"losses": _losses(trainer), "layout": result.get("layout")}
 
 
 def _reference(base: "PreTrainedModel", meter: "Meter", rows: list[Row]) -> list[Row]:

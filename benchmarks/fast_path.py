@@ -60,11 +60,11 @@ def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> 
         turns: Turns = {name: [] for name in case.contestants}
         for turn in range(1 if case.once else pairs):
             for contestant in case.contestants:
-                figures = ledger.find(case, contestant, turn)
-                if figures is None:
-                    figures = _measured(case, contestant, turn, folder)
-                    ledger.keep(case, contestant, turn, figures)
-                turns[contestant].append(figures)
+                metrics = ledger.find(case, contestant, turn)
+                if metrics is None:
+                    metrics = _measured(case, contestant, turn, folder)
+                    ledger.keep(case, contestant, turn, metrics)
+                turns[contestant].append(metrics)
         found.append((case, turns))
     return found
 
@@ -73,12 +73,12 @@ def _measured(case: Case, contestant: str, turn: int, folder: Path) -> Part:
     start = time.monotonic()
     if case.task == "sweep":
         # It starts its own processes.
-        figures = measure_sweep(case, contestant, folder)
+        metrics = measure_sweep(case, contestant, folder)
     else:
-        figures = apart(folder, measure, case, contestant, folder, gpu=case.gpu)
+        metrics = apart(folder, measure, case, contestant, folder, gpu=case.gpu)
     took = f"{time.monotonic() - start:.0f} s"
     print(f"{case.letter}. {case.name}: {contestant}, turn {turn + 1}, {took}", file=sys.stderr)
-    return figures
+    return metrics
 
 
 def apart(folder: Path, function: Callable[..., Any], *arguments: Any, gpu: bool = False) -> Any:

@@ -291,10 +291,10 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
 def row_of(case: Case, manifest: Path) -> Part:
     """Return a case's row; if the case fails, the row says why."""
     try:
-        figures = run_apart(attempt, case, manifest)
+        metrics = run_apart(attempt, case, manifest)
     except BrokenProcessPool:
-        figures = {"failed": "its process was killed, perhaps for want of memory"}
-    return {**asdict(case), **figures}
+        metrics = {"failed": "its process was killed, perhaps for want of memory"}
+    return {**asdict(case), **metrics}
 
 
 def attempt(case: Case, manifest: Path) -> Part:

@@ -67,7 +67,7 @@ class Ledger:
                 return entry["figures"]
         return None
 
-    def keep(self, case: Case, contestant: str, turn: int, figures: Part) -> None:
+    def keep(self, case: Case, contestant: str, turn: int, metrics: Part) -> None:
         """Write a measurement to the file, in place of an older one of the same case."""
         wanted = self._key(case, contestant, turn)
         place = ("case", "contestant", "turn")
@@ -77,7 +77,7 @@ class Ledger:
             if any(entry[name] != wanted[name] for name in place)
             or entry["under"]["machine"] != self.under["machine"]
         ]
-        self.kept.append({**wanted, "date": date.today().isoformat(), "figures": figures})
+        self.kept.append({**wanted, "date": date.today().isoformat(), "figures": metrics})
         write_json(self.path, {"measurements": self.kept})
 
     def dates(self, cases: list[Case]) -> list[str]:

@@ -82,7 +82,7 @@ class Meter(TrainerCallback):
             self.needed.append(needed_by(self._step))
             self._step = []
 
-    def figures(self) -> Part:
+    def metrics(self) -> Part:
         """Return the measurements. The first step is a warm-up, so its time is left out."""
         steps = len(self.clock) - 1
         first, last = self.clock[0], self.clock[-1]

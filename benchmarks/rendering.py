@@ -194,11 +194,11 @@ def _clock(case: Case) -> str:
     return "wall s" if case.gpu else "CPU s"
 
 
-def _tokens(name: str, figures: Part, tree: int, pairs: int) -> str:
+def _tokens(name: str, metrics: Part, tree: int, pairs: int) -> str:
     if not summary.compared(name):
-        own_tree = summary.fewest(figures["needed"]).tokens
-        return f"{figures['policy_tokens'] / own_tree:.2f}"
-    passed = figures["policy_tokens"]
+        own_tree = summary.fewest(metrics["needed"]).tokens
+        return f"{metrics['policy_tokens'] / own_tree:.2f}"
+    passed = metrics["policy_tokens"]
     text = f"{passed / tree:.2f}"
     return text if pairs == tree else f"{text} [{passed / pairs:.2f}]"
 
@@ -220,7 +220,7 @@ def _scoring(case: Case, turns: Turns) -> str:
         weights_of(case.shape, case.rank), summary.fewest([needed]), needed["predicted"], False
     )
     taken = {
-        name: [figures["reference_seconds"]["cpu"] for figures in turns[name]] for name in turns
+        name: [metrics["reference_seconds"]["cpu"] for metrics in turns[name]] for name in turns
     }
     for name in case.contestants:
         passed = turns[name][0]["reference_tokens"]

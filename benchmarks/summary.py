@@ -48,7 +48,7 @@ def seconds_key(case: Case) -> str:
 def needed_of(case: Case, turns: Turns) -> list[Part]:
     """Return the least work of each step, from a contestant with the shared batches."""
     found = [turns[name][0] for name in case.contestants if compared(name)]
-    return next(figures["needed"] for figures in found if figures.get("needed"))
+    return next(metrics["needed"] for metrics in found if metrics.get("needed"))
 
 
 def compared(contestant: str) -> bool:
@@ -59,13 +59,13 @@ def compared(contestant: str) -> bool:
 def step_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
     """Return seconds per step, by turn; scaled to the same tokens if the rows differ."""
     key = seconds_key(case)
-    found = [figures["step_seconds"][key] for figures in turns[contestant]]
+    found = [metrics["step_seconds"][key] for metrics in turns[contestant]]
     if compared(contestant):
         return found
     usual = _timed_tokens(needed_of(case, turns))
     return [
-        seconds * usual / _timed_tokens(figures["needed"])
-        for seconds, figures in zip(found, turns[contestant], strict=True)
+        seconds * usual / _timed_tokens(metrics["needed"])
+        for seconds, metrics in zip(found, turns[contestant], strict=True)
     ]
 
 
@@ -77,18 +77,18 @@ def reference_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
     """Return reference-pass seconds per step, by turn; 0 if the reference runs inside steps."""
     key = seconds_key(case)
     return [
-        (figures["reference_seconds"] or {key: 0})[key] / figures["steps"]
-        for figures in turns[contestant]
+        (metrics["reference_seconds"] or {key: 0})[key] / metrics["steps"]
+        for metrics in turns[contestant]
     ]
 
 
 def startup_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
     """Return CPU seconds outside steps and reference pass, by turn."""
     return [
-        figures["process_seconds"]["cpu"]
-        - figures["steps"] * figures["step_seconds"]["cpu"]
-        - (figures["reference_seconds"] or {"cpu": 0})["cpu"]
-        for figures in turns[contestant]
+        metrics["process_seconds"]["cpu"]
+        - metrics["steps"] * metrics["step_seconds"]["cpu"]
+        - (metrics["reference_seconds"] or {"cpu": 0})["cpu"]
+        for metrics in turns[contestant]
     ]
 
 
@@ -115,8 +115,8 @@ def peak_share(flops: float, seconds: list[float], turns: list[Part]) -> Spread:
     """Return needed FLOPs per second over those of a matrix product, by turn."""
     return spread(
         [
-            flops / taken / figures["matmul_flops"]
-            for taken, figures in zip(seconds, turns, strict=True)
+            flops / taken / metrics["matmul_flops"]
+            for taken, metrics in zip(seconds, turns, strict=True)
         ]
     )
 
@@ -128,8 +128,8 @@ def loss_difference(case: Case, turns: Turns) -> float:
         abs(loss - other) / max(1, abs(loss))
         for contestant in case.contestants
         if compared(contestant)
-        for figures in turns[contestant]
-        for loss, other in zip(figures["losses"], expected, strict=True)
+        for metrics in turns[contestant]
+        for loss, other in zip(metrics["losses"], expected, strict=True)
     )
 
 
