@@ -1,4 +1,4 @@
-"""What is measured, case by case."""
+"""The benchmark cases."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ STEPS = 4
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: contestants that train, or score, the same rows on the same model."""
+    """One comparison: contestants that train on, or score, the same rows with the same model."""
 
     letter: str
     name: str
     task: str
-    """preferences or demonstrations, the rows that are trained on; score or sweep."""
+    """preferences or demonstrations (the rows to train on), score, or sweep."""
     contestants: tuple[str, ...]
     shape: str = "llama"
     corpus: str = "titles"
@@ -27,20 +27,20 @@ class Case:
     rank: int = 32
     completion_only: bool = True
     ideas: int = 20
-    """Of scoring: how many ideas' pairs."""
+    """For scoring: the number of ideas whose pairs are scored."""
     precision: str = "float32"
     quantization: str = "none"
     once: bool = False
-    """One measurement of each is enough: of what is only counted, or is five runs by itself."""
+    """Measure each contestant only once: tokens are only counted, or it is five runs already."""
 
     @property
     def gpu(self) -> bool:
-        """Whether it is one of a GPU: a processor's are in float32."""
+        """Return True if the case runs on a GPU; CPU cases are in float32."""
         return self.precision != "float32"
 
     @property
     def rows(self) -> int:
-        """Rows of a run: each is seen once."""
+        """Return the number of rows in a run; each is seen once."""
         return self.steps * self.batch * self.accumulation
 
 
@@ -64,7 +64,7 @@ CASES = [
     _dpo("b", "llama", "dialogues", 1, 8),
     _sft(8, 1, True, "TRL, padding-free", "TRL, packed"),
     _sft(2, 4, False),
-    # Long enough for start-up not to decide it, as it does not in a sweep of epochs.
+    # Long enough that start-up does not dominate, as it would not in a real sweep.
     Case("d", "titles, llama, 4 x 4, five trials", "sweep", SWEEP, steps=40, once=True),
     Case("e", "titles, qwen2, 20 ideas", "score", SCORING, "qwen2"),
     Case("e", "titles, all ideas, tokens counted", "score", SCORING, "tiny-qwen2", ideas=1000,

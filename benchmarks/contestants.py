@@ -1,7 +1,7 @@
-"""Who is measured: TRL's trainers as a user runs them, and this project's. One a process.
+"""The contestants: TRL's trainers as a user runs them, and this project's, one per process.
 
 Each contestant gets the same token rows, base model, seed and settings. TRL's trainers are given
-token columns, which DPOTrainer does not take, by leaving its preparation out.
+token columns, which DPOTrainer does not take, so its data preparation is skipped.
 """
 
 import importlib
@@ -32,7 +32,7 @@ MEMORY = ("peak_mb", "growth_mb", "gpu_peak_mb")
 
 
 def measure(case: Case, contestant: str, folder: Path) -> Part:
-    """Returns what a contestant took for a case; to be called in a process of its own.
+    """Return the measurements of a contestant on a case. Call it in a fresh process.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
             "prefmake": own_training,
             "TRL's reference pass": stock_scores, "prefmake's reference pass": own_scores,
         }  # fmt: skip
-        figures = run[contestant](race, rows_of(case, folder))
-        figures["process_seconds"] = {"cpu": time.process_time() + figures.pop("before_cpu", 0.0)}
-    return figures | {"matmul_flops": matmul_flops()}
+        metrics = run[contestant](race, rows_of(case, folder))
+        metrics["process_seconds"] = {"cpu": time.process_time() + metrics.pop("before_cpu", 0.0)}
+    return metrics | {"matmul_flops": matmul_flops()}
 
 
 class Race:
@@ -78,17 +78,17 @@ class Race:
         self.base, self.tokenizer, self.meter, self.work = base, tokenizer, meter, work
 
     def adapter(self) -> Any:
-        """Returns the configuration of the adapter."""
+        """Return the configuration of the adapter."""
         from scripts.lm.adapters import lora_config
 
         return lora_config(self.base, self.trial["lora"])
 
     def attached(self) -> Any:
-        """Returns the model with its adapter, as the backend makes it."""
+        """Return the model with its adapter, as the backend makes it."""
         return self.backend.attach(self.base, self.adapter(), self.trial["seed"], False)
 
     def arguments(self) -> Part:
-        """Returns the arguments of TRL's configs."""
+        """Return the arguments of TRL's configs."""
         from scripts.train.run import trainer_arguments
 
         dtype = str(self.base.dtype).removeprefix("torch.")
@@ -96,7 +96,7 @@ class Race:
 
 
 def rows_of(case: Case, folder: Path) -> list[Row]:
-    """Returns the token rows of a case: titles drawn from all, or those of the first ideas."""
+    """Return the token rows of a case: titles drawn from all ideas, or those of the first few."""
     import random
 
     if case.corpus == "titles":
@@ -110,7 +110,7 @@ def rows_of(case: Case, folder: Path) -> list[Row]:
 
 
 def trial_of(case: Case, contestant: str) -> Part:
-    """Returns the published trial, cut down to a case's few steps and settings."""
+    """Return the published trial with the case's few steps and its settings."""
     from scripts.config.check import load
     from scripts.config.plan import make_plan
     from scripts.train.estimate.probe import first_steps
@@ -147,7 +147,7 @@ def trial_of(case: Case, contestant: str) -> Part:
 
 
 def stock_trainer(race: Race, rows: list[Row], **settings: Any) -> "DPOTrainer":
-    """Returns TRL's DPOTrainer with an adapter of its own making; its reference is the base."""
+    """Return TRL's DPOTrainer, which makes its own adapter; its reference is the base model."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -170,17 +170,17 @@ def stock_trainer(race: Race, rows: list[Row], **settings: Any) -> "DPOTrainer":
 
 
 def stock_dpo(race: Race, rows: list[Row]) -> Part:
-    """Trains as a user does: the reference is run beside the policy, in every step."""
+    """Train as a user does by default: the reference runs beside the policy in every step."""
     return _stock(race, stock_trainer(race, rows))
 
 
 def precomputed_dpo(race: Race, rows: list[Row]) -> Part:
-    """Trains with TRL's own reference pass before it."""
+    """Train with TRL's own reference pass before it."""
     return _stock(race, stock_trainer(race, rows, precompute_ref_log_probs=True))
 
 
 def unsloth_dpo(race: Race, rows: list[Row]) -> Part:
-    """Trains the model that Unsloth made, through TRL's DPOTrainer as Unsloth patched it."""
+    """Train the model that Unsloth made, through TRL's DPOTrainer as Unsloth patched it."""
     return _stock(race, stock_trainer(race, rows, model=race.attached()))
 
 
@@ -189,25 +189,27 @@ def _stock(race: Race, trainer: "Trainer", kind: str = "paired") -> Part:
 
     race.meter.watch(trainer, getattr(meter, kind))
     trainer.train()
-    return race.meter.figures() | {"losses": _losses(trainer)}
+    return race.meter.metrics() | {"losses": _losses(trainer)}
 
 
 def own_training(race: Race, rows: list[Row]) -> Part:
-    """Train as this project does, with log-probs of a reference from a process of its own."""
+    """Train as this project does, with reference log-probs from a separate process."""
     before = None
     if race.trial.get("reference"):
         before = run_apart(reference_pass, race.trial, race.manifest, rows)
-    figures = _own(race, rows, before and before["rows"])
+    metrics = _own(race, rows, before and before["rows"])
     if before is None:
-        return figures
+        return metrics
     measured = {key: before[key] for key in ("reference_seconds", "reference_tokens")}
-    peaks = {key: max(figures[key], before[key]) for key in MEMORY if figures[key] is not None}
-    return figures | measured | peaks | {"before_cpu": before["cpu"]}
+    peaks = {key: max(metrics[key], before[key]) for key in MEMORY if metrics[key] is not None}
+    return metrics | measured | peaks | {"before_cpu": before["cpu"]}
 
 
 def reference_pass(trial: Part, manifest: Path, rows: list[Row]) -> Part:
-    """Returns the reference log-probs of rows, as the rule `reference` computes them, and what they
-    took; to be called in a process of its own."""
+    """Return the reference log-probs of rows, computed as by rule `reference`, and their cost.
+
+    Call it in a fresh process.
+    """
     from scripts.lm.backends import start_backend
 
     with tempfile.TemporaryDirectory() as work:
@@ -238,7 +240,7 @@ def _own(race: Race, rows: list[Row], reference: list[Row] | None) -> Part:
     trainer = make_trainer(kind, race.trial, model, race.tokenizer, dataset, None, race.work)
     race.meter.watch(trainer)
     result = train(trainer, race.trial)
-    return race.meter.figures() | {"losses": _losses(trainer), "layout": result.get("layout")}
+    return race.meter.metrics() | {"losses": _losses(trainer), "layout": result.get("layout")}
 
 
 def _reference(base: "PreTrainedModel", meter: "Meter", rows: list[Row]) -> list[Row]:
@@ -256,7 +258,7 @@ def _losses(trainer: "Trainer") -> list[float]:
 
 
 def sft_stock_trainer(race: Race, rows: list[Row], **settings: Any) -> "Trainer":
-    """Returns TRL's SFTTrainer on tokens and labels, with an adapter of its own making."""
+    """Return TRL's SFTTrainer on tokens and labels; it makes its own adapter."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -275,32 +277,32 @@ def sft_stock_trainer(race: Race, rows: list[Row], **settings: Any) -> "Trainer"
 
 
 def labelled(row: Row, completion_only: bool) -> Row:
-    """Returns a token row as input ids and labels."""
+    """Return a token row as input ids and labels."""
     prompt, completion = row["prompt_ids"], row["completion_ids"]
     head = [-100] * len(prompt) if completion_only else prompt
     return {"input_ids": prompt + completion, "labels": head + completion}
 
 
 def padded_sft(race: Race, rows: list[Row]) -> Part:
-    """Trains with every row padded to 512 tokens, as published."""
+    """Train with every row padded to 512 tokens, as published."""
     trainer = sft_stock_trainer(race, rows, pad_to_multiple_of=PUBLISHED_LENGTH)
     return _stock(race, trainer, "single")
 
 
 def dynamic_sft(race: Race, rows: list[Row]) -> Part:
-    """Trains with every batch padded to its longest row, TRL's default."""
+    """Train with every batch padded to its longest row, TRL's default."""
     return _stock(race, sft_stock_trainer(race, rows), "single")
 
 
 def flattened_sft(race: Race, rows: list[Row]) -> Part:
-    """Trains with every batch flattened into one row, TRL's padding_free."""
+    """Train with every batch flattened into one row, TRL's padding_free."""
     return _stock(race, sft_stock_trainer(race, rows, padding_free=True), "packed")
 
 
 def packed_sft(race: Race, rows: list[Row]) -> Part:
-    """Trains on TRL's packs of 512 tokens, about as many rows a step as the other contestants.
+    """Train on TRL's packs of 512 tokens, with about as many rows per step as the others.
 
-    Which rows make a step is another matter then, and so is the loss.
+    Its steps hold different rows, so its loss is different too.
     """
     from statistics import mean
 
@@ -315,7 +317,7 @@ def packed_sft(race: Race, rows: list[Row]) -> Part:
 
 
 def unsloth_sft(race: Race, rows: list[Row]) -> Part:
-    """Trains the model that Unsloth made, through TRL's SFTTrainer as Unsloth patched it."""
+    """Train the model that Unsloth made, through TRL's SFTTrainer as Unsloth patched it."""
     return _stock(race, sft_stock_trainer(race, rows, model=race.attached()), "single")
 
 
@@ -323,7 +325,7 @@ def unsloth_sft(race: Race, rows: list[Row]) -> Part:
 
 
 def stock_scores(race: Race, rows: list[Row]) -> Part:
-    """Scores pairs as TRL precomputes its reference log-probs."""
+    """Score pairs as TRL precomputes its reference log-probs."""
     trainer = stock_trainer(race, rows, precompute_ref_log_probs=True)
     columns = zip(
         trainer.train_dataset["ref_chosen_logps"], trainer.train_dataset["ref_rejected_logps"],
@@ -333,7 +335,7 @@ def stock_scores(race: Race, rows: list[Row]) -> Part:
 
 
 def own_scores(race: Race, rows: list[Row]) -> Part:
-    """Scores pairs as this project's reference rule does."""
+    """Score pairs as this project's reference rule does."""
     found = _reference(race.base, race.meter, rows)
     return _scored(race, rows, [row[f"{name}_logp"] for row in found
                                 for name in ("chosen", "rejected")])  # fmt: skip
@@ -357,7 +359,7 @@ def _scored(race: Race, rows: list[Row], logps: list[float]) -> Part:
 
 
 def prepare(shapes: list[str], folder: Path, hub: Path) -> Part:
-    """Writes the titles and the models that are not there yet; returns which titles they are."""
+    """Write the titles and models that do not exist yet; return which titles were used."""
     import shutil
 
     from benchmarks.corpora import write_titles

@@ -1,7 +1,7 @@
-"""Rows to measure on, of the lengths that published data has.
+"""Benchmark rows with the lengths of the published data.
 
-Titles are the real ones where a folder of hub repositories is at hand (PREFMAKE_HUB), in tokens of
-Qwen2.5's tokenizer cut down to the tokens that they use; else made-up words, one token each.
+Titles are the real ones if there is a folder of hub repositories (PREFMAKE_HUB), tokenized with
+Qwen2.5's tokenizer cut down to the tokens that they use; otherwise made-up words, one token each.
 Dialogues and word problems are random tokens of the published lengths.
 """
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def hub_folder() -> Path:
-    """Returns the folder in which real repositories lie, if it exists."""
+    """Return the folder that holds real repositories, if it exists."""
     return Path(os.environ.get("PREFMAKE_HUB", ROOT.parent / "shared" / "hub"))
 
 
@@ -35,7 +35,7 @@ def hub_folder() -> Path:
 
 
 def write_titles(folder: Path, hub: Path) -> None:
-    """Writes rows of messages, their tokens, a tokenizer, and which titles they are."""
+    """Write rows of messages, their tokens, a tokenizer, and where the titles are from."""
     from transformers import AutoTokenizer
 
     from scripts.data.tokenize import Encoder
@@ -61,7 +61,7 @@ def _real_titles(hub: Path) -> list[Row]:
 
 
 def pair_tokens(rows: list[Row], encoder: Any) -> list[Row]:
-    """Returns token rows of pairs of messages."""
+    """Return token rows of pairs of messages."""
     found = []
     for number, row in enumerate(rows):
         prompt, chosen, _ = encoder.split(row["prompt"], row["chosen"])
@@ -83,10 +83,10 @@ def _used_ids(tokenizer: Path, rows: list[Row]) -> set[int]:
 
 
 def cut_tokenizer(source: Path, used: set[int], folder: Path) -> None:
-    """Writes a byte-level BPE tokenizer with the tokens that a text uses, under dense ids.
+    """Write a byte-level BPE tokenizer with only the tokens that a text uses, renumbered from 0.
 
-    Every merge on the way to one of them stays, in its place, and no other was applied to that
-    text: so it is encoded as before, token for token.
+    Every merge that leads to one of these tokens stays, in the same order. No other merge was ever
+    applied to that text, so it is tokenized exactly as before.
     """
     folder.mkdir(parents=True)
     for name in TOKENIZER[1:]:
@@ -95,7 +95,7 @@ def cut_tokenizer(source: Path, used: set[int], folder: Path) -> None:
     model = tokenizer["model"]
     kept = {token for token, place in model["vocab"].items() if place in used or len(token) == 1}
     merges = []
-    # A merge's parts come from merges before it.
+    # The parts of a merge are made by earlier merges, so walk backwards.
     for left, right in reversed(model["merges"]):
         if left + right in kept:
             kept |= {left, right}
@@ -110,14 +110,14 @@ def cut_tokenizer(source: Path, used: set[int], folder: Path) -> None:
 
 IDEAS, TITLES_AN_IDEA, KEPT_ROWS = 114, 5, 1026
 COMMON_WORDS, GUIDANCE_WORDS = 37, 34
-"""Less one token each for the marks of the turns."""
+"""One token less in each for the turn markers."""
 
 
 def made_up_titles() -> list[Row]:
-    """Returns pairs of made-up titles: ten an idea, from its five titles, nine in ten of them.
+    """Return pairs of made-up titles: ten per idea, from its five titles; nine in ten are used.
 
-    Tokens as in the real ones: the first 38 of a prompt are the same for all, 2 to 22 name the
-    idea, 35 follow that are the same again; a completion takes 7 to 20 with its end.
+    Token counts match the real ones: the first 38 of a prompt are the same in all rows, 2 to 22
+    name the idea, and the last 35 are the same again. A completion has 7 to 20 with its end token.
     """
     chosen = random.Random(0)
     common, guidance = _words(chosen, COMMON_WORDS), _words(chosen, GUIDANCE_WORDS)
@@ -153,7 +153,7 @@ TEMPLATE = (
 
 
 def write_word_tokenizer(rows: list[Row], folder: Path) -> None:
-    """Writes a tokenizer whose tokens are the words of the rows, and a chat template for it."""
+    """Write a tokenizer with one token for each word of the rows, and a chat template."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -171,14 +171,14 @@ def write_word_tokenizer(rows: list[Row], folder: Path) -> None:
 # --------------------------------------------------------------------- dialogues, word problems
 
 INSTRUCTION, RESPONSE = [11, 12, 13, 14, 15], [16, 17, 18, 19, 20]
-"""Token ids that stand for the template's `### Instruction:` and `### Response:`."""
+"""Token ids used for the template's `### Instruction:` and `### Response:`."""
 
 
 def dialogues(count: int) -> list[Row]:
-    """Returns pairs in the shape of hh-rlhf's under experiment B's rule, random tokens.
+    """Return pairs of random tokens shaped like hh-rlhf's as experiment B prepares it.
 
-    A prompt of about 43 tokens; two completions of about 150, which are one dialogue until its last
-    turn, for about 110 tokens, and then part.
+    A prompt has about 43 tokens. The two completions have about 150; they are the same dialogue for
+    about 110 tokens and differ in its last turn.
     """
     chosen = random.Random(1)
     rows = []
@@ -199,13 +199,13 @@ def dialogues(count: int) -> list[Row]:
 
 LONGEST = 512
 MEDIAN, SPREAD = 161, 0.354
-"""Of the logarithm of grade-school-math's lengths: the published median, and the deviation that its
-first 5000 rows have in tokens of Qwen2.5's tokenizer."""
+"""Log-normal lengths of grade-school-math: the published median, and the standard deviation of the
+log length over its first 5000 rows with Qwen2.5's tokenizer."""
 PROMPT_SHARE = 0.45
 
 
 def problems(count: int) -> list[Row]:
-    """Returns word problems with answers of grade-school-math's lengths, random tokens."""
+    """Return word problems and answers of random tokens, with grade-school-math's lengths."""
     chosen = random.Random(2)
     rows = []
     for number in range(count):

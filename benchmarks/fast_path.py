@@ -1,10 +1,10 @@
-"""Measures what trials take: TRL's trainers and this project's, in turn, on a CPU and on a GPU.
+"""Measure time and memory of TRL's trainers and this project's, in turn, on a CPU and a GPU.
 
     python -m benchmarks.fast_path [--only a,b] [--pairs 5] [--out docs/benchmarks.md]
 
-Each measurement is kept in results/benchmarks/ as soon as it is made, with what it was measured
-under: a run that is stopped goes on where it was, and what holds under other conditions is measured
-anew.
+Each measurement is saved in results/benchmarks/ right away, with the machine, versions and code it
+was made under. A stopped run resumes where it was; under other conditions everything is measured
+again.
 """
 
 import argparse
@@ -39,12 +39,12 @@ ONE_THREAD = {
 
 
 def chosen(only: str | None) -> list[Case]:
-    """Returns the cases of these letters, or all.
+    """Return the cases with these letters, or all cases.
 
     Raises
     ------
     BadInput
-        When a letter names none.
+        If no case has one of the letters.
     """
     known = sorted({case.letter for case in CASES})
     letters = only.split(",") if only else known
@@ -54,17 +54,17 @@ def chosen(only: str | None) -> list[Case]:
 
 
 def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> list[Done]:
-    """Returns each case with its figures; what the ledger has is not measured again."""
+    """Return each case with its measurements; those in the ledger are not made again."""
     found = []
     for case in cases:
         turns: Turns = {name: [] for name in case.contestants}
         for turn in range(1 if case.once else pairs):
             for contestant in case.contestants:
-                figures = ledger.find(case, contestant, turn)
-                if figures is None:
-                    figures = _measured(case, contestant, turn, folder)
-                    ledger.keep(case, contestant, turn, figures)
-                turns[contestant].append(figures)
+                metrics = ledger.find(case, contestant, turn)
+                if metrics is None:
+                    metrics = _measured(case, contestant, turn, folder)
+                    ledger.keep(case, contestant, turn, metrics)
+                turns[contestant].append(metrics)
         found.append((case, turns))
     return found
 
@@ -72,17 +72,17 @@ def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> 
 def _measured(case: Case, contestant: str, turn: int, folder: Path) -> Part:
     start = time.monotonic()
     if case.task == "sweep":
-        # Its commands are processes of their own.
-        figures = measure_sweep(case, contestant, folder)
+        # It starts its own processes.
+        metrics = measure_sweep(case, contestant, folder)
     else:
-        figures = apart(folder, measure, case, contestant, folder, gpu=case.gpu)
+        metrics = apart(folder, measure, case, contestant, folder, gpu=case.gpu)
     took = f"{time.monotonic() - start:.0f} s"
     print(f"{case.letter}. {case.name}: {contestant}, turn {turn + 1}, {took}", file=sys.stderr)
-    return figures
+    return metrics
 
 
 def apart(folder: Path, function: Callable[..., Any], *arguments: Any, gpu: bool = False) -> Any:
-    """Returns what a function returns in a process of its own, whose output goes into a file."""
+    """Call a function in a fresh process with its output sent to a file; return its result."""
     return run_apart(_quietly, folder / "last.log", gpu, function, *arguments)
 
 
@@ -96,7 +96,7 @@ def _quietly(log: Path, gpu: bool, function: Callable[..., Any], *arguments: Any
 
 
 def measure_cpu(cases: list[Case], pairs: int, folder: Path) -> tuple[Ledger, list[Done]]:
-    """Returns the ledger and the figures of the cases of a processor."""
+    """Return the ledger and the measurements of the CPU cases."""
     shapes = list(dict.fromkeys(case.shape for case in cases))
     source = apart(folder, prepare, shapes, folder, hub_folder())
     ledger = Ledger(folder / "fast_path.json", apart(folder, conditions, source["titles"]))
@@ -104,7 +104,7 @@ def measure_cpu(cases: list[Case], pairs: int, folder: Path) -> tuple[Ledger, li
 
 
 def measure_gpu(pairs: int, folder: Path) -> list[str]:
-    """Returns the paragraphs on a GPU; where there is none, that there is none."""
+    """Return the GPU paragraphs; without a GPU, one that says so."""
     if not apart(folder, gpu.available, gpu=True):
         return [gpu.NOT_RUN]
     shapes = [case.shape for case in GPU_CASES]
@@ -116,11 +116,11 @@ def measure_gpu(pairs: int, folder: Path) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page; returns 1 where two contestants' losses are not the same."""
+    """Write the page; return 1 if the losses of two contestants differ."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.fast_path", description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("--only", metavar="LETTERS", help="these cases alone, such as a,d")
+    parser.add_argument("--only", metavar="LETTERS", help="only these cases, such as a,d")
     parser.add_argument("--pairs", type=int, default=5, help="turns of each case (default 5)")
     parser.add_argument("--gpu", action="store_true", help="measure on a GPU too")
     parser.add_argument("--out", type=Path, default=PAGE, help="page to write")

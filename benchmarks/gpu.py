@@ -1,7 +1,7 @@
-"""What is measured on a GPU alone: attention with an explicit mask, by two of torch's kernels.
+"""Measurements that need a GPU: attention with an explicit mask, with two torch kernels.
 
 A layout that shares prefixes needs a mask of its own. sdpa takes it as a tensor; FlexAttention
-compiles it into the kernel and leaves out the blocks that it empties.
+compiles it into the kernel and skips blocks that are masked out.
 """
 
 import time
@@ -23,21 +23,21 @@ NOT_RUN = (
     "layer's attention under a prefix-sharing mask, sdpa against FlexAttention."
 )
 PASSES = (384, 1024, 2048, 4096)
-"""Tokens of a pass: of the trees of 4 and of 16 title pairs, 8 dialogues, and a batch at 512."""
+"""Tokens per pass: trees of 4 and 16 title pairs, 8 dialogues, and a batch padded to 512."""
 BRANCHES = 16
 REPEATS = 20
 BLOCK = 128
 
 
 def available() -> bool:
-    """Says whether torch has a GPU."""
+    """Return True if torch has a GPU."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def conditions_of(titles: str) -> Part:
-    """Returns what a measurement on the GPU holds under."""
+    """Return the conditions of a GPU measurement: machine, versions, code and titles."""
     from benchmarks.gpu_check import machine
     from benchmarks.ledger import conditions
 
@@ -45,7 +45,7 @@ def conditions_of(titles: str) -> Part:
 
 
 def ancestry(tokens: int) -> "torch.Tensor":
-    """Returns for each token the branch it is on: 0 is the shared start, a third of the tokens."""
+    """Return the branch of each token; 0 is the shared prefix, a third of the tokens."""
     import torch
 
     start = tokens // 3
@@ -54,7 +54,7 @@ def ancestry(tokens: int) -> "torch.Tensor":
 
 
 def sees(branch: "torch.Tensor") -> Callable[..., "torch.Tensor"]:
-    """Returns FlexAttention's mask: a token sees the start and its own branch, up to itself."""
+    """Return FlexAttention's mask: a token sees the prefix and its own branch, up to itself."""
 
     def mask(_: Any, __: Any, query: "torch.Tensor", key: "torch.Tensor") -> "torch.Tensor":
         return (query >= key) & ((branch[key] == 0) | (branch[key] == branch[query]))
@@ -63,7 +63,7 @@ def sees(branch: "torch.Tensor") -> Callable[..., "torch.Tensor"]:
 
 
 def explicit(branch: "torch.Tensor") -> "torch.Tensor":
-    """Returns the same mask as a tensor for sdpa."""
+    """Return the same mask as a tensor for sdpa."""
     import torch
 
     place = torch.arange(len(branch), device=branch.device)
@@ -71,7 +71,7 @@ def explicit(branch: "torch.Tensor") -> "torch.Tensor":
 
 
 def layer(shape: str, tokens: int, device: str, dtype: "torch.dtype") -> list["torch.Tensor"]:
-    """Returns random queries, keys and values of one layer."""
+    """Return random queries, keys and values of one layer."""
     import torch
 
     sizes = SHAPES[shape]
@@ -85,7 +85,7 @@ def layer(shape: str, tokens: int, device: str, dtype: "torch.dtype") -> list["t
 
 
 def kernels(branch: "torch.Tensor", compiled: bool) -> dict[str, Callable[..., "torch.Tensor"]]:
-    """Returns both ways to attend."""
+    """Return both attention functions by name."""
     import torch
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
@@ -106,7 +106,7 @@ def kernels(branch: "torch.Tensor", compiled: bool) -> dict[str, Callable[..., "
 
 
 def milliseconds(attend: Callable[..., "torch.Tensor"], layer: list["torch.Tensor"]) -> float:
-    """Returns the median time of a forward and a backward pass, after a warm-up."""
+    """Return the median time of a forward and a backward pass, after a warm-up."""
     import torch
 
     taken = []
@@ -120,7 +120,7 @@ def milliseconds(attend: Callable[..., "torch.Tensor"], layer: list["torch.Tenso
 
 
 def attention_table() -> str:
-    """Returns the table of both kernels, by shape and tokens of a pass."""
+    """Return the table of both kernels, by shape and tokens per pass."""
     import torch
 
     lines = ["One layer's attention, forward and backward, bfloat16, a third of the tokens shared "

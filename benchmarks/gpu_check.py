@@ -1,10 +1,10 @@
-"""Checks on a GPU that the published trials train and resume: shapes of the real models, random
+"""Check on a GPU that the published trials train and resume: shapes of the real models, random
 weights, nothing downloaded.
 
-Each case runs in a process of its own: a model is loaded from a snapshot on disk as a trial loads
-it, two optimizer steps are taken through the project's own trainers with a checkpoint between them,
-and a new trainer resumes from the checkpoint and takes the second step again. A case that fails is
-a row that says why, and exit code 1.
+Each case runs in its own process. It loads a model from a snapshot on disk as a trial does, takes
+two optimizer steps with this project's trainer and a checkpoint in between, then resumes from the
+checkpoint with a new trainer and takes the second step again. A case that fails gets a row with the
+reason, and the exit code is 1.
 
     python -m benchmarks.gpu_check [--shapes tinyllama] [--out gpu.json]
 """
@@ -55,22 +55,22 @@ SHAPES: dict[str, Part] = {
         "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 300,
     },
 }  # fmt: skip
-"""The sizes in each model's config.json, and one that a CPU takes in no time."""
+"""The sizes in each model's config.json, and a tiny one that is fast on a CPU."""
 LENGTHS = {"titles-dpo": (75, 12), "sft-1": (100, 412), "dpo-1": (43, 150)}
-"""Tokens of prompt and completion, by trial of config.yaml: medians, or the length padded to."""
+"""Tokens of prompt and completion by trial of config.yaml: medians, or the padded length."""
 BACKENDS = ("transformers", "unsloth")
 SHARD = 5 * 10**9
 STEPS = 2
 LOSS_TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
-"""How far the loss of the second step may be off, for losses of about ten, by rounding alone."""
+"""Allowed difference in the loss of the second step from rounding, for losses of about ten."""
 ADAPTER_TOLERANCE = 0.05
-"""How far the adapter may be off, as a share of how far it has moved: an optimizer that is lost
-shows here. One that has not moved at all proves nothing, and is not ok."""
+"""Allowed difference in the adapter, as a share of how far it has moved. This catches a lost
+optimizer state. An adapter that has not moved at all proves nothing, and fails."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to check: a trial of config.yaml on a model of some shape."""
+    """One check: a trial of config.yaml on a model of some shape."""
 
     shape: str
     trial: str
@@ -80,12 +80,12 @@ class Case:
 
     @property
     def label(self) -> str:
-        """Names it on the command line."""
+        """Return the case's name on the command line."""
         return "/".join(asdict(self).values())
 
 
 def cases_of(shape: str) -> list[Case]:
-    """Returns the cases of a shape: 14 billion weights in NF4, smaller ones in 16 bit as well."""
+    """Return the cases of a shape: the 14B model in NF4, smaller ones in 16 bit as well."""
     if shape == "tiny":
         return [
             Case(shape, trial, "transformers", precision, quantization)
@@ -107,10 +107,10 @@ def cases_of(shape: str) -> list[Case]:
 
 
 def write_snapshot(shape: str, folder: Path) -> Path:
-    """Writes a model of a shape with random bfloat16 weights, and returns its manifest.
+    """Write a model of a shape with random bfloat16 weights, and return its manifest.
 
-    Weights are made on the GPU where there is one, and written shard by shard: at no time is more
-    than a shard in memory.
+    Weights are made on the GPU if there is one and written shard by shard, so that only one shard
+    is in memory at a time.
     """
     import torch
     from safetensors.torch import save_file
@@ -150,7 +150,7 @@ def write_snapshot(shape: str, folder: Path) -> Path:
 
 
 def _random_weight(name: str, shape: "torch.Size", device: str) -> "torch.Tensor":
-    """Returns what an untrained model has there: norms of 1, no biases, the rest normal."""
+    """Return an untrained weight: 1 for norms, 0 for biases, otherwise normal."""
     import torch
 
     weight = torch.empty(shape, dtype=torch.bfloat16, device=device)
@@ -160,9 +160,9 @@ def _random_weight(name: str, shape: "torch.Size", device: str) -> "torch.Tensor
 
 
 def trial_of(case: Case) -> Part:
-    """Returns the trial of config.yaml, as it is trained in two steps of this check.
+    """Return the trial of config.yaml, changed to train for the two steps of this check.
 
-    The learning rate is at work from the first step on, or resuming would have nothing to keep.
+    The learning rate is above 0 from the first step on; otherwise resuming would restore nothing.
     """
     from scripts.config.check import load
     from scripts.config.plan import make_plan
@@ -182,7 +182,7 @@ def trial_of(case: Case) -> Part:
 
 
 def token_rows(case: Case, count: int) -> list[Row]:
-    """Returns rows of the lengths that the published data has, of random tokens."""
+    """Return rows of random tokens with the lengths of the published data."""
     chosen = random.Random(0)
     prompt, completion = LENGTHS[case.trial]
 
@@ -197,7 +197,7 @@ def token_rows(case: Case, count: int) -> list[Row]:
 
 
 def check(case: Case, manifest: Path) -> Part:
-    """Returns a case's figures, after two steps, and the second one again from a checkpoint."""
+    """Return a case's results: two steps, then the second one again from a checkpoint."""
     from scripts.train.estimate.probe import trainer_of
 
     trial = trial_of(case)
@@ -252,7 +252,7 @@ def _last_loss(trainer: "Trainer") -> float:
 
 
 def _adapter(trainer: "Trainer") -> dict[str, "torch.Tensor"]:
-    """Returns the half of the adapter that starts at 0, which holds how far it has moved."""
+    """Return the half of the adapter that starts at 0: it shows how far the adapter moved."""
     return {
         name: weight.detach().cpu().clone()
         for name, weight in trainer.model.named_parameters()
@@ -263,7 +263,7 @@ def _adapter(trainer: "Trainer") -> dict[str, "torch.Tensor"]:
 def _distance(
     one: dict[str, "torch.Tensor"], other: dict[str, "torch.Tensor"] | None = None
 ) -> float:
-    """Returns the Euclidean distance of two adapters, or of one from where it started, 0."""
+    """Return the Euclidean distance of two adapters, or of one from its start at 0."""
     return math.hypot(*(float((w - other[name] if other else w).norm()) for name, w in one.items()))
 
 
@@ -276,12 +276,12 @@ def _free() -> None:
 
 
 def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Returns what a function returns in a fresh process, or raises what it raises there.
+    """Call a function in a fresh process; return its result or raise its error.
 
     Raises
     ------
     BrokenProcessPool
-        When the process was killed.
+        If the process was killed.
     """
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=fresh) as pool:
@@ -289,16 +289,16 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def row_of(case: Case, manifest: Path) -> Part:
-    """Returns a case's row; one that fails says why."""
+    """Return a case's row; if the case fails, the row says why."""
     try:
-        figures = run_apart(attempt, case, manifest)
+        metrics = run_apart(attempt, case, manifest)
     except BrokenProcessPool:
-        figures = {"failed": "its process was killed, perhaps for want of memory"}
-    return {**asdict(case), **figures}
+        metrics = {"failed": "its process was killed, perhaps for want of memory"}
+    return {**asdict(case), **metrics}
 
 
 def attempt(case: Case, manifest: Path) -> Part:
-    """Returns a case's figures, or why there are none: not every error can leave its process."""
+    """Return a case's results, or its error as text: not every exception can be pickled."""
     try:
         return check(case, manifest)
     except Exception as error:
@@ -308,7 +308,7 @@ def attempt(case: Case, manifest: Path) -> Part:
 
 
 def machine() -> Part:
-    """Returns the GPU, its memory and driver, and the versions of what trains on it."""
+    """Return the GPU, its memory and driver, and the versions of the training packages."""
     from importlib.metadata import PackageNotFoundError, version
 
     import torch
@@ -337,7 +337,7 @@ def machine() -> Part:
 
 
 def driver() -> str | None:
-    """Returns the version of NVIDIA's driver, or None where there is none."""
+    """Return the version of NVIDIA's driver, or None without one."""
     if not shutil.which("nvidia-smi"):
         return None
     asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -350,7 +350,7 @@ FIGURES = ("step s", "tokens/s", "peak GB", "resume")
 
 
 def grid(rows: list[Part]) -> "Grid":
-    """Returns the table of all cases; a failed one says so where its figures would be."""
+    """Return the table of all cases; a failed one says so in place of its results."""
     from rich import box
     from rich.table import Table as Grid
 
@@ -378,12 +378,12 @@ def _verdict(row: Part) -> str:
 
 
 def select(shapes: list[str], labels: list[str] | None) -> list[Case]:
-    """Returns the cases of the shapes, or those of them that are named.
+    """Return the cases of the shapes, or only those named in `labels`.
 
     Raises
     ------
     BadInput
-        When a label names no case.
+        If a label names no case.
     """
     cases = [case for shape in shapes for case in cases_of(shape)]
     if labels is None:
@@ -395,18 +395,18 @@ def select(shapes: list[str], labels: list[str] | None) -> list[Case]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the table; returns 1 when a case has failed or resumed differently.
+    """Print the table; return 1 if a case failed or resumed with other numbers.
 
-    Where there is no GPU for a shape that needs one, says so and returns 0.
+    Without the GPU that a shape needs, say so and return 0.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu_check", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["tinyllama", "qwen-14b"])
     parser.add_argument(
-        "--cases", nargs="+", metavar="LABEL", help="these alone, as --list names them"
+        "--cases", nargs="+", metavar="LABEL", help="only these, as named by --list"
     )
-    parser.add_argument("--list", action="store_true", help="print the cases and end")
+    parser.add_argument("--list", action="store_true", help="print the cases and exit")
     parser.add_argument("--work", type=Path, help="folder for snapshots: 30 GB for qwen-14b")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args(argv)
@@ -437,7 +437,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check_all(cases: list[Case], work: Path | None) -> list[Part]:
-    """Returns the rows of all cases; each shape's snapshot is written once and then removed."""
+    """Return the rows of all cases. Write each shape's snapshot once, and remove it after use."""
     rows = []
     for shape in dict.fromkeys(case.shape for case in cases):
         with tempfile.TemporaryDirectory(dir=work) as folder:

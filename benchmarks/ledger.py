@@ -1,4 +1,4 @@
-"""Keeps each measurement as soon as it is made, so that a run can be stopped and go on."""
+"""Save each measurement right away, so that a stopped run can resume."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ MEASURING = ("cases", "contestants", "corpora", "meter", "needed", "shapes", "sw
 
 
 def conditions(titles: str) -> Part:
-    """Returns what a measurement holds under: machine, versions, code, and which titles."""
+    """Return the conditions of a measurement: machine, versions, code, and which titles."""
     digest = hashlib.sha256("".join(map(code_digest, MEASURED)).encode())
     for name in MEASURING:
         digest.update((ROOT / "benchmarks" / f"{name}.py").read_bytes())
@@ -38,7 +38,7 @@ def conditions(titles: str) -> Part:
 
 
 def machine() -> Part:
-    """Returns the processor's name and how many of them this process may use."""
+    """Return the CPU's name and how many cores this process may use."""
     from scripts.lm.devices import device_name
 
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
@@ -53,22 +53,22 @@ def _version(package: str) -> str | None:
 
 
 class Ledger:
-    """Measurements in a JSON file; those that hold under other conditions are not used."""
+    """Measurements in a JSON file; those made under other conditions are ignored."""
 
     def __init__(self, path: Path, under: Part) -> None:
         self.path, self.under = path, under
         self.kept: list[Part] = read_json(path)["measurements"] if path.is_file() else []
 
     def find(self, case: Case, contestant: str, turn: int) -> Part | None:
-        """Returns the figures of a measurement, or None where it is still to be made."""
+        """Return a measurement, or None if it is still to be made."""
         wanted = self._key(case, contestant, turn)
         for entry in self.kept:
             if all(entry[name] == value for name, value in wanted.items()):
                 return entry["figures"]
         return None
 
-    def keep(self, case: Case, contestant: str, turn: int, figures: Part) -> None:
-        """Writes a measurement down, in the place of an older one of the same case."""
+    def keep(self, case: Case, contestant: str, turn: int, metrics: Part) -> None:
+        """Write a measurement to the file, in place of an older one of the same case."""
         wanted = self._key(case, contestant, turn)
         place = ("case", "contestant", "turn")
         self.kept = [
@@ -77,17 +77,17 @@ class Ledger:
             if any(entry[name] != wanted[name] for name in place)
             or entry["under"]["machine"] != self.under["machine"]
         ]
-        self.kept.append({**wanted, "date": date.today().isoformat(), "figures": figures})
+        self.kept.append({**wanted, "date": date.today().isoformat(), "figures": metrics})
         write_json(self.path, {"measurements": self.kept})
 
     def dates(self, cases: list[Case]) -> list[str]:
-        """Returns the first and the last day of these cases' measurements."""
+        """Return the first and the last date of these cases' measurements."""
         names = {case.name for case in cases}
         found = [e["date"] for e in self.kept if e["case"] in names and e["under"] == self.under]
         return sorted({min(found), max(found)}) if found else []
 
     def _key(self, case: Case, contestant: str, turn: int) -> Part:
-        # As JSON has them, which knows no tuples.
+        # Lists, because JSON has no tuples.
         settings = asdict(case) | {"contestants": list(case.contestants)}
         return {"case": case.name, "contestant": contestant, "turn": turn, "settings": settings,
                 "under": self.under}  # fmt: skip

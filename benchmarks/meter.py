@@ -1,7 +1,7 @@
-"""What one process measures of its own training: CPU time, memory, tokens, and what was needed.
+"""Measure training in one process: CPU time, memory, tokens, and the least work it needs.
 
-CPU time is the process's, user and system together, with one thread: on a machine that others use
-too it says what wall time cannot. A GPU's work shows in wall time alone, so both are taken.
+CPU time is user plus system time of the process, with one thread; unlike wall time it means
+something on a shared machine. GPU work only shows in wall time, so both are measured.
 """
 
 import resource
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 Part = dict[str, Any]
 Taken = tuple[list[list[list[int]]], int]
-"""Of a batch: groups of token sequences, and how many positions the loss takes logits of."""
+"""Of a batch: groups of token sequences, and at how many positions the loss uses logits."""
 
 MATRIX, REPEATS = 2048, 5
 IGNORED = -100
 
 
 class Meter(TrainerCallback):
-    """Measures a base model's training from its making on."""
+    """Measure the training of a base model, from its creation on."""
 
     def __init__(self, base: "PreTrainedModel") -> None:
-        # Weights that a file maps into memory are there once they are read.
+        # Read the weights once: memory-mapped ones only become resident then.
         sum(float(weight.detach().float().sum()) for weight in base.parameters())
         self.loaded_mb = resident_mb()
         self.passed: dict[str, int] = {"reference": 0, "policy": 0}
@@ -45,21 +45,21 @@ class Meter(TrainerCallback):
         _blocks(base)[0].register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, _: Any, args: tuple[Any, ...], kwargs: Part) -> None:
-        """Counts the positions that go through the first block, padding included."""
+        """Count the positions that pass through the first block, padding included."""
         hidden = args[0] if args else kwargs["hidden_states"]
         kind = "policy" if torch.is_grad_enabled() else "reference"
         self.passed[kind] += hidden.shape[0] * hidden.shape[1]
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Measures a pass of the reference over all rows, before training."""
+        """Measure the reference pass over all rows before training."""
         before, tokens = now(), sum(self.passed.values())
         yield
         self.reference_seconds = since(before)
         self.reference_tokens = sum(self.passed.values()) - tokens
 
     def watch(self, trainer: "Trainer", sequences: Callable[[Part], Any] | None = None) -> None:
-        """Watches a trainer's steps; `sequences` takes a batch apart, where that is asked for."""
+        """Watch a trainer's steps; if given, `sequences` splits each batch into its sequences."""
         trainer.add_callback(self)
         if sequences is None:
             return
@@ -72,18 +72,18 @@ class Meter(TrainerCallback):
         trainer.training_step = noted
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Keeps what was passed before training."""
+        """Store the number of tokens processed before training."""
         self.before = dict(self.passed)
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Takes the time, and what the step needed."""
+        """Take the time, and the work that the step needed."""
         self.clock.append(now())
         if self._step:
             self.needed.append(needed_by(self._step))
             self._step = []
 
-    def figures(self) -> Part:
-        """Returns what was measured; the first step is a warm-up, and its time is left out."""
+    def metrics(self) -> Part:
+        """Return the measurements. The first step is a warm-up, so its time is left out."""
         steps = len(self.clock) - 1
         first, last = self.clock[0], self.clock[-1]
         passed = {kind: self.passed[kind] - self.before[kind] for kind in self.passed}
@@ -99,8 +99,7 @@ class Meter(TrainerCallback):
         }
 
     def memory(self) -> Part:
-        """Returns the peak of resident memory, what was resident once the model was loaded, and on
-        a GPU the peak of what was allocated there."""
+        """Return peak resident memory, growth since the model was loaded, and peak GPU memory."""
         peak = peak_mb()
         gpu = torch.cuda.is_available()
         return {
@@ -111,23 +110,23 @@ class Meter(TrainerCallback):
 
 
 def _blocks(model: "PreTrainedModel") -> torch.nn.ModuleList:
-    """Returns the decoder's layers, whatever is wrapped around it."""
+    """Return the decoder layers of a model, which may be wrapped."""
     return next(
         module for name, module in model.named_modules() if name.rpartition(".")[2] == "layers"
     )
 
 
 def needed_by(batches: list[Taken]) -> Part:
-    """Returns what an optimizer step needs, of its batches' sequences.
+    """Return the least work for an optimizer step, given the sequences of its batches.
 
     Parameters
     ----------
     batches
-        Of each batch: groups of sequences, each group a row's; and how many positions there are
-        whose logits the loss takes.
+        For each batch: its sequences grouped by row, and the number of positions at which the loss
+        uses logits.
     """
     groups = [group for sequences, _ in batches for group in sequences]
-    # Behind a last token nothing is predicted.
+    # Nothing is predicted after the last token.
     seen = [[sequence[:-1] for sequence in group] for group in groups]
     alone = sum(map(tree, seen), NOTHING)
     whole = tree(sequence for group in seen for sequence in group)
@@ -141,7 +140,7 @@ def needed_by(batches: list[Taken]) -> Part:
 
 
 def paired(inputs: Part) -> Taken:
-    """Takes a batch of TRL's DPOTrainer apart: the chosen ones, then the rejected ones."""
+    """Take a batch of TRL's DPOTrainer apart: chosen rows first, then rejected ones."""
     rows = unpadded(inputs)
     half = len(rows) // 2
     groups = [list(pair) for pair in zip(rows[:half], rows[half:], strict=True)]
@@ -149,13 +148,13 @@ def paired(inputs: Part) -> Taken:
 
 
 def single(inputs: Part) -> Taken:
-    """Takes a batch of TRL's SFTTrainer apart."""
+    """Take a batch of TRL's SFTTrainer apart."""
     predicted = int((inputs["labels"][:, 1:] != IGNORED).sum())
     return [[row] for row in unpadded(inputs)], predicted
 
 
 def packed(inputs: Part) -> Taken:
-    """Takes a flattened batch of TRL's SFTTrainer apart, where positions begin anew."""
+    """Take a flattened batch of TRL's SFTTrainer apart, wherever positions restart at 0."""
     ids, positions = inputs["input_ids"].flatten(), inputs["position_ids"].flatten()
     starts = (positions == 0).nonzero().flatten().tolist()
     ends = [*starts[1:], len(ids)]
@@ -164,41 +163,41 @@ def packed(inputs: Part) -> Taken:
 
 
 def unpadded(inputs: Part) -> list[list[int]]:
-    """Returns a batch's sequences without their padding."""
+    """Return a batch's sequences without their padding."""
     pairs = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
     return [ids[mask.bool()].tolist() for ids, mask in pairs]
 
 
 def now() -> Part:
-    """Returns the process's CPU time and the clock's, once the device is done."""
+    """Return CPU time and wall time of the process, after waiting for the device."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return {"cpu": time.process_time(), "wall": time.perf_counter()}
 
 
 def since(before: Part) -> Part:
-    """Returns the seconds since then."""
+    """Return the CPU and wall seconds since `before`."""
     after = now()
     return {key: after[key] - before[key] for key in before}
 
 
 def resident_mb() -> float:
-    """Returns the memory that this process has resident."""
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def peak_mb() -> float:
-    """Returns the most memory that this process has had resident."""
+    """Return the peak resident memory of this process."""
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def matmul_flops() -> float | None:
-    """Returns the operations a CPU second of a large float32 matrix product, the best of a few.
+    """Return the FLOPs per CPU second of a large float32 matrix product, the best of a few runs.
 
-    On a GPU none: its products run in other precisions, where a training's do.
+    None on a GPU, where training does not run in float32.
     """
     if torch.cuda.is_available():
         return None

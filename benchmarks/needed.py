@@ -1,9 +1,9 @@
-"""What a set of sequences needs at least: tokens, and arithmetic on them.
+"""The least work that a set of sequences needs: tokens and FLOPs.
 
-A token behind a prefix is the same for every sequence that starts with both, so a model has to see
-it once. The fewest tokens are the nodes of the sequences' prefix tree, their last tokens left out,
-behind which nothing is predicted. They are counted here on their own account, for what is measured
-to be compared with; nothing that trains imports this.
+A model has to compute a token after a given prefix only once, for all sequences that start that
+way. The fewest tokens are therefore the nodes of the sequences' prefix tree, without last tokens,
+after which nothing is predicted. This is an independent count to compare measurements with; no
+training code imports it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ class Tree:
     """A prefix tree's size."""
 
     tokens: int
-    """Its nodes: the distinct prefixes of the sequences."""
+    """The number of nodes, that is of distinct prefixes."""
     reach: int
-    """What they attend to, summed: a token sees those before it and itself."""
+    """Attended positions, summed over tokens: a token sees those before it and itself."""
 
     def __add__(self, other: "Tree") -> "Tree":
         return Tree(self.tokens + other.tokens, self.reach + other.reach)
@@ -28,9 +28,9 @@ NOTHING = Tree(0, 0)
 
 
 def tree(sequences: Iterable[Sequence[int]]) -> Tree:
-    """Returns the size of the sequences' prefix tree.
+    """Return the size of the sequences' prefix tree.
 
-    In sorted order a sequence shares the most with the one before it, and adds what is behind that.
+    In sorted order a sequence shares the most with the one before it; only the rest is new.
     """
     total, last = NOTHING, []
     for sequence in sorted(map(list, sequences)):
@@ -42,7 +42,7 @@ def tree(sequences: Iterable[Sequence[int]]) -> Tree:
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Returns how many tokens two sequences have in common at their start."""
+    """Return the length of the common prefix of two sequences."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -52,7 +52,7 @@ def _triangle(length: int) -> int:
 
 @dataclass(frozen=True)
 class Weights:
-    """Of a model with an adapter: what a token is multiplied with."""
+    """The weights that each token is multiplied with, in a model with an adapter."""
 
     frozen: int
     """In the linear layers of all blocks."""
@@ -60,21 +60,21 @@ class Weights:
     head: int
     """In the projection onto the vocabulary."""
     attention: int
-    """Width of all heads of all layers together."""
+    """Total width of the attention heads of all layers."""
 
 
 def forward_flops(weights: Weights, size: Tree, predicted: int, adapted: bool = True) -> int:
-    """Returns the floating-point operations of a forward pass, two to a weight and token.
+    """Return the floating-point operations of a forward pass, two per weight and token.
 
     As in Kaplan et al. 2020 (https://arxiv.org/abs/2001.08361, table 1), attention added: a product
-    of queries with keys and one of probabilities with values, over the tokens that are seen.
+    of queries with keys and one of probabilities with values, over the attended tokens.
 
     Parameters
     ----------
     predicted
-        Positions whose logits the loss takes.
+        Positions at which the loss uses logits.
     adapted
-        Whether the adapter is on; the reference is without.
+        Whether the adapter is on; the reference runs without it.
     """
     used = weights.frozen + weights.adapter * adapted
     return (
@@ -83,9 +83,9 @@ def forward_flops(weights: Weights, size: Tree, predicted: int, adapted: bool = 
 
 
 def backward_flops(weights: Weights, size: Tree, predicted: int) -> int:
-    """Returns those of the backward pass: through frozen weights to activations alone.
+    """Return those of the backward pass; frozen weights only pass gradients to activations.
 
-    The adapter's weights have gradients too; attention has two products for each of its forward.
+    The adapter's weights have gradients too. Attention has two products for each forward one.
     """
     through = 2 * (weights.frozen + 2 * weights.adapter) * size.tokens
     return through + 2 * weights.head * predicted + 8 * weights.attention * size.reach

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, from the measurements."""
+"""Write docs/benchmarks.md from the measurements."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,64 +20,65 @@ LETTERS = {
     "e": "Scoring pairs with a reference model",
 }
 ABOUT = {
-    "a": "A prompt of about 79 tokens, of which all share the first 38 and the last 35; "
-    "completions of 7 to 20. Ten pairs an idea, from its five titles.",
-    "b": "Made-up rows of hh-rlhf's lengths: a prompt of about 43 tokens, completions of about "
-    "150, of which a pair shares about the first 110.",
-    "c": "Made-up rows of grade-school-math's lengths, median 161 tokens, at most 512; no dropout.",
-    "d": "Five trials on the same pairs that differ in learning rate or beta. TRL: `trl dpo` five "
-    "times on the texts, which starts `accelerate launch`. prefmake: one `snakemake` for the five "
-    "adapters, from the same texts to tokens, one reference, five trainings. CPU seconds are those "
-    "of all processes, imports and Snakemake included; no caches from before.",
-    "e": "TRL's pass is the one of `precompute_ref_log_probs`. Order is free, so the fewest tokens "
-    "are those of one prefix tree of all pairs.",
+    "a": "Prompts have about 79 tokens; the first 38 and the last 35 are the same in all rows. "
+    "Completions have 7 to 20. There are ten pairs per idea, from its five titles.",
+    "b": "Made-up rows with hh-rlhf's lengths: prompts of about 43 tokens, completions of about "
+    "150. The two completions of a pair share about the first 110.",
+    "c": "Made-up rows with grade-school-math's lengths: median 161 tokens, at most 512. No "
+    "dropout.",
+    "d": "Five trials on the same pairs, with different learning rates or betas. TRL: `trl dpo` "
+    "five times on the texts, which starts `accelerate launch`. prefmake: one `snakemake` that "
+    "tokenizes the same texts, computes one reference and trains five adapters. CPU seconds are "
+    "summed over all processes, including imports and Snakemake, without caches from earlier runs.",
+    "e": "TRL's pass is that of `precompute_ref_log_probs`. Pairs may be scored in any order, so "
+    "the fewest tokens are those of one prefix tree over all pairs.",
 }
 PACKS = (
-    "TRL's packs hold other rows a step than the others' batches, so its seconds are scaled to as "
-    "many tokens a step, and its loss is not compared. Without flash attention TRL warns that "
-    "packed rows may attend to each other; with sdpa, transformers keeps them apart where "
-    "positions begin anew, as the losses of its padding-free batches show."
+    "A step of TRL's packs holds different rows than the others' batches, so its seconds are "
+    "scaled to the same number of tokens, and its loss is not compared. Without flash attention, "
+    "TRL warns that packed rows may attend to each other; with sdpa, transformers separates them "
+    "wherever positions restart at 0, as the losses of its padding-free batches show."
 )
 METHOD = (
-    "Each measurement is a process of its own with one thread. The contestants of a case run in "
-    "turn; ratios are taken within a turn, and given as median (least to most); one that stands "
-    "alone was measured once.",
-    "**CPU s a step**: user and system time of an optimizer step in the training loop, mean of "
-    "the steps behind the first. **Reference**: the pass over a step's rows before training, where "
-    "there is one; TRL's default runs the reference inside every step, of every epoch and trial. "
-    f"**Start-up**: the rest of the process; {OWN}'s reference pass has one of its own, as it "
-    "has a job of its own, which counts here too.",
-    f"**÷ {OWN}**: seconds over {OWN}'s, once with the reference pass counted, as for one trial of "
-    "one epoch, and once without, as for the later trials of a sweep.",
-    "**Tokens ÷ fewest**: positions that went through the policy, padding included, over the "
-    "distinct prefixes of each optimizer step's sequences, last tokens left out, behind which "
-    "nothing is predicted: the fewest possible. In brackets over the fewest where only the two "
-    "completions of a pair share, and supervised rows nothing.",
-    "**Of peak**: floating-point operations that the fewest tokens need (2 a weight and token "
-    "forward; as many back through frozen weights, twice as many for adapters; attention; the "
-    "vocabulary at predicted positions alone; one forward pass of the reference) a CPU second, "
-    "over those of a 2048 x 2048 float32 matrix product in the same process.",
-    "**Peak** is the process's resident memory, **growth** what of it came after the model was "
-    "loaded; of two processes the larger.",
+    "Each measurement runs in its own process with one thread. The contestants of a case take "
+    "turns. Ratios are computed within a turn and given as median (minimum to maximum); a ratio "
+    "without a range was measured once.",
+    "**CPU s a step**: user plus system time of an optimizer step in the training loop, averaged "
+    "over all steps but the first. **Reference**: the pass over a step's rows before training, if "
+    "there is one; by default TRL runs the reference inside every step, in every epoch and trial. "
+    f"**Start-up**: the rest of the process. {OWN}'s reference pass is a separate job; its "
+    "start-up is included here.",
+    f"**÷ {OWN}**: seconds divided by {OWN}'s, once including the reference pass, as for a single "
+    "trial of one epoch, and once without it, as for the later trials of a sweep.",
+    "**Tokens ÷ fewest**: positions that went through the policy, including padding, divided by "
+    "the fewest possible: the distinct prefixes of each optimizer step's sequences, without last "
+    "tokens, after which nothing is predicted. In brackets: divided by the fewest if only the two "
+    "completions of a pair share tokens, and supervised rows share none.",
+    "**Of peak**: the FLOPs that the fewest tokens need, per CPU second, divided by those of a "
+    "2048 x 2048 float32 matrix product in the same process. Counted are 2 per weight and token "
+    "forward, the same backward through frozen weights and twice that for adapters, attention, the "
+    "vocabulary at predicted positions only, and one forward pass of the reference.",
+    "**Peak** is the peak resident memory of the process, **growth** the part of it that came "
+    "after the model was loaded; with two processes, the larger value.",
 )
 
 
 def page(command: str, dates: list[str], under: Part, done: list[Done], gpu: list[str]) -> str:
-    """Returns the page.
+    """Return the page as Markdown.
 
     Parameters
     ----------
     done
-        Cases with the figures of their contestants.
+        Cases with the measurements of their contestants.
     gpu
-        The paragraphs on a GPU.
+        The GPU paragraphs.
     """
     head = [_head(command, dates, under), _method(done)]
     return "\n\n".join([*head, *sections(done), "## On a GPU", *gpu]) + "\n"
 
 
 def sections(done: list[Done]) -> list[str]:
-    """Returns the paragraphs of some cases."""
+    """Return the paragraphs of some cases."""
     parts = []
     for letter, title in LETTERS.items():
         cases = [(case, turns) for case, turns in done if case.letter == letter]
@@ -88,11 +89,11 @@ def sections(done: list[Done]) -> list[str]:
 
 
 def gpu_head(machine: Part) -> str:
-    """Returns what the GPU's figures were taken on."""
+    """Return the paragraph on the machine of the GPU measurements."""
     versions = ", ".join(f"{name} {of}" for name, of in machine["versions"].items() if of)
     return (
         f"{machine['device']}, driver {machine['driver']}, CUDA {machine['cuda']}; {versions}. "
-        "Seconds are the clock's. In 16 bit the contestants' losses agree to rounding only."
+        "Seconds are wall time. In 16 bit the contestants' losses agree only up to rounding."
     )
 
 
@@ -105,8 +106,8 @@ def _head(command: str, dates: list[str], under: Part) -> str:
             f"Made by `{command}`, {' to '.join(dates)}, on {machine['device']} "
             f"({machine['cores']} cores, {machine['system']}), Python {under['python']}, {versions}"
             f". The titles are {under['titles']}.",
-            "What a trial takes through TRL's own trainers, and through this project's on the same "
-            "rows, model, seed and settings.",
+            "Time and memory of training with TRL's own trainers and with this project's, on the "
+            "same rows, model, seed and settings.",
         ]
     )
 
@@ -131,7 +132,7 @@ def _shape(name: str) -> str:
 
 
 def weights_of(shape: str, rank: int) -> Weights:
-    """Returns a small model's weights, from its sizes alone."""
+    """Return the weights of a small model, computed from its sizes."""
     from types import SimpleNamespace
 
     from benchmarks.shapes import weights_of
@@ -175,8 +176,8 @@ def _training(case: Case, turns: Turns) -> str:
     a_step = len(needed)
     lines = [
         f"A step's {needed[0]['rows']} rows have {sum(s['tokens'] for s in needed) / a_step:,.0f} "
-        f"tokens, at the fewest {tree.tokens / a_step:,.0f}"
-        + (f" ({pairs.tokens / a_step:,.0f} where only pairs share)." if preference else "."),
+        f"tokens; the fewest possible is {tree.tokens / a_step:,.0f}"
+        + (f" ({pairs.tokens / a_step:,.0f} if only pairs share)." if preference else "."),
         _table(rows),
         _agreement(case, turns, "losses"),
     ]
@@ -185,7 +186,7 @@ def _training(case: Case, turns: Turns) -> str:
     layout = turns[own(case)][0].get("layout")
     if layout:
         why = f" ({layout['reason']})" if layout["reason"] else ""
-        lines.append(f"{OWN}'s layout: {layout['asked']} was asked, {layout['ran']} ran{why}.")
+        lines.append(f"{OWN}'s layout: asked for {layout['asked']}, ran {layout['ran']}{why}.")
     return "\n\n".join(lines)
 
 
@@ -193,11 +194,11 @@ def _clock(case: Case) -> str:
     return "wall s" if case.gpu else "CPU s"
 
 
-def _tokens(name: str, figures: Part, tree: int, pairs: int) -> str:
+def _tokens(name: str, metrics: Part, tree: int, pairs: int) -> str:
     if not summary.compared(name):
-        own_tree = summary.fewest(figures["needed"]).tokens
-        return f"{figures['policy_tokens'] / own_tree:.2f}"
-    passed = figures["policy_tokens"]
+        own_tree = summary.fewest(metrics["needed"]).tokens
+        return f"{metrics['policy_tokens'] / own_tree:.2f}"
+    passed = metrics["policy_tokens"]
     text = f"{passed / tree:.2f}"
     return text if pairs == tree else f"{text} [{passed / pairs:.2f}]"
 
@@ -219,7 +220,7 @@ def _scoring(case: Case, turns: Turns) -> str:
         weights_of(case.shape, case.rank), summary.fewest([needed]), needed["predicted"], False
     )
     taken = {
-        name: [figures["reference_seconds"]["cpu"] for figures in turns[name]] for name in turns
+        name: [metrics["reference_seconds"]["cpu"] for metrics in turns[name]] for name in turns
     }
     for name in case.contestants:
         passed = turns[name][0]["reference_tokens"]
@@ -233,8 +234,8 @@ def _scoring(case: Case, turns: Turns) -> str:
         rows.append(row)
     return "\n\n".join(
         [
-            f"{needed['rows']:,} pairs with {needed['tokens']:,} tokens, at the fewest {tree:,} "
-            f"({pairs:,} where only the two of a pair share).",
+            f"{needed['rows']:,} pairs with {needed['tokens']:,} tokens; the fewest possible "
+            f"is {tree:,} ({pairs:,} if only the two of a pair share).",
             _table(rows),
             _agreement(case, turns, "log-probs"),
         ]
@@ -269,9 +270,9 @@ def _sweep(case: Case, turns: Turns) -> str:
             f"{case.rows} pairs, {turns[own(case)][0]['steps'][0]} steps a trial. TRL's runs took "
             f"{runs} CPU s each.",
             _table(rows),
-            f"{OWN}'s jobs in CPU s, as Snakemake saw them: {own_jobs}.",
-            "Both draw the adapter's first weights from the seed, but not as the same numbers, so "
-            "losses agree roughly; that equal weights give equal losses is checked in a and b.",
+            f"{OWN}'s jobs in CPU s, as measured by Snakemake: {own_jobs}.",
+            "Both draw the adapter's initial weights from the seed, but get different numbers, so "
+            "losses agree only roughly; cases a and b check that equal weights give equal losses.",
         ]
     )
 

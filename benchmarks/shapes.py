@@ -1,4 +1,4 @@
-"""Models to measure on: of the published architectures, small, random weights, float32."""
+"""Benchmark models: the published architectures, small, with random float32 weights."""
 
 import random
 import shutil
@@ -31,12 +31,12 @@ SMALL: dict[str, Part] = {
         "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
     },
 }  # fmt: skip
-"""Wide enough for matrix products to take most of the time, as they do in real models. The tiny
-ones are for tests, and for counting tokens, which do not depend on the size."""
+"""Wide enough that matrix products take most of the time, as in real models. The tiny ones are for
+tests and for counting tokens, which do not depend on size."""
 
 
 def write_small(shape: str, tokenizer: Path, folder: Path) -> Path:
-    """Writes a small model with a tokenizer's files, and returns its manifest."""
+    """Write a small model with a tokenizer's files, and return its manifest."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -62,7 +62,7 @@ def write_small(shape: str, tokenizer: Path, folder: Path) -> Path:
 
 
 def weights_of(config: "PreTrainedConfig", rank: int) -> Weights:
-    """Returns what a token is multiplied with, adapters of `rank` on every projection."""
+    """Return the weights of a model with adapters of `rank` on every projection."""
     hidden, inner = config.hidden_size, config.intermediate_size
     width = hidden // config.num_attention_heads
     keys = config.num_key_value_heads * width
@@ -78,5 +78,5 @@ def weights_of(config: "PreTrainedConfig", rank: int) -> Weights:
 
 
 def random_ids(generator: random.Random, count: int) -> list[int]:
-    """Returns so many token ids, none of them a special token's."""
+    """Return `count` random token ids without special tokens."""
     return [generator.randrange(300, VOCABULARY - 100) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""From measurements to the figures that stand in a table: medians, ratios by turn, and checks."""
+"""Turn measurements into table entries: medians, ratios by turn, and checks."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -9,7 +9,7 @@ from benchmarks.needed import NOTHING, Tree, Weights, backward_flops, forward_fl
 
 Part = dict[str, Any]
 Turns = dict[str, list[Part]]
-"""A contestant's figures, turn by turn."""
+"""The measurements of each contestant, one per turn."""
 
 OWN = "prefmake"
 TOLERANCE = 1e-5
@@ -17,7 +17,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Spread:
-    """Some values' median, least and most."""
+    """Median, minimum and maximum of some values."""
 
     median: float
     low: float
@@ -26,46 +26,46 @@ class Spread:
 
 
 def spread(values: list[float]) -> Spread:
-    """Returns the spread of values."""
+    """Return the spread of values."""
     return Spread(median(values), min(values), max(values), len(values))
 
 
 def own(case: Case) -> str:
-    """Returns which contestant the others are compared with."""
+    """Return the contestant that the others are compared with."""
     return next(name for name in case.contestants if name.startswith(OWN))
 
 
 def ratios(numerators: list[float], denominators: list[float]) -> Spread:
-    """Returns the spread of the ratios within each turn."""
+    """Return the spread of the ratios within each turn."""
     return spread([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
 def seconds_key(case: Case) -> str:
-    """Returns which seconds count: a processor's, or the clock's where a GPU does the work."""
+    """Return which seconds count: CPU time, or wall time if a GPU does the work."""
     return "wall" if case.gpu else "cpu"
 
 
 def needed_of(case: Case, turns: Turns) -> list[Part]:
-    """Returns what each step needed, as a contestant saw it whose batches are those of all."""
+    """Return the least work of each step, from a contestant with the shared batches."""
     found = [turns[name][0] for name in case.contestants if compared(name)]
-    return next(figures["needed"] for figures in found if figures.get("needed"))
+    return next(metrics["needed"] for metrics in found if metrics.get("needed"))
 
 
 def compared(contestant: str) -> bool:
-    """Says whether a contestant's steps hold the rows of the others': TRL's packs do not."""
+    """Return True if a contestant's steps hold the same rows as the others'; TRL's packs do not."""
     return contestant != "TRL, packed"
 
 
 def step_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
-    """Returns the seconds of a step, by turn; with other rows a step, of as many tokens."""
+    """Return seconds per step, by turn; scaled to the same tokens if the rows differ."""
     key = seconds_key(case)
-    found = [figures["step_seconds"][key] for figures in turns[contestant]]
+    found = [metrics["step_seconds"][key] for metrics in turns[contestant]]
     if compared(contestant):
         return found
     usual = _timed_tokens(needed_of(case, turns))
     return [
-        seconds * usual / _timed_tokens(figures["needed"])
-        for seconds, figures in zip(found, turns[contestant], strict=True)
+        seconds * usual / _timed_tokens(metrics["needed"])
+        for seconds, metrics in zip(found, turns[contestant], strict=True)
     ]
 
 
@@ -74,36 +74,36 @@ def _timed_tokens(needed: list[Part]) -> float:
 
 
 def reference_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
-    """Returns the reference pass's seconds a step's rows, by turn; 0 where steps hold it."""
+    """Return reference-pass seconds per step, by turn; 0 if the reference runs inside steps."""
     key = seconds_key(case)
     return [
-        (figures["reference_seconds"] or {key: 0})[key] / figures["steps"]
-        for figures in turns[contestant]
+        (metrics["reference_seconds"] or {key: 0})[key] / metrics["steps"]
+        for metrics in turns[contestant]
     ]
 
 
 def startup_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
-    """Returns a process's CPU seconds outside its steps and its reference pass, by turn."""
+    """Return CPU seconds outside steps and reference pass, by turn."""
     return [
-        figures["process_seconds"]["cpu"]
-        - figures["steps"] * figures["step_seconds"]["cpu"]
-        - (figures["reference_seconds"] or {"cpu": 0})["cpu"]
-        for figures in turns[contestant]
+        metrics["process_seconds"]["cpu"]
+        - metrics["steps"] * metrics["step_seconds"]["cpu"]
+        - (metrics["reference_seconds"] or {"cpu": 0})["cpu"]
+        for metrics in turns[contestant]
     ]
 
 
 def whole(steps: list[float], reference: list[float]) -> list[float]:
-    """Returns seconds with the reference pass counted."""
+    """Return seconds per step including the reference pass."""
     return [a + b for a, b in zip(steps, reference, strict=True)]
 
 
 def fewest(needed: list[Part], name: str = "tree") -> Tree:
-    """Returns the prefix trees' size of all steps."""
+    """Return the summed size of the prefix trees of all steps."""
     return sum((Tree(*step[name]) for step in needed), NOTHING)
 
 
 def step_flops(weights: Weights, needed: list[Part], reference: bool) -> float:
-    """Returns the operations that a step needs; with a reference, its forward pass too."""
+    """Return the FLOPs that a step needs, with the reference's forward pass if there is one."""
     size, predicted = fewest(needed), sum(step["predicted"] for step in needed)
     total = forward_flops(weights, size, predicted) + backward_flops(weights, size, predicted)
     if reference:
@@ -112,27 +112,27 @@ def step_flops(weights: Weights, needed: list[Part], reference: bool) -> float:
 
 
 def peak_share(flops: float, seconds: list[float], turns: list[Part]) -> Spread:
-    """Returns the needed operations a second over those of a matrix product, by turn."""
+    """Return needed FLOPs per second over those of a matrix product, by turn."""
     return spread(
         [
-            flops / taken / figures["matmul_flops"]
-            for taken, figures in zip(seconds, turns, strict=True)
+            flops / taken / metrics["matmul_flops"]
+            for taken, metrics in zip(seconds, turns, strict=True)
         ]
     )
 
 
 def loss_difference(case: Case, turns: Turns) -> float:
-    """Returns how far the losses, or log-probs, are apart at most, over max(1, |loss|)."""
+    """Return the largest difference of losses or log-probs, over max(1, |loss|)."""
     expected = turns[own(case)][0]["losses"]
     return max(
         abs(loss - other) / max(1, abs(loss))
         for contestant in case.contestants
         if compared(contestant)
-        for figures in turns[contestant]
-        for loss, other in zip(figures["losses"], expected, strict=True)
+        for metrics in turns[contestant]
+        for loss, other in zip(metrics["losses"], expected, strict=True)
     )
 
 
 def same_losses(case: Case, turns: Turns) -> bool:
-    """Says whether the contestants' losses are the same; a sweep's are not compared."""
+    """Return True if the contestants' losses agree; those of a sweep are not compared."""
     return case.task == "sweep" or loss_difference(case, turns) <= TOLERANCE

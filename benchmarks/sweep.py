@@ -1,7 +1,7 @@
 """Five trials that differ in learning rate and beta: TRL's command line five times, or one DAG.
 
-Both start from the same texts in the same folder and the same local model, and everything that the
-commands do is counted: imports, tokenization, Snakemake, every process that they start.
+Both start from the same texts in the same folder and the same local model. Everything that the
+commands do counts: imports, tokenization, Snakemake, and every process that they start.
 """
 
 import json
@@ -27,7 +27,7 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 
 def measure_sweep(case: Case, contestant: str, folder: Path) -> Part:
-    """Returns the CPU seconds and memory of a contestant's whole sweep."""
+    """Return CPU seconds and memory of a contestant's whole sweep."""
     work = folder / "sweep"
     shutil.rmtree(work, ignore_errors=True)
     write_data(case, folder, work / "data")
@@ -39,8 +39,7 @@ def measure_sweep(case: Case, contestant: str, folder: Path) -> Part:
 
 
 def write_data(case: Case, folder: Path, data: Path) -> None:
-    """Writes a sweep's pairs as texts, drawn from all titles; and a few others, which no trial
-    trains on, as a test split."""
+    """Write a sweep's pairs as texts, drawn from all titles, and a few others as a test split."""
     import random
 
     rows = random.Random(0).sample(read_jsonl(folder / "titles" / "train.jsonl"), case.rows + 16)
@@ -49,7 +48,7 @@ def write_data(case: Case, folder: Path, data: Path) -> None:
 
 
 def stock_sweep(case: Case, model: Path, work: Path) -> Part:
-    """Runs `trl dpo` once a trial."""
+    """Run `trl dpo` once per trial."""
     runs, losses, training = [], [], []
     for number in range(len(TRIALS)):
         out = work / f"trl-{number}"
@@ -70,8 +69,11 @@ def stock_sweep(case: Case, model: Path, work: Path) -> Part:
 
 
 def stock_command(case: Case, number: int, model: Path, data: Path, out: Path) -> list[str]:
-    """Returns a trial as TRL's command line takes it. Where one thing has several settings, those
-    of the other contestant: float32, no gradient checkpointing, no cut at max_length."""
+    """Return the `trl dpo` command of a trial.
+
+    Settings match the other contestant's: float32, no gradient checkpointing, no truncation at
+    max_length.
+    """
     rate, beta = TRIALS[number]
     return [
         "trl", "dpo", "--model_name_or_path", str(model), "--dtype", "float32",
@@ -88,7 +90,7 @@ def stock_command(case: Case, number: int, model: Path, data: Path, out: Path) -
 
 
 def own_sweep(case: Case, model: Path, work: Path) -> Part:
-    """Runs Snakemake for the five adapters."""
+    """Run Snakemake for the five adapters."""
     config, results = work / "sweep.yaml", work / "own"
     names = [f"trial-{number}" for number in range(len(TRIALS))]
     config.write_text(json.dumps(own_config(case, model, work / "data")), encoding="utf-8")
@@ -114,7 +116,7 @@ def own_sweep(case: Case, model: Path, work: Path) -> Part:
 
 
 def own_config(case: Case, model: Path, data: Path) -> Part:
-    """Returns a configuration of the five trials; JSON is YAML too."""
+    """Return a configuration with the five trials; it is written as JSON, which is YAML too."""
     defaults = {
         "lora": {"r": case.rank, "lora_alpha": 2 * case.rank, "target_modules": PROJECTIONS},
         "lr_scheduler_type": "constant",
@@ -148,7 +150,7 @@ def own_config(case: Case, model: Path, data: Path) -> Part:
 
 
 def benchmarks_of(folder: Path) -> Part:
-    """Returns the CPU seconds of each job, as Snakemake's benchmark files have them."""
+    """Return the CPU seconds of each job from Snakemake's benchmark files."""
     found = {}
     for path in sorted(folder.rglob("*.tsv")):
         names, values = (line.split("\t") for line in path.read_text().splitlines()[:2])
@@ -159,15 +161,15 @@ def benchmarks_of(folder: Path) -> Part:
 
 
 def run_counted(command: list[str], work: Path) -> Part:
-    """Runs a command and returns the CPU seconds and the memory of it and all that it started.
+    """Run a command; return CPU seconds and memory, including those of its child processes.
 
     Raises
     ------
     RuntimeError
-        When it fails, with the end of what it wrote.
+        If it fails; the message has the end of its output.
     """
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Each run has a cache of its own: nothing that another run left is used.
+    # Each run has its own cache, so it cannot reuse what another run left.
     environment = {**os.environ, "PATH": programs, "HF_HOME": str(work / "cache"),
                    "ACCELERATE_USE_CPU": "true", "PYTHONPATH": ""}  # fmt: skip
     shutil.rmtree(work / "cache", ignore_errors=True)

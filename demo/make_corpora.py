@@ -1,6 +1,6 @@
 """Write the demo's corpora: word problems, titles, dialogues and a pre-training mix.
 
-Beside them, two small sets that models only answer: summaries and conversations.
+Also write two small sets that are only used for generation: summaries and conversations.
 
 Everything is invented here from word lists and templates, so the files carry no one else's text.
 The same seed gives the same bytes on every Python from 3.11 on: only ``random.Random.random()``,
@@ -32,12 +32,12 @@ DIALOGUE_PAIRS = 500
 PRETRAINING_ROWS = 9000
 SET_ROWS = 60
 
-# Labels are drawn from utility + noise. One level is worth LEVEL points and the noise of each
-# answer is uniform on the integers -NOISE..NOISE, so that the Bayes accuracy is an exact sum.
+# Labels are drawn from utility + noise. One level is worth LEVEL points, and the noise of each
+# answer is uniform on the integers -NOISE..NOISE, so the Bayes accuracy is an exact sum.
 LEVEL = 3
 NOISE = 3
 
-# The most that one step of a word problem adds or takes away.
+# The most that one step of a word problem adds or subtracts.
 MOST = 8
 
 NAMES = ("Ada", "Ben", "Cara", "Dan", "Eva", "Finn", "Gina", "Hugo")
@@ -55,8 +55,8 @@ SUBJECTS = (
 )  # fmt: skip
 ANGLES = ("for beginners", "at home", "step by step", "on a budget", "for busy people")
 
-# One tuple per level, best last. Each level has a short, a middling and a long template, so that
-# the number of characters says nothing about the level.
+# One tuple per level, best last. Each level has a short, a medium and a long template, so length
+# says nothing about the level.
 TITLE_STYLES = (
     ("{x} Video", "Some Notes on {x} Again", "Various Remarks About {x} and Other Things"),
     ("On {x}", "{x}: General Overview", "An Overview of the Subject of {x}, Part One"),
@@ -141,14 +141,14 @@ STORY_STARTS = (
     "For a long time {name} had wanted to {task}.",
     "{name} told {other}: I want to {task}.",
 )
-# What happens on the way, and says nothing that a summary needs.
+# Details in between that a summary does not need.
 STORY_ASIDES = (
     "It was a rainy day.",
     "There was not much time.",
     "{other} came by with {n} {things}.",
     "Nobody had shown {name} how to do it.",
 )
-# What was tried, and how it went; behind it the summary.
+# What was tried and how it went, then the summary.
 STORY_ENDS = (
     ("First {name} tried {a}, then {b}. After that it went well.",
      "{name} managed to {task} by {a} and {b}."),
@@ -335,7 +335,7 @@ def make_reply(dice: Dice, exchange: Exchange, level: int) -> str:
 
 
 def insert_rows(dice: Dice, rows: list[Row], odd: list[Row]) -> list[Row]:
-    """Return the rows with the odd ones at random places, the order of the others kept."""
+    """Return the rows with the odd ones at random places; the others stay in order."""
     rows = list(rows)
     for row in odd:
         rows.insert(dice.below(len(rows) + 1), row)
@@ -381,8 +381,8 @@ def dialogue_pairs(
 ) -> Iterator[tuple[Exchange, Candidate, Candidate]]:
     """Yield judged pairs, going round the dialogues' openings; no opening gets a reply twice.
 
-    Were replies to come again, the levels with fewer wordings would do so more often, and having
-    been seen before would tell the label.
+    If replies repeated, levels with fewer wordings would repeat more often, and a repeated reply
+    would give away its label.
     """
     seen: set[tuple[Exchange, str]] = set()
     while True:
@@ -416,7 +416,7 @@ def dialogue_rows(dice: Dice, exchanges: Sequence[Exchange]) -> tuple[list[Row],
 
 
 def odd_dialogues(dice: Dice, exchanges: Sequence[Exchange]) -> list[Row]:
-    """Return pairs that a data stage has to drop: no reply, an empty one, twice the same."""
+    """Return pairs that a data stage has to drop: no reply, an empty one, or the same twice."""
     silent, empty, same = exchanges[:3]
     reply = make_reply(dice, empty, 2)
     twice = same.with_reply(make_reply(dice, same, 1))

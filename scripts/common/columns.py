@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def column_names(path: Path) -> list[str]:
-    """Returns the columns of a Parquet, JSONL (its first row's keys) or CSV file.
+    """Return the columns of a Parquet, JSONL (its first row's keys) or CSV file.
 
     Raises
     ------

@@ -8,7 +8,7 @@ _SLICE = re.compile(r"^(?P<split>[\w.-]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?$")
 
 
 def parse_slices(expression: str) -> list[tuple[str, int | None, int | None]]:
-    """Returns what `train`, `train[:5000]` or `train+valid`, notation of `datasets`, stands for.
+    """Return what `train`, `train[:5000]` or `train+valid`, notation of `datasets`, stands for.
 
     Returns
     -------

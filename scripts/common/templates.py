@@ -10,12 +10,12 @@ JUDGE = _FOLDER.parents[1] / "evaluate" / "judge.jinja"
 
 
 def template_path(template: str) -> Path | None:
-    """Returns the Jinja file of a template's name or path; None for `chat`, the tokenizer's own."""
+    """Return the Jinja file of a template's name or path; None for `chat`, the tokenizer's own."""
     if template == "chat":
         return None
     return TEMPLATES.get(template, Path(template))
 
 
 def template_name(template: str) -> str:
-    """Returns the template's name as it stands in paths."""
+    """Return the template's name as used in paths."""
     return Path(template).stem if template.endswith(".jinja") else template

@@ -41,7 +41,7 @@ class ConfigFile:
     origins: dict[Location, tuple[str, int]] = field(default_factory=dict)
 
     def get(self, path: Location) -> Any:
-        """Returns the value at `path`, or None where there is none."""
+        """Return the value at `path`, or None where there is none."""
         value: Any = self.values
         for part in path:
             try:
@@ -51,18 +51,18 @@ class ConfigFile:
         return value
 
     def origin(self, path: Location) -> tuple[str, int]:
-        """Returns file and line of the value at `path`, or of the nearest thing above it."""
+        """Return file and line of the value at `path`, or of the nearest thing above it."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]
         return ("config", 1)
 
     def folder(self, path: Location) -> Path:
-        """Returns the folder of the file that names the value at `path`."""
+        """Return the folder of the file that names the value at `path`."""
         return Path(self.origin(path)[0]).parent
 
     def visible(self, location: Location) -> Location:
-        """Returns an error's location as it stands in the file.
+        """Return an error's location as written in the file.
 
         The validator's locations hold the tags of unions, which no file holds; and what a trial
         has from its phase's `defaults` stands there.
@@ -89,13 +89,13 @@ class ConfigFile:
         return None
 
     def problem(self, path: Location, text: str) -> Problem:
-        """Returns the problem with the place where it can be mended."""
+        """Return the problem with the place where it can be mended."""
         file, line = self.origin(path)
         return Problem(file, line, dotted(path), text)
 
 
 def dotted(path: Location) -> str:
-    """Returns a place in a config file as people write it: `trials[0].lora.r`."""
+    """Return a place in a config file as people write it: `trials[0].lora.r`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -103,7 +103,7 @@ def dotted(path: Location) -> str:
 
 
 def read_config(path: str | Path) -> ConfigFile:
-    """Returns the values of a YAML file with their origins.
+    """Return the values of a YAML file with their origins.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def read_config(path: str | Path) -> ConfigFile:
 def _walk(
     node: yaml.Node, path: Location, name: str, origins: dict[Location, tuple[str, int]]
 ) -> list[Problem]:
-    """Notes the line of every value below `node`; returns the keys that stand twice."""
+    """Record the line of every value below `node`; return the keys that occur twice."""
     origins.setdefault(path, (name, node.start_mark.line + 1))
     problems: list[Problem] = []
     if isinstance(node, yaml.MappingNode):
@@ -156,7 +156,7 @@ def _walk(
 
 
 def _numbers(value: Any) -> Any:
-    """Reads `5e-5` as the number it is: YAML 1.1 wants a dot in it and else makes a string."""
+    """Read `5e-5` as the number it is: YAML 1.1 wants a dot in it and else makes a string."""
     if isinstance(value, dict):
         return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -170,7 +170,7 @@ def _numbers(value: Any) -> Any:
 
 
 def merge(files: list[ConfigFile], overrides: dict[str, Any]) -> ConfigFile:
-    """Returns the files laid over each other: mappings key by key, all else replaced."""
+    """Return the files laid over each other: mappings key by key, all else replaced."""
     merged = ConfigFile({}, {(): (files[0].origins[()] if files else ("--config", 1))})
     for file in [*files, ConfigFile(overrides, _override_origins(overrides))]:
         _lay(merged, file, ())

@@ -68,7 +68,7 @@ class Panel:
 
     @cached_property
     def sums(self) -> tuple["ndarray", "ndarray"]:
-        """Scores and weights summed by group: runs × groups."""
+        """Score and weights summed by group: runs × groups."""
         return by_group(self.scores, self.groups), by_group(self.weights, self.groups)
 
     @cached_property
@@ -79,7 +79,7 @@ class Panel:
 
     @cached_property
     def means(self) -> tuple["ndarray", "ndarray"]:
-        """Scores and weights summed by group and averaged over seeds: models × groups."""
+        """Score and weights summed by group and averaged over seeds: models × groups."""
         numerators, denominators = self.sums
         return self._of_models(numerators), self._of_models(denominators)
 
@@ -250,7 +250,7 @@ class _Swaps:
         )
 
     def reached(self, signs: "ndarray", groups: "ndarray | slice" = slice(None)) -> "ndarray":
-        """Tells of each way of swapping (a row of signs) whether the difference is as large.
+        """Return for each way of swapping (a row of signs) True if the difference is as large.
 
         Returns ways × pairs. A difference as large but for rounding counts as large.
         """

@@ -74,7 +74,7 @@ def _judged(rows: list[Row]) -> list[Row]:
 
 
 def _separated(x: Any, verdicts: Any) -> bool:
-    """Tells whether one threshold of x parts wins from losses, so that no finite fit is best.
+    """Return True if one threshold of x separates wins from losses, so no finite fit is best.
 
     Albert & Anderson 1984, https://doi.org/10.1093/biomet/71.1.1; a tie is on both sides.
     """

@@ -25,7 +25,7 @@ RENDERED = ("tokenize", "examine", "judge")
 """The rules whose jobs render templates."""
 
 Follow = Callable[[Job, Part], bool]
-"""Returns True if the path goes through an input of a job."""
+"""Return True if the path goes through an input of a job."""
 
 
 def show(
@@ -89,7 +89,7 @@ def trace(item: Path, cell: Cell | None, whole: bool) -> "Tree":
 
 @dataclass
 class Tracer:
-    """Adds jobs to a tree, each job's inputs once."""
+    """Add jobs to a tree, each job's inputs once."""
 
     follow: Follow
     whole: bool

@@ -1,4 +1,4 @@
-"""Checkpoints from which a training resumes as if it had never stopped, to the last bit.
+"""Checkpoints from which training resumes as if it had never stopped, to the last bit.
 
 transformers restores the weights, the optimizer, the schedule, the random state and the data order.
 What it would start at 0 again is saved here too: the running loss, TRL's running metrics and count
@@ -43,7 +43,7 @@ RANDOM, STATE = "rng_state.pth", "trainer_state.json"
 
 
 class ResumableTrainer(Trainer):
-    """Writes and reads checkpoints; mixed into TRL's trainers.
+    """Write and read checkpoints; mixed into TRL's trainers.
 
     `train(resume_from_checkpoint=…)` resumes. The state of callbacks that are `Stateful` (they
     have `state_dict` and `load_state_dict`, here as JSON) is saved with each process's own.
@@ -258,7 +258,7 @@ class _OnTrainBegin(TrainerCallback):
 
 
 class Saving(TrainerCallback):
-    """Asks for a checkpoint every so many minutes, and for one when the trainer is to stop.
+    """Ask for a checkpoint every so many minutes, and for one when the trainer has to stop.
 
     Always after a step; at the end of an epoch after its evaluation.
     """

@@ -1,4 +1,4 @@
-"""Progress of a running trial, in its log and in a file; and the end of one whose loss is lost."""
+"""Progress of a running trial, in its log and in a file; and its end if the loss is not finite."""
 
 import math
 import sys
@@ -18,7 +18,7 @@ EVERY = 1.0
 
 
 class ProgressLines(TrainerCallback):
-    """Prints one line to stderr whenever the trainer logs."""
+    """Print one line to stderr whenever the trainer logs."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
@@ -51,7 +51,7 @@ class ProgressLines(TrainerCallback):
 
 
 class LossCheck(TrainerCallback):
-    """Ends a training at the first non-finite loss that is logged: all later ones would be too."""
+    """End training at the first non-finite loss that is logged: all later ones would be too."""
 
     def on_log(
         self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
@@ -67,7 +67,7 @@ class LossCheck(TrainerCallback):
 
 
 class ProgressFile(TrainerCallback):
-    """Writes a trial's progress.json at each log, and otherwise at most once a second."""
+    """Write a trial's progress.json at each log, and otherwise at most once a second."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path = path

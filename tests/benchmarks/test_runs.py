@@ -109,7 +109,7 @@ def test_steps_are_timed_behind_the_first(folder: Path, monkeypatch: pytest.Monk
     meter.on_train_begin()
     for _ in range(4):
         meter.on_step_end()
-    assert meter.figures()["step_seconds"] == {"cpu": (17.0 - 10.0) / 3}
+    assert meter.metrics()["step_seconds"] == {"cpu": (17.0 - 10.0) / 3}
 
 
 def test_a_sweeps_commands_are_counted_whole(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ SFT = next(case for case in CASES if case.task == "demonstrations")
 NEEDED = {"rows": 2, "tokens": 40, "tree": [10, 55], "tree_of_pairs": [15, 60], "predicted": 8}
 
 
-def figures(step: float, reference: float | None = None, **more: Any) -> dict[str, Any]:
+def metrics(step: float, reference: float | None = None, **more: Any) -> dict[str, Any]:
     return {
         "steps": 5,
         "step_seconds": {"cpu": step, "wall": 100.0},
@@ -35,7 +35,7 @@ def test_ratios_are_taken_within_a_turn() -> None:
 
 
 def test_a_reference_pass_is_shared_by_the_steps_of_its_rows() -> None:
-    turns = {"TRL": [figures(8.0)], "prefmake": [figures(2.0, 10.0)]}
+    turns = {"TRL": [metrics(8.0)], "prefmake": [metrics(2.0, 10.0)]}
     assert summary.reference_seconds(DPO, "prefmake", turns) == [2.0]
     assert summary.reference_seconds(DPO, "TRL", turns) == [0.0]
     assert summary.startup_seconds(DPO, "prefmake", turns) == [50.0 - 5 * 2.0 - 10.0]
@@ -43,15 +43,15 @@ def test_a_reference_pass_is_shared_by_the_steps_of_its_rows() -> None:
 
 def test_packs_are_scaled_to_as_many_tokens() -> None:
     packed = [NEEDED] + [NEEDED | {"tokens": 80}] * 4
-    turns = {name: [figures(3.0)] for name in SFT.contestants}
-    turns["TRL, packed"] = [figures(5.0, needed=packed, losses=[9.0])]
+    turns = {name: [metrics(3.0)] for name in SFT.contestants}
+    turns["TRL, packed"] = [metrics(5.0, needed=packed, losses=[9.0])]
     assert summary.step_seconds(SFT, "TRL, packed", turns) == [2.5]
     assert summary.step_seconds(SFT, "prefmake", turns) == [3.0]
     assert summary.same_losses(SFT, turns)
 
 
 def test_another_loss_is_found_in_any_turn() -> None:
-    turns = {name: [figures(1.0), figures(1.0)] for name in DPO.contestants}
+    turns = {name: [metrics(1.0), metrics(1.0)] for name in DPO.contestants}
     assert summary.loss_difference(DPO, turns) == 0
     turns["TRL"][1]["losses"] = [0.69, 0.68 + 2e-5]
     assert summary.loss_difference(DPO, turns) == pytest.approx(2e-5)
@@ -62,7 +62,7 @@ def test_a_share_of_the_peak_is_of_what_was_needed() -> None:
     weights = Weights(frozen=3, adapter=0, head=0, attention=0)
     flops = summary.step_flops(weights, [NEEDED] * 5, reference=True)
     assert flops == 3 * 2 * 3 * 10
-    assert summary.peak_share(flops, [3.6], [figures(3.6)]).median == pytest.approx(0.5)
+    assert summary.peak_share(flops, [3.6], [metrics(3.6)]).median == pytest.approx(0.5)
 
 
 class TestLedger:

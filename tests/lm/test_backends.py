@@ -1,4 +1,4 @@
-"""Backends: each tried apart, and refused in one line where it cannot run."""
+"""Backends: each is tried separately, and refused in one line if it cannot run."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def check(names: list[str], out: Path, first: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    """Runs the check in `out`'s folder; packages in the folder `first` hide the installed ones."""
+    """Run the check in `out`'s folder; packages in the folder `first` hide the installed ones."""
     command = [sys.executable, "-m", "scripts.lm.backends", *names, "--out", str(out)]
     paths = os.pathsep.join(map(str, (first, ROOT)))
     return subprocess.run(
@@ -27,7 +27,7 @@ def check(names: list[str], out: Path, first: Path = ROOT) -> "subprocess.Comple
 
 
 def broken(package: str, folder: Path) -> Path:
-    """Returns a folder that holds a package whose import fails."""
+    """Return a folder that holds a package whose import fails."""
     path = folder / "broken" / package / "__init__.py"
     path.parent.mkdir(parents=True)
     path.write_text("raise ImportError('built for\\nanother machine')\n", encoding="utf-8")
@@ -90,5 +90,5 @@ def test_unsloth_runs_here_beside_transformers(tmp_path: Path) -> None:
     found = read_json(tmp_path / "backends.json")
     for name in found:
         assert set(found[name]["versions"]) == set(BACKENDS[name].packages)
-    # Nothing but the file: what Unsloth writes on its way goes elsewhere.
+    # Only this file: what Unsloth writes goes elsewhere.
     assert [path.name for path in tmp_path.iterdir()] == ["backends.json"]

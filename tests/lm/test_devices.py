@@ -1,4 +1,4 @@
-"""What work on a device costs."""
+"""Time, memory and energy of work on a device."""
 
 import sys
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ class NVMLError(Exception):
 
 
 def counting(*millijoules: int) -> SimpleNamespace:
-    """Returns a stand-in for NVML's module, of one GPU whose counter is read so often."""
+    """Return a stand-in for NVML's module: one GPU whose energy counter has these readings."""
     left = iter(millijoules)
 
     def read(handle: str) -> int:
@@ -35,7 +35,7 @@ def counting(*millijoules: int) -> SimpleNamespace:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Makes torch say that it computes on a GPU."""
+    """Make torch say that it computes on a GPU."""
     properties = SimpleNamespace(uuid="0001")
     stand_ins = {
         "is_available": lambda: True,
@@ -72,6 +72,6 @@ def test_a_gpu_that_does_not_count(gpu: pytest.MonkeyPatch) -> None:
     assert energy_joules() is None
     gpu.setitem(sys.modules, "pynvml", None)
     assert energy_joules() is None
-    # One reading alone tells nothing.
+    # One reading is not enough.
     gpu.setitem(sys.modules, "pynvml", counting(5_000))
     assert Meter().cost()["energy_joules"] is None

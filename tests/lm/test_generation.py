@@ -50,7 +50,7 @@ def test_the_models_own_settings_do_not_act_on_greedy_answers(tiny_model: Path) 
 def test_the_models_own_settings_act_where_they_are_asked_for(tiny_model: Path) -> None:
     plain, forced = (load_base(tiny_model, "auto", "none") for _ in range(2))
     tokenizer = load_tokenizer(tiny_model)
-    # Of one candidate a sample is the greedy choice, whatever the temperature.
+    # With one candidate, sampling is greedy at any temperature.
     forced.generation_config.update(do_sample=True, top_k=1, temperature=9.0)
     own = GREEDY | {"own_settings": True, "max_new_tokens": 20}
     greedy = generate_answers(plain, tokenizer, PROMPTS, GREEDY | {"max_new_tokens": 20})
@@ -77,7 +77,7 @@ def test_the_answer_ends_at_the_first_end_token(loaded: tuple[object, object]) -
 
 
 def test_a_sample_is_of_all_tokens_unless_some_are_left_out(loaded: tuple[object, object]) -> None:
-    """A tiny model finds all tokens about as likely: of 300 draws, many are not of its top 50."""
+    """A tiny model finds all tokens about as likely: many of 300 draws are not in its top 50."""
     import torch
 
     model, tokenizer = loaded

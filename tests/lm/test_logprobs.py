@@ -35,7 +35,7 @@ def tokens(generator: random.Random, count: int) -> list[int]:
 
 
 def titles(ideas: int) -> list[dict[str, Any]]:
-    """Returns pairs as long as those of titles: ten a prompt, of five completions.
+    """Return pairs as long as those of titles: ten per prompt, from five completions.
 
     All prompts begin and end alike, and are about 75 tokens long; completions are about 12.
     """
@@ -74,7 +74,7 @@ def build(name: str) -> PreTrainedModel:
 
 
 def one_by_one(model: PreTrainedModel, prompt: list[int], completion: list[int]) -> list[float]:
-    """Returns the log-prob of each token but a row's very first, which nothing predicts."""
+    """Return the log-prob of each token except a row's first, which nothing predicts."""
     ids = torch.tensor([prompt + completion])
     with torch.no_grad():
         logps = model(input_ids=ids).logits.log_softmax(-1)[0]
@@ -83,7 +83,7 @@ def one_by_one(model: PreTrainedModel, prompt: list[int], completion: list[int])
 
 
 def expected(model: PreTrainedModel, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Returns what each row's log-probs are, whole and of as many tokens as both have."""
+    """Return each row's log-probs: of whole completions, and up to the shorter one's length."""
     found = []
     for row in rows:
         logps = {name: one_by_one(model, row["prompt_ids"], row[f"{name}_ids"]) for name in NAMES}
@@ -121,7 +121,7 @@ def test_a_trained_model_gives_each_tokens_log_prob(tiny_model: Path) -> None:
 
 
 def test_heads_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of -1 -2 -4 and -8 -16, the first two each: as many as the shorter has."""
+    """Of -1 -2 -4 and -8 -16, the first two each: the shorter completion has two tokens."""
     from scripts.lm import pairs
 
     given = [[-1.0, -2.0, -4.0], [-8.0, -16.0], [-1.0], [-2.0, -4.0, -8.0]]
@@ -171,11 +171,11 @@ def test_scoring_takes_hardly_more_tokens_than_the_splits_tree(
     monkeypatch.setattr(tree_attention, "logits_at", counted)
     rows = titles(60)
     pair_logps(build("llama"), rows)
-    # Nothing is predicted behind a last token.
+    # Nothing is predicted after a last token.
     whole = [(row["prompt_ids"] + row[f"{name}_ids"])[:-1] for row in rows for name in NAMES]
     assert len(taken) > 1
     assert sum(taken) <= 1.05 * fewest_tokens(whole)
-    # Row by row it would be many times as much.
+    # Row by row it would be many times more.
     assert sum(map(len, whole)) > 5 * sum(taken)
 
 

@@ -23,7 +23,7 @@ ODD = {
 
 
 def drawn(seed: int) -> list[list[Sequence]]:
-    """Returns pairs of a small vocabulary, so that they share beginnings of any length."""
+    """Return pairs from a small vocabulary, so that they share prefixes of any length."""
     generator = random.Random(seed)
 
     def sequence() -> Sequence:
@@ -44,7 +44,7 @@ def prefixes(sequences: list[Sequence]) -> set[tuple[int, ...]]:
 
 
 def attended(tree: Tree) -> dict[int, set[int]]:
-    """Returns for each place the places that its query attends to, read off the branches."""
+    """Return for each position those that its query attends to, according to the branches."""
     queries, keys, mask, order = tree.branches
     found = {}
     for place, slot in enumerate(order.tolist()):

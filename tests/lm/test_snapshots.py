@@ -18,7 +18,7 @@ IDS = torch.tensor([[1, 20, 30, 40]])
 
 @pytest.fixture
 def adapter(tiny_model: Path, tmp_path: Path) -> Path:
-    """Returns an adapter that changes the model."""
+    """Return an adapter that changes the model."""
     model = get_peft_model(load_base(tiny_model, "auto", "none"), LoraConfig(**LORA))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -39,7 +39,7 @@ def test_precision_without_a_gpu() -> None:
 def test_precision_on_a_gpu(
     monkeypatch: pytest.MonkeyPatch, bfloat16: bool, auto: torch.dtype
 ) -> None:
-    """A T4 has no bfloat16; what torch offers there is an emulation."""
+    """A T4 has no bfloat16; torch only emulates it there."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a T4")
     monkeypatch.setattr(

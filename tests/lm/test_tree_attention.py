@@ -62,7 +62,7 @@ def test_logits_are_those_of_each_sequence_alone(name: str, lay_out: Any) -> Non
         torch.testing.assert_close(
             logits_at(model, tree, torch.tensor(places)), logits, atol=1e-5, rtol=1e-5
         )
-    # Of any shape, with repetitions, in any order.
+    # Any shape, with repetitions, in any order.
     wanted = torch.tensor([[tree.places[0][3], 0], [0, tree.places[1][2]]])
     found = logits_at(model, tree, wanted)
     torch.testing.assert_close(found[0, 0], alone[0][3], atol=1e-5, rtol=1e-5)
@@ -107,7 +107,7 @@ def test_a_model_that_honours_branches_passes_and_is_left_as_it_was(
 
 
 class Forgetful(torch.nn.Module):
-    """Drops branches before a model's forward sees them, while it trains or always."""
+    """Drop branches before a model's forward sees them, while it trains or always."""
 
     def __init__(self, model: PreTrainedModel, only_in_training: bool):
         super().__init__()
@@ -137,7 +137,7 @@ def test_a_model_that_drops_branches_is_refused(only_in_training: bool) -> None:
 
 
 def test_wrong_gradients_are_refused_whatever_the_log_probs() -> None:
-    """Log-probs as they should be, and no gradient from what is shared."""
+    """The log-probs are right, but shared tokens give no gradient."""
     model = model_of("llama").train()
     layer, inner = model.model.layers[0], model.model.layers[0].forward
 

@@ -1,6 +1,6 @@
 """A small results folder, written by hand: two experiments with base models, trials, a lookup.
 
-The numbers are made up, and each stands in one place only, so that a test can name it.
+The numbers are made up, and each occurs only once, so that a test can identify it.
 """
 
 import csv
@@ -25,7 +25,7 @@ FORMS = ("csv", "md", "tex")
 
 
 def measured(value: float, n: int = 57, **more: Any) -> Row:
-    """Returns a figure as metrics.json holds it."""
+    """Return a metric as in metrics.json."""
     wanted = {"groups": None, "intervals": {}} | more
     return {"value": value, "n": n, **wanted}
 
@@ -38,7 +38,7 @@ class Results:
     plan: list[Row] = field(default_factory=list)
 
     def write(self, row: Row, **files: Any) -> None:
-        """Enters a subject into the plan and writes its files, by names without the ending."""
+        """Add a subject to the plan, and write its files, named without the suffix."""
         self._enter(row)
         folder = self.root / row["folder"]
         folder.mkdir(parents=True)
@@ -69,7 +69,7 @@ class Results:
             runs.append(row["folder"].removeprefix("trials/"))
 
     def compare(self, experiment: str, *tests: Row, leading: tuple[Row, ...] = ()) -> None:
-        """Writes the comparisons of an experiment, as `paired` and `leader` make them."""
+        """Write the comparisons of an experiment, made by `paired` and `leader`."""
         made = {
             "experiment": experiment,
             "level": 0.05,
@@ -82,12 +82,12 @@ class Results:
         write_json(self.root / "comparisons" / f"{experiment}.json", made)
 
     def show(self, experiment: str, set_name: str, *runs: str) -> None:
-        """Enters into the plan whose answers to a set of prompts are shown."""
+        """Enter in the plan whose answers to a set of prompts are shown."""
         part = next(part for part in self.plan if part["experiment"] == experiment)
         part["shown"][set_name] = list(runs)
 
     def lookup(self, experiment: str, title: str, figures: Row) -> None:
-        """Adds the lookup of an experiment's pairs."""
+        """Add the lookup of an experiment's pairs."""
         row = {"name": "lookup", "method": "lookup", "seed": None}
         row |= {"experiment": experiment, "title": title}
         row |= {"folder": f"baselines/{experiment}.train.test"}
@@ -101,7 +101,7 @@ class Results:
         sets: Row | None = None,
         answers: list[Row] | None = None,
     ) -> None:
-        """Adds the base model of an experiment; figures and sets as for a trial."""
+        """Add the base model of an experiment; metrics and sets as for a trial."""
         row = {
             "folder": f"bases/{experiment}",
             "name": "tiny_llama",
@@ -130,11 +130,11 @@ class Results:
         selected_on: str | None = None,
         items: dict[str, list[float]] | None = None,
     ) -> None:
-        """Adds a trial; `setting`, `outcome` and `score` change what trial.json, train.json and
-        score.json say.
+        """Add a trial; `setting`, `outcome` and `score` change trial.json, train.json and
+        score.json.
 
-        Its figures of answers are those of the set `problems`; `sets` has those of further sets.
-        `items` has the scores of figures of pairs.
+        Its metrics of answers belong to the set `problems`; `sets` has those of other sets.
+        `items` has the scores behind metrics of pairs.
         """
         row = {
             "folder": f"trials/{name}/seed-{seed}",
@@ -166,13 +166,13 @@ class Results:
         write_json(folder / "metrics.json", aggregate(subject, list(map(read_json, seeds)), []))
 
     def arguments(self, *outputs: Path) -> list[str]:
-        """Returns a command line that writes the outputs."""
+        """Return a command line that writes the outputs."""
         forms = [part for path in outputs for part in (f"--{path.suffix[1:]}", str(path))]
         return ["--root", str(self.root), "--plan", json.dumps(self.plan), *forms]
 
 
 def paired(a: str, b: str, metric: str, **more: Any) -> Row:
-    """Returns a test as comparisons hold it."""
+    """Return a test as in the comparisons."""
     wanted = {
         "kind": "base", "method": "dpo", "set": None, "metric": metric, "a": a, "b": b,
         "value_a": 0.75, "value_b": 0.5, "difference": 0.25, "interval": [0.125, 0.375],
@@ -184,7 +184,7 @@ def paired(a: str, b: str, metric: str, **more: Any) -> Row:
 
 
 def leader(first: str, second: str, metric: str, apart: bool, **more: Any) -> Row:
-    """Returns which trial leads, as comparisons hold it."""
+    """Return which trial leads, as in the comparisons."""
     wanted = {"method": "dpo", "set": None, "metric": metric, "leading": first}
     return wanted | {"runner_up": second, "holm": 0.01 if apart else 0.5, "apart": apart} | more
 
@@ -209,7 +209,7 @@ SETTINGS = {
 
 
 def metrics(figures: Row, sets: Row | None = None) -> Row:
-    """Returns metrics.json: figures of answers belong to the set `problems`."""
+    """Return metrics.json: metrics of answers belong to the set `problems`."""
     own = {key: figure for key, figure in figures.items() if METRICS[key].home != "answers"}
     answered = {key: figure for key, figure in figures.items() if METRICS[key].home == "answers"}
     named = ({"problems": answered} if answered else {}) | (sets or {})
@@ -273,7 +273,7 @@ PAIRS = {
     "margin": [2.0, 0.5, -0.25, 0.0, 1.5, -1.0],
     "length_difference": [12.0, 3.0, -4.0, 0.0, 5.0, 7.0],
 }
-"""Scores of items.parquet."""
+"""Score of items.parquet."""
 HISTORY = [
     {"step": 10, "epoch": 0.1, "loss": 0.69, "learning_rate": 1e-4, "grad_norm": 1.0},
     {"step": 20, "epoch": 0.2, "loss": 0.60, "learning_rate": 1e-4, "grad_norm": 1.0},
@@ -282,7 +282,7 @@ HISTORY = [
 
 
 def generated(loss: float, bleu: float, exact: float) -> Row:
-    """Returns the figures of a model that was scored on completions and generated text."""
+    """Return the metrics of a model that was scored on completions and generated text."""
     return {
         "held_out_loss": measured(
             loss, 120, groups=12,
@@ -298,7 +298,7 @@ def generated(loss: float, bleu: float, exact: float) -> Row:
 
 
 def preferred(accuracy: float = 0.8125, chosen: float = -21.5) -> Row:
-    """Returns the figures of a model that was scored on pairs."""
+    """Return the metrics of a model that was scored on pairs."""
     return {
         "preference_loss": measured(
             0.5612, 114, groups=38, intervals={"group bootstrap": [0.5, 0.625]},
@@ -321,7 +321,7 @@ def preferred(accuracy: float = 0.8125, chosen: float = -21.5) -> Row:
 
 
 def looked_up(known: float = 1.0) -> Row:
-    """Returns the figures of a lookup."""
+    """Return the metrics of a lookup."""
     return {
         "preference_accuracy": measured(
             0.71875, 114, groups=38,
@@ -334,7 +334,7 @@ def looked_up(known: float = 1.0) -> Row:
 def answered(
     set_name: str, *texts: str, prompts: tuple[str, ...] = ("q0", "q1", "q2")
 ) -> list[Row]:
-    """Returns rows of generations.parquet, one a text."""
+    """Return rows of generations.parquet, one per text."""
     return [
         {"set": set_name, "id": prompt, "prompt": f"Ask {prompt}", "text": text,
          "tokens": len(text.split()), "stop": "eos"}
@@ -349,7 +349,7 @@ def empty_results(tmp_path: Path) -> Results:
 
 @pytest.fixture
 def figures() -> dict[str, Callable[..., Row]]:
-    """The makers of hand-written figures."""
+    """Return the functions that make hand-written metrics."""
     return {
         "generated": generated,
         "preferred": preferred,
@@ -361,7 +361,7 @@ def figures() -> dict[str, Callable[..., Row]]:
 
 @pytest.fixture
 def results(empty_results: Results) -> Results:
-    """Two experiments: one with everything, one with pairs and a lookup only."""
+    """Return two experiments: one with everything, one with only pairs and a lookup."""
     made, title = empty_results, "Word problems & dialogues"
     made.base("tutor", title, generated(2.5, 0.0721, 0.2), answers=answered("problems", "5", "7"))
     first = answered("problems", "It is 5.\n#### 5", "7 | `x`")
@@ -396,7 +396,7 @@ def results(empty_results: Results) -> Results:
 
 
 def written(module: ModuleType, made: Results, folder: Path, *more: str) -> dict[str, str]:
-    """Run a table's command line and return the text of each form."""
+    """Run a table's command line and return its text in each format."""
     paths = [folder / f"table.{form}" for form in FORMS]
     assert module.main([*made.arguments(*paths), *more]) == 0
     return {path.suffix[1:]: path.read_text(encoding="utf-8") for path in paths}
@@ -408,5 +408,5 @@ def records(text: str) -> list[dict[str, str]]:
 
 
 def squeezed(text: str) -> str:
-    """Return a Markdown table with one blank where there are several."""
+    """Return a Markdown table with runs of spaces replaced by one."""
     return re.sub(" +", " ", text)

@@ -1,4 +1,4 @@
-"""The comparison: the file of claims and its mistakes, and what stands beside each claim."""
+"""The comparison: the file of claims and its errors, and what is shown beside each claim."""
 
 import csv
 import io
@@ -67,7 +67,7 @@ def entries(*texts: str) -> str:
 
 @pytest.fixture
 def compared(results, tmp_path):
-    """Write the comparison of a file of claims with the small results folder."""
+    """Return a function that compares a file of claims with the small results folder."""
 
     def compare(text: str) -> tuple[list[dict[str, str]], dict[str, str]]:
         claims = tmp_path / "claims.yaml"
@@ -81,7 +81,7 @@ def compared(results, tmp_path):
     return compare
 
 
-# ------------------------------------------------------------------------------ what stands in it
+# ------------------------------------------------------------------------------------ its contents
 
 
 def test_a_claim_stands_beside_ours_the_lookup_and_other_protocols(compared):
@@ -127,7 +127,7 @@ def test_a_claim_lies_in_our_interval_or_not(compared, value, inside):
 
 
 def test_a_claims_own_error_counts(compared):
-    """Ours 0.75 [0.625, 0.875]; a claim of 0.6: outside, but not told from it at 20 items."""
+    """Ours is 0.75 [0.625, 0.875]: 0.6 is outside, but not significantly different at 20 items."""
     claim = 'trial: titles-1, claimed: "x", value: 0.6, notebook: none'
     figure = figure_of("figure: preference_accuracy", claim, "titles", "show: percent")
     (row,), _ = compared(entries(figure))
@@ -207,7 +207,7 @@ SPEEDUP = figure_of(
 
 
 def race(results, **slow) -> None:
-    """Adds two trials whose steps are compared; `slow` changes what the second one's run says."""
+    """Add two trials whose steps are compared; `slow` changes what the second one reports."""
     fast = {"seconds": 50.0, "steps": 20, "step_seconds": 0.5}
     results.trial("fast", "dpo", {}, outcome=fast)
     results.trial("slow", "dpo", {}, outcome=fast | {"step_seconds": 2.0} | slow)
@@ -231,7 +231,7 @@ def test_a_speedup_is_that_of_steps_after_the_first_two(results, compared):
 
 
 def test_a_speedup_of_short_runs_is_that_of_whole_runs(results, compared):
-    """Seconds of both are taken alike: (30 / 2) / (50 / 20)."""
+    """Both use seconds of the whole run: (30 / 2) / (50 / 20)."""
     race(results, step_seconds=None, seconds=30.0, steps=2)
     (row,), texts = compared(entries(SPEEDUP))
     assert float(row["ours"]) == 6.0
@@ -322,7 +322,7 @@ def test_a_planned_trial_without_the_figure_is_an_error(compared, tmp_path, ours
     assert not list(tmp_path.glob("comparison.*"))
 
 
-# ------------------------------------------------------------------------------------- mistakes
+# --------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ RANKS = {
 
 
 def published(label: str) -> dict[str, float | None]:
-    """Return the claimed values by trial of all figures with such a label."""
+    """Return the claimed values by trial of all entries with this label."""
     return {
         claim.trial: claim.value
         for figure in read_claims(CLAIMS).figures
@@ -464,7 +464,7 @@ def test_every_claim_prints_the_value_that_it_is_compared_as():
 
 
 def test_no_figure_of_others_stands_as_the_authors():
-    """All that is known of notebooks of experiment A is other people's."""
+    """All known notebooks of experiment A are by other people."""
     titles = [it for it in read_claims(CLAIMS).figures if it.experiment == "titles"]
     claims = [claim for figure in titles for claim in figure.claims]
     assert {claim.notebook for claim in claims} == {None}

@@ -1,4 +1,4 @@
-"""The table of costs: a row a run, references once, totals by hand."""
+"""The table of costs: one row per run, references once, totals by hand."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ def reference(results: Results, name: str, **more: object) -> str:
 
 
 def written(results: Results, *more: str) -> tuple[list[dict[str, str]], str]:
-    """Makes the table and returns its rows and its Markdown."""
+    """Make the table; return its rows and its Markdown."""
     outputs = [results.root / "tables" / f"cost.{form}" for form in ("csv", "md", "tex")]
     assert cost.main([*results.arguments(*outputs), *more]) == 0
     with open(outputs[0], encoding="utf-8", newline="") as lines:

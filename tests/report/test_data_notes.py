@@ -1,4 +1,4 @@
-"""What a table says of its data, counted by hand."""
+"""A table's notes on its data, against counts by hand."""
 
 from pathlib import Path
 from typing import Any

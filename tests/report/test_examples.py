@@ -1,4 +1,4 @@
-"""The table of examples: which answers stand in it, and that any text survives every form."""
+"""The table of examples: which answers it shows, and that any text survives every format."""
 
 import csv
 import io
@@ -73,7 +73,7 @@ def test_nothing_to_show(results, tmp_path):
 
 @pytest.fixture
 def hostile(empty_results, figures, tmp_path) -> dict[str, str]:
-    """The three forms of a table with a text that would break each of them."""
+    """Return three formats of a table with a text that could break each of them."""
     answers = figures["answered"]("problems", HOSTILE, "")
     empty_results.base("tutor", "Tutor", figures["generated"](1.0, 0.1, 0.5), answers=answers)
     empty_results.show("tutor", "problems")

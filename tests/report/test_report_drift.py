@@ -1,4 +1,4 @@
-"""What ran with other packages than its env's lock is marked below tables and on the page."""
+"""Jobs whose packages differ from their env's lock are marked below tables and on the page."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ DRIFT = ["torch: 2.13.0 is locked, 2.12.0 is installed"]
 
 
 def record(root: Path, step: str, outputs: list[str], **more: Any) -> None:
-    """Writes the provenance of a job, as far as reports read it."""
+    """Write the part of a job's provenance that reports read."""
     content = {
         "schema": provenance.SCHEMA,
         "file": f"{step}.provenance.json",
@@ -32,7 +32,7 @@ def record(root: Path, step: str, outputs: list[str], **more: Any) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Results:
-    """Returns two preference trials of one seed, with provenance in which nothing drifted."""
+    """Return two preference trials with one seed each, with provenance without drift."""
     provenance.forget()
     made = Results(tmp_path)
     for name in ("dpo-1", "dpo-2"):

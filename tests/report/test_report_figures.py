@@ -1,4 +1,4 @@
-"""The figures: every plan gives one, the same bytes each time, and what must be read in it."""
+"""The figures: every plan makes one, with the same bytes each time and the required text."""
 
 import json
 import os
@@ -30,7 +30,7 @@ READS = {
     "power": "comparisons/titles.json",
     "reliability": "trials/titles-1/seed-0/items.parquet",
 }
-"""What a figure reads that others do not."""
+"""Files that only this figure reads."""
 FORMS = ("pdf", "png", "md")
 EVERY = """
 import json, sys
@@ -38,7 +38,7 @@ from importlib import import_module
 for name, words in json.load(sys.stdin).items():
     assert import_module(f"scripts.report.figures.{name}").main(words) == 0, name
 """
-"""Makes all of them in one process: each alone would spend its time on imports."""
+"""Make all figures in one process: alone, each would spend its time on imports."""
 by_name = pytest.mark.parametrize("name", FIGURES)
 
 
@@ -54,7 +54,7 @@ def drawn(name: str, made, states: dict[str, Any] | None = None):
 
 
 def written_in(figure) -> str:
-    """Return all that is written in a figure."""
+    """Return all text in a figure."""
     from matplotlib.text import Text
 
     figure.canvas.draw()
@@ -190,7 +190,7 @@ def test_a_mark_is_on_top_with_and_without_a_legend(name, results, tmp_path, mon
 
 @pytest.fixture
 def very_many(empty_results, figures):
-    """A sweep of 75 trials of each method, the later ones the better."""
+    """Return a sweep of 75 trials per method, the later the better."""
     tests = []
     for number in range(75):
         name = f"sft_{number}"

@@ -207,7 +207,7 @@ def labels(made):
 def test_settings_that_mean_one_thing_are_one_hyperparameter(empty_results, figures):
     made = empty_results
     trial(made, figures, "a", logging_steps=7)
-    # The same batch of eight pairs, and epochs in place of steps: nothing to compare them by.
+    # The same batch of eight pairs, but epochs instead of steps: there is nothing to compare.
     trial(made, figures, "b", per_device_train_batch_size=4, gradient_accumulation_steps=2,
           max_steps=-1, eval_steps=9)  # fmt: skip
     assert labels(made) == []
@@ -281,7 +281,7 @@ def margin(share: float) -> float:
 
 
 def test_calibration_by_hand(empty_results):
-    # Two pairs at 0.62 of which one is right, two at 0.97 both right, and a tie at 0.5.
+    # Two pairs at 0.62, one of them right; two at 0.97, both right; and a tie at 0.5.
     margins = [margin(0.62), -margin(0.62), margin(0.97), margin(0.97), 0.0]
     bins = scored(empty_results, margins)
     assert rows(bins, "bin", "n", "right") == [(0, 1, 0.5), (2, 2, 0.5), (9, 2, 1.0)]

@@ -1,4 +1,4 @@
-"""Tables and figures before every trial is done: each one that lacks says what became of it."""
+"""Tables and figures before all trials are done: each missing trial says why it is missing."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ TABLES = ("sft", "dpo", "summary")
 
 @pytest.fixture
 def unfinished(results: Results) -> Results:
-    """A results folder in which what is not done has no file but the one that says why."""
+    """Return results in which an unfinished trial has only the file that says why."""
     for folder in STATES:
         shutil.rmtree(results.root / folder)
     failed = {"reason": f"{REASON}\nand more", "traceback": "Traceback"}
@@ -38,7 +38,7 @@ def unfinished(results: Results) -> Results:
 
 
 def made(results: Results, name: str, states: dict[str, Any] | None, *more: str) -> Path:
-    """Makes a table and returns its path, less the ending."""
+    """Make a table; return its path without the suffix."""
     folder = results.root / "tables"
     outputs = [folder / f"{name}.{form}" for form in ("csv", "md", "tex")]
     said = [] if states is None else ["--states", json.dumps(states), "--logs", "logs/demo"]
@@ -73,7 +73,7 @@ def test_what_is_not_done_is_a_row_that_says_so_and_the_others_stand(
     rows = rows_of(made(unfinished, name, STATES))
     assert {(row["trial"], row["state"], row["reason"], row["log"]) for row in rows} == wanted
     known = ("experiment", "title", "trial", "method", "seeds", "state", "reason", "log")
-    # In long form a row names the figure that it lacks.
+    # In long form, a row names the metric that is missing.
     known += ("figure", "unit")
     for row in rows:
         values = {value for key, value in row.items() if key not in known}
@@ -140,7 +140,7 @@ def test_a_sweep_of_which_nothing_is_done(results: Results) -> None:
 
 
 def drawn(results: Results, name: str, states: dict[str, Any]) -> str:
-    """Draw a figure and return all that is written in it."""
+    """Draw a figure and return all text in it."""
     from matplotlib.text import Text
 
     module = import_module(f"scripts.report.figures.{name}")

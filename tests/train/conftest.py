@@ -53,7 +53,7 @@ TRIAL = {
 
 
 def resolved(method: str, **trainer: Any) -> dict[str, Any]:
-    """Returns a resolved trial with some of its trainer's arguments changed."""
+    """Return a resolved trial with some of its trainer's arguments changed."""
     trial = copy.deepcopy(TRIAL) | {"method": method}
     own = {"completion_only_loss": True}
     if method == "dpo":
@@ -79,7 +79,7 @@ def trainer_of(
 
 @pytest.fixture
 def demonstrations() -> list[dict[str, Any]]:
-    """Returns token rows of unequal lengths."""
+    """Return token rows of unequal lengths."""
     return [
         {
             "id": f"train-{i}",
@@ -92,7 +92,7 @@ def demonstrations() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def pairs() -> list[dict[str, Any]]:
-    """Returns token rows of unequal lengths, one completion of a single token."""
+    """Return token rows of unequal lengths; one completion has a single token."""
     return [
         {
             "id": f"train-{i}",

@@ -1,7 +1,7 @@
-"""A process that has imported what trainers import, and forks one child for each attempt.
+"""A process that has imported everything that trainers need, and forks a child per attempt.
 
-Importing takes many times as long as a tiny trial. The process itself never computes a gradient:
-torch refuses that to the children of a process that has. It reads one JSON object a line, and
+Importing takes many times as long as a tiny trial. The process itself never computes a gradient,
+because torch would then refuse to do so in its children. It reads one JSON object per line, and
 answers with one.
 """
 
@@ -19,56 +19,56 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.utime"}
-"""Audit events of what changes a folder; an `open` counts where it is for writing."""
+"""Audit events that change a folder; an `open` counts only if it is for writing."""
 
 
 @dataclass
 class Nursery:
-    """Starts trainers in children of the process, and waits for them."""
+    """Start trainers as children of the process, and wait for them."""
 
     process: subprocess.Popen[str]
     kills: int = 0
     """How many trainers were ended by a signal."""
 
     def ask(self, **order: Any) -> Any:
-        """Sends an order and returns its answer."""
+        """Send an order and return its answer."""
         print(json.dumps(order, default=str), file=self.process.stdin, flush=True)
         return json.loads(self.process.stdout.readline())
 
     def start(self, stage: str, words: list[str], log: Path, **how: Any) -> int:
-        """Starts `scripts.train.{stage}` with a command line; returns its pid.
+        """Start `scripts.train.{stage}` with a command line; return its pid.
 
         Parameters
         ----------
         how
             `write=n`: it kills itself before its n-th change below the folder `below`;
             `step=n, signal=s`: it sends itself a signal within its n-th step;
-            `step=n, fifo=path`: it says so there within its n-th step, and waits for a signal;
+            `step=n, fifo=path`: it reports there within its n-th step, and waits for a signal;
             `put=n`: it kills itself before it publishes its n-th file;
-            `cpu=seconds`: the kernel ends it after so much of processor time;
+            `cpu=seconds`: the kernel ends it after so much CPU time;
             `counted=file`: it writes there how many changes it made;
-            `largest=bytes`: no file may grow beyond.
+            `largest=bytes`: no file may grow beyond this.
         """
         return self.ask(do="start", stage=stage, words=words, log=log, how=how)
 
     def start_under(self, stage: str, words: list[str], log: Path, **how: Any) -> tuple[int, int]:
-        """Starts it under a process of its own; returns the pids of that and of the trainer."""
+        """Start a trainer under a process of its own; return the pids of both."""
         return tuple(self.ask(do="start_under", stage=stage, words=words, log=log, how=how))
 
     def wait(self, pid: int) -> int:
-        """Returns its exit code, or the negative number of the signal that ended it."""
+        """Return the exit code of a trainer, or minus the number of the signal that ended it."""
         code = self.ask(do="wait", pid=pid)
         self.kills += code < 0
         return code
 
     def run(self, stage: str, words: list[str], log: Path, **how: Any) -> int:
-        """Starts and waits."""
+        """Start a trainer and wait for it."""
         return self.wait(self.start(stage, words, log, **how))
 
 
 @contextmanager
 def nursery(model: Path) -> Iterator[Nursery]:
-    """Yields a nursery for trials of the model of a manifest, which ends with the block."""
+    """Yield a nursery for trials of the manifest's model; it ends with the block."""
     command = [sys.executable, "-m", "tests.train.nursery", str(model)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen(
@@ -92,7 +92,7 @@ def _serve(model: str) -> None:
     from scripts.lm.snapshots import load_base
     from scripts.provenance.digests import code_digest
 
-    # What each of them would do again.
+    # Do once what each of them would repeat.
     for stage in ("sft", "dpo"):
         code_digest(f"scripts/train/{stage}.py")
     load_base(model, "auto", "none")
@@ -123,7 +123,7 @@ def _start_under(order: dict[str, Any]) -> tuple[int, int]:
 
 
 def _child(order: dict[str, Any]) -> None:
-    """Runs the order in a process of its own, and never returns."""
+    """Run the order in this child process; never return."""
     import importlib
 
     from scripts.common.cli import run
@@ -152,7 +152,7 @@ def _child(order: dict[str, Any]) -> None:
 
 
 def _prepare(how: dict[str, Any]) -> Callable[[], None]:
-    """Has the process end as ordered; returns what is called if it comes to its end."""
+    """Make the process end as ordered; return a function to call if it finishes normally."""
     if "step" in how:
         act_in_step(how["step"], how)
     if "put" in how:
@@ -162,7 +162,7 @@ def _prepare(how: dict[str, Any]) -> Callable[[], None]:
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (how["largest"], how["largest"]))
     if "cpu" in how:
-        # Its default is to end the process, as it is, wherever it is.
+        # By default this signal ends the process at once, wherever it is.
         signal.setitimer(signal.ITIMER_PROF, how["cpu"])
     if "below" in how:
         return _count_changes(Path(how["below"]), how.get("write"), how.get("counted"))
@@ -174,7 +174,7 @@ def _kill() -> None:
 
 
 def _count_changes(below: Path, last: int | None, into: str | None) -> Callable[[], None]:
-    """Kills the process before its `last`-th change below a folder, or in the midst of a write."""
+    """Kill the process before its `last`-th change below a folder, or in the middle of a write."""
     from scripts.common import folders
     from scripts.train import checkpoints
 
@@ -190,7 +190,7 @@ def _count_changes(below: Path, last: int | None, into: str | None) -> Callable[
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in WRITES or not str(arguments[0]).startswith(prefix):
             return
-        # For reading alone: nothing changes.
+        # For reading only: nothing changes.
         if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return
         changed()
@@ -221,7 +221,7 @@ def _count_changes(below: Path, last: int | None, into: str | None) -> Callable[
 
 
 def act_in_step(step: int, how: dict[str, Any]) -> None:
-    """Has the process act in the midst of a step, counted from 1, before a pass's gradients."""
+    """Make the process act within a step, counted from 1, before a pass's gradients."""
     from scripts.train.checkpoints import ResumableTrainer
 
     inner = ResumableTrainer.training_step

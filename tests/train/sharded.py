@@ -1,7 +1,7 @@
-"""Runs a module with its model sharded by FSDP2 where there is no GPU.
+"""Run a module with its model sharded by FSDP2 where there is no GPU.
 
-accelerate shards over accelerators alone, and copies the model to processes on a CPU. Told that
-these are accelerators, it runs the same code over gloo.
+accelerate only shards over accelerators; on CPUs it copies the model to each process. Here it is
+told that the CPUs are accelerators, so it runs the same code over gloo.
 """
 
 import runpy
@@ -12,7 +12,7 @@ from accelerate.utils import DistributedType
 
 
 def main() -> None:
-    """Runs the module that the first argument names with the others."""
+    """Run the module named by the first argument, with the other arguments."""
     inner = PartialState.set_device
 
     def set_device(state: PartialState) -> None:

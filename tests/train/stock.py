@@ -1,4 +1,4 @@
-"""TRL's stock trainers beside this project's: one model, one seed, the same rows."""
+"""TRL's stock trainers and this project's with the same model, seed and rows."""
 
 import copy
 import json
@@ -40,7 +40,7 @@ VOCABULARY = 300
 SIZES = {
     "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 256, "vocab_size": VOCABULARY,
-    # Wide enough that log-probs depend on what stands before a token.
+    # Large enough that log-probs depend on the tokens before.
     "initializer_range": 0.08,
 }  # fmt: skip
 SHAPES = {
@@ -52,34 +52,34 @@ STEPS = 20
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run gave."""
+    """The results of a training run."""
 
     log: list[dict[str, float]]
-    """Of each step, and of each evaluation."""
+    """Log entries, one for each step and each evaluation."""
     adapter: dict[str, torch.Tensor]
     steps: list[list[tuple[int, ...]]]
-    """The token sequences that passed through each step, in the order of their batches."""
+    """The token sequences of each step, in the order of their batches."""
     layout: Layout | None
-    """Of this project's trainers."""
+    """Set for this project's trainers only."""
 
     @property
     def losses(self) -> list[float]:
-        """Returns the loss of each step."""
+        """Return the loss of each step."""
         return [entry["loss"] for entry in self.log if "loss" in entry]
 
 
 def sequence(seed: int, length: int) -> list[int]:
-    """Returns random tokens; a shorter sequence of the same seed is a prefix of a longer one."""
+    """Return random tokens; a shorter sequence of the same seed is a prefix of a longer one."""
     generator = random.Random(seed)
     return [generator.randrange(5, VOCABULARY) for _ in range(length)]
 
 
 @cache
 def pairs() -> list[Row]:
-    """Returns pairs of unequal lengths whose number is no multiple of a window or a micro-batch.
+    """Return pairs of unequal lengths, not a multiple of a window or micro-batch in number.
 
     Each prompt is shared by several. The first five pairs are odd ones: a completion of one token,
-    completions that are the same, one that is a prefix of the other, and two that part late.
+    identical completions, one that is a prefix of the other, and two that differ only late.
     """
     prompts = [sequence(prompt, 6 + 3 * prompt) for prompt in range(6)]
     rows = [
@@ -101,7 +101,7 @@ def pairs() -> list[Row]:
 
 @cache
 def demonstrations() -> list[Row]:
-    """Returns prompts and completions of unequal lengths, some of them many times longer."""
+    """Return prompts and completions of unequal lengths, some many times longer than others."""
     rows = [(row["prompt_ids"], row["chosen_ids"]) for row in pairs()]
     for place in (3, 11, 12):
         rows[place] = sequence(400 + place, 30), sequence(500 + place, 40)
@@ -113,7 +113,7 @@ def demonstrations() -> list[Row]:
 
 @cache
 def tokenizer() -> PreTrainedTokenizerBase:
-    """Returns the tokenizer that trainers ask for; they pad with it."""
+    """Return the tokenizer that trainers require; they only pad with it."""
     return train_tokenizer(TEXTS, VOCABULARY)
 
 
@@ -123,7 +123,7 @@ def _base(shape: str, started: bool) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_config(SHAPES[shape], attn_implementation="sdpa").eval()
     if not started:
         return model
-    # What a supervised trial leaves: an adapter that is no longer nought, merged.
+    # As after a supervised trial: an adapter that is no longer zero, merged.
     model = get_peft_model(model, lora_config(model, resolved("sft")["lora"]))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -132,19 +132,19 @@ def _base(shape: str, started: bool) -> PreTrainedModel:
 
 
 def base(shape: str, started: bool = False) -> PreTrainedModel:
-    """Returns a random model of a shape, or one with a supervised adapter merged, to train."""
+    """Return a random model of a shape to train, optionally with a supervised adapter merged."""
     return copy.deepcopy(_base(shape, started))
 
 
 def adapted(model: PreTrainedModel, settings: Settings) -> PeftModel:
-    """Returns a model with the fresh adapter of a trial."""
+    """Return a model with the fresh adapter of a trial."""
     config = lora_config(model, settings["lora"])
     make_reproducible(settings["seed"])
     return get_peft_model(model, config)
 
 
 def trial(method: str, window: str, **trainer: Any) -> Settings:
-    """Returns a resolved trial in the shared layout that logs each of its steps.
+    """Return a resolved trial in the shared layout that logs each of its steps.
 
     Parameters
     ----------
@@ -153,15 +153,15 @@ def trial(method: str, window: str, **trainer: Any) -> Settings:
     """
     rows, batches = map(int, window.split("x"))
     settings = {"max_steps": STEPS, "logging_steps": 1, "learning_rate": 1e-3}
-    # Adam's first step is the learning rate for every weight whose gradient is more than 1e-8, and
-    # a gradient that is nought but for rounding may be.
+    # Adam's first step is the learning rate for every weight with a gradient above 1e-8, even if
+    # that gradient is only rounding error. So warm up.
     settings |= {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 4}
     settings |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": batches}
     return resolved(method, **settings | trainer) | {"layout": "shared"}
 
 
 class StockDPOTrainer(DPOTrainer):
-    """TRL's, on tokens; the reference is the model without its adapter, anew in every step."""
+    """TRL's trainer on tokens; each step computes the reference with the adapter off."""
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
@@ -170,7 +170,7 @@ class StockDPOTrainer(DPOTrainer):
 def stock_dpo(
     settings: Settings, model: PreTrainedModel, work: Path, rows: list[Row] | None = None
 ) -> DPOTrainer:
-    """Returns TRL's DPOTrainer, which wraps the model itself; without rows, on `pairs`."""
+    """Return TRL's DPOTrainer, which wraps the model itself; it trains on `pairs` by default."""
     dataset = Dataset.from_list(rows or pairs())
     arguments = trainer_arguments(settings, work, "float32")
     adapter = lora_config(model, settings["lora"])
@@ -186,14 +186,14 @@ def stock_dpo(
 
 
 def our_dpo(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
-    """Returns this project's trainer, given the reference's log-probs."""
+    """Return this project's trainer, given the reference's log-probs."""
     logps = pair_logps(model, pairs())
     model = adapted(model, settings)
     return trainer_of(settings, model, tokenizer(), pairs(), logps, work, evaluate=True)
 
 
 def stock_sft(settings: Settings, model: PreTrainedModel, work: Path) -> SFTTrainer:
-    """Returns TRL's SFTTrainer, which wraps the model and makes the labels itself."""
+    """Return TRL's SFTTrainer, which wraps the model and makes the labels itself."""
     dataset = Dataset.from_list(
         [
             {
@@ -217,7 +217,7 @@ def stock_sft(settings: Settings, model: PreTrainedModel, work: Path) -> SFTTrai
 
 
 def our_sft(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
-    """Returns this project's trainer."""
+    """Return this project's supervised trainer."""
     model = adapted(model, settings)
     return trainer_of(settings, model, tokenizer(), demonstrations(), None, work, evaluate=True)
 
@@ -227,20 +227,19 @@ STOCK = {"dpo": stock_dpo, "sft": stock_sft}
 
 
 def our_run(settings: Settings, shape: str, started: bool = False) -> Run:
-    """Returns a run of this project's trainer."""
+    """Train with this project's trainer; return the run."""
     return _run(OURS[settings["method"]], settings, shape, started)
 
 
 def stock_run(
     settings: Settings, shape: str, started: bool = False, multiple: int | None = None
 ) -> Run:
-    """Returns a run of TRL's own trainer, kept for the next test that compares with it.
+    """Train with TRL's trainer; return the run, cached for other tests that compare with it.
 
     Parameters
     ----------
     multiple
-        Of it are the lengths to which batches are padded, which rounds otherwise; else they are as
-        long as their longest row.
+        Pad batches to a multiple of this, which changes rounding; by default to their longest row.
     """
     return _stock_run(json.dumps(settings), shape, started, multiple)
 
@@ -271,7 +270,7 @@ def _run(make: Callable[..., Trainer], settings: Settings, shape: str, started: 
 
 
 class _Recorder(TrainerCallback):
-    """Keeps the token sequences of the batches that a trainer trains on, step by step."""
+    """Record the token sequences of the batches that a trainer trains on, step by step."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.steps: list[list[tuple[int, ...]]] = []

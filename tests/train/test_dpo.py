@@ -1,4 +1,4 @@
-"""Preference trials: the reference, step 0, learning, and what a trial leaves."""
+"""Preference trials: the reference, step 0, learning, and the files of a trial."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def tokens(pairs: Rows, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(tiny_model: Path, demonstrations: Rows, tmp_path: Path) -> Path:
-    """Returns the adapter of a supervised trial."""
+    """Return the adapter of a supervised trial."""
     write_rows(tmp_path / "sft.parquet", demonstrations, COMPLETION_TOKENS)
     command = ["--trial", json.dumps(resolved("sft")), "--model", str(tiny_model)]
     command += ["--tokens", str(tmp_path / "sft.parquet"), "--out", str(tmp_path / "sft")]
@@ -116,7 +116,7 @@ def test_another_models_reference_is_stopped_at_step_zero(
         (torch.bfloat16, 0.1, 0.002, False),
         (torch.float16, 0.1, 0.0005, False),
         (torch.float32, 0.1, 0.0005, True),
-        # The smaller beta is, the less the same log-probs move the loss.
+        # The smaller beta is, the less a difference in log-probs changes the loss.
         (torch.float16, 0.05, 0.003, True),
         (torch.float16, 0.1, 0.003, False),
     ],
@@ -135,7 +135,7 @@ def test_the_gate_allows_what_rounding_explains(
 def test_margins_of_both_signs_are_stopped_by_the_loss(
     tiny_model: Path, pairs: Rows, tmp_path: Path
 ) -> None:
-    """Their mean is 0, as it should be; their loss is above ln 2, as -log sigmoid is convex."""
+    """Their mean is 0, as it should be, but their loss is above ln 2: -log sigmoid is convex."""
     rows = pairs[:6]
     write_rows(tmp_path / "pairs.parquet", rows, PREFERENCE_TOKENS)
     logps = read_rows(
@@ -148,7 +148,7 @@ def test_margins_of_both_signs_are_stopped_by_the_loss(
     given = (tiny_model, tmp_path / "pairs.parquet", tmp_path / "wrong.parquet", tmp_path / "dpo")
     with pytest.raises(BadInput, match=r"loss at step 0 is 0\.72\d*, not 0\.693147"):
         run(resolved("dpo", **window), *given)
-    # The hinge loss of these margins is at 1, as at 0: their mean alone is looked at.
+    # The hinge loss of these margins is 1, as for margins of 0, so only their mean is checked.
     run(resolved("dpo", loss_type=["hinge"], max_steps=1, **window), *given)
 
 

@@ -1,4 +1,4 @@
-"""The shared layout beside TRL's stock trainers: the same losses, adapters, metrics and rows."""
+"""The shared layout against TRL's stock trainers: same losses, adapters, metrics and rows."""
 
 import json
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ from tests.train.stock import (
 )
 
 LOSS, ADAPTER = 1e-5, 1e-4
-"""How far a loss may be from stock's, in units of max(1, |loss|), and an adapter's tensor, in its
-norm."""
+"""Allowed difference from stock: of a loss, in units of max(1, |loss|), and of a tensor of the
+adapter, in units of its norm."""
 
 METRIC = 1e-4
-"""How far a logged metric may be, in units of max(1, |metric|). The largest are log-probs of whole
-completions, near 70, of which float32 keeps six digits; the gradient's norm and the rewards come of
-them."""
+"""Allowed difference of a logged metric, in units of max(1, |metric|). The largest metrics are
+log-probs of whole completions, near 70, and float32 has six digits; gradient norm and rewards are
+computed from them."""
 
 OBJECTIVES = {
     name: {"loss_type": [name]}
@@ -46,8 +46,8 @@ OBJECTIVES = {
 }  # fmt: skip
 OBJECTIVES["exo_pair"]["label_smoothing"] = 0.1
 OBJECTIVES["robust"]["label_smoothing"] = 0.1
-# Its loss divides margins by 0.05: at the other objectives' beta, rounding alone takes the stock
-# trainer, padded to another length, 1e-4 away from itself.
+# Its loss divides margins by 0.05. At the other objectives' beta, padding to another length already
+# changes the stock trainer's result by 1e-4, from rounding alone.
 OBJECTIVES["discopop"]["beta"] = 0.1
 VARIANTS = OBJECTIVES | {
     "sigmoid+sft": {"loss_type": ["sigmoid", "sft"], "loss_weights": [0.8, 0.2]},
@@ -58,7 +58,7 @@ VARIANTS = OBJECTIVES | {
     "js_divergence": {"f_divergence_type": "js_divergence"},
     "alpha_divergence": {"f_divergence_type": "alpha_divergence"},
 }
-# Rows of a micro-batch times micro-batches of a step; no number of rows is a multiple of them.
+# Rows per micro-batch x micro-batches per step; the number of rows is a multiple of none of them.
 DPO_WINDOWS, SFT_WINDOWS = ["1x16", "4x4", "16x1"], ["1x8", "2x4", "8x1"]
 SFT_CUT = [
     ("llama", "1x8", True, False),
@@ -70,11 +70,11 @@ SFT_CUT = [
 
 
 def cases() -> list[Any]:
-    """Returns variant, shape, window, checkpointing and whether it starts from an adapter.
+    """Return variant, shape, window, checkpointing and whether it starts from an adapter.
 
-    The cut has one of each variant: of two that follow one another, one has checkpointing; every
-    second two have the other shape and the other starts. Micro-batches of one row, which take
-    twice as long, stand in it with every eighth.
+    The fast selection has each variant once. Of two in a row, one has checkpointing; every second
+    two use the other shape and the other start. Micro-batches of one row take twice as long, so
+    only every eighth case has them.
     """
     found = []
     for number, variant in enumerate(VARIANTS):
@@ -96,12 +96,12 @@ class Distance:
 
     @property
     def equal(self) -> bool:
-        """Tells whether losses and adapters are the same but for rounding."""
+        """Return True if losses and adapters are equal up to rounding."""
         return self.loss <= LOSS and self.adapter <= ADAPTER
 
 
 def distance(run: Run, stock: Run) -> Distance:
-    """Returns how far a run is from a stock run, at its worst step and its worst tensor."""
+    """Return how far a run is from a stock run, at its worst step and its worst tensor."""
     losses = zip(run.losses, stock.losses, strict=True)
     assert run.adapter.keys() == stock.adapter.keys()
     return Distance(
@@ -118,10 +118,10 @@ NOT_COUNTED = "total_flos"
 
 
 def worst_metrics(run: Run, stock: Run) -> dict[str, float]:
-    """Returns how far each logged metric is from the stock run's, at its worst step.
+    """Return how far each logged metric is from the stock run's, at its worst step.
 
-    Before the first update no margin has a sign: there, which completion has the higher reward is
-    rounding. The warm-up's first step is of no length, so that is so in two steps.
+    Before the first update all margins are 0, so rounding decides which completion has the higher
+    reward. The warm-up's first step has learning rate 0, so this holds for two steps.
     """
     worst: dict[str, float] = {}
     for ours, theirs in zip(run.log, stock.log, strict=True):
@@ -135,9 +135,9 @@ def worst_metrics(run: Run, stock: Run) -> dict[str, float]:
 
 
 def assert_equal(run: Run, stock: Run) -> None:
-    """Checks losses, adapters, rows and that there was something to compare."""
+    """Check losses, adapters, rows and that there was something to compare."""
     assert run.layout.ran == "shared"
-    # Of every epoch's last step, too: it has fewer rows.
+    # The last step of every epoch is included: it has fewer rows.
     assert len({len(step) for step in stock.steps}) > 1
     assert run.steps == stock.steps
     losses = stock.losses
@@ -153,8 +153,8 @@ def test_every_objective_is_the_stock_trainers(
     settings = trial("dpo", window, gradient_checkpointing=checkpointing, **VARIANTS[variant])
     run, stock = our_run(settings, shape, started), stock_run(settings, shape, started)
     if not distance(run, stock).equal:
-        # Objectives that sort margins may take two of one size in either order. On one processor
-        # TRL's own trainer, padded otherwise, is 4e-4 away from itself so.
+        # Objectives that sort margins may take ties in either order. On one CPU model, this changes
+        # the result of TRL's own trainer by 4e-4 when padding differs.
         stock = stock_run(settings, shape, started, multiple=32)
     assert len(run.losses) == STEPS
     assert_equal(run, stock)
@@ -182,7 +182,7 @@ def test_packed_supervised_training_is_the_stock_trainers(
     worst = worst_metrics(run, stock)
     assert {"eval_loss", "eval_entropy", "entropy", "num_tokens", "grad_norm"} < worst.keys()
     if window != "8x1":
-        # Micro-batches that stand in one pass are averaged over its tokens, and not one by one.
+        # The entropy is averaged over all tokens of a pass, not per micro-batch.
         assert worst.pop("entropy") < 0.05
         assert worst.pop("mean_token_accuracy") < 0.05
     assert {name: far for name, far in worst.items() if far > METRIC} == {}
@@ -201,7 +201,7 @@ def test_evaluation_while_training_is_the_stock_trainers(window: str) -> None:
 def test_the_command_lines_give_the_stock_trainers_adapter(
     tiny_model: Path, pairs: list[Row], tmp_path: Path
 ) -> None:
-    """From files to files: the reference's log-probs, then the trial that is given them."""
+    """From files to files: compute the reference's log-probs, then train with them."""
     settings = resolved("dpo", logging_steps=1, max_steps=8) | {"layout": "auto"}
     write_rows(tmp_path / "pairs.parquet", pairs, PREFERENCE_TOKENS)
     options = ["--model", str(tiny_model), "--tokens", str(tmp_path / "pairs.parquet")]
@@ -280,7 +280,7 @@ def test_micro_batches_matter_where_an_objective_compares_rows(variant: str) -> 
 
 
 def row_cases() -> list[Any]:
-    """Returns method, window, whether incomplete micro-batches are dropped, and seed."""
+    """Return method, window, whether incomplete micro-batches are dropped, and seed."""
     windows = [("dpo", window) for window in DPO_WINDOWS] + [
         ("sft", window) for window in SFT_WINDOWS
     ]

@@ -1,4 +1,4 @@
-"""Plans: counted by hand, beside real runs, and what must be refused."""
+"""Plans: against counts by hand, against real runs, and bad input."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ GIB = 2**30
 
 @pytest.fixture
 def folder(demonstrations: Rows, pairs: Rows, tmp_path: Path) -> Path:
-    """Returns a folder with tokens of both kinds."""
+    """Return a folder with tokens of both kinds."""
     write_rows(tmp_path / "d" / "train.parquet", demonstrations, COMPLETION_TOKENS)
     write_rows(tmp_path / "p" / "train.parquet", pairs, PREFERENCE_TOKENS)
     return tmp_path
@@ -131,12 +131,12 @@ def test_totals(folder: Path, tiny_model: Path) -> None:
 
 @pytest.fixture
 def snapshot(tiny_model: Path) -> Path:
-    """Returns the folder of the tiny model's files."""
+    """Return the folder of the tiny model's files."""
     return tiny_model.parent / read_json(tiny_model)["folder"]
 
 
 def hub_manifest(manifest: Path, snapshot: Path, commit: str, weights: bool) -> Path:
-    """Writes the manifest of a hub's model, or of its config and tokenizer alone."""
+    """Write the manifest of a hub model, or only of its config and tokenizer."""
     names = snapshot_files(snapshot)
     origin = {"source": "hub", "repository": "some/model", "commit": commit}
     if not weights:
@@ -156,7 +156,7 @@ def test_a_model_on_the_hub_is_downloaded_once(folder: Path, snapshot: Path) -> 
     assert totals()["download"] == totals()["disk"]["snapshots"] == 12_345
     hub_manifest(model / "manifest.json", snapshot, "1", weights=True)
     assert (totals()["download"], totals()["disk"]["snapshots"]) == (0, 12_345)
-    # The configuration names another commit than the one that was fetched.
+    # The configuration names a different commit than the one that was fetched.
     hub_manifest(tokenizer, snapshot, "2", weights=False)
     assert totals()["download"] == 12_345
 
@@ -172,7 +172,7 @@ def test_a_model_in_a_folder_is_no_download(folder: Path, snapshot: Path) -> Non
 
 
 def test_the_demos_model_is_no_download(folder: Path, snapshot: Path) -> None:
-    """Its manifests are written as rule train_demo_model writes them."""
+    """Use manifests like those that rule train_demo_model writes."""
     model = folder / "models" / "tiny"
     write_manifest(model / "manifest.json", snapshot, {"source": "demo"})
     tokenizer = model / "tokenizer" / "manifest.json"

@@ -1,4 +1,4 @@
-"""Which layout runs and why, what it leaves behind, and what it takes: tokens and memory."""
+"""Which layout runs and why, what it records, and its tokens and memory."""
 
 import json
 import random
@@ -35,7 +35,7 @@ METHODS = ["dpo", "sft"]
 
 
 def titles(count: int, seed: int = 0) -> list[Row]:
-    """Returns pairs as long as those of titles, each with a prompt of its own.
+    """Return pairs as long as those of titles, each with a prompt of its own.
 
     All prompts begin and end alike, and are about 75 tokens long; completions are about 12.
     """
@@ -64,7 +64,7 @@ def llama(**settings: Any) -> LlamaConfig:
 
 
 def made(settings: Settings, model: PreTrainedModel, rows: list[Row], work: Path) -> Trainer:
-    """Returns a trainer of a method; the reference's log-probs are of no matter here."""
+    """Return a trainer of a method; the reference's log-probs do not matter here."""
     names = ("chosen_logp", "rejected_logp", "chosen_head_logp", "rejected_head_logp")
     logps = [{"id": row["id"]} | dict.fromkeys(names, -60.0) for row in rows]
     trainer = trainer_of(settings, adapted(model, settings), tokenizer(), rows, logps, work)
@@ -98,20 +98,20 @@ def sliding_qwen2(_: Settings) -> PreTrainedModel:
 
 
 def changed(change: Callable[[PreTrainedModel, dict[str, Any]], dict[str, Any]]) -> PreTrainedModel:
-    """Returns a model whose forward pass is given other arguments."""
+    """Return a model whose forward pass gets changed arguments."""
     model = build(llama())
     inner = model.forward
 
     def forward(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
         return inner(*args, **change(self, kwargs))
 
-    # A method like any other, because TRL looks for it where it patches what computes the loss.
+    # Bind it as a method, because TRL expects one where it patches the loss computation.
     model.forward = MethodType(forward, model)
     return model
 
 
 def deaf_in_training(_: Settings) -> PreTrainedModel:
-    """Returns a model that drops branches while it trains, and keeps them in evaluation."""
+    """Return a model that drops branches while it trains, and keeps them in evaluation."""
     return changed(lambda model, kwargs: kwargs | ({"branches": None} if model.training else {}))
 
 
@@ -145,7 +145,7 @@ def test_auto_runs_the_stock_layout_and_says_why(
     unfit: Callable[[Settings], PreTrainedModel], method: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """It trains as if the stock layout had been asked for, to the last bit."""
+    """It gives the same bits as if the stock layout had been asked for."""
     adapters = []
     for asked in ("auto", "stock"):
         settings = trial(method, "4x1", max_steps=2, learning_rate=0.1, warmup_steps=0)
@@ -180,7 +180,7 @@ def test_shared_stops_and_says_why(
 def test_what_a_backend_drops_in_evaluation_shows_in_training_only(
     method: str, tmp_path: Path
 ) -> None:
-    """So the proof is taken in the mode that trains."""
+    """So the check runs in training mode."""
     settings = trial(method, "4x1")
     model = made(settings, deaf_in_training(settings), ROWS, tmp_path).model
     assert attend_trees(model.eval(), [], [])[0] is None
@@ -254,7 +254,7 @@ def test_a_batch_is_cut_down_to_what_predicts_its_completions() -> None:
         "completion_mask": torch.tensor([[0, 0, 1, 1], [0, 1, 0, 0]]),
         "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
     }
-    # Last tokens are not computed: nothing is predicted behind them.
+    # Last tokens are not computed: nothing is predicted after them.
     cut, wanted = compact(batch, [[10, 11, 12], [20]])
     assert cut["input_ids"].tolist() == [[2, 3, 4], [5, 6, 5]]
     assert cut["completion_mask"].tolist() == [[0, 1, 1], [0, 1, 0]]
@@ -314,7 +314,7 @@ def test_a_step_takes_no_more_memory_than_the_stock_layout(
         trainer.train()
         assert trainer.layout.ran == layout
         peaks[layout] = allocated.peak
-    # Both layouts' inputs are there at once, a few numbers of 8 bytes a token.
+    # The inputs of both layouts are in memory at once: a few 8-byte numbers per token.
     assert 0 < peaks["shared"] <= peaks["stock"] + 4 * 8 * trainer.layout.stock_tokens
     if method == "dpo":
         assert peaks["shared"] < 0.97 * peaks["stock"]

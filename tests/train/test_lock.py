@@ -1,4 +1,4 @@
-"""One trainer at a time: who holds a lock, who is refused, and who is taken for gone."""
+"""One trainer at a time: who holds a lock, who is refused, and who counts as gone."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ except BadInput as error:
 
 
 def contender(work: Path, *before: str) -> subprocess.Popen[str]:
-    """Starts a process that takes the lock when it is told to, and holds it until it is told."""
+    """Start a process that takes the lock when told to, and holds it until told to stop."""
     command = [*before, sys.executable, "-c", CONTENDER, str(work)]
     process = subprocess.Popen(
         command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -50,7 +50,7 @@ def told(process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    """Yields a work folder and the process that holds its lock."""
+    """Yield a work folder and the process that holds its lock."""
     process = contender(tmp_path / "work")
     told(process)
     assert process.stdout.readline() == "won\n"
@@ -90,7 +90,7 @@ def test_a_living_holder_is_named_and_refused(held: tuple[Path, subprocess.Popen
 def test_what_a_killed_holder_left_is_taken(held: tuple[Path, subprocess.Popen[str]]) -> None:
     work, process = held
     process.kill()
-    # Not yet asked about by its parent: it is gone all the same.
+    # Its parent has not reaped it yet, but it counts as gone.
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     with locked(work):
         assert holder_of(work) == this_holder()
@@ -98,7 +98,7 @@ def test_what_a_killed_holder_left_is_taken(held: tuple[Path, subprocess.Popen[s
 
 @pytest.mark.parametrize("text", ["", '{"process": {"ho', "\0" * 40])
 def test_a_lock_that_is_torn_is_free(tmp_path: Path, text: str) -> None:
-    """The power failed under its holder."""
+    """As after a power failure."""
     work = tmp_path / "work"
     work.mkdir()
     (work / "lock.json").write_text(text, encoding="utf-8")
@@ -111,7 +111,7 @@ def test_a_lock_that_is_torn_is_free(tmp_path: Path, text: str) -> None:
 def test_a_job_that_its_own_snakemake_gave_up_is_stopped(
     held: tuple[Path, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its launcher lives: it is the one that has started this job in its stead."""
+    """Its launcher is alive, but has started this job in its place."""
     work, process = held
     launcher = this_process()
     write_json(
@@ -125,7 +125,7 @@ def test_a_job_that_its_own_snakemake_gave_up_is_stopped(
 
 
 def elsewhere(work: Path) -> Holder:
-    """Has a process of another machine hold the lock."""
+    """Make a process on another machine hold the lock."""
     holder = Holder(Process("node7", "another", os.getpid(), "1"), [], False)
     work.mkdir()
     write_json(work / "lock.json", asdict(holder))
@@ -174,7 +174,7 @@ def test_a_lock_that_is_given_up_meanwhile_is_free(
 def test_the_heart_beats_and_a_lost_lock_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that stood still for long finds that another one took it for gone."""
+    """A process that was suspended for long finds that another one has taken its lock."""
     monkeypatch.setattr(lock, "BEAT", 0.001)
     work, lost, beaten = tmp_path / "work", threading.Event(), threading.Event()
     inner = lock._beat
@@ -193,7 +193,7 @@ def test_the_heart_beats_and_a_lost_lock_is_noticed(
         other = Holder(Process("node7", "another", 1, "1"), [], False)
         write_json(work / "lock.json", asdict(other))
         assert lost.wait(60)
-    # It is the other's now.
+    # The lock now belongs to the other process.
     assert holder_of(work) == other
 
 
@@ -203,7 +203,7 @@ def test_a_process_is_told_by_more_than_its_number() -> None:
     assert me.is_alive()
     assert not replace(me, started="0").is_alive()
     assert not replace(me, host="elsewhere").is_here()
-    assert not replace(me, machine="before it was started anew").is_here()
+    assert not replace(me, machine="before it was restarted").is_here()
     assert str(me).startswith(f"process {os.getpid()} on ")
 
 

@@ -1,4 +1,4 @@
-"""A start that is overwritten, as published code has it, against PEFT's own double wrap."""
+"""A start that is overwritten, as in the published code, against PEFT wrapping a model twice."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,8 @@ from tests.train.conftest import resolved, trainer_of
 OLD = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "init_lora_weights": "gaussian",
        "target_modules": ["q_proj", "v_proj", "gate_proj", "down_proj"]}  # fmt: skip
 NEW = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.05, "init_lora_weights": True}
-# The published trials: q v at the old rank, and all that the old one has at twice the rank. Then
-# modules that the old one lacks, at another scale.
+# The published trials: q v at the old rank, and all modules of the old adapter at twice the rank.
+# Then modules that the old adapter lacks, at another scale.
 TARGETS = [
     {"target_modules": ["q_proj", "v_proj"]},
     {"target_modules": ["q_proj", "v_proj", "gate_proj", "down_proj"], "r": 8, "lora_alpha": 16},
@@ -33,7 +33,7 @@ TARGETS = [
 
 @pytest.fixture
 def start(tiny_model: Path, tmp_path: Path) -> Path:
-    """Returns an adapter that changes the model."""
+    """Return an adapter that changes the model."""
     torch.manual_seed(0)
     model = get_peft_model(
         load_base(tiny_model, "auto", "none"), LoraConfig(task_type="CAUSAL_LM", **OLD)
@@ -51,7 +51,7 @@ def trial_of(lora: dict[str, Any], **trainer: Any) -> dict[str, Any]:
 
 
 def wrapped_twice(model: Path, start: Path, lora: dict[str, Any]) -> PeftModel:
-    """Returns what the published code makes."""
+    """Return the model that the published code makes."""
     once = PeftModel.from_pretrained(load_base(model, "auto", "none"), start)
     return get_peft_model(once, LoraConfig(task_type="CAUSAL_LM", **NEW | lora))
 
@@ -63,7 +63,7 @@ def policy(trial: dict[str, Any], model: Path, start: Path) -> PeftModel:
 
 
 def layers(model: PeftModel) -> dict[str, tuple[Any, ...]]:
-    """Returns rank, scale, dropout and what is trained of each layer that an adapter stands on."""
+    """Return rank, scale, dropout and trained weights of each layer with an adapter."""
     return {
         name.replace("base_model.model.", ""): (
             module.r["default"],
@@ -100,7 +100,7 @@ def test_a_new_adapter_on_all_old_modules_leaves_the_base(
 
 
 def commands(model: Path, start: Path, rows: list[dict[str, Any]], folder: Path) -> list[str]:
-    """Computes the reference, the merged start, and returns the options of a trial."""
+    """Compute the reference of the merged start, and return the options of a trial."""
     write_rows(folder / "pairs.parquet", rows, PREFERENCE_TOKENS)
     options = ["--model", str(model), "--start", str(start)]
     options += ["--tokens", str(folder / "pairs.parquet")]
@@ -112,7 +112,7 @@ def commands(model: Path, start: Path, rows: list[dict[str, Any]], folder: Path)
 def test_a_trial_leaves_one_adapter_for_the_plain_base(
     tiny_model: Path, start: Path, pairs: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """A learning rate of 0 leaves step 0 in the files."""
+    """With a learning rate of 0, the files hold step 0."""
     trial = trial_of(TARGETS[2], learning_rate=0.0, max_steps=1)
     options = commands(tiny_model, start, pairs, tmp_path)
     assert dpo.main(["--trial", json.dumps(trial), *options]) == 0

@@ -21,9 +21,9 @@ from tests.train.conftest import resolved
 
 Rows = list[dict[str, Any]]
 LOSS = 2e-6
-"""How far a loss may lie off: sums of float32 in another order, relative. 1e-7 was seen."""
+"""Allowed relative difference of a loss from another float32 summation order; 1e-7 was seen."""
 WEIGHT = 1e-4
-"""The same of an adapter's weights after all steps, as a share of their norm."""
+"""The same for an adapter's weights after all steps, as a share of their norm."""
 
 
 def divided(size: int, window: int, count: int) -> tuple[int, int]:
@@ -78,7 +78,7 @@ def test_each_process_needs_a_gpu_of_its_own() -> None:
 
 
 def test_a_clusters_warning_does_not_end_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes to the launcher too, which has no handler for it."""
+    """The launcher gets the signal too, and has no handler for it."""
     warnings = (signal.SIGUSR1, signal.SIGUSR2)
     before = [signal.getsignal(it) for it in warnings]
     executed = []
@@ -87,7 +87,7 @@ def test_a_clusters_warning_does_not_end_the_launcher(monkeypatch: pytest.Monkey
         executed.append((words[-2:], [signal.getsignal(it) for it in warnings]))
 
     monkeypatch.setattr(os, "execv", execute)
-    # It may be set by the launcher.
+    # The launcher may have set it.
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     try:
@@ -104,7 +104,7 @@ def test_provenance_is_of_the_trainer_not_of_what_starts_it() -> None:
 
 
 def together(module: str, arguments: list[str]) -> subprocess.Popen:
-    """Starts two processes whose model is sharded over them, on the CPU."""
+    """Start two processes whose model is sharded over them, on the CPU."""
     words = ["scripts.train.processes", "--count", "2", "tests.train.sharded", module, *arguments]
     return subprocess.Popen(
         [sys.executable, "-m", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
@@ -112,14 +112,14 @@ def together(module: str, arguments: list[str]) -> subprocess.Popen:
 
 
 def finished(process: subprocess.Popen) -> str:
-    """Returns what it printed; fails the test if it failed."""
+    """Return what a process printed; fail the test if it failed."""
     _, errors = process.communicate()
     assert process.returncode == 0, errors[-6000:]
     return errors
 
 
 def same(one: Path, two: Path) -> None:
-    """Asserts that two trials had the same losses and ended with the same weights."""
+    """Assert that two trials had the same losses and ended with the same weights."""
     from safetensors.torch import load_file
 
     curves = [read_jsonl(folder / "history.jsonl") for folder in (one, two)]
@@ -147,7 +147,7 @@ def trial(method: str, count: int, **trainer: Any) -> str:
 
 @pytest.fixture
 def rows(demonstrations: Rows, tmp_path: Path) -> Path:
-    """Returns a token split of eight rows."""
+    """Return a token split of eight rows."""
     more = [*demonstrations, demonstrations[2] | {"id": "train-7", "prompt_ids": [1, 50]}]
     write_rows(tmp_path / "tokens.parquet", more, COMPLETION_TOKENS)
     return tmp_path / "tokens.parquet"
@@ -166,14 +166,14 @@ def test_two_processes_train_a_supervised_trial_as_one_does(
 
     process = together("scripts.train.sft", command(2, "--checkpoint-minutes", "0"))
     assert sft.main(command(1)) == 0
-    # One of them prints.
+    # Only one of them prints.
     assert finished(process).count("step 1/4:") == 1
     same(tmp_path / "of-1", tmp_path / "of-2")
     loads(tiny_model, tmp_path / "of-2" / "adapter")
 
 
 def loads(model: Path, adapter: Path) -> None:
-    """Asserts that PEFT loads an adapter, no weight of it missing."""
+    """Assert that PEFT loads an adapter without a missing weight."""
     from peft import PeftModel
 
     from scripts.lm.snapshots import load_base
@@ -184,7 +184,7 @@ def loads(model: Path, adapter: Path) -> None:
 
 
 def pair_files(tiny_model: Path, pairs: Rows, folder: Path) -> list[str]:
-    """Writes eight pairs and their reference; returns a trainer's options for them."""
+    """Write eight pairs and their reference; return a trainer's options for them."""
     more = [*pairs, pairs[3] | {"id": "train-7", "prompt_ids": [1, 50]}]
     write_rows(folder / "tokens.parquet", more, PREFERENCE_TOKENS)
     files = ["--model", str(tiny_model), "--tokens", str(folder / "tokens.parquet")]
@@ -212,12 +212,12 @@ def test_two_processes_train_a_preference_trial_as_one_does(
 
 
 @pytest.mark.all
-def test_two_processes_that_are_stopped_go_on_to_the_same_bytes(
+def test_two_processes_that_are_stopped_resume_to_the_same_bytes(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
-    """Weights, optimizer and dice of both, from whole ones that are sharded anew.
+    """Weights, optimizer and random states of both are restored from one unsharded checkpoint.
 
-    Each has a running loss of its own between two logs.
+    Each process has its own running loss between two logs.
     """
     lora = {"lora": resolved("sft")["lora"] | {"lora_dropout": 0.1}}
     settings = json.loads(trial("sft", 2, num_train_epochs=40.0, logging_steps=7)) | lora

@@ -1,4 +1,4 @@
-"""What a running trial says of itself, in a real training and under a clock of the test's."""
+"""What a running trial reports about itself, in real training and with a fake clock."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +61,7 @@ def test_it_writes_at_each_log_and_else_once_a_second(tmp_path: Path) -> None:
     assert written == [0, 0, 3, 4, 4, 4]
     found = read_json(path)
     assert (found["loss"], found["accuracy"], found["updated"]) == (0.25, 0.75, 201.5)
-    # An evaluation and a step of many batches go on for long.
+    # An evaluation or a step of many batches may take long.
     for act in (callback.on_prediction_step, callback.on_substep_end):
         now[0] += 1.0
         act(None, state)

@@ -1,6 +1,6 @@
-"""Trainers that are killed, stopped or run out of disk, and go on to the same bytes.
+"""Trainers that are killed, stopped or run out of disk, and resume to the same bytes.
 
-Each attempt is a process of its own, forked from one that has imported everything.
+Each attempt is a separate process, forked from one that has imported everything.
 """
 
 import json
@@ -29,7 +29,7 @@ from tests.train.conftest import resolved
 from tests.train.nursery import Nursery, nursery
 
 TIMES = {"seconds", "step_seconds", "peak_memory_mb", "energy_joules", "resumed"}
-"""What of train.json may differ."""
+"""Keys of train.json that may differ."""
 COMMON = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "max_steps": 7,
           "num_train_epochs": 2.0, "lr_scheduler_type": "cosine", "warmup_steps": 2,
           "logging_steps": 3}  # fmt: skip
@@ -40,7 +40,7 @@ DROPOUT = {"lora_dropout": 0.3}
 
 @dataclass(frozen=True)
 class Case:
-    """A trial: its method, what its trainer and its adapter have of their own, and the rest."""
+    """A trial: its method, its own trainer and adapter settings, and the rest."""
 
     method: str
     trainer: dict[str, Any]
@@ -77,7 +77,7 @@ class Yard:
     folder: Path
 
     def words(self, case: Case, out: Path, minutes: float = 0, **trainer: Any) -> list[str]:
-        """Returns a trial's command line."""
+        """Return a trial's command line."""
         trial = case.trial()
         trial["trainer"] |= trainer
         words = ["--trial", json.dumps(trial), "--model", str(self.model), "--out", str(out)]
@@ -89,12 +89,12 @@ class Yard:
         return words
 
     def attempt(self, case: Case, out: Path, minutes: float = 0, **how: Any) -> int:
-        """Runs a trial, perhaps not to its end, and returns how it ended."""
+        """Run a trial, perhaps not to its end; return the exit code."""
         out.parent.mkdir(parents=True, exist_ok=True)
         return self.nursery.run(case.method, self.words(case, out, minutes), log_of(out), **how)
 
     def whole(self, name: str) -> Path:
-        """Returns the results of a case that was never interrupted, nor wrote a checkpoint."""
+        """Return the results of a case without interruptions or checkpoints."""
         out = self.folder / "whole" / name
         if not out.exists():
             assert self.attempt(CASES[name], out, minutes=60) == 0, said(out)
@@ -106,7 +106,7 @@ def log_of(out: Path) -> Path:
 
 
 def said(out: Path) -> str:
-    """Returns what the last attempt said."""
+    """Return what the last attempt said."""
     return log_of(out).read_text(encoding="utf-8")
 
 
@@ -135,7 +135,7 @@ def yard(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def assert_same(out: Path, whole: Path) -> None:
-    """Compares all files by their bytes, and train.json by what is no time."""
+    """Compare all files byte by byte, and train.json without times."""
     files = [
         {it.relative_to(folder).as_posix() for it in folder.rglob("*") if it.is_file()}
         for folder in (out, whole)
@@ -156,7 +156,7 @@ def assert_same(out: Path, whole: Path) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_killed_at_random_points_it_ends_with_the_same_bytes(yard: Yard, name: str) -> None:
-    """Four kills each: in the midst of a step, anywhere by processor time, at any write."""
+    """Kill each four times: within a step, anywhere by CPU time, or at any write."""
     case, whole, out = CASES[name], yard.whole(name), yard.folder / "random" / name
     chosen, killed = random.Random(name), 0
     while killed < 4:
@@ -169,7 +169,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bytes(yard: Yard, name: s
         assert code in (0, -signal.SIGKILL, -signal.SIGPROF), said(out)
         killed += code != 0
         if code == 0:
-            # It came to its end before: begun anew.
+            # It finished before the kill: start again.
             assert_same(out, whole)
             shutil.rmtree(out)
     assert yard.attempt(case, out) == 0, said(out)
@@ -177,7 +177,7 @@ def test_killed_at_random_points_it_ends_with_the_same_bytes(yard: Yard, name: s
 
 
 def test_checkpoints_change_nothing(yard: Yard) -> None:
-    """A run that writes one after each step ends as one that writes none."""
+    """A run that writes one after each step ends the same as one that writes none."""
     for name in ("sft-dropout-best", "dpo-dropout"):
         out = yard.folder / "uninterrupted" / name
         assert yard.attempt(CASES[name], out) == 0, said(out)
@@ -186,7 +186,7 @@ def test_checkpoints_change_nothing(yard: Yard) -> None:
 
 
 def killed_at_every_write(yard: Yard, name: str, out: Path) -> int:
-    """Kills the first attempt at its first write, the next at its second; returns how many."""
+    """Kill each attempt one write later than the last; return the number of kills."""
     kills = 0
     while True:
         code = yard.attempt(CASES[name], out, below=out, write=kills + 1)
@@ -197,12 +197,12 @@ def killed_at_every_write(yard: Yard, name: str, out: Path) -> int:
 
 
 def test_killed_at_every_write_it_ends_with_the_same_bytes(yard: Yard) -> None:
-    """Of a write of a file, in its midst; before each opening, renaming, linking and syncing."""
+    """In the middle of each file write, and before each open, rename, link and sync."""
     out = yard.folder / "writes" / "sft"
     kills = killed_at_every_write(yard, "sft", out)
     print(f"{kills} kills")
     assert_same(out, yard.whole("sft"))
-    # Those of a whole attempt: it locks, goes on, writes a checkpoint, finishes and publishes.
+    # As many as in a whole attempt: lock, resume, write a checkpoint, finish and publish.
     assert kills > 60
 
 
@@ -234,7 +234,7 @@ def test_a_signal_lets_it_finish_its_step(yard: Yard, name: str, number: signal.
 
 
 def test_a_signal_in_the_last_step_keeps_that_too(yard: Yard) -> None:
-    """A trainer that goes on from its last step trains no further one."""
+    """A trainer that resumes from its last step trains no more steps."""
     out = yard.folder / "last-step"
     for name in ("sft", "dpo-best-epoch"):
         last = read_json(yard.whole(name) / "train.json")["steps"]
@@ -247,7 +247,7 @@ def test_a_signal_in_the_last_step_keeps_that_too(yard: Yard) -> None:
 def test_times_add_up_over_the_attempts(yard: Yard) -> None:
     case, out = CASES["sft"], yard.folder / "times"
     yard.attempt(case, out, step=4, signal=signal.SIGTERM)
-    # Of one process.
+    # One process.
     (run,) = read_json(out / "work" / "checkpoint-4" / "run.json")
     assert yard.attempt(case, out) == 0
     assert read_json(out / "train.json")["seconds"] > run["callbacks"]["Costs"]["seconds"] > 0
@@ -268,7 +268,7 @@ def test_devices_of_all_attempts_and_processes_are_named() -> None:
 def test_a_signal_that_comes_while_processes_talk_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All find the same after a step; what came to one alone is found after the next."""
+    """All see the same after a step; a signal that reached only one is seen after the next."""
     stop, state = Stop(), SimpleNamespace(global_step=3)
     stop.wait = True
     saving = Saving(60, stop)
@@ -287,7 +287,7 @@ def test_a_signal_that_comes_while_processes_talk_is_not_forgotten(
 def test_a_stopped_trainer_says_whether_its_last_step_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], written: bool
 ) -> None:
-    """Weights that are no numbers are not."""
+    """A step with non-finite weights is not."""
     stop = Stop()
     stop.wait = True
     stop.ask(signal.SIGTERM)
@@ -302,7 +302,7 @@ def test_a_stopped_trainer_says_whether_its_last_step_is_kept(
 
 
 def test_files_that_are_torn_by_a_loss_of_power_stop_nothing(yard: Yard) -> None:
-    """What was not yet on the disk is empty; a checkpoint is."""
+    """Files not yet on disk are empty, but a checkpoint is on disk."""
     case, out = CASES["sft"], yard.folder / "torn"
     yard.attempt(case, out, step=4, signal=signal.SIGKILL)
     for name in ("progress.json", "lock.json"):
@@ -313,7 +313,7 @@ def test_files_that_are_torn_by_a_loss_of_power_stop_nothing(yard: Yard) -> None
 
 
 def test_a_full_disk_says_so_and_loses_nothing(yard: Yard) -> None:
-    """Stands in for a full disk: no file may grow beyond so many bytes."""
+    """Simulate a full disk: no file may grow beyond so many bytes."""
     case, out = CASES["dpo"], yard.folder / "full"
     yard.attempt(case, out, step=3, signal=signal.SIGKILL)
     assert yard.attempt(case, out, largest=40_000) == 1
@@ -322,7 +322,7 @@ def test_a_full_disk_says_so_and_loses_nothing(yard: Yard) -> None:
     assert line.startswith(f"error: {path}: the disk is full (")
     assert "Traceback" not in said(out)
     assert [it.name for it in (out / "work").glob("*checkpoint-*")] == ["checkpoint-2"]
-    # Where training ends, the adapter is written by PEFT.
+    # When training ends, PEFT writes the adapter.
     assert yard.attempt(case, out, step=7, signal=signal.SIGTERM) == 128 + signal.SIGTERM
     assert yard.attempt(case, out, largest=10_000) == 1
     assert said(out).splitlines()[-1].startswith(f"error: {out / 'work'}")
@@ -354,8 +354,8 @@ def test_a_disk_that_is_really_full(yard: Yard, tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
-def test_an_orphan_is_stopped_and_its_work_goes_on(yard: Yard) -> None:
-    """A trainer whose parent was killed; while the parent lives, it is left alone."""
+def test_an_orphan_is_stopped_and_its_work_is_resumed(yard: Yard) -> None:
+    """A trainer whose parent was killed; while its parent is alive, it is left alone."""
     case, out = CASES["sft-accumulated"], yard.folder / "orphan"
     fifo = yard.folder / "fifo"
     os.mkfifo(fifo)
@@ -374,7 +374,7 @@ def test_an_orphan_is_stopped_and_its_work_goes_on(yard: Yard) -> None:
     assert yard.attempt(case, out) == 0, said(out)
     assert f"process {trainer} on " in said(out)
     assert "is left over from a run that is gone" in said(out)
-    # It was let finish its step.
+    # It was allowed to finish its step.
     assert "stopped by SIGTERM after step 3 of 7" in log.read_text(encoding="utf-8")
     assert "step 3/7: resumes from a checkpoint" in said(out)
     assert_same(out, yard.whole("sft-accumulated"))
@@ -420,24 +420,24 @@ def test_the_newest_and_the_best_are_kept(yard: Yard) -> None:
 
 
 def test_what_is_finished_is_published_and_not_trained_again(yard: Yard) -> None:
-    """Killed before it publishes, while it does, and after; Snakemake removes what is declared."""
+    """Killed before, during and after publishing; Snakemake removes declared outputs."""
     case, out = CASES["dpo-dropout"], yard.folder / "finished"
     for put in (1, 4, None):
         code = yard.attempt(case, out, **({"put": put} if put else {}))
         assert code == (-signal.SIGKILL if put else 0), said(out)
-        # Trained once, by the first of them.
+        # Only the first attempt trains.
         assert (said(out) == "") == (put != 1)
         for path in [it for it in out.rglob("*") if it.is_file() and "work" not in it.parts]:
             path.unlink()
     assert yard.attempt(case, out) == 0
     assert said(out) == ""
     assert_same(out, yard.whole("dpo-dropout"))
-    # Once it is scored, it is published for good.
+    # Once it is scored, its work folder is no longer needed.
     forget_work(out)
     assert not (out / "work").exists()
 
 
-def test_a_killed_trial_says_where_it_will_go_on(yard: Yard) -> None:
+def test_a_killed_trial_says_where_it_will_resume(yard: Yard) -> None:
     case, out = CASES["sft"], yard.folder / "says"
     yard.attempt(case, out, step=5, signal=signal.SIGKILL)
     found = read_json(out / "work" / "progress.json")

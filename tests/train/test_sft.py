@@ -82,7 +82,7 @@ def test_the_first_loss_is_the_models_own(
         ids = torch.tensor([row["prompt_ids"] + row["completion_ids"]])
         with torch.no_grad():
             logps = model(input_ids=ids).logits.log_softmax(-1)[0]
-        # No token predicts the first one of a row.
+        # Nothing predicts the first token of a row.
         start = len(row["prompt_ids"]) if completion_only else 1
         for place in range(start, ids.shape[1]):
             total -= logps[place - 1, ids[0, place]].item()
@@ -122,7 +122,7 @@ def test_evaluation_keeps_the_best(tiny_model: Path, demonstrations: Rows, tmp_p
     out = run(trial, tiny_model, demonstrations, tmp_path, valid)
     losses = [e["eval_loss"] for e in read_jsonl(out / "history.jsonl") if "eval_loss" in e]
     assert len(losses) == 7
-    # The first one was taken before any step.
+    # The first one is from before any step.
     best = min(losses[1:])
     assert best < losses[-1]
     kept = attach_adapter(load_base(tiny_model, "auto", "none"), out / "adapter")

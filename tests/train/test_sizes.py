@@ -1,4 +1,4 @@
-"""What configurations alone say: published steps and weights, and memory beside real tensors."""
+"""Estimates from configurations: published steps and weights, and memory against real tensors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_published_steps_and_trainable_parameters(name: str) -> None:
 
 
 def test_a_published_trial_and_its_variants_are_set_up_alike() -> None:
-    """As coded and corrected, a trial has the published adapter, and takes as many steps."""
+    """As coded or corrected, a trial has the published adapter and number of steps."""
     variants = [f"{name}-{kind}" for name in PUBLISHED for kind in ("as-coded", "corrected")]
     found = [name for name in variants if name in TRIALS]
     assert len(found) == 15
@@ -95,7 +95,7 @@ def test_a_published_trial_and_its_variants_are_set_up_alike() -> None:
 
 
 # q v at r 4, and gate down of the start at r 4, in 22 layers: 4 * (4096 + 2304 + 7680 + 7680)
-# weights each. dpo-4 has all four modules itself, at r 8, and leaves nothing of the start.
+# weights each. dpo-4 has all four modules itself, at r 8, so nothing of the start remains.
 AS_CODED = {
     "dpo-1-as-coded": 1_914_880,
     "dpo-2-as-coded": 1_914_880,
@@ -179,7 +179,7 @@ def lora(targets: list[str], dropout: float = 0.0) -> dict[str, Any]:
 def adapted(
     config: PreTrainedConfig, dtype: torch.dtype, adapter: dict[str, Any]
 ) -> PreTrainedModel:
-    """Returns a model with a float32 adapter, as the trainers make it."""
+    """Return a model with a float32 adapter, as the trainers make it."""
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **adapter)).train()
@@ -191,7 +191,7 @@ def adapted(
 
 @pytest.fixture
 def snapshot(tiny_model: Path, tmp_path: Path) -> Callable[[PreTrainedConfig], Path]:
-    """Returns a maker of snapshots with random weights."""
+    """Return a function that writes a snapshot with random weights."""
 
     def make(config: PreTrainedConfig) -> Path:
         folder = tmp_path / "snapshot"
@@ -248,7 +248,7 @@ def test_optimizers_keep_what_their_state_takes(optim: str, tmp_path: Path) -> N
         state.data_ptr(): state
         for weight in optimizer.state.values()
         for key, state in weight.items()
-        # Tables of 8-bit codes are shared by all weights, and a count of steps is no state.
+        # All weights share the tables of 8-bit codes, and a step count is not state.
         if isinstance(state, torch.Tensor) and state.ndim and not key.startswith("qmap")
     }
     assert optimizer_bytes(layout(SMALL["llama"], adapter), optim) == sum(
@@ -257,7 +257,7 @@ def test_optimizers_keep_what_their_state_takes(optim: str, tmp_path: Path) -> N
 
 
 def kept_by_autograd(model: PreTrainedModel, forward: Callable[[], torch.Tensor]) -> int:
-    """Returns the bytes of all tensors that a forward pass keeps, the weights aside."""
+    """Return the bytes of all tensors that a forward pass saves, except weights."""
     own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -303,7 +303,7 @@ def test_activations_are_what_autograd_keeps(
             inner = model.base_model.model.model
             return inner(input_ids=ids, attention_mask=attention, use_cache=False)[0]
 
-    # A CPU's dropout keeps its noise in float32, a GPU's a mask of one byte.
+    # Dropout saves float32 noise on a CPU, and a one-byte mask on a GPU.
     batch = Batch(rows, longest, dtype.itemsize, False, checkpointing, dropout > 0, 4)
     counted = activation_bytes(config, layout(config, lora(targets, dropout)), batch)
     assert counted == pytest.approx(kept_by_autograd(model, forward), rel=0.1)
@@ -322,7 +322,7 @@ def test_a_step_allocates_what_is_counted(
     checkpointing: bool,
     vocabulary: int,
 ) -> None:
-    """Logits decide the peak of the large vocabulary, activations or one block the small one's."""
+    """With a large vocabulary logits set the peak; with a small one, activations or one block."""
     config = Qwen2Config(**SIZES, vocab_size=vocabulary)
     trial = resolved(method, max_steps=1, gradient_checkpointing=checkpointing)
     trial |= {"lora": lora(ALL), "layout": "stock"}

@@ -1,4 +1,4 @@
-"""The backend unsloth: the same trials as with transformers, in a process of its own."""
+"""The backend unsloth: the same trials as with transformers, in a separate process."""
 
 import json
 import math
@@ -23,7 +23,7 @@ STAGES = {"sft": sft, "reference": reference, "dpo": dpo}
 
 pytestmark = pytest.mark.skipif(not find_spec("unsloth"), reason="unsloth is not installed")
 
-# Unsloth's patches stay in the process that imports it, and it is not to reach for the network.
+# Unsloth patches the process that imports it, so it gets its own, without network access.
 RUNNER = """
 import json, socket, sys
 
@@ -58,7 +58,7 @@ KINDS = {
 
 
 def commands(backend: str, model: Path, folder: Path) -> list[tuple[str, list[str]]]:
-    """Returns what is run with each backend: stages and their command lines."""
+    """Return the stages and command lines to run with each backend."""
     model_options = ["--model", str(model)]
     commands = []
 
@@ -97,7 +97,7 @@ def commands(backend: str, model: Path, folder: Path) -> list[tuple[str, list[st
 
 @pytest.fixture(scope="module")
 def ran(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with the results of both backends, each in a folder of its name."""
+    """Return a folder with the results of both backends, each in a folder named after it."""
     folder = tmp_path_factory.mktemp("ran")
     demonstrations = [
         {"id": f"{i}", "prompt_ids": [1, 20 + i, 30], "completion_ids": [40 + i] * (i + 1) + [2]}
@@ -116,7 +116,7 @@ def ran(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cwd").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, str(folder / "commands.json")], cwd=folder / "cwd",
-        # On a CPU without bfloat16 of its own Unsloth would compute the same trial in float32.
+        # On a CPU without native bfloat16, Unsloth would otherwise compute in float32.
         env=os.environ | {"PYTHONPATH": str(ROOT), "UNSLOTH_CPU_BF16": "1"},
         text=True, capture_output=True, timeout=300,
     )  # fmt: skip
@@ -135,12 +135,12 @@ TRIALS = [f"{kind}-{method}" for kind in KINDS for method in ("sft", "dpo")]
 def test_the_losses_are_those_of_transformers(ran: Path, trial: str) -> None:
     ours, theirs = (losses(ran, backend, trial) for backend in ("unsloth", "transformers"))
     assert len(ours) == 4
-    # bfloat16 ran two optimizers; its first step is the same.
+    # The bfloat16 runs use two different optimizers, so only the first step is the same.
     same = 1 if trial.startswith("bfloat16") else 4
     assert ours[:same] == pytest.approx(theirs[:same], abs=1e-4)
     assert ours == pytest.approx(theirs, abs=2e-2)
     if trial.endswith("-dpo"):
-        # The reference's passes hold other rows than a step's, and round otherwise.
+        # The reference's passes hold different rows than a step, so rounding differs.
         rounding = 1e-3 if trial.startswith("bfloat16") else 1e-5
         assert ours[0] == pytest.approx(math.log(2), abs=rounding)
 
@@ -163,7 +163,7 @@ def test_same_seed_same_bytes(ran: Path) -> None:
 
 
 @pytest.mark.parametrize("trial", ["bfloat16-sft", "nf4-dpo"])
-def test_a_trial_that_was_stopped_goes_on_to_the_same_bytes(ran: Path, trial: str) -> None:
+def test_a_trial_that_was_stopped_resumes_to_the_same_bytes(ran: Path, trial: str) -> None:
     folder = ran / "unsloth"
     for name in ("adapter/adapter_model.safetensors", "history.jsonl"):
         assert sha256(folder / f"resumed-{trial}" / name) == sha256(folder / trial / name)
@@ -181,7 +181,7 @@ def test_the_reference_is_that_of_transformers(ran: Path) -> None:
 
 @pytest.mark.parametrize("trial", ["float32-dpo", "float32-overwritten"])
 def test_its_adapter_loads_onto_transformers_model(ran: Path, tiny_model: Path, trial: str) -> None:
-    """The policies of both backends' trials agree, and are no longer the base."""
+    """The policies of both backends agree, and differ from the base."""
     rows = read_rows(ran / "dpo.parquet")
     found = []
     for backend in ("unsloth", "transformers"):
@@ -213,7 +213,7 @@ def test_train_json_says_what_ran(ran: Path) -> None:
         ):
             assert ours[key] == theirs[key], key
         assert ours["adapter_precision"] == "float32"
-    # Unsloth swaps the 8-bit optimizer for another on a CPU.
+    # On a CPU, Unsloth replaces the 8-bit optimizer.
     name = "bfloat16-sft/train.json"
     asked = [
         read_json(ran / backend / name)["optimizer"] for backend in ("transformers", "unsloth")

@@ -1,4 +1,4 @@
-"""Copies of the project in which Snakemake runs for real."""
+"""Copy of the project in which Snakemake runs for real."""
 
 import os
 import re
@@ -20,7 +20,7 @@ PARTS = (
     "Snakefile", "config.yaml", "demo", "envs", "paper", "profiles", "report", "rules", "scripts",
 )  # fmt: skip
 LIMIT = 900
-"""Seconds of a test here: the first one waits for the cut-down demo."""
+"""Time limit of a test in seconds: the first one waits for the cut-down demo."""
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 
 
@@ -73,7 +73,7 @@ class Project:
 def environment() -> dict[str, str]:
     """Return this process's environment with its Python first on the path.
 
-    Bytecode is written, or each of a run's many jobs would compile the project again.
+    Bytecode is written; otherwise each of a run's many jobs would compile the project again.
     """
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -81,7 +81,7 @@ def environment() -> dict[str, str]:
 
 
 def copied(folder: Path) -> Project:
-    """Copy the project's tracked parts, without results, into a folder."""
+    """Copy the project's tracked files, without results, into a folder."""
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
@@ -122,7 +122,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Projec
 
 
 def interrupt(project: Project, line: str) -> None:
-    """Start the cut-down demo, and interrupt it as Ctrl-C does once a line appears."""
+    """Start the cut-down demo, and interrupt it as with Ctrl-C once a line appears."""
     process = subprocess.Popen(
         project.command(*CUT_DOWN),
         cwd=project.folder,
@@ -135,7 +135,7 @@ def interrupt(project: Project, line: str) -> None:
     seen = False
     assert process.stdout
     for text in process.stdout:
-        # Between two jobs it may have no effect; then it is sent again as the next one begins.
+        # Between two jobs the signal may have no effect: send it again when the next one starts.
         if line in text or (seen and "rule " in text):
             os.killpg(process.pid, signal.SIGINT)
             seen = True
@@ -169,8 +169,8 @@ rule step_{number}:
 
 """
 BARE_SECONDS = 5.0
-"""What Snakemake 9.27 takes for those 7,000 jobs on the machine that the bounds are meant for: it
-plans 1,000 trials in about 11 s."""
+"""CPU seconds of Snakemake 9.27 for those 7,000 jobs on the machine that the limits were set on,
+which plans 1,000 trials in about 11 s."""
 
 
 def cpu_seconds(project: Project, *words: str) -> float:

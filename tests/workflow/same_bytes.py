@@ -1,20 +1,20 @@
-"""Compares the results of two runs byte by byte, except for files with times."""
+"""Compare the results of two runs byte by byte, except for files with times."""
 
 from pathlib import Path
 
 TIMED = (
-    # How long something took.
+    # Files with durations.
     "trials/*/seed-*/train.json",
     "trials/*/seed-*/score.json",
     "bases/*/score.json",
     "references/*/*.json",
-    # Where such a time is shown.
+    # Files that show such a duration.
     "tables/cost.*",
     "tables/seeds.*",
     "tables/sft.*",
     "figures/quality.*",
     "report.html",
-    # When, and on which machine.
+    # Start time and machine.
     "**/*provenance.json",
 )
 

@@ -1,4 +1,4 @@
-"""A sweep of very many measured trials, made from a run with few.
+"""Make a sweep of very many measured trials from a run with few.
 
 python -m tests.workflow.sweep results/demo tutor /tmp/sweep --trials 1000
 """
@@ -27,11 +27,11 @@ METHODS = ("sft", "dpo")
 RANKS = (2, 4, 8, 16, 32, 64)
 LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3)
 VARIED = 0.1
-"""A trial's value differs from the first trial's by about this share of it."""
+"""A trial's value differs from the first trial's by about this share."""
 
 
 def many(results: Path, experiment: str, out: Path, trials: int) -> Row:
-    """Write so many trials into `out`, half of them SFT, and return the experiment's plan.
+    """Write `trials` trials into `out`, half of them SFT, and return the experiment's plan.
 
     Each is a copy of the experiment's first trial of its method under another name, with other
     hyperparameters, and with every metric, item, loss and time changed a little, so that trials

@@ -1,7 +1,7 @@
-"""`snakemake --sdm conda` for real: each rule in its own env, made from its lock.
+"""`snakemake --sdm conda`: each rule runs in its own env, made from its lock.
 
-The channel and the conda command are stand-ins (tests/conda). Everything else is what users have:
-Snakemake's calls, the envs' files, uv, and the package index that `make setup` uses.
+The channel and the conda command are stand-ins (tests/conda). Everything else is as for users:
+Snakemake's calls, the env files, uv, and the package index that `make setup` uses.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from tests.workflow.conftest import CUT_DOWN, Project
 
 COST = "results/demo/tables/cost.csv"
 REPORT = "envs/report.post-deploy.sh"
-# A package of the report's env that no table imports.
+# A package in the report env that no table imports.
 SPARE = re.compile(r"^choix==.*\n(?:    --hash.*\n)+", re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Conda:
-    """Where envs are made, and the environment variables under which conda is found."""
+    """The folder for envs, and the environment variables that make Snakemake find conda."""
 
     prefix: Path
     variables: dict[str, str]
@@ -52,8 +52,9 @@ class Conda:
         )
 
     def table(self, project: Project, *words: str) -> subprocess.CompletedProcess[str]:
-        """Make one table again. Snakemake makes the envs of all rules that it may run, here of one;
-        compiling bytecode, which pays off over many jobs, would take longer than this one.
+        """Make one table again. Snakemake makes envs for all rules that it may run, here only one.
+
+        Compiling bytecode pays off over many jobs, but would take longer than this one.
         """
         only = (COST, "--allowed-rules", "table")
         return self.run(project, *only, *words, UV_COMPILE_BYTECODE="0")
@@ -75,7 +76,7 @@ def ran(done: subprocess.CompletedProcess[str]) -> None:
 
 
 def rules(project: Project, *words: str) -> set[str]:
-    """Return the rules that have jobs to run, the same with conda and without."""
+    """Return the rules that have jobs to run; check that they are the same without conda."""
     return {rule for rule, _ in project.jobs(*words, *CUT_DOWN)}
 
 
@@ -101,7 +102,7 @@ def test_a_changed_lock_makes_its_env_again_and_reruns_what_used_it(
     (made,) = conda.envs() - before
     assert not list(made.glob("lib/python*/site-packages/choix"))
     assert rules(rerun, COST) == set()
-    # With the old lock the old env is used again: none is made, and the table is.
+    # With the old lock, the old env is reused and the table is made again.
     (rerun.folder / REPORT).write_text(lock, "utf-8")
     assert rules(rerun, COST) == {"table"}
     ran(conda.table(rerun))
@@ -158,7 +159,7 @@ def test_another_accelerator_trains_and_scores_again_and_leaves_data_alone(rerun
 
 FORMS = {"data": "data", "train": "train.cpu", "evaluate": "evaluate.cpu", "report": "report"}
 TARGETS = ("all", "doctor", "plan", "probes", "results/demo/backends.json")
-# Those that fetch models are called below.
+# Rules that fetch models are called below.
 NOT_RUN = {"fetch_model", "fetch_tokenizer"}
 
 
@@ -185,7 +186,7 @@ def test_every_rule_runs_in_its_env_alone(conda: Conda, project: Project, tmp_pa
                 module(python, project, "scripts.models.fetch", "--source", source, *options,
                        "--manifest", str(manifest))  # fmt: skip
                 assert manifest.is_file()
-    # The launcher's environment has the same digests: there is nothing left to run.
+    # The launcher's environment has the same digests, so nothing is left to run.
     assert rules(project, *TARGETS) <= {"all"}
 
 

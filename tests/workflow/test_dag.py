@@ -1,4 +1,4 @@
-"""The DAG: what a configuration asks for, and what an edit makes stale."""
+"""The DAG: the jobs of a configuration, and what an edit makes stale."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import yaml
 from scripts.common.files import read_json
 from tests.workflow.conftest import CUT_DOWN, Project, copied
 
-# Nothing below the workflow's own rules; `all` stands for the targets.
+# The literal command: one core, one GPU, and no target, so that `all` is made.
 LITERAL = ("--cores", "1", "--resources", "gpu=1")
 
 
@@ -44,7 +44,7 @@ def test_what_is_asked_before_a_gpu_is_spent_needs_no_weights(project: Project) 
         rules = project.rules(target, *LITERAL)
         assert rules["fetch_tokenizer"] == 2
         assert not {"fetch_model", "train", "reference", "score"} & rules.keys()
-    # One probe for each pace: the DPO trials differ in beta and learning rate alone.
+    # One probe per pace: the DPO trials differ only in beta and learning rate.
     assert project.rules("probes", *LITERAL)["probe"] == 18
 
 
@@ -75,11 +75,11 @@ def test_the_papers_trials_do_not_join_the_demos(project: Project) -> None:
 
 
 TOGETHER = {"aggregate", "compare"}
-"""The rules that put together what was measured of single runs."""
+"""The rules that combine the results of single runs."""
 
 
 def stale(project: Project) -> set[tuple[str, str]]:
-    """Returns rule and subject of the jobs that a dry run of the cut-down demo lists."""
+    """Return rule and subject of the jobs that a dry run of the cut-down demo lists."""
     return {
         (rule, re.sub(r"^results/demo/|/[^/]+$", "", output))
         for rule, output in project.jobs(*CUT_DOWN)
@@ -144,7 +144,7 @@ def test_trials_of_another_objective_find_their_reference_there(rerun: Project) 
         ("envs/train.cpu.post-deploy.sh", "#!/", "#! /"),
     ],
 )
-def test_a_reference_is_made_anew_with_what_it_is_made_of(
+def test_a_reference_is_made_again_when_what_it_depends_on_changes(
     rerun: Project, file: str, old: str, new: str
 ) -> None:
     rerun.edit(file, old, new)
@@ -161,7 +161,7 @@ def test_editing_how_answers_are_generated_retrains_nothing(rerun: Project) -> N
 def test_what_is_measured_of_answers_retrains_nothing(rerun: Project) -> None:
     trial, base = "trials/titles-r16/seed-0", "bases/headlines"
     rerun.edit("demo/config.yaml", "do_sample: true, kl: true", "do_sample: true")
-    # A base has no KL: its answers stay, and what is said of their settings does not.
+    # A base has no KL: its answers stay, but the description of their settings changes.
     measured = {("measure", trial), ("measure", base), ("aggregate", "trials/titles-r16"),
                 ("compare", "comparisons")}  # fmt: skip
     assert stale(rerun) == {("score", trial), ("judge", trial), *measured}
@@ -275,7 +275,7 @@ def test_a_changed_helper_reruns_what_imports_it(
     rerun.edit(helper, old, new)
     found = {rule for rule, _ in stale(rerun)}
     if rules is None:
-        # Preparing data is where everything but the base model and the sources begins.
+        # Everything but the base model and the sources depends on preparing data.
         assert "prepare_dataset" in found
         assert not {"fetch_dataset", "train_demo_model"} & found
     else:
@@ -391,7 +391,7 @@ def test_lint_is_clean(project: Project) -> None:
 def test_a_trial_of_two_gpus_asks_for_both_and_is_refused_where_there_is_one(
     project: Project,
 ) -> None:
-    """Under a limit of one, Snakemake would silently give it one."""
+    """With a limit of one, Snakemake would silently give it one."""
     project.edit("demo/config.yaml", "{name: sft-r4,", "{name: sft-r4, processes: 2,")
     target = "results/demo/trials/sft-r4/seed-0/trial.json"
     demo = ("-n", target, "--workflow-profile", "profiles/demo")
@@ -409,7 +409,7 @@ def test_a_trial_of_two_gpus_asks_for_both_and_is_refused_where_there_is_one(
 
 
 def test_a_models_folder_is_read_as_its_manifest_lists_it(project: Project) -> None:
-    """What a download leaves in it, and folders with a dot in their names, are no inputs."""
+    """Leftovers of a download, and folders with a dot in their names, are not inputs."""
     folder = project.folder / "demo" / "model"
     files = ("config.json", "tokenizer.json", "model.safetensors", "of.it/more.json")
     for name in (*files, ".cache/one.lock"):

@@ -1,4 +1,4 @@
-"""The cut-down demo, from corpora to tables and figures, interrupted once on its way."""
+"""The cut-down demo, from corpora to tables and figures, interrupted once."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def test_every_trial_stands_in_its_table(finished: Project) -> None:
 
     def trials(name: str) -> list[str]:
         with open(tables / f"{name}.csv", encoding="utf-8", newline="") as lines:
-            # A model has a row for each set of prompts, and each lookup its own.
+            # A model has a row for each set of prompts; each lookup has its own row.
             rows = [(row["experiment"], row["trial"]) for row in csv.DictReader(lines)]
             return [trial for _, trial in dict.fromkeys(rows)]
 
@@ -120,7 +120,7 @@ def test_no_prompt_sits_on_both_sides(finished: Project) -> None:
 
 
 def test_the_adapter_loads_by_itself(finished: Project) -> None:
-    """As any user of PEFT would load it: config, weights and card from the folder alone."""
+    """As any PEFT user would load it: config, weights and card come from its folder only."""
     from peft import PeftConfig
 
     folder = finished.folder / "results" / "demo" / "trials" / "sft-r4" / "seed-0" / "adapter"

@@ -11,7 +11,7 @@ from tests.workflow.conftest import CUT_DOWN, Project, copied, environment
 from tests.workflow.same_bytes import differing
 
 OTHERWISE = {"TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "12345", "LC_ALL": "C.UTF-8"}
-"""Another time zone and order of sets than the first run's, which are this machine's."""
+"""A time zone and set order different from those of the first run, which are this machine's."""
 ALONE = ("--cores", "1")
 
 

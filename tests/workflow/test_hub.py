@@ -56,7 +56,7 @@ def test_a_backend_that_cannot_run_stops_everything_before_a_download(
     project: Project, hub: Path, loopback: Callable[..., Hub]
 ) -> None:
     served = loopback(hub)
-    # A package of that name that is installed and cannot be imported.
+    # An installed package of that name that cannot be imported.
     (project.folder / "unsloth.py").write_text("raise ImportError('no kernels')\n")
     shutil.copy(project.folder / "unsloth.py", project.folder / "scripts")
     done = project.run(*TARGETS, *LITERAL, check=False)

@@ -1,4 +1,4 @@
-"""The paper's tables are made again from what was published of a run; nothing is trained."""
+"""The paper's tables are remade from the published files of a run; nothing is trained."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from tests.workflow.conftest import Project, copied, environment
 
 CONFIG = ("demo/config.yaml", "cut-down.yaml")
 CONFIGS = [word for file in CONFIG for word in ("--config", file)]
-# What `prefmake paper` gives to Snakemake, except the rules that it allows.
+# What `prefmake paper` passes to Snakemake, except the allowed rules.
 AGAIN = ("--cores", "1", "--configfile", *CONFIG, "--config",
          'pathvars={results: "results/again", logs: "logs/again", metrics: "kept"}')  # fmt: skip
 
@@ -43,7 +43,7 @@ def kept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fresh(kept: Path, tmp_path: Path) -> Project:
-    """Return a copy of the project with what was published; all sources are newer than that."""
+    """Return a copy of the project with the published files; all sources are newer than those."""
     project = copied(tmp_path / "fresh")
     shutil.copytree(kept, project.folder / "kept")
     later = time.time() + 3600
@@ -65,12 +65,12 @@ def test_the_records_of_all_jobs_behind_it_are_published(kept: Path, finished: P
 
 
 def test_nothing_but_reports_can_be_made(fresh: Project) -> None:
-    """Even if every rule is allowed: none makes what the reports read."""
+    """Even if every rule is allowed, none makes what the reports read."""
     assert set(fresh.rules(*AGAIN)) == {"table", "figure", "all"}
 
 
 def check_same(fresh: Project, finished: Project, files: Iterable[str]) -> None:
-    """Check that files made from what was published have the bytes of the run's own."""
+    """Check that files made from published ones have the same bytes as the run's own."""
     again, run = fresh.folder / "results" / "again", finished.folder / "results" / "demo"
     for file in files:
         assert (again / file).read_bytes() == (run / file).read_bytes(), file
@@ -81,7 +81,7 @@ def test_a_table_and_a_figure_are_those_of_the_run(fresh: Project, finished: Pro
     targets = (f"results/again/{file}" for file in ("tables/dpo.csv", "figures/accuracy.pdf"))
     fresh.run(*targets, *AGAIN)
     check_same(fresh, finished, files)
-    # They are traced through what was published to the sources of the first run.
+    # They are traced through the published files to the sources of the first run.
     cell = ("results/again/tables/dpo.md", "--row", "dpo-r8", "--column", "preference accuracy")
     done = prefmake(fresh.folder, "trace", *cell)
     assert done.returncode == 0, done.stdout + done.stderr

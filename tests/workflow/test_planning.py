@@ -1,7 +1,7 @@
-"""What planning takes, beside what Snakemake itself takes for as many jobs.
+"""Planning time, compared with Snakemake's own time for as many jobs.
 
-Machines differ by more than two in how fast they plan, and one machine from hour to hour; so times
-are held against a plan of Snakemake's alone, made in the same test.
+Planning speed differs by more than a factor of two between machines, and from hour to hour on one;
+so times are compared with a plan of trivial jobs, made in the same test.
 """
 
 import resource
@@ -30,5 +30,5 @@ def test_planning_a_thousand_trials_takes_at_most_fifteen_seconds(
         phases[phase]["trials"] = [first | {"name": f"{name}-{i}"} for i in range(1, 501)]
     (project.folder / "many.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     assert cpu_seconds(project, *LITERAL, "--configfile", "many.yaml") < 15 * slowness
-    # The most that any of this process's children has held, in KiB.
+    # Peak memory of this process's children, in KiB.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2**20

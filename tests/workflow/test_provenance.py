@@ -1,4 +1,4 @@
-"""The records that the cut-down demo left, and what is made of them."""
+"""The records that the cut-down demo left, and the commands that read them."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def records(finished: Project) -> dict[str, dict]:
 
 @pytest.fixture
 def results(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the finished run's results, below the working directory, to be edited."""
+    """Return an editable copy of the finished run's results, below the working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished.folder / DEMO, tmp_path / DEMO)
     return DEMO
@@ -131,7 +131,7 @@ def test_what_no_longer_matches_is_named(results: Path) -> None:
 
 
 def test_a_broken_link_is_named(results: Path) -> None:
-    """A split is replaced by hand, with its record: the jobs that read the old one are named."""
+    """A split and its record are replaced by hand: the jobs that read the old one are named."""
     data = results / "data" / "dialogues"
     shutil.copy(data / "test.parquet", data / "train.parquet")
     path = data / f"prepare{SUFFIX}"
@@ -144,8 +144,8 @@ def test_a_broken_link_is_named(results: Path) -> None:
     tokens = results / "tokens" / "dialogues.demo.chat.128" / f"tokenize{SUFFIX}"
     whole = f"{tokens} read data/dialogues/train.parquet as "
     assert any(what.startswith(whole) and f"{path} made" in what for _, what in found)
-    anew = f"made by data/dialogues/prepare{SUFFIX}, which was written again since"
-    assert any(what == f"{tokens} read data/dialogues/test.parquet, {anew}" for _, what in found)
+    again = f"made by data/dialogues/prepare{SUFFIX}, which was written again since"
+    assert any(what == f"{tokens} read data/dialogues/test.parquet, {again}" for _, what in found)
 
 
 def test_a_folder_without_provenance_cannot_be_verified(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_cell_is_traced_to_the_rows_of_its_source(
     assert {"train", "reference", "tokenize", "prepare_dataset"} <= set(steps)
     assert {"fetch_dataset", "train_demo_model"} <= set(steps)
     assert "demo/corpora/dialogues.jsonl" in out
-    # There is nothing of other trials, other metrics and other sets of prompts.
+    # Nothing belongs to other trials, other metrics or other sets of prompts.
     assert "titles" not in out
     assert "sft-r4" not in out
     assert "generations" not in out
@@ -247,7 +247,7 @@ def test_a_job_that_is_shown_again_still_has_its_marks(
     out = traced(capsys, results / "tables" / "dpo.csv", whole=True)
     for split in ("train", "test"):
         assert f"changed since: tokens/dialogues.demo.chat.128/{split}.parquet" in out
-    # A wrong link of one job is no mark on the others.
+    # A wrong link of one job does not mark the others.
     record.forget()
     path = results / "trials" / "dpo-r8" / "seed-0" / f"score{SUFFIX}"
     content = read_json(path)
@@ -262,7 +262,7 @@ def test_a_job_that_is_shown_again_still_has_its_marks(
 def test_no_mark_is_hidden_among_many_similar_jobs(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    """Neither a job's own nor one on what is behind it."""
+    """Neither a mark on a job itself nor one on the jobs behind it."""
     monkeypatch.setattr(trace, "FEW", 1)
     item = results / "tables" / "metrics.csv"
     folders = sorted((results / "trials").iterdir())
@@ -394,7 +394,7 @@ def test_both_of_two_configurations_of_one_name_are_packed(results: Path, tmp_pa
 
 
 def refused(results: Path, out: Path) -> str:
-    """Return why a crate was not made."""
+    """Return the error for a crate that was not made."""
     with pytest.raises(BadInput) as caught:
         crate.pack(results, [], out)
     assert not out.exists()

@@ -25,7 +25,7 @@ RESULT = re.compile(r"^Result: `([^`]+)` in `([^`]+)`\.$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe: what to write into which file, what to say in the config, and what comes out."""
+    """A recipe: what to write into which file and into the config, and the expected result."""
 
     steps: list[dict[str, str]]
     config: dict[str, Any]
@@ -34,11 +34,11 @@ class Recipe:
 
     @property
     def files(self) -> set[str]:
-        """The files that it touches."""
+        """Return the files that the recipe touches."""
         return {step["new"] or step["file"] for step in self.steps}
 
     def follow(self, project: Project) -> None:
-        """Write what it says."""
+        """Write what the recipe says."""
         for step in self.steps:
             path = project.folder / (step["new"] or step["file"])
             if step["new"]:
@@ -56,13 +56,13 @@ class Recipe:
             path.write_text("".join(lines), encoding="utf-8")
 
     def came_out(self, project: Project) -> None:
-        """Find the result."""
+        """Check that the result is there."""
         text = (project.folder / RESULTS / self.result).read_text(encoding="utf-8")
         assert self.shown in text
 
 
 def recipes() -> dict[str, Recipe]:
-    """Return the recipes by what they add."""
+    """Return the recipes, by the kind of thing they add."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     found = {}
     for part in text.split("\n### Add a ")[1:]:

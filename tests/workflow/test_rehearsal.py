@@ -1,6 +1,6 @@
-"""The paper, rehearsed: its whole DAG with tiny base models and few rows, and nothing else changed.
+"""A rehearsal of the paper: its whole DAG with tiny base models and few rows, otherwise unchanged.
 
-What these tests assert holds for the full run too, where it does not depend on models or rows.
+What these tests assert also holds for the full run, unless it depends on models or rows.
 """
 
 import csv
@@ -66,7 +66,7 @@ LEFT_OUT_PROTOCOLS = ("split by idea", "corrected protocol")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the results of a rehearsal in a folder of its own."""
+    """Return the results of a rehearsal in a temporary folder."""
     folder = tmp_path_factory.mktemp("rehearsal")
     done = subprocess.run(
         [sys.executable, "-m", "tests.rehearsal", "--directory", str(folder),
@@ -103,7 +103,7 @@ def test_the_backend_that_a_trial_names_trained_it(results: Path) -> None:
 OPTIMIZERS = {
     ("transformers", "adamw_torch"): "torch.optim.adamw.AdamW",
     ("transformers", "paged_adamw_8bit"): "bitsandbytes.optim.adamw.AdamW",
-    # Unsloth swaps it on a CPU, where there is nothing to page.
+    # On a CPU there is nothing to page, so Unsloth replaces the optimizer.
     ("unsloth", "paged_adamw_8bit"): "torch.optim.adamw.AdamW (fused)",
 }
 

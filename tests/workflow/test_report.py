@@ -1,4 +1,4 @@
-"""What people open after a finished run: the page, and Snakemake's own report with the captions."""
+"""What users open after a run: the page, and Snakemake's own report with the captions."""
 
 from html import unescape
 from pathlib import Path

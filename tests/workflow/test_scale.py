@@ -1,4 +1,4 @@
-"""What a sweep of very many trials takes, once all of them are measured."""
+"""The cost of tables and comparisons for a sweep of very many measured trials."""
 
 import json
 import time
@@ -23,23 +23,23 @@ TABLES = {
     "differences": ("base", "sft", "dpo"),
     "cost": ("base", "sft", "dpo"),
 }
-"""Each table, and what stands in it."""
+"""Each table, and what it contains."""
 NOTHING = {"base": None, "lookup": None}
 SECONDS_A_TABLE = 20
 COMPARING = 60
 IMPORTS = {"tables": 2, "compare": 8}
-"""What comes on top, however few trials there are."""
+"""Fixed CPU seconds, however few trials there are."""
 
 
 def cpu_seconds(main: Callable[[list[str]], int], words: list[str]) -> float:
-    """Returns what a job takes, less the start of its process."""
+    """Return the CPU seconds of a job without the start of its process."""
     start = time.process_time()
     assert main(words) == 0
     return time.process_time() - start
 
 
 def compared(root: Path, plan: Row) -> float:
-    """Compares all trials, and returns what that takes."""
+    """Compare all trials; return the CPU seconds."""
     asked = {key: plan[key] for key in ("experiment", "base", "trials")}
     asked["metrics"] = comparison_rules()
     out = root / "comparisons" / f"{plan['experiment']}.json"
@@ -48,7 +48,7 @@ def compared(root: Path, plan: Row) -> float:
 
 
 def tabled(root: Path, plan: Row) -> dict[str, float]:
-    """Makes every table, and returns what each takes."""
+    """Make every table; return the CPU seconds of each."""
     taken = {}
     for name, methods in TABLES.items():
         part = plan | {key: none for key, none in NOTHING.items() if key not in methods}
@@ -64,8 +64,10 @@ def tabled(root: Path, plan: Row) -> dict[str, float]:
 def test_tables_of_very_many_trials(
     finished: Project, slowness: float, tmp_path: Path, trials: int
 ) -> None:
-    """A table of a thousand trials takes twenty seconds at most, and of fewer as much less; a
-    slower machine has as much more time."""
+    """A table of 1,000 trials may take 20 seconds, and one of fewer proportionally less.
+
+    A slower machine gets proportionally more time.
+    """
     plan = many(finished.folder / "results" / "demo", "tutor", tmp_path, trials)
     slower = max(1.0, slowness)
     share = trials / 1000
@@ -76,7 +78,7 @@ def test_tables_of_very_many_trials(
         if seconds > slower * (SECONDS_A_TABLE * share + IMPORTS["tables"])
     }
     assert slow == {}
-    # People get as many rows as they can read, and machines get all.
+    # Markdown has as many rows as people can read; the CSV has all.
     lines = (tmp_path / "tables" / "metrics.csv").read_text(encoding="utf-8").splitlines()
     rows = json.loads((tmp_path / "tables" / "metrics.json").read_text(encoding="utf-8"))["rows"]
     assert len(rows) == min(len(lines) - 1, 5_000)

@@ -16,7 +16,7 @@ from tests.workflow.same_bytes import differing
 
 SLURM = (
     "--workflow-profile", "profiles/slurm", "--configfile", "demo/config.yaml", "cut-down.yaml",
-    # This cluster has no accounting database and one disk, and is asked often.
+    # This cluster has no accounting database and only one disk, and is polled often.
     "--slurm-status-command", "squeue", "--latency-wait", "5",
     "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1",
 )  # fmt: skip
@@ -27,7 +27,7 @@ REQUEUED, WARNED = "sft-r4", "sft-r16"
 TRIALS = [f"results/demo/trials/{trial}/seed-0" for trial in (REQUEUED, WARNED)]
 AGAIN = ("--forcerun", "train", "--", *(f"{folder}/trial.json" for folder in TRIALS))
 SAME = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "history.jsonl")
-"""The same to the last bit however often a trial was stopped."""
+"""Files that have the same bytes however often a trial was stopped."""
 
 
 def test_jobs_that_use_a_gpu_ask_for_one_and_no_others_do(project: Project) -> None:
@@ -90,7 +90,7 @@ def test_a_requeued_and_a_warned_trial_resume(slurm: Cluster, rerun: Project) ->
             cwd=rerun.folder, env=environment(), stdout=lines, stderr=lines,
         )  # fmt: skip
     try:
-        # Written once the trainer handles signals, before the slow imports.
+        # Written as soon as the trainer handles signals, before the slow imports.
         begun = [rerun.folder / trial / "work" / "progress.json" for trial in TRIALS]
 
         def both_began() -> bool:
@@ -102,7 +102,7 @@ def test_a_requeued_and_a_warned_trial_resume(slurm: Cluster, rerun: Project) ->
         jobs = submitted(log.read_text(encoding="utf-8"))
         for command in (
             ["scontrol", "requeue", *jobs[REQUEUED]],
-            # As Slurm sends it before a time limit: to the job's steps, not to its batch script.
+            # As Slurm does before a time limit: to the job's steps, not to its batch script.
             ["scancel", "--signal=USR1", *jobs[WARNED]],
         ):
             asked(*command)

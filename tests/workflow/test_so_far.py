@@ -9,7 +9,7 @@ from scripts.__main__ import SO_FAR
 from scripts.common.files import read_json
 from tests.workflow.conftest import CUT_DOWN, Project
 
-# A trial whose numbers overflow, one that starts from it, and one that is trained beside them.
+# A trial whose numbers overflow, one that starts from it, and an independent one.
 FAILING = """
 experiments:
   tutor:
@@ -26,13 +26,13 @@ SWEEP = (*CUT_DOWN, "failing.yaml")
 TABLES = ("sft", "dpo", "summary")
 
 
-# What `prefmake tables-so-far` hands to Snakemake.
+# What `prefmake tables-so-far` passes to Snakemake.
 WORDS = ("--nolock", "--allowed-rules", *SO_FAR, "--config", "allow_failed=true")
 
 
 @pytest.fixture
 def failed(rerun: Project) -> Project:
-    """A finished run in which one trial was edited so that it fails, and others too."""
+    """Return a finished run in which some trials were edited, one of them so that it fails."""
     (rerun.folder / "failing.yaml").write_text(FAILING, encoding="utf-8")
     done = rerun.run(*SWEEP, "--keep-going", check=False)
     assert done.returncode != 0
@@ -50,7 +50,7 @@ def test_tables_so_far_and_the_run_after(failed: Project) -> None:
     reason = read_json(left)["reason"]
     assert reason.startswith("BadInput: step 2 of 4: found loss nan")
     tried = left.stat().st_mtime_ns
-    # Beside it, a trial was trained and scored.
+    # An independent trial was still trained and scored.
     trained = results / "trials" / "dpo-r8" / "seed-0"
     assert read_json(trained / "trial.json")["trainer"]["learning_rate"] == 6e-4
 
@@ -75,7 +75,7 @@ def test_tables_so_far_and_the_run_after(failed: Project) -> None:
     assert {row["trial"] for row in rows_of(results, "sft")} == {"demo", "sft-r16", "sft-r4"}
     for figure in ("accuracy", "before_after", "curves"):
         assert (results / "figures" / f"{figure}.pdf").is_file()
-    # There is nothing more to make of it.
+    # There is nothing more to do.
     assert failed.jobs(*SWEEP, *WORDS) == []
 
     # A plain run tries it again, and waits for it.

@@ -1,4 +1,4 @@
-"""Writes a table: a frame, and how people read its columns, as CSV, Markdown, LaTeX and JSON."""
+"""Write a table: a frame, and how people read its columns, as CSV, Markdown, LaTeX and JSON."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMS = ("csv", "md", "tex", "json")
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-"""Makes a table that is wider than the text as wide as the text."""
+"""Make a table that is wider than the text as wide as the text."""
 PARAGRAPH = r"p{0.42\linewidth}"
 
 
