@@ -74,6 +74,7 @@ def test_a_cpu_trains_and_resumes_a_tiny_shape(case: Case, tiny: Path) -> None:
     assert row["peak_memory_gb"] > 0
 
 
+@pytest.mark.all
 @pytest.mark.skipif(not find_spec("unsloth"), reason="unsloth is not installed")
 def test_unsloth_trains_and_resumes_in_a_process_of_its_own(tiny: Path) -> None:
     row = gpu_check.row_of(Case("tiny", "dpo-1", "unsloth", "bfloat16", "none"), tiny)

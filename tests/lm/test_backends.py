@@ -83,6 +83,7 @@ def test_unsloth_has_no_float32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
         BACKENDS["unsloth"].load("manifest.json", "float32", "none")
 
 
+@pytest.mark.all
 @pytest.mark.skipif(not find_spec("unsloth"), reason="unsloth is not installed")
 def test_unsloth_runs_here_beside_transformers(tmp_path: Path) -> None:
     done = check(["transformers", "unsloth"], tmp_path / "backends.json")

@@ -196,6 +196,7 @@ def killed_at_every_write(yard: Yard, name: str, out: Path) -> int:
         kills += 1
 
 
+@pytest.mark.all
 def test_killed_at_every_write_it_ends_with_the_same_bytes(yard: Yard) -> None:
     """In the middle of each file write, and before each open, rename, link and sync."""
     out = yard.folder / "writes" / "sft"

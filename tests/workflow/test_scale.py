@@ -60,7 +60,9 @@ def tabled(root: Path, plan: Row) -> dict[str, float]:
     return taken
 
 
-@pytest.mark.parametrize("trials", [60, pytest.param(1000, marks=pytest.mark.all)])
+@pytest.mark.all
+@pytest.mark.timed
+@pytest.mark.parametrize("trials", [60, 1000])
 def test_tables_of_very_many_trials(
     finished: Project, slowness: float, tmp_path: Path, trials: int
 ) -> None:

@@ -44,6 +44,7 @@ def rows_of(results: Path, table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
+@pytest.mark.all
 def test_tables_so_far_and_the_run_after(failed: Project) -> None:
     results = failed.folder / "results" / "demo"
     left = results / "trials" / "sft-r4" / "seed-0" / "work" / "failed.json"
