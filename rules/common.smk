@@ -17,10 +17,9 @@ from pathlib import Path
 
 from scripts.common.files import shortest
 from scripts.common.splits import SPLITS
-from scripts.common.states import unfinished
 from scripts.config.check import load
 from scripts.config.files import ConfigError
-from scripts.config.plan import Reports, make_plan
+from scripts.config.plan import Reports, make_plan, unfinished
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
 from scripts.provenance import digests, environment

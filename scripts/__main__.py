@@ -176,7 +176,7 @@ def trace(
 
 @app.command(rich_help_panel=AFTER)
 def verify(results: Results = Path("results")) -> int:
-    """Hash everything of a run again, and name what is no longer as it was made (exit code 1)."""
+    """Hash everything of a run again, and name what has changed since it was made (exit code 1)."""
     from scripts.provenance import verify
 
     return 0 if verify.verify(results) else 1

@@ -7,19 +7,14 @@ was killed or stopped leaves its checkpoints, from which the next attempt resume
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scripts.common.files import Row, read_json
 from scripts.common.folders import discard
 from scripts.common.processes import Process
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from scripts.config.plan import Plan
-    from scripts.config.plan.evaluation import Run
 
 Part = dict[str, Any]
 
@@ -152,15 +147,16 @@ def checkpoints(work: Path) -> list[int]:
     return [int(it.name.removeprefix("checkpoint-")) for it in work.glob("checkpoint-*")]
 
 
-def states_of(results: Path, runs: "Mapping[str, Run]", now: float) -> dict[str, State]:
-    """Return by folder the state of each run of a plan; where its start failed, it failed."""
-    own = {
-        folder: state_of(results / folder, run.training.as_json(), now)
-        for folder, run in runs.items()
-    }
-    return {
-        folder: _after(state, runs[folder].training.start, own) for folder, state in own.items()
-    }
+def states_of(results: Path, runs: Mapping[str, Part], now: float) -> dict[str, State]:
+    """Return by folder the state of each run; where its start failed, it failed.
+
+    Parameters
+    ----------
+    runs
+        By folder each run of a plan as it is trained.
+    """
+    own = {folder: state_of(results / folder, run, now) for folder, run in runs.items()}
+    return {folder: _after(state, runs[folder].get("start"), own) for folder, state in own.items()}
 
 
 def _after(state: State, start: str | None, own: dict[str, State]) -> State:
@@ -174,30 +170,6 @@ def start_failed(start: str) -> str:
     """Return why a run failed whose start failed."""
     _, name, seed = start.split("/")
     return f"its start {name}, {seed.replace('-', ' ', 1)}, failed"
-
-
-def unfinished(results: Path, plan: "Plan", now: float) -> dict[str, State]:
-    """Return by folder the state of each run, base and lookup that cannot be measured yet."""
-    adapters = {it: results / it / "adapter" / "adapter_model.safetensors" for it in plan.runs}
-    states = {folder: State(DONE) for folder in plan.subjects} | states_of(results, plan.runs, now)
-    states |= {
-        folder: State(NOT_SCORED)
-        for folder, state in states.items()
-        if state.word == DONE and not is_scored(results / folder, adapters.get(folder))
-    }
-    for lookup in plan.lookups.values():
-        data = results / "data" / lookup.dataset
-        rows = [data / f"{split}.parquet" for split in (lookup.train, lookup.test)]
-        states[lookup.folder] = State(DONE if all(map(Path.is_file, rows)) else NOT_RUN)
-    return {folder: state for folder, state in states.items() if state.word != DONE}
-
-
-def is_scored(folder: Path, adapter: Path | None) -> bool:
-    """Return True if scoring left all its files, after the adapter that it scored."""
-    if not all((folder / name).is_file() for name in SCORED):
-        return False
-    made = [(folder / name).stat().st_mtime for name in SCORED]
-    return adapter is None or min(made) >= adapter.stat().st_mtime
 
 
 def one_line(text: str) -> str:

@@ -26,7 +26,7 @@ def _described() -> Node:
 def json_schema() -> Node:
     """Return the JSON schema of a config file, with which editors complete and check it.
 
-    It knows what is no part of the checked configuration: a phase's `defaults` take every key of
+    It knows what the checked configuration does not have: a phase's `defaults` take every key of
     its trials. What only the validators know, such as keys that exclude each other, it does not.
     """
     schema = copy.deepcopy(_described())

@@ -477,7 +477,7 @@ def read_split(data: Path, tokens: Path, report: Row) -> Split:
     if tokens.stem != split.name or not split.report:
         raise BadInput(f"{data}: found tokens of {tokens.stem}, the report has {', '.join(report)}")
     if [row["id"] for row in split.tokens] != [name for name in names if name not in lost]:
-        raise BadInput(f"{tokens}: not the rows of {data}; tokenize anew")
+        raise BadInput(f"{tokens}: not the rows of {data}; tokenize again")
     return split
 
 

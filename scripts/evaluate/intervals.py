@@ -152,6 +152,6 @@ def percentiles(values: "ndarray") -> "ndarray":
     """Return the lower and the upper bound (rows) over resamples (the first axis)."""
     from numpy import isnan, nanpercentile, percentile
 
-    # The one that skips what is no number goes through the columns one by one.
+    # nanpercentile is slow: it takes the columns one by one.
     found = nanpercentile if isnan(values).any() else percentile
     return found(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)], axis=0)

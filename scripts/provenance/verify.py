@@ -1,4 +1,4 @@
-"""Hash every file of a run again and report what is no longer as its records say.
+"""Hash every file of a run again and report what differs from its records.
 
 Changed: a file's SHA-256 is not the one that its job recorded, or the one in the manifest of a base
 model. Missing: the file is gone. No provenance: no job recorded that it made the file.

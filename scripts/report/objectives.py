@@ -40,7 +40,7 @@ def starts_at_ln_2(row: Row) -> bool:
 
 
 def option(row: Row, key: str) -> Any:
-    """Return an option of the objective; None for what is no preference trial, or not done."""
+    """Return an option of the objective; None unless it is a finished preference trial."""
     found = row.get(f"trainer.{key}")
     return None if not isinstance(found, list) and missing(found) else found
 

@@ -88,13 +88,14 @@ def statuses_of(results: Path, runs: "Mapping[str, Run]", now: float) -> list[St
     now
         Seconds since 1970.
     """
+    trained = {folder: run.training.as_json() for folder, run in runs.items()}
     return [
         Status(
             run.experiment, run.method, run.name, run.seed, state,
-            **_progress(results / folder, state, now),
+            **_progress(results / run.folder, state, now),
         )
-        for (folder, run), state in zip(
-            runs.items(), states_of(results, runs, now).values(), strict=True
+        for run, state in zip(
+            runs.values(), states_of(results, trained, now).values(), strict=True
         )
     ]  # fmt: skip
 

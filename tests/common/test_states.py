@@ -20,15 +20,14 @@ from scripts.common.states import (
     SCORED,
     STALE,
     State,
-    is_scored,
     one_line,
     progress,
     state_of,
     states_of,
-    unfinished,
 )
-from scripts.config.plan import Plan
+from scripts.config.plan import Plan, unfinished
 from scripts.config.plan.evaluation import Lookup
+from scripts.config.plan.report import is_scored
 from tests.config.parts import base_of, run_of
 
 NOW = 1_700_000_000.0
@@ -148,12 +147,13 @@ def test_a_failed_trial_says_why_in_a_line_and_how_far_it_came(tmp_path: Path) -
 
 def test_a_trial_fails_with_its_start(tmp_path: Path) -> None:
     start = "trials/sft-a/seed--1"
-    trials = {
-        start: run_of(start),
-        "trials/dpo-a/seed--1": run_of("trials/dpo-a/seed--1", start),
-        "trials/dpo-b/seed--1": run_of("trials/dpo-b/seed--1"),
-        "trials/dpo-c/seed--1": run_of("trials/dpo-c/seed--1", "trials/elsewhere/seed--1"),
-    }
+    runs = [
+        run_of(start),
+        run_of("trials/dpo-a/seed--1", start),
+        run_of("trials/dpo-b/seed--1"),
+        run_of("trials/dpo-c/seed--1", "trials/elsewhere/seed--1"),
+    ]
+    trials = {run.folder: run.training.as_json() for run in runs}
     before = states_of(tmp_path, trials, NOW)
     assert {state.word for state in before.values()} == {NOT_RUN}
     write_json(tmp_path / start / "work" / "failed.json", {"reason": "x", "traceback": ""})
@@ -203,7 +203,7 @@ def test_what_tables_need_not_wait_for(tmp_path: Path) -> None:
         weights.parent.mkdir()
         weights.touch()
     at_work(tmp_path / "trials/c/seed-0", NOW)
-    # Scored under an adapter that is gone, as the trial is made anew.
+    # Scored under an adapter that is gone, as the trial is trained again.
     scored(tmp_path / "trials/c/seed-0")
     scored(tmp_path / "trials/a/seed-0")
     scored(tmp_path / "bases/e")

@@ -415,7 +415,7 @@ def test_rows_that_tokenizing_left_out_are_counted(data: Path, tiny_model: Path)
 def test_tokens_of_other_rows_are_refused(data: Path, tiny_model: Path) -> None:
     run(data, tiny_model, "demonstrations")
     write_rows(data / "test.parquet", GOOD[7:], DEMONSTRATIONS)
-    with pytest.raises(BadInput, match=r"not the rows of .*test.parquet; tokenize anew"):
+    with pytest.raises(BadInput, match=r"not the rows of .*test.parquet; tokenize again"):
         examined(data, tiny_model)
 
 

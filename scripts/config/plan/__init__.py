@@ -5,8 +5,8 @@ what it is about. A job's parameters hold what it reads and nothing else, so tha
 only when that has changed.
 """
 
-from scripts.config.plan.report import Reports, reported_files
+from scripts.config.plan.report import Reports, reported_files, unfinished
 from scripts.config.plan.resolve import make_plan
 from scripts.config.plan.whole import Plan
 
-__all__ = ["Plan", "Reports", "make_plan", "reported_files"]
+__all__ = ["Plan", "Reports", "make_plan", "reported_files", "unfinished"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.common.methods import METHODS
 from scripts.common.metrics import comparison_rules
-from scripts.common.states import FAILED, State
+from scripts.common.states import DONE, FAILED, NOT_RUN, NOT_SCORED, SCORED, State, states_of
 from scripts.config.plan.data import Part
 from scripts.config.plan.evaluation import Base
 from scripts.config.plan.whole import Plan
@@ -213,3 +213,28 @@ def methods_of(entry: Entry) -> list[str]:
 def reported_files(plan: Plan) -> list[str]:
     """Return the files that tables and figures read of a finished run, below its results."""
     return Reports(plan).everything
+
+
+def unfinished(results: Path, plan: Plan, now: float) -> dict[str, State]:
+    """Return by folder the state of each run, base and lookup that cannot be measured yet."""
+    adapters = {it: results / it / "adapter" / "adapter_model.safetensors" for it in plan.runs}
+    trained = {folder: run.training.as_json() for folder, run in plan.runs.items()}
+    states = {folder: State(DONE) for folder in plan.subjects} | states_of(results, trained, now)
+    states |= {
+        folder: State(NOT_SCORED)
+        for folder, state in states.items()
+        if state.word == DONE and not is_scored(results / folder, adapters.get(folder))
+    }
+    for lookup in plan.lookups.values():
+        data = results / "data" / lookup.dataset
+        rows = [data / f"{split}.parquet" for split in (lookup.train, lookup.test)]
+        states[lookup.folder] = State(DONE if all(map(Path.is_file, rows)) else NOT_RUN)
+    return {folder: state for folder, state in states.items() if state.word != DONE}
+
+
+def is_scored(folder: Path, adapter: Path | None) -> bool:
+    """Return True if scoring left all its files, after the adapter that it scored."""
+    if not all((folder / name).is_file() for name in SCORED):
+        return False
+    made = [(folder / name).stat().st_mtime for name in SCORED]
+    return adapter is None or min(made) >= adapter.stat().st_mtime

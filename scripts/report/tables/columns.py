@@ -124,7 +124,7 @@ def with_metrics(
 
 
 def _best(results: Results, frame: "DataFrame", name: str, of_set: bool) -> list[bool | None]:
-    """Return for each row whether the trial leads its method apart; None for what is no trial."""
+    """Return for each row whether the trial leads its method apart; None for a base or lookup."""
     keys = ["experiment", "method", "leading", "set"]
     apart = results.leading[results.leading["apart"].astype(bool)]
     apart = apart[apart["metric"] == name][keys].to_dict("records")
