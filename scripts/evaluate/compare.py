@@ -9,8 +9,8 @@ Each trial is compared with the base and with the trial that it starts from, and
 method with each other: all pairs of up to ten, otherwise the leading one with each other one. This
 is done for every metric that is a mean over items and means the same for both models: the
 difference with its interval (groups and seeds resampled), the p-value of a paired test, and Holm's
-correction of it over all tests of that metric in the experiment, since a reader who looks for the trial
-that leads in a metric looks at all of them.
+correction of it over all tests of that metric in the experiment, because readers who
+look for the leading trial look at all of them.
 
 The plan says of each metric whether higher is better (null: neither way), and what two trials must
 have in common to be compared in it: nothing ("anything"), their "same start", their start and
