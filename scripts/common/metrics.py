@@ -30,7 +30,7 @@ class Metric:
         What it is, as tables print it below them.
     source
         The paper that defines it, and its address.
-    library
+    package
         The package that measures it, if not this project's own code.
     higher_is_better
         None where neither direction is better: such a metric describes, and is never ranked.
@@ -53,7 +53,7 @@ class Metric:
     unit: str
     definition: str
     source: str = ""
-    library: str = ""
+    package: str = ""
     higher_is_better: bool | None = None
     comparable: Comparable = "anything"
     home: Literal["demonstrations", "pairs", "answers", "training"]
@@ -162,7 +162,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             "and the mean confidence, by pairs; confidence is sigmoid(|margin|), a positive margin "
             "is right, ties half; it is above 0 for a finite sample of calibrated margins too",
             source="Guo et al. 2017, https://arxiv.org/abs/1706.04599",
-            library="numpy",
+            package="numpy",
             higher_is_better=False,
             mean=False,
             comparable="never",
@@ -291,7 +291,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             definition="corpus BLEU with 13a tokenizer, order 4, no smoothing, brevity penalty "
             "(Papineni et al. 2002)",
             source="Papineni et al. 2002, https://aclanthology.org/P02-1040",
-            library="evaluate, sacrebleu",
+            package="evaluate, sacrebleu",
             higher_is_better=True,
             mean=False,
             comparable="never",
@@ -303,7 +303,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             definition="corpus BLEU as sacrebleu has it unless told otherwise (Post 2018): an "
             "order without a match is smoothed",
             source="Post 2018, https://aclanthology.org/W18-6319",
-            library="sacrebleu",
+            package="sacrebleu",
             higher_is_better=True,
             mean=False,
             comparable="never",
@@ -315,7 +315,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             definition="corpus chrF2 (Popovic 2015): F-score of character n-grams up to order 6, "
             "recall twice as important, white space left out",
             source="Popović 2015, https://aclanthology.org/W15-3049",
-            library="sacrebleu",
+            package="sacrebleu",
             higher_is_better=True,
             mean=False,
             comparable="never",
@@ -327,7 +327,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             definition="mean ROUGE-L (Lin 2004): F1 of the longest common subsequence of words, "
             "lower case, letters a-z and digits alone, no stemmer (rouge-score)",
             source="Lin 2004, https://aclanthology.org/W04-1013",
-            library="rouge-score",
+            package="rouge-score",
             higher_is_better=True,
         ),
     ),
@@ -359,7 +359,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             definition="different words of all answers by their number of words (Li et al. 2016); "
             "13a tokenizer, case kept; it falls as answers are added, so compare equally many",
             source=LI,
-            library="sacrebleu's 13a words",
+            package="sacrebleu's 13a words",
             higher_is_better=True,
             interval="group jackknife",
             mean=False,
@@ -373,7 +373,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             "words (Li et al. 2016); 13a tokenizer, case kept; it falls as answers are added, so "
             "compare equally many",
             source=LI,
-            library="sacrebleu's 13a words",
+            package="sacrebleu's 13a words",
             higher_is_better=True,
             interval="group jackknife",
             mean=False,
@@ -387,7 +387,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             "each other (Zhu et al. 2018); sacrebleu's sentence BLEU; the interval holds the other "
             "answers fixed",
             source="Zhu et al. 2018, https://arxiv.org/abs/1802.01886",
-            library="sacrebleu",
+            package="sacrebleu",
             higher_is_better=False,
         ),
     ),
@@ -470,7 +470,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             definition="win rate at equal lengths: a logistic regression of the verdict on "
             "tanh(difference in tokens / its standard deviation), at a difference of 0",
             source="Dubois et al. 2024, https://arxiv.org/abs/2404.04475",
-            library="statsmodels",
+            package="statsmodels",
             higher_is_better=True,
             mean=False,
             comparable="never",
@@ -551,7 +551,7 @@ def page() -> str:
                 one.definition.replace("|", "\\|"),
                 one.unit,
                 BETTER[one.higher_is_better],
-                one.library,
+                one.package,
                 f"[{paper}](http{address})" if paper else "",
             ]
             lines.append(f"| {' | '.join(cells)} |")

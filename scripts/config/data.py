@@ -27,7 +27,7 @@ class FileData(Closed):
     def known_format(cls, files: dict[str, Path]) -> dict[str, Path]:
         for path in files.values():
             if path.suffix not in (".parquet", ".jsonl", ".csv"):
-                raise ValueError(f"{path.name} is none of .parquet, .jsonl, .csv")
+                raise ValueError(f"{path.name} is not .parquet, .jsonl or .csv")
         return files
 
 
