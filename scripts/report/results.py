@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl
+from scripts.common.methods import BASE, LOOKUP, LOOKUP_LABEL
 from scripts.common.states import DONE, FAILED, NOT_SCORED, STALE, State, one_line, start_failed
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ Row = dict[str, Any]
 
 RUN = re.compile(r"^([^/]+)/seed-(-?\d+)$")
 """A run's folder below `trials/`."""
-BASE, LOOKUP, SHOWN = "base", "lookup", "shown"
-"""The method of a model that is no trial, or of a trial that only its answers are read of."""
-LOOKUP_LABEL = "win counts in train, no model"
-"""What people call the lookup: it predicts the completion that won more pairs of train."""
+SHOWN = "shown"
+"""The method of a trial of which only the answers are read."""
 
 MODEL = ["experiment", "method", "model", "seed"]
 """The columns that tell a model from all others."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json
-from scripts.common.methods import LABELS
+from scripts.common.methods import BASE, LABELS
 from scripts.report.arguments import results_of
-from scripts.report.results import BASE, MODEL, Results, at, read, taken
+from scripts.report.results import MODEL, Results, at, read, taken
 from scripts.report.tables.columns import EXPERIMENT, SEED
 from scripts.report.tables.write import Column, Table, table_parser, write_forms
 from scripts.report.text import count, decimals, missing

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.common.cli import BadInput, run
+from scripts.common.methods import BASE
 from scripts.report.notes import answering_notes
-from scripts.report.results import BASE, MODEL, Results
+from scripts.report.results import MODEL, Results
 from scripts.report.tables.columns import EXPERIMENT
 from scripts.report.tables.write import Column, Table, write_table
 from scripts.report.text import ENDS, count
