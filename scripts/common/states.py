@@ -40,9 +40,6 @@ class State:
     """The content of `progress.json`; empty where there is none."""
 
 
-IS_DONE = State(DONE)
-
-
 def progress(
     step: int,
     steps: int | None,
