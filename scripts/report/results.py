@@ -445,18 +445,18 @@ _OF_TEST = [
 _OF_LEADING = ["method", "set", "metric", "leading", "runner_up", "holm", "apart"]
 
 
-def taken(frame: "DataFrame", *columns: str) -> "DataFrame":
+def taken(frame: "DataFrame", *columns: str, optional: tuple[str, ...] = ()) -> "DataFrame":
     """Return columns of a frame of settings or outcomes, and those that tell its rows apart.
 
-    Raise BadInput where a file lacks a key.
+    Optional are those that only some methods have. Raise BadInput where a file lacks another key.
     """
     for column in columns:
         if column not in frame.columns:
-            if len(frame):
+            if len(frame) and column not in optional:
                 raise BadInput(f"{frame['file'].iloc[0]}: has no {column}")
             frame = frame.assign(**{column: None})
         lacks = frame[frame[column].map(lambda it: isinstance(it, float) and it != it)]
-        if len(lacks):
+        if len(lacks) and column not in optional:
             raise BadInput(f"{lacks['file'].iloc[0]}: has no {column}")
     return frame[[*MODEL, *columns]]
 

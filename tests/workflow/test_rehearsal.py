@@ -161,6 +161,6 @@ def test_every_claim_has_ours_beside_it(results: Path) -> None:
     with open(results / "tables" / "comparison.csv", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert {row["experiment"] for row in rows} == {"titles", "tinyllama"}
-    assert len({(row["figure"], row["trial"]) for row in rows}) == 47
+    assert len({(row["metric"], row["trial"]) for row in rows}) == 47
     assert all(row["ours"] for row in rows if row["protocol"] not in LEFT_OUT_PROTOCOLS)
     assert not any(row["ours"] for row in rows if row["protocol"] in LEFT_OUT_PROTOCOLS)

@@ -237,7 +237,9 @@ class Run(Subject):
         return files
 
     def _beta(self) -> list[str]:
-        return ["--beta", str(self.training.trainer["beta"])] if self.evaluation.pairs else []
+        # A method without a beta has margins in plain log-probs, as a base has.
+        beta = self.training.trainer.get("beta")
+        return ["--beta", str(beta)] if self.evaluation.pairs and beta is not None else []
 
     def generation(self, asked: PromptSet) -> Part:
         return asked.generation()

@@ -200,9 +200,14 @@ def with_outcomes(results: Results, frame: "DataFrame", *names: str) -> "DataFra
     return frame.merge(_of(frame, results.outcomes, *names), how="left", on=MODEL)
 
 
+OF_SOME_METHODS = ("trainer.beta", "step_zero.loss", "step_zero.margin")
+"""What only methods with a reference have."""
+
+
 def _of(frame: "DataFrame", source: "DataFrame", *columns: str) -> "DataFrame":
     """Return columns of settings or outcomes for the models of a frame."""
-    return taken(frame[MODEL].drop_duplicates().merge(source, on=MODEL), *columns)
+    models = frame[MODEL].drop_duplicates()
+    return taken(models.merge(source, on=MODEL), *columns, optional=OF_SOME_METHODS)
 
 
 EXPERIMENT = Column("Experiment", "title", align="l")
