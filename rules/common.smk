@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from scripts.common.files import shortest
@@ -23,6 +24,7 @@ from scripts.config.plan import Reports, make_plan, unfinished
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
 from scripts.provenance import digests, environment
+from scripts.provenance.sources import sources_digest
 from scripts.report.catalog import FIGURES, TABLES
 
 # A plan of a thousand trials is objects that stay: a tenth of its time went into looking for others.
@@ -73,6 +75,15 @@ def env_digest(env):
 def as_json(part):
     """Return a part of the plan as the one string that a job is given."""
     return json.dumps(part, ensure_ascii=False)
+
+
+def sources(inputs):
+    """Return the digest of those of a job's inputs that no job makes, so that it reruns with them.
+
+    Of params that are made of `input`, Snakemake asks no change; so this takes what the plan says.
+    """
+    files = chain.from_iterable([it] if isinstance(it, str) else it for it in inputs.values())
+    return sources_digest(file for file in files if not file.startswith("<"))
 
 
 def only(names):
