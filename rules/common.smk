@@ -31,6 +31,12 @@ from scripts.report.catalog import FIGURES, TABLES
 gc.set_threshold(100_000, 50, 100)
 # Slurm warns every process of a job with this signal; by default Snakemake would end, and the job.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+# Snakemake reads names in braces and angle brackets, and PYTHONPATH ends at a colon.
+if set(workflow.basedir) & set("{}<>:"):
+    raise SystemExit(
+        f"the project's folder: found {workflow.basedir}; allowed are paths without {{, }}, <, > and :"
+    )
 # The hub is off; the rules that fetch turn it on for themselves.
 shell.prefix(
     f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
