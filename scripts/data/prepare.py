@@ -17,6 +17,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_rows
 from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES, SPLIT_COLUMN
 from scripts.common.splits import SPLITS, parse_slices
+from scripts.common.texts import composed, said
 from scripts.data.dialogues import Messages, NotADialogue, split_at_first, split_at_last
 
 
@@ -135,14 +136,15 @@ def _require_content(row: Row, settings: Row) -> None:
             raise Dropped("empty completion")
         if length < settings["min_characters"]:
             raise Dropped(f"completion shorter than {settings['min_characters']} characters")
-    if settings.get("identical") == "drop" and row["chosen"] == row["rejected"]:
+    if settings.get("identical") == "drop" and said(row["chosen"]) == said(row["rejected"]):
         raise Dropped("identical completions")
 
 
 def _group(row: Row, cleaned: Row, settings: Row) -> str:
     if settings["group"]:
         return str(row[settings["group"]])
-    return hashlib.sha256(json.dumps(cleaned["prompt"]).encode()).hexdigest()[:16]
+    prompt = [message | {"content": composed(message["content"])} for message in cleaned["prompt"]]
+    return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
 
 
 # ----------------------------------------------------------------------------------- splitting

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -122,6 +123,21 @@ def test_equal_prompts_are_one_group_unless_a_column_says_otherwise() -> None:
     by_topic, _ = prepare.canonical_rows(data, settings("pairs", STRINGS, group="topic"))
     assert len({row["group"] for row in by_prompt}) == 1
     assert [row["group"] for row in by_topic] == ["1", "2"]
+
+
+def test_texts_are_compared_in_one_unicode_form() -> None:
+    composed, decomposed = (normalize(form, "Việt") for form in ("NFC", "NFD"))
+    rows, dropped = prepare.canonical_rows(
+        raw(
+            {"prompt": composed, "chosen": "a", "rejected": "b"},
+            {"prompt": decomposed, "chosen": "a", "rejected": "b"},
+            {"prompt": "p", "chosen": composed, "rejected": decomposed},
+        ),
+        settings("pairs", STRINGS),
+    )
+    assert [row["prompt"][0]["content"] for row in rows] == [composed, decomposed]
+    assert len({row["group"] for row in rows}) == 1
+    assert [row["reason"] for row in dropped] == ["identical completions"]
 
 
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
