@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from scripts.common.files import shortest
@@ -23,12 +24,19 @@ from scripts.config.plan import Reports, make_plan, unfinished
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
 from scripts.provenance import digests, environment
+from scripts.provenance.sources import sources_digest
 from scripts.report.catalog import FIGURES, TABLES
 
 # A plan of a thousand trials is objects that stay: a tenth of its time went into looking for others.
 gc.set_threshold(100_000, 50, 100)
 # Slurm warns every process of a job with this signal; by default Snakemake would end, and the job.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+# Snakemake reads names in braces and angle brackets, and PYTHONPATH ends at a colon.
+if set(workflow.basedir) & set("{}<>:"):
+    raise SystemExit(
+        f"the project's folder: found {workflow.basedir}; allowed are paths without {{, }}, <, > and :"
+    )
 # The hub is off; the rules that fetch turn it on for themselves.
 shell.prefix(
     f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
@@ -73,6 +81,15 @@ def env_digest(env):
 def as_json(part):
     """Return a part of the plan as the one string that a job is given."""
     return json.dumps(part, ensure_ascii=False)
+
+
+def sources(inputs):
+    """Return the digest of those of a job's inputs that no job makes, so that it reruns with them.
+
+    Of params that are made of `input`, Snakemake asks no change; so this takes what the plan says.
+    """
+    files = chain.from_iterable([it] if isinstance(it, str) else it for it in inputs.values())
+    return sources_digest(file for file in files if not file.startswith("<"))
 
 
 def only(names):

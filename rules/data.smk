@@ -33,6 +33,7 @@ rule fetch_dataset:
         env_file("data")
     params:
         source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset].source),
+        sources=lambda wildcards: sources_digest(PLAN.datasets[wildcards.dataset].files()),
         code=code_digest("scripts/data/fetch.py"),
         env=env_digest("data"),
     shell:
@@ -91,6 +92,7 @@ rule tokenize:
         lengths=lambda wildcards: PLAN.tokens[wildcards.tokens].lengths(),
         template=lambda wildcards, input: options(input, "template"),
         out=subpath(output.report, parent=True),
+        sources=lambda wildcards: sources(PLAN.tokens[wildcards.tokens].inputs()),
         code=code_digest("scripts/data/tokenize.py"),
         env=env_digest("data"),
     shell:
@@ -119,6 +121,7 @@ rule examine:
     params:
         template=lambda wildcards, input: options(input, "template"),
         generation=lambda wildcards: PLAN.examined[wildcards.tokens],
+        sources=lambda wildcards: sources(PLAN.examined_inputs(wildcards.tokens)),
         code=code_digest("scripts/data/doctor.py"),
         env=env_digest("data"),
     shell:

@@ -77,6 +77,7 @@ rule judge:
     params:
         sets=lambda wildcards: as_json(PLAN.runs[wildcards.subject].duels()),
         files=lambda wildcards, input: options(input, "tuned", "base", "sets_rows", "models"),
+        sources=lambda wildcards: sources(PLAN.runs[wildcards.subject].judge_inputs()),
         code=code_digest("scripts/evaluate/judge.py"),
         env=env_digest("evaluate"),
     shell:

@@ -55,6 +55,7 @@ rule fetch_tokenizer:
         env_file("data")
     params:
         source=lambda wildcards: as_json(PLAN.models[wildcards.model].source),
+        sources=lambda wildcards: sources_digest(PLAN.models[wildcards.model].files()),
         code=code_digest("scripts/models/fetch.py"),
         env=env_digest("data"),
     shell:
@@ -86,6 +87,7 @@ rule fetch_model:
         env_file("data")
     params:
         source=lambda wildcards: as_json(PLAN.models[wildcards.model].source),
+        sources=lambda wildcards: sources_digest(PLAN.models[wildcards.model].files()),
         code=code_digest("scripts/models/fetch.py"),
         env=env_digest("data"),
     shell:
@@ -117,6 +119,7 @@ rule train_demo_model:
     params:
         model=lambda wildcards: as_json(PLAN.models[wildcards.model].demo_settings()),
         snapshot=lambda wildcards, output: Path(output[0]).with_name("snapshot"),
+        sources=lambda wildcards: sources_digest([PLAN.models[wildcards.model].source["demo"]]),
         code=code_digest("scripts/models/demo.py"),
         env=env_digest("train"),
     shell:

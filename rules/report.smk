@@ -51,6 +51,7 @@ rule table:
         references=lambda wildcards, input: owned(TABLES[wildcards.table], input.references),
         mark=mark(),
         states=states(),
+        sources=lambda wildcards: sources_digest(REPORTS.claims(TABLES[wildcards.table])),
         code=lambda wildcards: code_digest(f"scripts/report/tables/{wildcards.table}.py"),
         env=env_digest("report"),
     shell:
@@ -127,6 +128,7 @@ rule page:
         tables=shlex.join(REPORTS.tables()),
         figures=shlex.join(REPORTS.figures()),
         mark=mark(),
+        sources=sources_digest(page_files()),
         code=code_digest("scripts/report/page/make.py"),
         env=env_digest("report"),
     shell:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.common.cli import BadInput
+from scripts.common.cli import BadInput, one_line
 from scripts.terminal.workflow import Failed, Sweep, run
 
 BEFORE, DURING, AFTER = "Before a run", "While it runs", "After it"
@@ -306,7 +306,7 @@ def paper(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code. Bad input is one line on stderr and exit code 1."""
+    """Run a command; return its exit code. An error is one line on stderr and exit code 1."""
     words: Any = sys.argv[1:] if arguments is None else arguments
     try:
         return app(words or ["--help"], prog_name="prefmake", standalone_mode=False) or 0
@@ -314,8 +314,8 @@ def main(arguments: list[str] | None = None) -> int:
         return int(error.args[0])
     except typer.TyperException as error:
         text = error.format_message()
-    except BadInput as error:
-        text = str(error)
+    except Exception as error:
+        text = one_line(error)
     print(f"error: {text}", file=sys.stderr)
     return 1
 

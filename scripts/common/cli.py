@@ -1,6 +1,9 @@
 """What the command lines of all modules have in common."""
 
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterable
 
 
@@ -8,8 +11,17 @@ class BadInput(Exception):
     """Input that cannot be used. The message says where, what was found, and what is allowed."""
 
 
+_reading = ""
+
+
+def note_reading(path: object) -> None:
+    """Remember which file is read, for the message of an error that nobody foresaw."""
+    global _reading
+    _reading = str(path)
+
+
 def run(main: Callable[[], int], without: Iterable[str] = ()) -> None:
-    """Exit with the code that `main` returns, or with 1 and a line on stderr for bad input.
+    """Exit with the code that `main` returns, or with 1 and a line on stderr for an error.
 
     Parameters
     ----------
@@ -19,9 +31,52 @@ def run(main: Callable[[], int], without: Iterable[str] = ()) -> None:
     """
     # A module that is None here cannot be imported, and counts as not installed.
     sys.modules.update(dict.fromkeys(without))  # type: ignore[arg-type]
+    code = 1
     try:
         code = main()
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
+    except Exception as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
     sys.exit(code)
+
+
+def one_line(error: Exception) -> str:
+    """Return what went wrong; of what nobody foresaw, also what was read last, and the file that
+    holds the traceback.
+    """
+    if isinstance(error, BadInput):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        said = "not enough memory"
+    else:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+    after = f", after reading {_reading}" if _reading else ""
+    return f"{said[:LONGEST]}{after}; traceback in {_keep_traceback(error)}"
+
+
+LONGEST = 500
+"""Characters of an unforeseen error that are shown."""
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write a traceback beside the log, or else to a temporary file; return its path."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        # A job's standard error is its log.
+        log = os.readlink(f"/proc/self/fd/{sys.stderr.fileno()}")
+        if os.path.isfile(log):
+            with open(f"{log}.traceback", "w", encoding="utf-8") as file:
+                file.write(text)
+            return os.path.relpath(file.name)
+    except (OSError, ValueError):
+        # No such link, or no room beside the log.
+        pass
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="prefmake-", suffix=".traceback", delete=False
+        ) as kept:
+            kept.write(text)
+        return kept.name
+    except OSError as full:
+        return f"no file ({full.strerror})"

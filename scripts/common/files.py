@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.common.cli import note_reading
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -63,6 +65,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def read_json(path: str | Path) -> Any:
     """Return the value in a JSON file."""
+    note_reading(path)
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
@@ -73,6 +76,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def read_jsonl(path: str | Path) -> list[Row]:
     """Return the objects of a JSON Lines file."""
+    note_reading(path)
     with open(path, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines if line.strip()]
 
@@ -87,6 +91,7 @@ def read_rows(path: str | Path) -> list[Row]:
     """Return the rows of a Parquet file as dictionaries."""
     import pyarrow.parquet as pq
 
+    note_reading(path)
     return pq.read_table(path).to_pylist()
 
 

@@ -1,8 +1,9 @@
 """What all parts of the schema share: names, commits, closed parts and unions told by a key."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 Split = Literal["train", "valid", "test"]
 
@@ -20,6 +21,17 @@ Commit = Annotated[
         description="40 hexadecimal digits; main moves, so raw.json says what was fetched",
     ),
 ]
+
+
+def _plain(path: Path) -> Path:
+    # A job's inputs are lines, and Snakemake reads {wildcards} and <pathvars> in their names.
+    if not str(path).isprintable() or set(str(path)) & set("{}<>"):
+        raise ValueError("allowed are paths without {, }, <, > and control characters")
+    return path
+
+
+PlainPath = Annotated[Path, AfterValidator(_plain)]
+"""A path that can be a job's input."""
 
 
 class Closed(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import AfterValidator, Field, Tag, field_validator, model_validator
 
 from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices, require_disjoint
-from scripts.config.base import Closed, Commit, Split, tagged
+from scripts.config.base import Closed, Commit, PlainPath, Split, tagged
 
 
 class HubData(Closed):
@@ -20,7 +20,9 @@ class HubData(Closed):
 class FileData(Closed):
     """Local files, one for each split of the source."""
 
-    file: dict[str, Path] = Field(min_length=1, description="Parquet, JSONL or CSV by source split")
+    file: dict[str, PlainPath] = Field(
+        min_length=1, description="Parquet, JSONL or CSV by source split"
+    )
 
     @field_validator("file")
     @classmethod

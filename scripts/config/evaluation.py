@@ -1,11 +1,10 @@
 """Sets of prompts that models answer, and the judge of the answers."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from scripts.config.base import Closed, Name, Split
+from scripts.config.base import Closed, Name, PlainPath, Split
 
 
 class Judge(Closed):
@@ -15,7 +14,7 @@ class Judge(Closed):
         "logprob", description="logprob: a local model, by the log-probs of its verdicts"
     )
     model: Name = Field(description="one of `models`")
-    template: Path | None = Field(
+    template: PlainPath | None = Field(
         None,
         description="a .jinja file, the question, with prompt, a and b; else "
         "scripts/evaluate/judge.jinja",

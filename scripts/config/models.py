@@ -1,11 +1,10 @@
 """Base models: where they come from, and how their weights are held in memory."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from scripts.config.base import Closed, Commit, tagged
+from scripts.config.base import Closed, Commit, PlainPath, tagged
 
 
 class HubModel(Closed):
@@ -18,13 +17,13 @@ class HubModel(Closed):
 class FolderModel(Closed):
     """A local folder with config.json, safetensors and tokenizer files."""
 
-    folder: Path
+    folder: PlainPath
 
 
 class DemoModel(Closed):
     """A small Llama that a rule trains from scratch, with its tokenizer."""
 
-    demo: Path = Field(description="JSON lines of texts to train on")
+    demo: PlainPath = Field(description="JSON lines of texts to train on")
     vocab_size: int = Field(1024, ge=300)
     hidden_size: int = Field(128, ge=8)
     num_hidden_layers: int = Field(3, ge=1)

@@ -3,12 +3,11 @@
 The classes of this room are the one place where keys, types, ranges and defaults are declared.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from scripts.config.base import Closed, Name, Split
+from scripts.config.base import Closed, Name, PlainPath, Split
 from scripts.config.data import Dataset
 from scripts.config.evaluation import Generate
 from scripts.config.models import Model
@@ -86,7 +85,9 @@ class Config(Closed):
     mark: str | None = Field(
         None, description="stands in every table and figure: what the run is, if no full one"
     )
-    claims: Path | None = Field(None, description="published figures, for the table comparison")
+    claims: PlainPath | None = Field(
+        None, description="published figures, for the table comparison"
+    )
     allow_failed: bool = Field(
         False,
         description="tables and figures wait for no trial: one that failed or has not run stands "

@@ -262,6 +262,26 @@ def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
+def check_inputs(read: list[Part], inputs: list[str]) -> None:
+    """Check that the inputs are what their jobs made.
+
+    Raises
+    ------
+    BadInput
+        If one was edited or cut since.
+    """
+    for part, file in zip(read, inputs, strict=True):
+        made = maker(file)
+        if made is None:
+            continue
+        wanted = next(it for it in made.outputs if made.at(it) == Path(os.path.abspath(file)))
+        if wanted["sha256"] != part["sha256"]:
+            raise BadInput(
+                f"{file}: found {part['bytes']:,} bytes, not the {wanted['bytes']:,} that "
+                f"rule {made.rule} made, or others; delete it, and snakemake makes it again"
+            )
+
+
 def behind(read: list[Part], inputs: list[str]) -> Part:
     """Return the inputs linked to the jobs that made them, the templates used, and earlier drift.
 
@@ -396,7 +416,8 @@ def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
     Raises
     ------
     BadInput
-        If the env drifted, or code or env are not as planned; the command is then not started.
+        If the env drifted, code or env are not as planned, or an input is not what its job made;
+        the command is then not started.
     """
     check_planned(arguments, command)
     results = arguments.results
@@ -408,6 +429,7 @@ def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
     gpus = ask("nvidia-smi", f"--query-gpu={','.join(GPU)}", "--format=csv,noheader")
     before = read_sources()
     read = [entry(file, results) for file in arguments.inputs]
+    check_inputs(read, arguments.inputs)
     code = run_command(command)
     return {
         "schema": SCHEMA,

@@ -98,6 +98,8 @@ def use_style() -> None:
             "lines.markersize": 4.5,
             "pdf.fonttype": 42,
             "savefig.dpi": 200,
+            # A dollar sign in a title or a mark is one, and begins no formula.
+            "text.parse_math": False,
         },
     )
 

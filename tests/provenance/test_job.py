@@ -96,6 +96,26 @@ def test_an_input_names_the_record_of_the_job_that_made_it(results: Path) -> Non
     assert record_of(results, "trials/a/train")["trial"] == "a"
 
 
+@pytest.mark.parametrize("now", ["rows, edited", "ro", "", "swor"])
+def test_an_input_that_is_not_what_its_job_made_is_named(results: Path, now: str) -> None:
+    made, other = results / "data/x/raw.parquet", results / "data/x/train.parquet"
+    made.parent.mkdir(parents=True)
+    write = (sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write('rows')")
+    job.main(wrapped(results, "data/x/fetch", *write, str(made), outputs=[made]))
+    made.write_text(now, encoding="utf-8")
+    provenance.forget()
+    arguments = wrapped(
+        results, "data/x/prepare", *write, str(other), inputs=[made], outputs=[other]
+    )
+    with pytest.raises(BadInput) as refused:
+        job.main(arguments)
+    assert str(refused.value) == (
+        f"{made}: found {len(now)} bytes, not the 4 that rule rule made, or others; delete it, and "
+        "snakemake makes it again"
+    )
+    assert not other.exists()
+
+
 def test_a_failed_command_leaves_its_record_under_another_name(results: Path) -> None:
     command = (sys.executable, "-c", "raise SystemExit(7)")
     assert job.main(wrapped(results, "x", *command)) == 7

@@ -84,6 +84,29 @@ def test_csv_holds_any_text_as_it_is(hostile):
     assert [row["text"] for row in records(hostile["csv"])] == [HOSTILE, ""]
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("＝1+1", "'＝1+1"),
+        ("-0.5", "-0.5"),
+        ("+1e-3", "+1e-3"),
+        ("1=1", "1=1"),
+        (" =1", " =1"),
+        ("'=1", "'=1"),
+    ],
+)
+def test_no_cell_is_a_formula(empty_results, figures, tmp_path, text, cell):
+    answers = figures["answered"]("problems", text)
+    empty_results.base("tutor", "Tutor", figures["generated"](1.0, 0.1, 0.5), answers=answers)
+    empty_results.show("tutor", "problems")
+    assert [row["text"] for row in records(written(empty_results, tmp_path)["csv"])] == [cell]
+
+
 def test_markdown_survives_any_text(hostile):
     header, _, row, nothing = hostile["md"].splitlines()[2:6]
     cells = re.split(r"(?<!\\)\|", row)

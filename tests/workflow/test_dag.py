@@ -223,6 +223,17 @@ def test_editing_a_title_remakes_the_report_alone(rerun: Project) -> None:
     assert rerun.rules(*CUT_DOWN) == {"table": 7, "figure": 9, "page": 1, "all": 1}
 
 
+def test_a_source_replaced_by_an_older_file_is_seen(rerun: Project) -> None:
+    corpus = rerun.folder / "demo/corpora/titles.jsonl"
+    text = corpus.read_text(encoding="utf-8")
+    corpus.write_text(text.replace("Guide", "Manual"), encoding="utf-8")
+    os.utime(corpus, (1, 1))
+    assert ("fetch_dataset", "data/titles") in stale(rerun)
+    corpus.write_text(text, encoding="utf-8")
+    os.utime(corpus, (1, 1))
+    assert rerun.jobs(*CUT_DOWN) == []
+
+
 def test_touching_every_script_reruns_nothing(rerun: Project) -> None:
     for path in [*rerun.folder.rglob("*.py"), *rerun.folder.rglob("*.smk")]:
         os.utime(path)

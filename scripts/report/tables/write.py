@@ -169,21 +169,36 @@ class Table:
 
 
 def csv_text(table: Table) -> str:
-    """Return the raw values, unrounded; one that is missing is an empty field."""
+    """Return the raw values, unrounded; one that is missing is an empty field.
+
+    Text that a spreadsheet would take for a formula has an apostrophe before it, as OWASP advises
+    (https://owasp.org/www-community/attacks/CSV_Injection).
+    """
     from pandas import DataFrame
 
     # A frame of objects, or whole numbers beside missing ones would become floats.
     rows = [
         [
-            str(it).lower() if isinstance(it, bool) else it
+            str(it).lower() if isinstance(it, bool) else _no_formula(it)
             for it in (row[name] for name in table.csv)
         ]
         for row in table.rows
     ]
     frame = DataFrame(rows, columns=table.csv, dtype=object)
     if table.mark:
-        frame.insert(0, "mark", table.mark)
+        frame.insert(0, "mark", _no_formula(table.mark))
     return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(FORMULA) or NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+"""What a formula begins with, in full width too."""
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 def json_text(table: Table) -> str:
