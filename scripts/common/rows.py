@@ -5,9 +5,6 @@ import pyarrow as pa
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 TOKENS = pa.list_(pa.int32())
 
-# results/data/{dataset}/raw.parquet has its source's columns and this one, the source split
-SPLIT_COLUMN = "_split"
-
 # results/data/{dataset}/{split}.parquet
 DEMONSTRATIONS = pa.schema(
     [("id", pa.string()), ("group", pa.string()), ("prompt", MESSAGES), ("completion", MESSAGES)]

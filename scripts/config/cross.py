@@ -66,6 +66,10 @@ def _names_twice(config: Config) -> Found:
 def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
     uses = {"train": phase.train, "valid": phase.valid, "test": phase.test}
     yield from _in_use(config, phase.dataset, uses)
+    # The split that is reported may be the one that is evaluated on: tables say so.
+    for key in ("valid", "test"):
+        if uses[key] == phase.train:
+            yield (key,), f"found {phase.train}: {name} trains on this split"
     yield from _in_template(phase.template)
     dataset = config.datasets.get(phase.dataset)
     rows = METHODS[phase.trials[0].method].rows

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, Tag, field_validator, model_validator
 
-from scripts.common.splits import SPLITS, parse_slices
+from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices, require_disjoint
 from scripts.config.base import Closed, Commit, PlainPath, Split, tagged
 
 
@@ -30,6 +30,9 @@ class FileData(Closed):
         for path in files.values():
             if path.suffix not in (".parquet", ".jsonl", ".csv"):
                 raise ValueError(f"{path.name} is not .parquet, .jsonl or .csv")
+        paths = [path.resolve() for path in files.values()]
+        if len(set(paths)) < len(paths):
+            raise ValueError("names one file twice; its rows would be in two splits")
         return files
 
 
@@ -58,6 +61,8 @@ class SourceSplits(Closed):
     def has_rows(self) -> "SourceSplits":
         if not any((self.train, self.valid, self.test)):
             raise ValueError("names no split; at least one of train, valid, test is needed")
+        slices = {split: getattr(self, split) for split in SPLITS}
+        require_disjoint({split: parse_slices(it) for split, it in slices.items() if it})
         return self
 
 
@@ -77,18 +82,37 @@ class FractionSplits(Closed):
         return self
 
 
-class InstructionColumns(Closed):
+class Columns(Closed):
+    """The columns of the source that a format reads, by their role."""
+
+    @model_validator(mode="after")
+    def are_columns_of_their_own(self) -> "Columns":
+        names = [name for _, name in self]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"names the column {name} twice; each role needs its own")
+            _own_column(name)
+        return self
+
+
+def _own_column(name: str | None) -> str | None:
+    if name == SPLIT_COLUMN:
+        raise ValueError(f"{SPLIT_COLUMN} is where the source split is kept; rename the column")
+    return name
+
+
+class InstructionColumns(Columns):
     prompt: str = "prompt"
     completion: str = "completion"
 
 
-class PairColumns(Closed):
+class PairColumns(Columns):
     prompt: str = "prompt"
     chosen: str = "chosen"
     rejected: str = "rejected"
 
 
-class DialogueColumns(Closed):
+class DialogueColumns(Columns):
     chosen: str = "chosen"
     rejected: str = "rejected"
 
@@ -99,16 +123,25 @@ class DatasetBase(Closed):
 
     source: DataSource
     splits: Annotated[SourceSplits | FractionSplits, Field(discriminator="by")]
-    group: str | None = Field(
+    group: Annotated[str | None, AfterValidator(_own_column)] = Field(
         None, description="the column whose rows belong together; else equal prompts do"
     )
     min_characters: int = Field(
         1, ge=1, description="a row with a shorter completion is dropped (white space stripped)"
     )
-    expect: dict[Split, int | None] = Field(
+    expect: dict[Split, Annotated[int, Field(strict=True, ge=0)] | None] = Field(
         default_factory=dict,
         description="rows a split must have, or the run stops; null takes an expectation back",
     )
+
+    @model_validator(mode="after")
+    def expects_rows_of_its_splits(self) -> "DatasetBase":
+        for split, rows in self.expect.items():
+            if rows and split not in splits_of(self):
+                raise ValueError(
+                    f"expect: found {rows} rows of {split}, which splits does not name"
+                )
+        return self
 
 
 class InstructionData(DatasetBase):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import sha256, write_json, write_table
 from scripts.common.hub import Repository
-from scripts.common.rows import SPLIT_COLUMN
+from scripts.common.splits import SPLIT_COLUMN
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,16 +9,17 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_rows
-from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES, SPLIT_COLUMN
-from scripts.common.splits import SPLITS, parse_slices
+from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES
+from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices
 from scripts.common.texts import composed, said
 from scripts.data.dialogues import Messages, NotADialogue, split_at_first, split_at_last
+from scripts.data.dropped import counted
 
 
 class Dropped(Exception):
@@ -108,10 +109,10 @@ def canonical_rows(raw: list[Row], settings: Row) -> tuple[list[Row], list[Row]]
         try:
             cleaned = FORMATS[settings["format"]](row, settings)
             _require_content(cleaned, settings)
+            group = _group(row, name, cleaned, settings)
         except Dropped as reason:
             dropped.append({"id": name, "split": split, "index": index, "reason": str(reason)})
             continue
-        group = _group(row, cleaned, settings)
         kept.append({"id": name, "group": group, "split": split, "index": index} | cleaned)
     return kept, dropped
 
@@ -140,9 +141,15 @@ def _require_content(row: Row, settings: Row) -> None:
         raise Dropped("identical completions")
 
 
-def _group(row: Row, cleaned: Row, settings: Row) -> str:
+def _group(row: Row, name: str, cleaned: Row, settings: Row) -> str:
+    """Return what row `name` belongs to. Raises BadInput for one that belongs to nothing."""
     if settings["group"]:
-        return str(row[settings["group"]])
+        group = row[settings["group"]]
+        if group is None or not str(group).strip():
+            raise BadInput(
+                f"row {name}: column {settings['group']}: found no group; each row needs one"
+            )
+        return str(group)
     prompt = [message | {"content": composed(message["content"])} for message in cleaned["prompt"]]
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
 
@@ -150,7 +157,7 @@ def _group(row: Row, cleaned: Row, settings: Row) -> str:
 # ----------------------------------------------------------------------------------- splitting
 
 
-def split_rows(rows: list[Row], splits: Row) -> dict[str, list[Row]]:
+def split_rows(rows: list[Row], splits: Row, dropped: Sequence[Row] = ()) -> dict[str, list[Row]]:
     """Return the rows of each split, in the source's order.
 
     Raises
@@ -170,7 +177,10 @@ def split_rows(rows: list[Row], splits: Row) -> dict[str, list[Row]]:
         # A draw leaves the rest to train, which it does not name.
         if not chosen[split] and splits.get(split, True):
             sources = ", ".join(dict.fromkeys(row["split"] for row in rows)) or "nothing"
-            raise BadInput(f"split {split} is empty: {splits}; the source has rows in {sources}")
+            raise BadInput(
+                f"split {split} is empty: {splits}; the source has rows in {sources}; "
+                f"dropped: {counted(dropped)}"
+            )
     return chosen
 
 
@@ -211,13 +221,11 @@ def _draw(units: list[str], splits: Row) -> dict[str, str]:
 def _require_counts(
     splits: dict[str, list[Row]], dropped: list[Row], expect: dict[str, int | None]
 ) -> None:
-    reasons = Counter(row["reason"] for row in dropped)
     for split, wanted in expect.items():
         if wanted not in (None, len(splits[split])):
-            counted = ", ".join(f"{n} × {reason}" for reason, n in reasons.items()) or "none"
             raise BadInput(
                 f"split {split} has {len(splits[split])} rows, expected {wanted}; "
-                f"dropped: {counted}"
+                f"dropped: {counted(dropped)}"
             )
 
 
@@ -234,7 +242,9 @@ def main(argv: list[str] | None = None) -> int:
     settings = arguments.dataset
 
     rows, dropped = canonical_rows(read_rows(arguments.rows), settings)
-    splits = split_rows(rows, settings["splits"])
+    if not rows:
+        raise BadInput(f"{arguments.rows}: no row is left; dropped: {counted(dropped)}")
+    splits = split_rows(rows, settings["splits"], dropped)
     _require_counts(splits, dropped, settings["expect"])
     schema = DEMONSTRATIONS if settings["format"] == "instruction" else PREFERENCES
     for split, members in splits.items():

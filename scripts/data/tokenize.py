@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
+from scripts.data.dropped import counted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -191,13 +192,17 @@ def main(argv: list[str] | None = None) -> int:
     completions = COMPLETIONS[arguments.rows]
     report = {}
     for path in arguments.data:
+        canonical = read_rows(path)
         rows, report[path.stem] = tokenize_rows(
-            read_rows(path),
+            canonical,
             encoder,
             completions,
             arguments.max_length,
             arguments.max_prompt_length,
         )
+        if canonical and not rows:
+            reasons = counted(report[path.stem]["dropped"])
+            raise BadInput(f"{path}: no row is left; dropped: {reasons}")
         write_rows(arguments.out / path.name, rows, SCHEMAS[arguments.rows])
     write_json(arguments.out / "report.json", report)
     return 0

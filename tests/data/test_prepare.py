@@ -9,7 +9,7 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_rows
-from scripts.common.rows import SPLIT_COLUMN
+from scripts.common.splits import SPLIT_COLUMN
 from scripts.data import fetch, prepare
 
 STRINGS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
@@ -140,6 +140,13 @@ def test_texts_are_compared_in_one_unicode_form() -> None:
     assert [row["reason"] for row in dropped] == ["identical completions"]
 
 
+@pytest.mark.parametrize("group", [None, "", " "])
+def test_a_row_without_a_group_is_refused(group: str | None) -> None:
+    data = raw(*({"prompt": "p", "chosen": "a", "rejected": "b", "topic": it} for it in (1, group)))
+    with pytest.raises(BadInput, match="row train-1: column topic: found no group"):
+        prepare.canonical_rows(data, settings("pairs", STRINGS, group="topic"))
+
+
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
     with pytest.raises(BadInput, match="no column prompt; it has: question"):
         prepare.canonical_rows(raw({"question": "x"}), settings("pairs", STRINGS))
@@ -226,6 +233,24 @@ def test_command_line_writes_splits_and_dropped(tmp_path: Path) -> None:
     assert read_rows(out / "dropped.parquet") == [
         {"id": "train-0", "split": "train", "reason": "empty completion"}
     ]
+
+
+@pytest.mark.parametrize("part", ["train", "train[:1]"])
+def test_where_no_row_is_left_the_reasons_are_the_message(tmp_path: Path, part: str) -> None:
+    """Of the whole source, or of a split."""
+    source = tmp_path / "rows.jsonl"
+    rows = [
+        {"prompt": "p", "completion": ""},
+        {"prompt": "q", "completion": "x" * (part != "train")},
+    ]
+    source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    rules = settings(
+        "instruction", {"prompt": "prompt", "completion": "completion"}, min_characters=1
+    )
+    rules["splits"] = {"by": "source", "train": part, "valid": None, "test": None}
+    with pytest.raises(BadInput, match=r"; dropped: [12] × empty completion$"):
+        run_stage(tmp_path, source, rules)
+    assert not (tmp_path / "out").exists()
 
 
 def test_unexpected_counts_stop_the_run_and_write_nothing(tmp_path: Path) -> None:

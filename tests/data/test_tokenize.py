@@ -6,7 +6,7 @@ import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_rows, write_rows
-from scripts.common.rows import PREFERENCES
+from scripts.common.rows import DEMONSTRATIONS, PREFERENCES
 from scripts.data import tokenize
 from scripts.data.tokenize import Encoder, tokenize_rows
 from scripts.lm.tokenizers import load_tokenizer
@@ -111,6 +111,18 @@ def test_command_line_on_pairs(tiny_model: Path, tmp_path: Path) -> None:
     tokens = read_rows(out / "train.parquet")[0]
     assert list(tokens) == ["id", "prompt_ids", "chosen_ids", "rejected_ids"]
     assert read_json(out / "report.json")["test"]["rows"] == 0
+
+
+def test_where_no_row_is_left_the_reasons_are_the_message(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [row("a", "b") | {"id": name, "group": "g"} for name in "xy"]
+    write_rows(tmp_path / "train.parquet", rows, DEMONSTRATIONS)
+    with pytest.raises(
+        BadInput, match=r"train\.parquet: no row is left; dropped: 2 × the prompt f"
+    ):
+        tokenize.main(["--data", str(tmp_path / "train.parquet"), "--model", str(tiny_model),
+                       "--rows", "demonstrations", "--max-length", "1",
+                       "--out", str(tmp_path / "tokens")])  # fmt: skip
+    assert not (tmp_path / "tokens").exists()
 
 
 @pytest.mark.parametrize("template", ["instruction", "instruction-eos"])
