@@ -268,8 +268,10 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             name="exact_match",
             label="Exact match",
             unit="share",
-            definition="answers whose final number equals the known answer's; a number behind #### "
-            "goes before all others, else this is lm-evaluation-harness's flexible-extract",
+            definition="answers whose final number equals the known answer's; a number directly "
+            "behind #### goes before all others, else this is lm-evaluation-harness's "
+            "flexible-extract, but that a hyphen behind a word, number or bracket is no sign, "
+            "commas part thousands only, and marks without digits are no number",
             source=COBBE,
             higher_is_better=True,
             interval="wilson",

@@ -9,18 +9,27 @@ from math import ceil
 _WORD = re.compile(r"[^\W_]+")
 
 
+def composed(text: str) -> str:
+    """Return a text in the one Unicode form (NFC) in which texts are compared.
+
+    Some tokenizers compose what they read, so an answer may come back in another form than its row.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
 def said(messages: list[dict[str, str]]) -> str:
-    """Return what messages say, without who says it."""
-    return "\n".join(message["content"] for message in messages)
+    """Return what messages say, composed, without who says it."""
+    return composed("\n".join(message["content"] for message in messages))
 
 
 def cut(text: str, after: str | None, before: str | None) -> str:
-    """Return an answer cut at the first `before`, then to what follows the last `after`.
+    """Return an answer, composed, cut at the first `before`, then to what follows the last `after`.
 
     A mark that is absent cuts nothing; blanks around the answer go.
     """
-    text = text.partition(before)[0] if before else text
-    return (text.rpartition(after)[2] if after else text).strip()
+    text = composed(text)
+    text = text.partition(composed(before))[0] if before else text
+    return (text.rpartition(composed(after))[2] if after else text).strip()
 
 
 def normalized(text: str) -> str:

@@ -17,6 +17,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_rows
 from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES
 from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices
+from scripts.common.texts import composed, said
 from scripts.data.dialogues import Messages, NotADialogue, split_at_first, split_at_last
 from scripts.data.dropped import counted
 
@@ -80,11 +81,26 @@ def _said(role: str, content: str | None) -> Messages:
     return [{"role": role, "content": (content or "").strip()}]
 
 
+ROLES = ("system", "user", "assistant", "tool")
+UNREAD = ("tool_calls", "function_call", "name", "reasoning_content", "reasoning", "thinking")
+"""Keys of a message that say something which no token would say; others are data about it."""
+
+
 def _messages(value: Any) -> Messages:
     try:
-        return [{"role": m["role"], "content": m["content"].strip()} for m in value]
+        return [_message(message) for message in value]
     except (TypeError, KeyError, AttributeError):
         raise Dropped("not a list of {role, content}") from None
+
+
+def _message(message: Row) -> dict[str, str]:
+    """Return a message, checked: a template would leave out in silence what it does not know."""
+    for key in UNREAD:
+        if message.get(key):
+            raise Dropped(f"a message has {key} (read are role and content)")
+    if message["role"] not in ROLES:
+        raise Dropped(f"unknown role {message['role']!r} (allowed: {', '.join(ROLES)})")
+    return {"role": message["role"], "content": message["content"].strip()}
 
 
 # ------------------------------------------------------------------------------------ cleaning
@@ -108,6 +124,7 @@ def canonical_rows(raw: list[Row], settings: Row) -> tuple[list[Row], list[Row]]
         try:
             cleaned = FORMATS[settings["format"]](row, settings)
             _require_content(cleaned, settings)
+            _require_turns(cleaned)
             group = _group(row, name, cleaned, settings)
         except Dropped as reason:
             dropped.append({"id": name, "split": split, "index": index, "reason": str(reason)})
@@ -125,19 +142,35 @@ def _require_columns(raw: list[Row], settings: Row) -> None:
             raise BadInput(f"the source has no column {column}; it has: {allowed}")
 
 
+def _completions(row: Row) -> list[Messages]:
+    return [row[name] for name in ("completion", "chosen", "rejected") if name in row]
+
+
 def _require_content(row: Row, settings: Row) -> None:
     """Raise Dropped for a row from which nothing can be learned."""
     if not row["prompt"] or not row["prompt"][-1]["content"]:
         raise Dropped("empty prompt")
-    completions = [row[role] for role in ("completion", "chosen", "rejected") if role in row]
-    for completion in completions:
+    for completion in _completions(row):
         length = len(completion[-1]["content"]) if completion else 0
         if not length:
             raise Dropped("empty completion")
         if length < settings["min_characters"]:
             raise Dropped(f"completion shorter than {settings['min_characters']} characters")
-    if settings.get("identical") == "drop" and row["chosen"] == row["rejected"]:
+    if settings.get("identical") == "drop" and said(row["chosen"]) == said(row["rejected"]):
         raise Dropped("identical completions")
+
+
+def _require_turns(row: Row) -> None:
+    """Raise Dropped for a row whose completion is not the assistant's one answer to its prompt."""
+    for completion in _completions(row):
+        if len(completion) > 1 and completion[: len(row["prompt"])] == row["prompt"]:
+            raise Dropped("completion repeats the prompt (allowed: one assistant turn)")
+        if len(completion) > 1:
+            raise Dropped("completion of several turns (allowed: one assistant turn)")
+        if completion[0]["role"] != "assistant":
+            raise Dropped(f"completion of role {completion[0]['role']} (allowed: assistant)")
+    if row["prompt"][-1]["role"] == "assistant":
+        raise Dropped("prompt ends in an assistant turn (an answer follows a user's or a tool's)")
 
 
 def _group(row: Row, name: str, cleaned: Row, settings: Row) -> str:
@@ -149,7 +182,8 @@ def _group(row: Row, name: str, cleaned: Row, settings: Row) -> str:
                 f"row {name}: column {settings['group']}: found no group; each row needs one"
             )
         return str(group)
-    return hashlib.sha256(json.dumps(cleaned["prompt"]).encode()).hexdigest()[:16]
+    prompt = [message | {"content": composed(message["content"])} for message in cleaned["prompt"]]
+    return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
 
 
 # ----------------------------------------------------------------------------------- splitting

@@ -2,22 +2,33 @@
 
 import re
 
-_NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d])")
-_MARKED = re.compile(r"#### (-?[0-9.,]+)")
+_DIGITS = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?"
+"""Digits, with commas between thousands or, as in India, hundreds; then perhaps a fraction."""
+_NUMBER = re.compile(
+    # A hyphen behind a word, a number or a bracket joins or subtracts: 10-3, COVID-19.
+    r"(?:(?<![^\W_])(?<![-)\]}%])-)?\$?"
+    # What follows digits or their decimal point is the rest of a number, such as a version's.
+    rf"(?:(?<!\d)(?<!\d\.){_DIGITS}|(?<![\w.])\.\d+)"
+)
+_MARK = re.compile(
+    rf"(?<!#)####(?!#)[^\S\n]*[*_]*(?P<number>(?>{_NUMBER.pattern}))"
+    # `#### 2. Money` is a heading.
+    r"(?!(?:[.):]+[*_]*[^\S\n]+)[^\W\d])"
+)
+_STRICT = re.compile(r"#### (-?[0-9.,]+)")
+_MINUS = str.maketrans("\u2212", "-")
 
 
 def final_number(text: str) -> float | None:
     """Return the last number in a text, or None where there is none.
 
-    A number behind GSM8K's own mark, as in `#### 12`, takes precedence over all others. Commas
-    between thousands and a dollar sign before the digits are allowed.
+    A number directly behind GSM8K's own mark, as in `#### 12`, takes precedence over all others;
+    of several such the last one. What stands around digits (a currency, a unit, emphasis) is no
+    part of a number.
     """
-    _, mark, marked = text.rpartition("####")
-    numbers = _NUMBER.findall(marked if mark else text)
-    if not numbers:
-        return None
-    number = numbers[0] if mark else numbers[-1]
-    return float(number.replace(",", "").replace("$", ""))
+    text = text.translate(_MINUS)
+    numbers = [found["number"] for found in _MARK.finditer(text)] or _NUMBER.findall(text)
+    return float(numbers[-1].replace(",", "").replace("$", "")) if numbers else None
 
 
 def marked_number(text: str) -> str | None:
@@ -26,5 +37,5 @@ def marked_number(text: str) -> str | None:
     It is the text that lm-evaluation-harness's GSM8K task compares under strict-match:
     https://github.com/EleutherAI/lm-evaluation-harness, lm_eval/tasks/gsm8k/gsm8k.yaml.
     """
-    found = _MARKED.search(text)
+    found = _STRICT.search(text)
     return found[1].replace(",", "").removesuffix(".") if found else None

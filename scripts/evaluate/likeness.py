@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scripts.common.files import Row
+from scripts.common.texts import composed
 from scripts.evaluate.imports import not_importable
 from scripts.evaluate.intervals import BOOTSTRAP, corpus_bootstrap
 from scripts.evaluate.scores import AnyMetric, MeanMetric, WholeMetric, item_metric
@@ -20,6 +21,8 @@ def likeness_metrics(
 
     from scripts.evaluate import bleu
 
+    rows = [row | {"text": composed(row["text"])} for row in rows]
+    known = {name: composed(text) for name, text in known.items()}
     texts = [row["text"] for row in rows], [known[row["id"]] for row in rows]
     belongs = [groups[row["id"]] for row in rows]
     published = corpus_metric("bleu", bleu.METRIC, 0.01, *texts, belongs)

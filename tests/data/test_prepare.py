@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -73,6 +74,58 @@ def test_pairs_of_messages() -> None:
     assert reasons == ["not a list of {role, content}", "empty completion"]
 
 
+ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ({"prompt": said("developer", "d") + ASKED}, "unknown role 'developer' (allowed: system, "),
+        ({"prompt": said("human", "p")}, "unknown role 'human'"),
+        ({"prompt": said("User", "p")}, "unknown role 'User'"),
+        ({"prompt": [{"role": None, "content": "p"}]}, "unknown role None"),
+        ({"chosen": said("wizard", "c")}, "unknown role 'wizard'"),
+        ({"prompt": [{"from": "human", "value": "p"}]}, "not a list of {role, content}"),
+        ({"prompt": [{"role": "user", "content": None}]}, "not a list of {role, content}"),
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "p"}]}]}, "not a list"),
+        ({"chosen": [{**ANSWERED[0], "tool_calls": [{"id": "1"}]}]}, "a message has tool_calls"),
+        ({"chosen": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+         "a message has tool_calls (read are role and content)"),
+        ({"prompt": [{**ASKED[0], "name": "Ada"}]}, "a message has name"),
+        ({"chosen": [{**ANSWERED[0], "reasoning_content": "so"}]}, "a message has reasoning_cont"),
+        ({"chosen": ANSWERED + ASKED + ANSWERED}, "completion of several turns"),
+        ({"chosen": ASKED + ANSWERED}, "completion repeats the prompt"),
+        ({"rejected": said("user", "r")}, "completion of role user (allowed: assistant)"),
+        ({"prompt": ASKED + ANSWERED}, "prompt ends in an assistant turn"),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_not_one_answer_to_a_prompt(part: dict[str, Any], reason: str) -> None:
+    row = {"prompt": ASKED, "chosen": ANSWERED, "rejected": said("assistant", "r")}
+    rows, dropped = prepare.canonical_rows(raw(row, row | part), settings("messages", STRINGS))
+    assert len(rows) == 1
+    (found,) = dropped
+    assert found["reason"].startswith(reason)
+
+
+def test_what_a_message_has_besides_that_says_nothing_is_no_matter() -> None:
+    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+             {"role": "assistant", "content": ""}, {"role": "tool", "content": "4 C"}]  # fmt: skip
+    rich = [{**message, "id": "7", "tool_calls": None, "name": ""} for message in asked]
+    row = {"prompt": rich, "chosen": ANSWERED, "rejected": said("assistant", "r")}
+    rows, _ = prepare.canonical_rows(raw(row), settings("messages", STRINGS))
+    assert rows[0]["prompt"] == asked
+
+
+def test_an_assistant_turn_behind_another_is_no_answer_to_a_prompt() -> None:
+    text = "\n\nHuman: Hi\n\nAssistant: A\n\nAssistant: {}"
+    row = {"chosen": text.format("B"), "rejected": text.format("C")}
+    columns = {"chosen": "chosen", "rejected": "rejected"}
+    _, dropped = prepare.canonical_rows(raw(row), settings("dialogues", columns, response="last"))
+    assert dropped[0]["reason"].startswith("prompt ends in an assistant turn")
+    rows, _ = prepare.canonical_rows(raw(row), settings("dialogues", columns, response="first"))
+    assert rows[0]["chosen"] == said("assistant", "A\n\nAssistant: B")
+
+
 def test_pairs_of_dialogues() -> None:
     head = "\n\nHuman: Hi\n\nAssistant: "
     rows, dropped = prepare.canonical_rows(
@@ -122,6 +175,21 @@ def test_equal_prompts_are_one_group_unless_a_column_says_otherwise() -> None:
     by_topic, _ = prepare.canonical_rows(data, settings("pairs", STRINGS, group="topic"))
     assert len({row["group"] for row in by_prompt}) == 1
     assert [row["group"] for row in by_topic] == ["1", "2"]
+
+
+def test_texts_are_compared_in_one_unicode_form() -> None:
+    composed, decomposed = (normalize(form, "Việt") for form in ("NFC", "NFD"))
+    rows, dropped = prepare.canonical_rows(
+        raw(
+            {"prompt": composed, "chosen": "a", "rejected": "b"},
+            {"prompt": decomposed, "chosen": "a", "rejected": "b"},
+            {"prompt": "p", "chosen": composed, "rejected": decomposed},
+        ),
+        settings("pairs", STRINGS),
+    )
+    assert [row["prompt"][0]["content"] for row in rows] == [composed, decomposed]
+    assert len({row["group"] for row in rows}) == 1
+    assert [row["reason"] for row in dropped] == ["identical completions"]
 
 
 @pytest.mark.parametrize("group", [None, "", " "])

@@ -8,6 +8,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
@@ -138,6 +139,16 @@ def test_an_order_without_a_match_is_smoothed_by_default_alone() -> None:
     found = metrics(["a b c x y"], ["a b c d e"])
     assert found["bleu"]["value"] == 0
     assert found["sacrebleu"]["value"] == pytest.approx(100 * (3 / 5 * 2 / 4 / 3 / 4) ** 0.25)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_texts_are_compared_in_one_unicode_form(forms: tuple[str, str]) -> None:
+    told = ["Tiếng Việt rất đẹp và hay lắm", "Đường phố hôm nay đông người quá"]
+    answers, known = ([normalize(form, text) for text in told] for form in forms)
+    found = metrics(answers, known)
+    assert found == metrics(told, told)
+    assert found["bleu"]["value"] == pytest.approx(1)
+    assert found["chrf"]["value"] == pytest.approx(100)
 
 
 def test_brevity() -> None:
