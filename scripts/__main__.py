@@ -293,11 +293,12 @@ def paper(
     report: Annotated[Path, typer.Option(help="The folder to write.")] = Path("results/paper"),
 ) -> None:
     """Make the paper's tables and figures from what was published: no GPU, nothing is trained."""
+    from scripts.common.files import shortest
     from scripts.config.plan import reported_files
     from scripts.provenance.publish import check_published
 
     sweep = Sweep.of(config)
-    paths = {"results": str(report), "logs": "logs/paper", "metrics": str(metrics)}
+    paths = {"results": shortest(report), "logs": "logs/paper", "metrics": shortest(metrics)}
     check_published(reported_files(sweep.plan), metrics)
     sweep.snakemake("--cores", "1", "--allowed-rules", "table", "figure", "all", pathvars=paths)
 

@@ -1,7 +1,7 @@
 """What all parts of the schema share: names, commits, closed parts and unions told by a key."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
@@ -34,15 +34,22 @@ Commit = Annotated[
 ]
 
 
-def _plain(path: Path) -> Path:
+Named = TypeVar("Named", Path, str)
+
+
+def _plain(path: Named) -> Named:
     # A job's inputs are lines, and Snakemake reads {wildcards} and <pathvars> in their names.
     if not str(path).isprintable() or set(str(path)) & set("{}<>"):
         raise ValueError("allowed are paths without {, }, <, > and control characters")
+    if len(str(path).encode()) > 4000 or any(len(it.encode()) > 250 for it in Path(path).parts):
+        raise ValueError("allowed are paths of 4000 bytes, in parts of 250")
     return path
 
 
 PlainPath = Annotated[Path, AfterValidator(_plain)]
 """A path that can be a job's input."""
+PlainName = Annotated[str, AfterValidator(_plain)]
+"""The same as text: a template, or a folder."""
 
 
 class Closed(BaseModel):

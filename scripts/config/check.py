@@ -18,7 +18,7 @@ NEEDED = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "finite_number": "must be finite",
-    "string_type": "must be text; quotes make text of a number",
+    "string_type": "must be text, as a number in quotes is",
     "list_type": "must be a list",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
@@ -72,7 +72,7 @@ def _anchor_paths(merged: ConfigFile) -> None:
 
     def anchor(*path: str | int, only: str = "") -> None:
         parent, value = merged.get(path[:-1]), merged.get(path)
-        if isinstance(value, str) and value.endswith(only):
+        if isinstance(value, str) and value.endswith(only) and len(value) < 4096:
             parent[path[-1]] = shortest(merged.folder(path) / value)
 
     anchor("claims")
@@ -139,6 +139,11 @@ def _problem(item: ErrorDetails, merged: ConfigFile) -> Problem:
     elif item["type"] == "missing":
         path = (*merged.visible(location[:-1]), location[-1])
         text = "is missing"
+    elif item["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        path = (*path, item["ctx"]["discriminator"].strip("'"))
+        text = "is missing"
+        if "tag" in item["ctx"]:
+            text = f"found {item['ctx']['tag']}; allowed: {item['ctx']['expected_tags']}"
     elif item["type"] == "too_short":
         text = "is empty; at least one is needed"
     elif not isinstance(item["input"], (dict, list)):

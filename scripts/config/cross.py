@@ -1,6 +1,7 @@
 """What no single part of a configuration can check: names that do not exist, missing splits."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,24 +13,31 @@ from scripts.common.templates import TEMPLATES, template_name, template_path
 from scripts.config.data import Dataset, FileData, formats_of, splits_of
 from scripts.config.evaluation import Generate, Judge
 from scripts.config.files import Location, dotted
+from scripts.config.models import DemoModel, FolderModel, ModelSource
 from scripts.config.schema import AnyPhase, Config, Experiment
+from scripts.config.trials import Trial
 
 Found = Iterator[tuple[Location, str]]
 """Places in the configuration, and what is wrong there."""
 
 
+TAKEN = ("base", "lookup")
+"""What tables call the untuned model, and the baseline that needs no model."""
+LONGEST = 180
+"""Bytes of names that make a folder's together; a file system takes 255, with lengths and seeds."""
+
+
 def problems_of(config: Config) -> Found:
     """Yield what is wrong with a configuration whose parts are right."""
     for name, model in config.models.items():
-        for key in ("demo", "folder"):
-            path = getattr(model.source, key, None)
-            if path is not None and not path.exists():
-                yield ("models", name, "source", key), _no_file(path)
+        yield from _below(("models", name, "source"), _in_model(model.source))
     for name, dataset in config.datasets.items():
         yield from _below(("datasets", name), _in_files(dataset))
     for name, experiment in config.experiments.items():
         yield from _below(("experiments", name), _in_experiment(config, experiment))
-    yield from _names_twice(config)
+    yield from _names(config)
+    if not any(experiment.enabled for experiment in config.experiments.values()):
+        yield ("experiments",), "each has enabled: false; at least one is needed"
     if config.claims is not None and not config.claims.is_file():
         yield ("claims",), _no_file(config.claims)
 
@@ -40,10 +48,19 @@ def _below(place: Location, found: Found) -> Found:
         yield (*place, *path), text
 
 
+def _in_model(source: ModelSource) -> Found:
+    if isinstance(source, DemoModel) and not source.demo.is_file():
+        yield ("demo",), _no_file(source.demo)
+    if isinstance(source, FolderModel) and not (source.folder / "config.json").is_file():
+        yield ("folder",), _no_file(source.folder / "config.json")
+
+
 def _in_experiment(config: Config, experiment: Experiment) -> Found:
     if experiment.model not in config.models:
         yield ("model",), _unknown(experiment.model, config.models)
     yield from _in_template(experiment.template)
+    yield from _in_positions(config, experiment)
+    yield from _in_names(experiment)
     for name, phase in experiment.phases.items():
         yield from _below((name,), _in_phase(config, name, phase))
         yield from _below((name, "trials"), _in_starts(config, experiment, phase))
@@ -51,13 +68,18 @@ def _in_experiment(config: Config, experiment: Experiment) -> Found:
         yield from _below(("generate", name), _in_generate(config, experiment, generate))
 
 
-def _names_twice(config: Config) -> Found:
-    """Yield the trials that have another's name: it becomes a folder."""
+def _names(config: Config) -> Found:
+    """Yield the trials whose name is taken: it becomes a folder, and stands in tables."""
     seen: dict[str, Location] = {}
     for name, experiment in config.experiments.items():
         for kind, phase in experiment.phases.items():
             for index, trial in enumerate(phase.trials):
                 place = ("experiments", name, kind, "trials", index)
+                if trial.name in TAKEN or trial.name in config.models:
+                    text = f"found {trial.name}: that is the name of a model, not of a trial"
+                    if trial.name in TAKEN:
+                        text = f"found {trial.name}; allowed are names but {' and '.join(TAKEN)}"
+                    yield (*place, "name"), text
                 if trial.name in seen:
                     other = dotted(seen[trial.name])
                     yield (*place, "name"), f"{trial.name} is also the name of {other}"
@@ -78,9 +100,73 @@ def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
         wanted = f"{name} needs {' or '.join(formats_of(rows))}"
         yield ("dataset",), f"{phase.dataset} has the format {dataset.format}; {wanted}"
     for index, trial in enumerate(phase.trials):
+        yield from _below(("trials", index), _in_length(dataset, phase.train, trial))
         if trial.eval_strategy != "no" and phase.valid is None:
             text = f"found {trial.eval_strategy}: {name}.valid names no split to evaluate on"
             yield ("trials", index, "eval_strategy"), text
+
+
+def _in_length(dataset: Dataset | None, split: str, trial: Trial) -> Found:
+    """Yield what is wrong with the steps of a trial whose rows are counted in the config."""
+    rows = dataset.expect.get(split) if dataset is not None else None  # type: ignore[call-overload]
+    if rows is None or trial.max_steps is not None or trial.warmup_steps < 1:
+        return
+    batch = trial.per_device_train_batch_size * trial.gradient_accumulation_steps
+    steps = math.ceil(math.ceil(rows / batch) * trial.num_train_epochs)
+    if trial.warmup_steps > steps:
+        text = f"found {trial.warmup_steps}; the run has {steps} steps of {batch} rows"
+        yield ("warmup_steps",), text
+
+
+def _in_names(experiment: Experiment) -> Found:
+    """Yield the parts whose tokens and references would have too long a name."""
+    starts = [
+        getattr(it, "start", None) for part in experiment.phases.values() for it in part.trials
+    ]
+    start = max(filter(None, starts), key=len, default="base")
+    parts = [((name,), part) for name, part in experiment.phases.items()]
+    for place, part in [
+        *parts,
+        *((("generate", name), it) for name, it in experiment.generate.items()),
+    ]:
+        template = template_name(part.template or experiment.template)
+        name = f"{start}.{part.dataset}.{experiment.model}.{template}"
+        if len(name.encode()) > LONGEST:
+            size = len(name.encode())
+            text = f"found {name}, a folder's name of {size} bytes; allowed are {LONGEST}"
+            yield (*place, "dataset"), text
+
+
+def _in_positions(config: Config, experiment: Experiment) -> Found:
+    """Yield what is longer than the experiment's model has positions, if that is known here."""
+    model = config.models.get(experiment.model)
+    positions = positions_of(model.source) if model is not None else None
+    if positions is None:
+        return
+    text = f"{experiment.model} has {positions} positions"
+    if experiment.max_length > positions:
+        yield ("max_length",), f"found {experiment.max_length}; {text}"
+    for name, generate in experiment.generate.items():
+        # A token of the prompt comes first.
+        if generate.max_new_tokens >= positions:
+            found = f"found {generate.max_new_tokens}; {text}, of which the prompt takes some"
+            yield ("generate", name, "max_new_tokens"), found
+
+
+def positions_of(source: ModelSource) -> int | None:
+    """Return how many positions a model has that is here or trained here; None if unknown."""
+    if isinstance(source, DemoModel):
+        return source.max_position_embeddings
+    if not isinstance(source, FolderModel):
+        return None
+    try:
+        read = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+        read = read.get("text_config", read)
+        found = read.get("max_position_embeddings", read.get("n_positions"))
+    except (OSError, ValueError, AttributeError):
+        # Its own check, before training, names what is wrong in it.
+        return None
+    return found if isinstance(found, int) else None
 
 
 def _in_starts(config: Config, experiment: Experiment, phase: AnyPhase) -> Found:
@@ -99,6 +185,8 @@ def _wrong_start(start: str, experiment: Experiment, supervised: dict[str, Exper
     """Return why no trial of an experiment can start from another; nothing where it can."""
     if start not in supervised:
         return _unknown(start, supervised, "no SFT trial has this name")
+    if experiment.enabled and not supervised[start].enabled:
+        return f"found {start}: its experiment has enabled: false, so it is not trained"
     if supervised[start].model != experiment.model:
         return (
             f"{start} is trained on {supervised[start].model}, this experiment on "

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from scripts.config.base import Closed, Count, Name, PlainPath, Positive, Seed, Split
+from scripts.config.base import Closed, Count, Name, PlainName, PlainPath, Positive, Seed, Split
 
 
 class Judge(Closed):
@@ -26,7 +26,9 @@ class Generate(Closed):
 
     dataset: Name
     split: Split = "test"
-    template: str | None = Field(None, description="how prompts are written; else the experiment's")
+    template: PlainName | None = Field(
+        None, description="how prompts are written; else the experiment's"
+    )
     limit: Count | None = Field(None, description="the first so many prompts; else all")
     max_new_tokens: Count = 128
     do_sample: bool = False

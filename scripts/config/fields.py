@@ -87,7 +87,7 @@ def allowed_keys(location: tuple[int | str, ...]) -> list[str]:
         choices = _choices(node)
         return [node] if choices == [node] else [it for one in choices for it in members(one)]
 
-    nodes = [schema]
+    nodes = parts = [schema]
     for part in location:
         below = []
         for node in nodes:
@@ -99,7 +99,9 @@ def allowed_keys(location: tuple[int | str, ...]) -> list[str]:
                 below += members(node["items"])
         # A union's tag is a step of the location, but not of the document.
         nodes = below or [node for node in nodes if _carries(node, part)] or nodes
-    keys = dict.fromkeys(key for node in nodes for key in node.get("properties", {}))
+        # The tag may be a key as well, as in `source: {hub: …}`.
+        parts = [node for node in nodes if "properties" in node] or parts
+    keys = dict.fromkeys(key for node in parts for key in node["properties"])
     return [*keys, *(["defaults"] if "trials" in keys else [])]
 
 

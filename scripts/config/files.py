@@ -10,13 +10,14 @@ import yaml
 
 Location = tuple[str | int, ...]
 
-BYTES, NODES, DEPTH, DIGITS = 4_000_000, 200_000, 40, 20
-"""What a config file may have at most: a sweep of a thousand trials is a tenth of it."""
+BYTES, NODES, DEPTH, DIGITS = 4_000_000, 100_000, 40, 20
+"""What a config file may have at most: a sweep of a thousand trials takes half of it."""
 PROBLEMS, SHOWN = 20, 1000
 """So many problems are told, and so many characters of each."""
 
 _TOO_DEEP = f"found more than {DEPTH} levels, one in another; allowed are so many"
 _YAML = "tag:yaml.org,2002:"
+_CONTROL = yaml.reader.Reader.NON_PRINTABLE
 _MERGE = f"{_YAML}merge"
 
 
@@ -211,7 +212,7 @@ def _text(path: Path, name: str) -> str:
     except UnicodeDecodeError as error:
         found = f"found the byte 0x{data[error.start]:02x}, which is not UTF-8; save it as UTF-8"
         raise _refusal(name, data.count(b"\n", 0, error.start) + 1, found) from None
-    if odd := yaml.reader.Reader.NON_PRINTABLE.search(text):
+    if odd := _CONTROL.search(text):
         found = f"found the control character U+{ord(odd[0]):04X}; allowed is text in UTF-8"
         raise _refusal(name, text.count("\n", 0, odd.start()) + 1, found)
     return text
@@ -296,6 +297,8 @@ class _Reader:
             elif key.tag != f"{_YAML}str":
                 text = f'found the key {key.value}, which is no text; "{key.value}" in quotes is'
                 self.complain(key, path, text)
+            elif _CONTROL.search(key.value):
+                self.complain(key, path, "found a key with a control character; allowed are none")
             elif key.value in own:
                 text = "the key stands twice; each may stand once"
                 self.complain(key, (*path, key.value), text)
@@ -307,6 +310,9 @@ class _Reader:
         """Return the value of a scalar."""
         tag = node.tag.removeprefix(_YAML)
         if tag == "str":
+            if odd := _CONTROL.search(node.value):
+                text = f"found the control character U+{ord(odd[0]):04X}; allowed is plain text"
+                return self.complain(node, path, text)
             return node.value
         if tag not in _CORE or not re.fullmatch(_CORE[tag].pattern, node.value):
             return self.tagged(node, path)

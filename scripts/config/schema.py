@@ -3,11 +3,13 @@
 The classes of this room are the one place where keys, types, ranges and defaults are declared.
 """
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from yaml import ScalarNode, resolver
 
-from scripts.config.base import LARGEST, Closed, Count, Name, PlainPath, Seed, Split
+from scripts.config.base import LARGEST, Closed, Count, Name, PlainName, PlainPath, Seed, Split
 from scripts.config.data import Dataset
 from scripts.config.evaluation import Generate
 from scripts.config.models import Model
@@ -19,7 +21,9 @@ PHASES = ("sft", "preference")
 
 class Phase(Closed):
     dataset: Name
-    template: str | None = Field(None, description="how rows are written; else the experiment's")
+    template: PlainName | None = Field(
+        None, description="how rows are written; else the experiment's"
+    )
     train: Split = "train"
     valid: Split | None = Field(None, description="the split of the loss taken while training")
     test: Split | None = Field("test", description="the split that the tables report")
@@ -49,7 +53,7 @@ class Experiment(Closed):
     title: str | None = None
     enabled: bool = Field(True, description="false: checked, but not run")
     model: Name
-    template: str = Field(
+    template: PlainName = Field(
         "chat",
         description="chat: the tokenizer's own; a name in scripts/lm/templates; or a .jinja file",
     )
@@ -82,10 +86,25 @@ class Experiment(Closed):
         return self
 
 
+def _folder(path: str) -> str:
+    """Return a folder that files are written to."""
+    if not path.strip() or path != path.strip() or Path(path).parent == Path(path) != Path():
+        raise ValueError("allowed is a folder of its own")
+    # Snakemake reads YAML 1.1, in which yes is no text.
+    if resolver.Resolver().resolve(ScalarNode, path, (True, False)) != "tag:yaml.org,2002:str":
+        raise ValueError("allowed are names that YAML 1.1 takes for text, as Snakemake does")
+    if path.startswith("~") or ".." in Path(path).parts:
+        raise ValueError("allowed is a folder below this one, or from the root on (/scratch/me)")
+    return path
+
+
 class Config(Closed):
     """A whole configuration."""
 
-    pathvars: dict[Literal["results", "logs", "benchmarks", "metrics"], str] = Field(
+    pathvars: dict[
+        Literal["results", "logs", "benchmarks", "metrics"],
+        Annotated[PlainName, AfterValidator(_folder)],
+    ] = Field(
         default_factory=dict,
         description="Snakemake's own: where results, logs, benchmarks go, and where reports find "
         "metrics (default: in results)",

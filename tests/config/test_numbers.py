@@ -124,7 +124,7 @@ NUMBERS = [
     (EXPERIMENT, "seeds: [4294967296]", "16: experiments.e.seeds[0]: found 4294967296: input"),
     (EXPERIMENT, "seeds: [true]", "16: experiments.e.seeds[0]: found true: must be a whole"),
     (EXPERIMENT, "seeds: 5", "16: experiments.e.seeds: found 5: must be a list"),
-    (EXPERIMENT, "title: 1e5", "16: experiments.e.title: found 100000: must be text; quotes make"),
+    (EXPERIMENT, "title: 1e5", "16: experiments.e.title: found 100000: must be text, as a"),
     (EXPERIMENT, "title: 123456789012345678901",
      "16: experiments.e.title: found a number of 21 digits; allowed are 20, or quotes"),
     (EXPERIMENT, "generate: {g: {dataset: problems, do_sample: true, seed: -1}}",
@@ -169,6 +169,111 @@ def test_a_number_may_be_written_so(folder: Path, text: str) -> None:
     assert load([written(folder, SFT, text)]).experiments["e"].sft
 
 
+LONG = "x" * 95
+OTHER = """\
+  o:
+    enabled: false
+    model: m
+    max_length: 64
+    sft: {dataset: problems, trials: [{name: t}]}
+"""
+WHOLE = [
+    *(("models:\n", f"pathvars: {{results: {found}}}\nmodels:\n",
+       f"1: pathvars.results: found {text}")
+      for found, text in [
+          ("''", '"": allowed is a folder of its own'),
+          ("' '", '" ": allowed is a folder of its own'),
+          ("/", '"/": allowed is a folder of its own'),
+          ("//", '"//": allowed is a folder of its own'),
+          ("../other", '"../other": allowed is a folder below this one, or from the root on'),
+          ("a/../../b", '"a/../../b": allowed is a folder below this one'),
+          ("~/runs", '"~/runs": allowed is a folder below this one'),
+          ("'{x}'", '"{x}": allowed are paths without {, }, <, > and control characters'),
+          ("<logs>/x", '"<logs>/x": allowed are paths without {, }, <, > and control characters'),
+          ('"a\\nb"', '"a\\nb": allowed are paths without {, }, <, > and control characters'),
+          ("1", "1: must be text"),
+          ("yes", '"yes": allowed are names that YAML 1.1 takes for text, as Snakemake does'),
+          ("1:30", '"1:30": allowed are names that YAML 1.1 takes for text, as Snakemake does'),
+          (LONG * 3, f'"{LONG}'),
+      ]),
+    ("experiments:\n", f"experiments:\n{OTHER}", None),
+    ("- name: d\n", f"- {{name: d, start: t}}\n{OTHER}",
+     f"23: {D}.start: found t: its experiment has enabled: false, so it is not trained"),
+    ("    model: m\n", "    model: m\n    enabled: false\n",
+     "12: experiments: each has enabled: false; at least one is needed"),
+    ("- name: s\n", "- name: base\n", f"19: {T}.name: found base; allowed are names but base and"),
+    ("- name: d\n", "- name: lookup\n", f"23: {D}.name: found lookup; allowed are names but base"),
+    ("- name: s\n", "- name: m\n", f"19: {T}.name: found m: that is the name of a model, not of a"),
+    ("- name: s\n", f"- name: {'x' * 101}\n", f'19: {T}.name: found "xxx'),
+    ("max_length: 64", "max_length: 256", None),
+    ("max_length: 64", "max_length: 257",
+     "15: experiments.e.max_length: found 257; m has 256 positions"),
+    ("max_length: 64\n",
+     "max_length: 64\n    generate: {g: {dataset: problems, max_new_tokens: 256}}\n",
+     "16: experiments.e.generate.g.max_new_tokens: found 256; m has 256 positions, of which the"),
+    ("      dataset: pairs\n", "      max_prompt_length: 64\n      dataset: pairs\n",
+     "21: experiments.e.preference.max_prompt_length: found 64; allowed is less than max_length"),
+    ("        - name: s\n", "        - {name: s, warmup_steps: 1e6}\n", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line"), WHOLE, ids=[new[:40] for _, new, _ in WHOLE])
+def test_what_only_the_whole_shows_is_one_line(
+    folder: Path, old: str, new: str, line: str | None
+) -> None:
+    path = folder / "config.yaml"
+    assert CONFIG.count(old) == 1
+    path.write_text(CONFIG.replace(old, new), encoding="utf-8")
+    if line is None:
+        assert load([path])
+        return
+    found = refusal(path)
+    assert found.startswith(line)
+    assert "\n" not in found
+
+
+def test_a_warm_up_ends_within_the_run(folder: Path) -> None:
+    """As far as the rows are counted in the config; 16 rows are 2 steps an epoch."""
+    text = CONFIG.replace("test: 0.5}", "test: 0.5}\n    expect: {train: 16}")
+    path = folder / "config.yaml"
+    path.write_text(text.replace("name: s", "{name: s, warmup_steps: 2}"), encoding="utf-8")
+    assert load([path])
+    path.write_text(text.replace("name: s", "{name: s, warmup_steps: 3}"), encoding="utf-8")
+    assert refusal(path) == f"20: {T}.warmup_steps: found 3; the run has 2 steps of 8 rows"
+
+
+@pytest.mark.parametrize(
+    ("config", "positions"),
+    [('{"max_position_embeddings": 32}', 32), ('{"n_positions": 32}', 32), ("{}", None),
+     ("[", None), ('{"text_config": {"max_position_embeddings": 32}}', 32), ("[]", None)],
+)  # fmt: skip
+def test_a_models_own_folder_says_how_long_rows_may_be(
+    folder: Path, config: str, positions: int | None
+) -> None:
+    (folder / "config.json").write_text(config, encoding="utf-8")
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.replace("demo: texts.jsonl", "folder: ."), encoding="utf-8")
+    if positions is None:
+        assert load([path])
+    else:
+        assert refusal(path) == "15: experiments.e.max_length: found 64; m has 32 positions"
+
+
+def test_names_that_make_a_folders_are_short_enough_together(folder: Path) -> None:
+    text = CONFIG.replace("pairs:\n", f"{LONG}:\n").replace("dataset: pairs", f"dataset: {LONG}")
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load([path])
+    text = text.replace("- name: s", f"- name: {LONG}").replace(
+        "name: d", f"{{name: d, start: {LONG}}}"
+    )
+    path.write_text(text, encoding="utf-8")
+    lines = refusal(path).splitlines()
+    assert [line.split(", a folder")[0] for line in lines] == [
+        f"21: experiments.e.preference.dataset: found {LONG}.{LONG}.m.chat"
+    ]
+
+
 def test_quoted_text_stays_text(folder: Path) -> None:
     config = load([written(folder, EXPERIMENT, 'title: "1e5"')])
     assert config.experiments["e"].title == "1e5"
@@ -180,6 +285,7 @@ def test_values_of_the_command_line_are_read_alike(folder: Path) -> None:
     change = {"max_length": "0128", "enabled": "true", "sft": sft}
     path = written(folder, EXPERIMENT, "title: t")
     experiment = load([path], {"experiments": {"e": change}}).experiments["e"]
+    assert experiment.sft is not None
     assert (experiment.max_length, experiment.sft.trials[0].learning_rate) == (128, 5e-5)
 
 
