@@ -19,13 +19,15 @@ pathvars:
     metrics="<results>",
 
 
+include: "rules/common.smk"
+
+
 # Snakemake merges config files: loaded beside a named one, the paper's trials would join it.
 if not workflow.configfiles:
+    # Of what is no YAML, Snakemake says no line.
+    require_yaml(f"{workflow.basedir}/config.yaml")
 
     configfile: f"{workflow.basedir}/config.yaml"
-
-
-include: "rules/common.smk"
 
 
 PLAN = plan_of(workflow.configfiles, dict(workflow.config_settings.config))

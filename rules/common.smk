@@ -19,7 +19,7 @@ from pathlib import Path
 from scripts.common.files import shortest
 from scripts.common.splits import SPLITS
 from scripts.config.check import load
-from scripts.config.files import ConfigError
+from scripts.config.files import ConfigError, read_config
 from scripts.config.plan import Reports, make_plan, unfinished
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
@@ -44,6 +44,14 @@ shell.prefix(
 )
 # Of a module; each of a thousand trials asks for its trainer's.
 code_digest = cache(digests.code_digest)
+
+
+def require_yaml(file):
+    """Stop with what is wrong in a config file as YAML, before Snakemake reads it."""
+    try:
+        read_config(file)
+    except ConfigError as error:
+        raise SystemExit(f"the configuration has mistakes\n{error}") from None
 
 
 def plan_of(files, overrides):

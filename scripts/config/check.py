@@ -137,7 +137,7 @@ def _problem(item: ErrorDetails, merged: ConfigFile) -> Problem:
     if item["type"] == "extra_forbidden":
         text = f"unknown key; allowed: {', '.join(allowed_keys(item['loc'][:-1]))}"
     elif item["type"] == "missing":
-        path = (*merged.visible(location[:-1]), location[-1])
+        path = (*_part(merged, location[:-1]), location[-1])
         text = "is missing"
     elif item["type"] in ("union_tag_not_found", "union_tag_invalid"):
         path = (*path, item["ctx"]["discriminator"].strip("'"))
@@ -155,7 +155,12 @@ def _problem(item: ErrorDetails, merged: ConfigFile) -> Problem:
         below = merged.visible((*location, *key.split(".")))
         if rest.startswith("found ") and below[-1] == key.split(".")[-1]:
             path, text = below, rest
-        elif isinstance(merged.get(path), str):
-            # The tag of a union, as in `source: {demo: …}`, is no part.
-            path = path[:-1]
+        else:
+            path = _part(merged, location)
     return merged.problem(path, text)
+
+
+def _part(merged: ConfigFile, location: Location) -> Location:
+    """Return where a part stands; the tag of a union, as in `source: {hub: …}`, is no part."""
+    path = merged.visible(location)
+    return path[:-1] if isinstance(merged.get(path), str) else path

@@ -80,7 +80,12 @@ class Sweep:
         return Path(self.config.pathvars.get("results", "results"))
 
     def snakemake(self, *options: str, target: str | None = None, **config: Any) -> None:
-        """Run Snakemake, with values over the configuration. Raise Failed if it fails."""
+        """Run Snakemake, with values over the configuration. Raise Failed if it fails.
+
+        Raise BadInput where the configuration has mistakes: Snakemake reads it before the project
+        does, and breaks off with a traceback where it is nested too deep.
+        """
+        _ = self.config
         profile = [] if self.profile is None else ["--workflow-profile", str(self.profile)]
         values = [f"{name}={json.dumps(value)}" for name, value in config.items()]
         command = [
