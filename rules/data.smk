@@ -15,7 +15,7 @@ Makes:
 
 
 rule fetch_dataset:
-    """The source's rows, untouched, and a record of where they came from."""
+    """The source's rows as they are written, and a record of where they came from."""
     input:
         lambda wildcards: PLAN.datasets[wildcards.dataset].files(),
         lambda wildcards: backend_checks(PLAN.datasets[wildcards.dataset]),
@@ -33,6 +33,7 @@ rule fetch_dataset:
         env_file("data")
     params:
         source=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset].source),
+        columns=lambda wildcards: as_json(PLAN.datasets[wildcards.dataset].columns),
         sources=lambda wildcards: sources_digest(PLAN.datasets[wildcards.dataset].files()),
         code=code_digest("scripts/data/fetch.py"),
         env=env_digest("data"),
@@ -41,7 +42,7 @@ rule fetch_dataset:
             "fetch_dataset",
             "data",
             "env HF_HUB_OFFLINE=0 python -m scripts.data.fetch --source {params.source:q}"
-            " --rows {output.rows:q} --record {output.record:q}",
+            " --columns {params.columns:q} --rows {output.rows:q} --record {output.record:q}",
         )
 
 

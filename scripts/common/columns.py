@@ -1,26 +1,254 @@
-"""The columns of a data file, without reading its rows."""
+"""Data files: which columns they have, and what stands in them.
+
+Parquet, JSON (an object a line, or a list of objects in one `.json` file) and CSV, read as they are
+written: no string becomes a number, a date or nothing, and what is not well formed is refused with
+its place.
+"""
 
 import csv
+import gzip
 import json
+import re
+import sys
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
+
+from scripts.common.cli import BadInput
+from scripts.common.files import Row
+
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
+
+Kind = Literal["text", "group", "lists"]
+"""What a column holds: text; text or whole numbers, kept as text; or lists, checked later."""
+
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "group": (str, int), "lists": (object,)}
+_ALLOWED = {"text": "text", "group": "text or whole numbers"}
+_FIELD = r'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n,]*)'
+_RECORD = re.compile(f"{_FIELD}(?:,{_FIELD})*[\r\n]*")
+_CSV_ERRORS = {
+    "unexpected end of data": "a quote that is never closed",
+    "expected after": "text behind a closing quote; a quote inside a text is written twice",
+    "new-line character": "a line that ends in a carriage return alone; allowed: a line feed",
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def column_names(path: Path) -> list[str]:
-    """Return the columns of a Parquet, JSONL (its first row's keys) or CSV file.
+def suffix_of(name: str) -> str:
+    """Return the suffix that says how a file is read, or nothing where it is not read."""
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+
+
+def column_names(path: Path, wanted: Collection[str]) -> list[str]:
+    """Return a file's columns: of JSON, the keys of rows up to where all that are wanted were seen.
 
     Raises
     ------
-    ValueError
-        When the file does not hold what its suffix says.
+    BadInput
+        When the file does not hold what its suffix says; without the file's name.
     """
-    try:
+    with _readable(path):
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
             return pq.read_schema(path).names
-        with open(path, encoding="utf-8-sig", newline="") as lines:
-            if path.suffix == ".csv":
-                return next(csv.reader(lines), [])
-            return list(json.loads(next(lines, "{}")))
-    except (ValueError, OSError, TypeError, csv.Error) as error:
-        raise ValueError(f"not readable as {path.suffix}: {error}") from None
+        if path.suffix == ".csv":
+            return next(_csv_records(path))[1]
+        names: dict[str, None] = {}
+        for _, row in _objects(path):
+            names |= dict.fromkeys(row)
+            if names.keys() >= set(wanted):
+                break
+        return list(names)
+
+
+def read_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
+    """Yield each row of a file with its place: of some columns, None where it lacks one.
+
+    Raises
+    ------
+    BadInput
+        When the file does not hold what its suffix says, or a value is not of its column's kind;
+        without the file's name.
+    """
+    readers = {".parquet": _parquet_rows, ".csv": _csv_rows}
+    with _readable(path):
+        for place, row in readers.get(path.suffix, _json_rows)(path, kinds):
+            yield place, {name: _checked(row.get(name), place, name, kinds[name]) for name in kinds}
+
+
+def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:
+    if value is None:
+        return None
+    where = f"{place}: column {column}"
+    if not isinstance(value, _TYPES[kind]):
+        raise BadInput(f"{where}: found {_named(value)}; allowed: {_ALLOWED[kind]}")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            code = ord(value[error.start])
+            raise BadInput(f"{where}: found half a character, \\u{code:x}") from None
+    return str(value) if kind == "group" else value
+
+
+def _named(value: Any) -> str:
+    """Return what a value is and how it begins."""
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list",
+             dict: "an object", bytes: "bytes"}  # fmt: skip
+    shown = repr(value)
+    shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
+    return f"{kinds.get(type(value), type(value).__name__)}, {shown}"
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn errors of reading into one line."""
+    broken: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+    if path.suffix == ".parquet":
+        from pyarrow import ArrowException
+
+        broken += (ArrowException,)
+    if path.is_dir():
+        raise BadInput("a folder; allowed: a file")
+    try:
+        yield
+    except FileNotFoundError:
+        raise BadInput("no such file") from None
+    except broken as error:
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise BadInput(f"not readable as {suffix_of(path.name)}: {reason[0]}") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line with its number."""
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"byte 0x{error.object[error.start]:02x}"
+                raise BadInput(f"line {number}: found {byte}; allowed: text in UTF-8") from None
+
+
+# ----------------------------------------------------------------------------------------- Parquet
+
+
+def _parquet_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name in kinds]
+        _require_once(names, "")
+        rows = file.read(columns=names).select(names).to_pylist()
+    if not names:
+        rows = [{}] * file.metadata.num_rows
+    for number, row in enumerate(rows, 1):
+        yield f"row {number}", row
+
+
+# -------------------------------------------------------------------------------------------- JSON
+
+
+def _json_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
+    return _objects(path)
+
+
+def _objects(path: Path) -> Iterator[tuple[str, Row]]:
+    lines = _lines(path)
+    for number, line in lines:
+        if path.suffix == ".json" and line.lstrip().startswith("["):
+            whole = _parsed(line + "".join(rest for _, rest in lines), number)
+            for place, value in enumerate(whole, 1):
+                yield f"row {place}", _object(value, f"row {place}")
+        elif line.strip():
+            yield f"line {number}", _object(_parsed(line.rstrip(), number), f"line {number}")
+
+
+def _parsed(text: str, first: int) -> Any:
+    """Return the value of JSON text that begins at line `first` of its file."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        what = f"{error.msg[:1].lower()}{error.msg[1:]} at character {error.colno}"
+        raise BadInput(f"line {first + error.lineno - 1}: no JSON: {what}") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition(";")[0] or type(error).__name__
+        raise BadInput(f"line {first}: no JSON that is read: {reason}") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        found = " and ".join(_named(value) for key, value in pairs if key == name)
+        raise ValueError(f"the key {json.dumps(name)} stands twice in an object: {found}")
+    return row
+
+
+def _object(value: Any, place: str) -> Row:
+    if not isinstance(value, dict):
+        raise BadInput(f'{place}: found {_named(value)}; allowed: an object, {{"column": …}}')
+    return value
+
+
+# --------------------------------------------------------------------------------------------- CSV
+
+
+def _csv_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
+    records = _csv_records(path)
+    _, header = next(records)
+    for place, fields in records:
+        yield place, dict(zip(header, fields, strict=True))
+
+
+def _csv_records(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the header and each record, with the line in which it begins."""
+    csv.field_size_limit(sys.maxsize)
+    read: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for number, line in _lines(path):
+            if number == 1 and "," not in line:
+                for separator in filter(line.__contains__, _SEPARATORS):
+                    found = f"columns separated by {_SEPARATORS[separator]}"
+                    raise BadInput(f"line 1: found {found}; allowed: commas")
+            read.append(line)
+            yield line
+
+    records = csv.reader(lines(), strict=True)
+    header: list[str] = []
+    while True:
+        place = f"line {records.line_num + 1}"
+        read.clear()
+        try:
+            fields = next(records, None)
+        except csv.Error as error:
+            text = next((it for key, it in _CSV_ERRORS.items() if key in str(error)), str(error))
+            raise BadInput(f"{place}: found {text}") from None
+        if fields is None:
+            break
+        if not fields:
+            continue
+        if not _RECORD.fullmatch("".join(read)):
+            text = "a quote in a text without quotes around it"
+            raise BadInput(f"{place}: found {text}; allowed: quotes around it, and each twice")
+        if not header:
+            header = fields
+            _require_once(header, f"{place}: ")
+        elif len(fields) != len(header):
+            text = f"{len(fields)} fields, the header has {len(header)}"
+            raise BadInput(f"{place}: found {text}; a text with a comma needs quotes around it")
+        yield place, fields
+    if not header:
+        raise BadInput("holds no line; allowed: a header and rows")
+
+
+def _require_once(names: list[str], where: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"{where}the column {json.dumps(name)} stands twice")

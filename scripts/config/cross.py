@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from scripts.common.cli import BadInput
 from scripts.common.columns import column_names
 from scripts.common.methods import METHODS
 from scripts.common.splits import SPLITS, parse_slices
@@ -154,8 +155,8 @@ def _in_files(dataset: Dataset) -> Found:
             yield place, _no_file(path)
             continue
         try:
-            present = column_names(path)
-        except ValueError as error:
+            present = column_names(path, needed.values())
+        except BadInput as error:
             yield place, f"found {path}: {error}"
             continue
         for role, column in needed.items():
@@ -185,7 +186,7 @@ def _in_template(template: str | None) -> Found:
 
 
 def _no_file(path: Path) -> str:
-    return f"found {path}: no such file"
+    return f"found {path}: {'a folder' if path.is_dir() else 'no such file'}"
 
 
 def _unknown(name: str, known: Iterable[str], text: str = "not defined") -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, Tag, field_validator, model_validator
 
+from scripts.common.columns import SUFFIXES, Kind, suffix_of
 from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices, require_disjoint
 from scripts.config.base import Closed, Commit, PlainPath, Split, tagged
 
@@ -21,15 +22,15 @@ class FileData(Closed):
     """Local files, one for each split of the source."""
 
     file: dict[str, PlainPath] = Field(
-        min_length=1, description="Parquet, JSONL or CSV by source split"
+        min_length=1, description="Parquet, JSONL (.gz too), JSON or CSV by source split"
     )
 
     @field_validator("file")
     @classmethod
     def known_format(cls, files: dict[str, Path]) -> dict[str, Path]:
         for path in files.values():
-            if path.suffix not in (".parquet", ".jsonl", ".csv"):
-                raise ValueError(f"{path.name} is not .parquet, .jsonl or .csv")
+            if not suffix_of(path.name):
+                raise ValueError(f"{path.name} is none of {', '.join(SUFFIXES)}")
         paths = [path.resolve() for path in files.values()]
         if len(set(paths)) < len(paths):
             raise ValueError("names one file twice; its rows would be in two splits")
@@ -120,6 +121,8 @@ class DialogueColumns(Columns):
 class DatasetBase(Closed):
     rows: ClassVar[Literal["demonstrations", "preferences"]] = "preferences"
     """What a format holds."""
+    lists: ClassVar[tuple[str, ...]] = ()
+    """The columns, by their role, that hold lists; the others hold text."""
 
     source: DataSource
     splits: Annotated[SourceSplits | FractionSplits, Field(discriminator="by")]
@@ -164,6 +167,8 @@ class PairData(DatasetBase):
 class MessageData(DatasetBase):
     """Preference pairs as chat messages, lists of {role, content}."""
 
+    lists = ("prompt", "chosen", "rejected")
+
     format: Literal["messages"]
     columns: PairColumns = PairColumns()
     identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
@@ -191,6 +196,14 @@ def formats_of(rows: str) -> list[str]:
     """Return the formats that hold demonstrations or preferences."""
     kinds = get_args(get_args(Dataset)[0])
     return [get_args(it.model_fields["format"].annotation)[0] for it in kinds if it.rows == rows]
+
+
+def kinds_of(dataset: Dataset) -> dict[str, Kind]:
+    """Return what each column holds that is read of a dataset's source."""
+    kinds: dict[str, Kind] = {} if dataset.group is None else {dataset.group: "group"}
+    for role, column in dataset.columns:
+        kinds[column] = "lists" if role in dataset.lists else "text"
+    return kinds
 
 
 def splits_of(dataset: DatasetBase) -> list[str]:

@@ -1,27 +1,34 @@
-"""Fetch a dataset's rows, unchanged, from a hub repository at a commit or from local files.
+"""Fetch a dataset's rows, as they are written, from a hub repository at a commit or local files.
 
-Makes one Parquet file of all source splits, with the split in the column `_split`, and a record of
-where they came from. Local files may be Parquet, JSON Lines or CSV.
+Makes one Parquet file of all source splits, with the columns that are asked for and the split in
+the column `_split`, and a record of where they came from.
 """
 
 import argparse
-import csv
 import json
 import tempfile
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import sha256, write_json, write_table
+from scripts.common.columns import SUFFIXES, Kind, column_names, read_rows, suffix_of
+from scripts.common.files import Row, sha256, write_json, write_table
 from scripts.common.hub import Repository
 from scripts.common.splits import SPLIT_COLUMN
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Columns = Mapping[str, Kind]
+"""What each column holds that is asked for."""
+Files = dict[str, list[tuple[str, Path]]]
+"""The files of each source split: what messages call them, and where they are."""
 
-def fetch_files(files: dict[str, str]) -> tuple["pa.Table", dict[str, Any]]:
-    """Return all rows of local files and the record of where they came from.
+
+def fetch_files(files: dict[str, str], columns: Columns) -> tuple["pa.Table", dict[str, Any]]:
+    """Return some columns of local files and the record of where they came from.
 
     Parameters
     ----------
@@ -31,20 +38,18 @@ def fetch_files(files: dict[str, str]) -> tuple["pa.Table", dict[str, Any]]:
     Raises
     ------
     BadInput
-        If a file is missing or does not hold what its suffix says.
+        If a file is missing or does not hold what its suffix says, or a column is missing or
+        holds something else.
     """
-    tables = {split: _read(Path(path)) for split, path in files.items()}
-    record = {
-        "source": "file",
-        "files": [_file_record(Path(path), Path(path).name) for path in files.values()],
-    }
-    return _joined(tables), record | {"rows": {split: t.num_rows for split, t in tables.items()}}
+    table, rows = _read({split: [(path, Path(path))] for split, path in files.items()}, columns)
+    records = [_file_record(Path(path), Path(path).name) for path in files.values()]
+    return table, {"source": "file", "files": records, "rows": rows}
 
 
 def fetch_hub(
-    repository: str, revision: str, name: str | None, parent: Path
+    repository: str, revision: str, name: str | None, parent: Path, columns: Columns
 ) -> tuple["pa.Table", dict[str, Any]]:
-    """Return all rows of a dataset repository and the record of where they came from.
+    """Return some columns of a dataset repository and the record of where they came from.
 
     Parameters
     ----------
@@ -56,96 +61,191 @@ def fetch_hub(
     Raises
     ------
     BadInput
-        If the repository, the revision or the configuration does not exist, or files cannot be
-        read.
+        If the repository, the revision or the configuration does not exist, files cannot be
+        read or are not the repository's, or a column is missing or holds something else.
     """
-    folder, commit = Repository(repository, revision, "dataset").download(parent)
-    from datasets.exceptions import DatasetsError
-
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    try:
-        tables = _load(folder, files, name)
-    except (ValueError, OSError, DatasetsError) as error:
-        reason = str(error.__cause__ or error).strip() or type(error).__name__
-        raise BadInput(f"dataset {repository}: {reason.splitlines()[0]}") from None
+    source = Repository(repository, revision, "dataset")
+    folder, commit = source.download(parent)
+    listed = sorted(Path(file.rfilename) for file in source.files)
+    where = f"dataset {repository}"
+    splits = _split_files(folder, listed, name, where)
+    files = {
+        split: [(f"{where}: {path.as_posix()}", folder / path) for path in paths]
+        for split, paths in splits.items()
+    }
+    table, rows = _read(files, columns)
     record = {
         "source": "hub",
         "repository": repository,
         "commit": commit,
         "name": name,
-        "files": [_file_record(path, path.relative_to(folder).as_posix()) for path in files],
-        "rows": {split: table.num_rows for split, table in tables.items()},
+        "files": [_file_record(folder / path, path.as_posix()) for path in listed],
+        "rows": rows,
     }
-    return _joined(tables), record
+    return table, record
 
 
-def _load(folder: Path, files: list[Path], name: str | None) -> dict[str, "pa.Table"]:
-    """Return the rows of a repository's files by split, as `datasets` finds and orders them."""
-    from datasets import disable_progress_bars, load_dataset
+# ------------------------------------------------------------------------- files of a repository
+
+
+def _split_files(
+    folder: Path, listed: list[Path], name: str | None, where: str
+) -> dict[str, list[Path]]:
+    """Return which of the listed files make up each split, as `datasets` finds and orders them.
+
+    It reads the front matter of a README, which could name any file or host: it sees nothing but
+    the listed files, and is not asked where the front matter names others.
+    """
+    from datasets import disable_progress_bars, load_dataset_builder
 
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as work:
         # Links, because `datasets` reads brackets in the folder's path as patterns.
-        repository = Path(work, "repository")
-        for path in files:
-            link = repository / path.relative_to(folder)
+        root = Path(work, "repository")
+        for path in listed:
+            link = root / path
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path.resolve())
-        splits = load_dataset(
-            str(repository), name=name, cache_dir=f"{work}/cache", keep_in_memory=True
-        )
-        return {str(split): data.data.table for split, data in splits.items()}
+            link.symlink_to((folder / path).resolve())
+        try:
+            for found in _named_files(root):
+                if not _is_inside(found):
+                    text = "lies outside the repository"
+                    raise BadInput(f"{where}: its configs name {json.dumps(found)}, which {text}")
+            builder = load_dataset_builder(str(root), name=name, cache_dir=f"{work}/cache")
+        except BadInput:
+            raise
+        except Exception as error:  # Whatever a stranger's front matter can cause.
+            reason = str(error.__cause__ or error).strip() or type(error).__name__
+            raise BadInput(f"{where}: {reason.splitlines()[0]}") from None
+        splits = {
+            str(split): [_relative(file, root, where) for file in files]
+            for split, files in (builder.config.data_files or {}).items()
+        }
+    for path in (path for paths in splits.values() for path in paths):
+        if path not in listed or not suffix_of(path.name):
+            allowed = ", ".join(SUFFIXES)
+            raise BadInput(f"{where}: {path}: not a file that is read; allowed: {allowed}")
+    return splits
+
+
+def _relative(file: str, root: Path, where: str) -> Path:
+    if not Path(file).is_relative_to(root):
+        raise BadInput(f"{where}: {file}: lies outside the repository")
+    return Path(file).relative_to(root)
+
+
+def _is_inside(pattern: str) -> bool:
+    """Return True if a pattern can only match files below the folder where it is looked for."""
+    parts = pattern.replace("\\", "/").split("/")
+    return not (pattern.startswith(("/", "\\", "~")) or ".." in parts or ":" in pattern)
+
+
+def _named_files(root: Path) -> Iterator[str]:
+    """Yield the patterns and folders that a repository's front matter names as data."""
+    import yaml
+    from huggingface_hub import DatasetCard
+
+    cards: list[Any] = []
+    if (root / "README.md").is_file():
+        cards.append(DatasetCard.load(root / "README.md").data.to_dict())
+    if (root / ".huggingface.yaml").is_file():
+        cards.append(yaml.safe_load((root / ".huggingface.yaml").read_text(encoding="utf-8")))
+    seen: set[int] = set()
+    configs = [card.get("configs") for card in cards if isinstance(card, dict)]
+    stack = [
+        config[key]
+        for part in configs
+        for config in (part if isinstance(part, list) else [part])
+        for key in ("data_files", "data_dir")
+        if isinstance(config, dict) and key in config
+    ]
+    while stack:
+        part = stack.pop()
+        # YAML's aliases can make a part hold itself.
+        if id(part) in seen:
+            continue
+        if isinstance(part, str):
+            yield part
+            continue
+        seen.add(id(part))
+        stack += part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+def _read(files: Files, columns: Columns) -> tuple["pa.Table", dict[str, int]]:
+    """Return the rows of all splits as one table, and how many each split has."""
+    import pyarrow as pa
+
+    rows: list[Row] = []
+    places: list[str] = []
+    counts: dict[str, int] = {}
+    present: dict[str, None] = {}
+    for split, parts in files.items():
+        before = len(rows)
+        for name, path in parts:
+            try:
+                present |= dict.fromkeys(column_names(path, columns))
+                for place, row in read_rows(path, columns):
+                    rows.append({**row, SPLIT_COLUMN: split})
+                    places.append(f"{name}: {place}")
+            except BadInput as error:
+                raise BadInput(f"{name}: {error}") from None
+        counts[split] = len(rows) - before
+    for column in columns:
+        if column not in present:
+            where = ", ".join(name for parts in files.values() for name, _ in parts)
+            allowed = ", ".join(present) or "none"
+            raise BadInput(f"{where}: no column {column}; it has: {allowed}")
+    table = {
+        column: _column([row[column] for row in rows], kind, f"column {column}", places)
+        for column, kind in columns.items()
+    }
+    splits = pa.array([row[SPLIT_COLUMN] for row in rows], pa.string())
+    return pa.table({**table, SPLIT_COLUMN: splits}), counts
+
+
+def _column(values: list[Any], kind: Kind, column: str, places: list[str]) -> "pa.Array":
+    """Return values as an Arrow column, of the type that those of lists have together."""
+    import pyarrow as pa
+
+    def made(count: int) -> "pa.Array":
+        return pa.array(values[:count], None if kind == "lists" else pa.string())
+
+    def fails(count: int) -> str:
+        try:
+            made(count)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return ""
+
+    if not fails(len(values)):
+        return made(len(values))
+    first = bisect_left(range(len(values)), 1, key=lambda count: bool(fails(count + 1)))
+    reason = fails(first + 1)
+    raise BadInput(f"{places[first]}: {column}: not of the type of the rows before: {reason}")
 
 
 def _file_record(path: Path, name: str) -> dict[str, Any]:
     return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _read(path: Path) -> "pa.Table":
-    """Return a file's rows. Strings stay strings, even if they look like numbers or dates."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path)
-        with open(path, encoding="utf-8-sig", newline="") as lines:
-            if path.suffix == ".csv":
-                rows = list(csv.DictReader(lines))
-            else:
-                rows = [json.loads(line) for line in lines if line.strip()]
-        columns = dict.fromkeys(column for row in rows for column in row)
-        return pa.table({column: [row.get(column) for row in rows] for column in columns})
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
-    except (ValueError, AttributeError, TypeError, csv.Error, pa.ArrowException) as error:
-        raise BadInput(f"{path}: not readable as {path.suffix}: {error}") from None
-
-
-def _joined(tables: dict[str, "pa.Table"]) -> "pa.Table":
-    """Return all splits as one table."""
-    import pyarrow as pa
-
-    marked = [
-        table.append_column(SPLIT_COLUMN, pa.array([split] * table.num_rows, pa.string()))
-        for split, table in tables.items()
-    ]
-    return pa.concat_tables(marked, promote_options="default").replace_schema_metadata()
-
-
 def main(argv: list[str] | None = None) -> int:
     """Write raw.parquet and raw.json, and beside them a hub repository's files."""
     parser = argparse.ArgumentParser(prog="python -m scripts.data.fetch", description=__doc__)
     parser.add_argument("--source", type=json.loads, required=True, help="the dataset's source")
+    parser.add_argument("--columns", type=json.loads, required=True, help="what each column holds")
     parser.add_argument("--rows", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--record", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     source = arguments.source
     if "file" in source:
-        table, record = fetch_files(source["file"])
+        table, record = fetch_files(source["file"], arguments.columns)
     else:
         snapshot = arguments.rows.parent / "snapshot"
-        table, record = fetch_hub(source["hub"], source["revision"], source["name"], snapshot)
+        where = source["hub"], source["revision"], source["name"]
+        table, record = fetch_hub(*where, snapshot, arguments.columns)
     write_table(arguments.rows, table)
     write_json(arguments.record, record)
     return 0

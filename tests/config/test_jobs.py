@@ -47,7 +47,7 @@ def test_where_a_model_comes_from(source: dict[str, Any], origin: str, fetched: 
 
 
 def test_a_dataset_in_files_reads_them() -> None:
-    dataset = Dataset("p", {"file": {"train": "a.csv", "test": "b.csv"}}, {})
+    dataset = Dataset("p", {"file": {"train": "a.csv", "test": "b.csv"}}, {}, {})
     assert dataset.files() == ["a.csv", "b.csv"]
     assert not dataset.is_on_hub
 
@@ -202,7 +202,7 @@ def test_a_run_says_on_which_splits_it_is_reported_and_selected() -> None:
 
 PLAN = Plan(
     models={"m": MODEL},
-    datasets={"p": Dataset("p", {"hub": "a/b"}, {})},
+    datasets={"p": Dataset("p", {"hub": "a/b"}, {}, {})},
     tokens={TOKENS.name: TOKENS},
     references={"r": Reference("r", MODEL, None, TOKENS.name, "transformers")},
     lookups={"p.train.test": Lookup("p", "train", "test")},

@@ -456,7 +456,10 @@ def real(hub: Path, tmp_path: Path) -> Callable[[str], Path]:
 def prepared(tmp_path: Path, files: dict[str, Path], settings: Row) -> Path:
     """Return the folder of the canonical splits of real files."""
     source = {"file": {name: str(path) for name, path in files.items()}}
-    fetch.main(["--source", json.dumps(source), "--rows", str(tmp_path / "raw.parquet"),
+    kind = "lists" if settings["format"] == "messages" else "text"
+    columns = dict.fromkeys(settings["columns"].values(), kind)
+    fetch.main(["--source", json.dumps(source), "--columns", json.dumps(columns),
+                "--rows", str(tmp_path / "raw.parquet"),
                 "--record", str(tmp_path / "raw.json")])  # fmt: skip
     settings = {"group": None, "min_characters": 1} | settings
     prepare.main(["--dataset", json.dumps(settings), "--rows", str(tmp_path / "raw.parquet"),

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.common.cli import BadInput
+from scripts.common.columns import Kind
 from scripts.common.files import read_json, read_rows, sha256
-from scripts.data.fetch import fetch_files, fetch_hub
+from scripts.data.fetch import Columns, fetch_files, fetch_hub
 from tests.conftest import ROOT
 from tests.hub.repositories import COMMIT, write_hh_rlhf
 from tests.hub.server import Fault, Hub
@@ -21,10 +22,14 @@ from tests.hub.server import Fault, Hub
 Start = Callable[..., Hub]
 
 
+TEXTS: Columns = {"q": "text", "a": "text"}
+
+
 def test_strings_that_look_like_numbers_or_dates_stay_strings(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("q,a\n2020-01-01,012\n", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"q": "2021-01-01", "a": "7"}\n\n', encoding="utf-8")
-    table, record = fetch_files({"train": f"{tmp_path}/a.csv", "test": f"{tmp_path}/b.jsonl"})
+    files = {"train": f"{tmp_path}/a.csv", "test": f"{tmp_path}/b.jsonl"}
+    table, record = fetch_files(files, TEXTS)
     assert table.to_pylist() == [
         {"q": "2020-01-01", "a": "012", "_split": "train"},
         {"q": "2021-01-01", "a": "7", "_split": "test"},
@@ -33,33 +38,56 @@ def test_strings_that_look_like_numbers_or_dates_stay_strings(tmp_path: Path) ->
     assert [file["name"] for file in record["files"]] == ["a.csv", "b.jsonl"]
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.jsonl", "{"),
-        ("a.jsonl", "[1]"),
-        ("a.parquet", "no"),
-        ("a.jsonl", '{"a": 1}\n{"a": "b"}'),
-    ],
-)
-def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / name).write_text(content, encoding="utf-8")
-    with pytest.raises(BadInput, match=f"{name}: not readable as"):
-        fetch_files({"train": str(tmp_path / name)})
-
-
-def test_columns_of_later_rows_and_a_byte_order_mark(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"q": "1"}\n{"q": "2", "a": "x"}\n', encoding="utf-8")
-    table, _ = fetch_files({"train": f"{tmp_path}/a.jsonl"})
-    assert [row["a"] for row in table.to_pylist()] == [None, "x"]
-    (tmp_path / "b.csv").write_text("\ufeffq,a\n1,2\n", encoding="utf-8")
-    table, _ = fetch_files({"train": f"{tmp_path}/b.csv"})
-    assert table.column_names == ["q", "a", "_split"]
-
-
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.csv: no such file"):
-        fetch_files({"train": str(tmp_path / "none.csv")})
+        fetch_files({"train": str(tmp_path / "none.csv")}, TEXTS)
+
+
+def test_an_error_names_file_row_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": "1", "a": "x"}\n\n{"q": "2", "a": 3}\n', encoding="utf-8")
+    with pytest.raises(
+        BadInput, match=rf"^{path}: line 3: column a: found a number, 3; allowed: t"
+    ):
+        fetch_files({"train": str(path)}, TEXTS)
+
+
+def test_a_column_that_no_file_has_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": "1", "b": 3}\n', encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"^{path}: no column a; it has: q, b$"):
+        fetch_files({"train": str(path)}, TEXTS)
+
+
+def test_files_of_unlike_types_are_one_table(tmp_path: Path) -> None:
+    """Whatever type of string a Parquet file has; what is not asked for is not read."""
+    large = pa.table({"q": pa.array(["1"], pa.large_string()), "a": ["x"], "n": [1]})
+    coded = pa.table({"q": pa.array(["2"]).dictionary_encode(), "a": ["y"], "n": [b"1"]})
+    views = pa.table({"a": ["z"], "q": pa.array(["3"], pa.string_view()), "_split": ["mine"]})
+    for name, table in {"one": large, "two": coded, "three": views}.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    (tmp_path / "four.jsonl").write_text('{"q": "4", "a": null, "n": 18446744073709551616}')
+    files = {path.stem: str(path) for path in sorted(tmp_path.iterdir())}
+    table, _ = fetch_files(files, TEXTS)
+    assert table.schema == pa.schema({"q": pa.string(), "a": pa.string(), "_split": pa.string()})
+    assert sorted(table["q"].to_pylist()) == ["1", "2", "3", "4"]
+
+
+def test_lists_keep_all_of_their_keys(tmp_path: Path) -> None:
+    rows = [{"q": [{"role": "user", "content": "1"}]}, {"q": [{"role": "tool", "name": "x"}]}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    table, _ = fetch_files({"train": f"{tmp_path}/a.jsonl"}, {"q": "lists"})
+    assert table["q"].to_pylist()[1] == [{"role": "tool", "content": None, "name": "x"}]
+
+
+@pytest.mark.parametrize("odd", ["text", 3, [3], [{"content": {}}], [{"content": 2**70}]])
+def test_a_list_of_another_type_is_named(tmp_path: Path, odd: object) -> None:
+    rows = [{"q": [{"role": "user", "content": "1"}]}] * 5 + [{"q": odd}] + [{"q": [{}]}] * 2
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(
+        BadInput, match=r"a\.jsonl: line 6: column q: not of the type of the rows b"
+    ):
+        fetch_files({"train": f"{tmp_path}/a.jsonl"}, {"q": "lists"})
 
 
 def write_table(root: Path, name: str, rows: dict[str, list[str]]) -> Path:
@@ -75,7 +103,7 @@ def test_a_hub_repository_is_read_and_recorded(tmp_path: Path, loopback: Start) 
     """Splits come from the files' names. The folder's name holds characters of patterns."""
     folder = write_table(tmp_path / "hub", "owner/name", {"train": ["1", "2"], "test": ["3"]})
     loopback(tmp_path / "hub", commits={"owner/name": COMMIT})
-    table, record = fetch_hub("owner/name", "main", None, tmp_path / "a [b] {c} *")
+    table, record = fetch_hub("owner/name", "main", None, tmp_path / "a [b] {c} *", {"q": "text"})
     assert table.to_pylist() == [
         {"q": "1", "_split": "train"},
         {"q": "2", "_split": "train"},
@@ -103,7 +131,7 @@ def test_an_unknown_configuration_is_one_line(tmp_path: Path, loopback: Start) -
     write_table(tmp_path / "hub", "owner/name", {"train": ["1"]})
     loopback(tmp_path / "hub")
     with pytest.raises(BadInput, match=r"dataset owner/name: .*none"):
-        fetch_hub("owner/name", "main", "none", tmp_path / "got")
+        fetch_hub("owner/name", "main", "none", tmp_path / "got", {"q": "text"})
 
 
 @pytest.mark.parametrize(
@@ -117,9 +145,10 @@ def test_a_repository_that_cannot_be_read_is_one_line(
     (folder / name).write_bytes(content)
     loopback(tmp_path / "hub")
     with pytest.raises(BadInput, match=r"^dataset owner/name: .+$"):
-        fetch_hub("owner/name", "main", None, tmp_path / "got")
+        fetch_hub("owner/name", "main", None, tmp_path / "got", {"q": "text"})
 
 
+PAIRS: Columns = {"chosen": "text", "rejected": "text"}
 PARTS = ["harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled"]
 
 
@@ -135,6 +164,7 @@ def test_pairs_of_the_shape_of_hh_rlhf(tmp_path: Path, loopback: Start) -> None:
     out = tmp_path / "data"
     done = subprocess.run(
         [sys.executable, "-m", "scripts.data.fetch", "--source", json.dumps(source),
+         "--columns", json.dumps(PAIRS),
          "--rows", str(out / "raw.parquet"), "--record", str(out / "raw.json")],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
@@ -179,7 +209,7 @@ def test_a_file_that_fails_is_one_line(tmp_path: Path, loopback: Start) -> None:
     loopback(tmp_path / "hub", commits={"owner/hh-rlhf": COMMIT}, faults=[fault])
     where = f"dataset owner/hh-rlhf@{COMMIT}: helpful-base/train.jsonl.gz"
     with pytest.raises(BadInput, match=f"^{where}: found sha256 2d711642b7[0-9a-f]*, expected "):
-        fetch_hub("owner/hh-rlhf", COMMIT, None, tmp_path / "got")
+        fetch_hub("owner/hh-rlhf", COMMIT, None, tmp_path / "got", PAIRS)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +230,8 @@ def test_the_real_datasets(
     """Their rows are those of the files, in the same order."""
     commits = {} if revision == "main" else {repository: revision}
     loopback(hub, commits=commits)
-    table, record = fetch_hub(repository, revision, name, tmp_path)
+    kind: Kind = "lists" if "chosen" in columns else "text"
+    table, record = fetch_hub(repository, revision, name, tmp_path, dict.fromkeys(columns, kind))
     assert record["rows"] == rows
     assert set(table.column_names) == {*columns, "_split"}
     assert revision in ("main", record["commit"])
@@ -208,3 +239,91 @@ def test_the_real_datasets(
         (file,) = (hub / "datasets" / repository).rglob(f"{split}-*.parquet")
         found = table.filter(pa.compute.equal(table["_split"], split)).drop_columns("_split")
         assert found.to_pylist() == pq.read_table(file).to_pylist()
+
+
+def repository(root: Path, **files: str) -> Path:
+    """Write a dataset repository of text files; `_` in a name stands for a dot."""
+    folder = root / "hub" / "datasets" / "owner" / "name"
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_text(content, encoding="utf-8")
+    return root / "hub"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("train_csv", "q,a\n1,None\n2,NA\n3,\n4,00501\n5,1.50\n",
+         ["None", "NA", "", "00501", "1.50"]),
+        ("train_jsonl", '{"q": "1", "a": "2024-01-05"}\n{"q": "2"}\n', ["2024-01-05", None]),
+        ("train_json", '[{"q": "1", "a": "null"},\n {"a": "7", "q": "2"}]', ["null", "7"]),
+    ],
+)  # fmt: skip
+def test_a_repositorys_texts_are_read_as_they_are_written(
+    tmp_path: Path, loopback: Start, name: str, content: str, found: list[str]
+) -> None:
+    loopback(repository(tmp_path, **{name: content}))
+    table, _ = fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+    assert table["a"].to_pylist() == found
+
+
+CONFIGS = "---\nconfigs:\n- config_name: default\n  {}\n---\n"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "data_files: {secret}",
+        "data_files: ../../*/secret.csv",
+        'data_files: ["train.csv", "~/secret.csv"]',
+        "data_files: [{{split: train, path: [train.csv, 'a/../../b.csv']}}]",
+        "data_files: [{{split: train, path: 'https://example.invalid/a.csv'}}]",
+        "data_files: 'zip://a.csv::{secret}'",
+        "data_files: 'file:{secret}'",
+        "data_dir: {root}\n  data_files: train.csv",
+        "data_dir: ..",
+    ],
+)
+def test_a_readme_that_names_other_files_is_refused(
+    tmp_path: Path, loopback: Start, named: str
+) -> None:
+    """In the front matter, or in the file that may stand for it."""
+    secret = tmp_path / "secret.csv"
+    secret.write_text("q,a\nsecret,1\n")
+    card = CONFIGS.format(named.format(secret=secret, root=tmp_path))
+    for number, name in enumerate(["README.md", ".huggingface.yaml"]):
+        root = repository(tmp_path / str(number), train_csv="q,a\n1,2\n")
+        text = card if name == "README.md" else card.strip("-\n")
+        (root / "datasets" / "owner" / "name" / name).write_text(text)
+        loopback(root)
+        with pytest.raises(BadInput, match=r"^dataset owner/name: its configs name .* outside the"):
+            fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+
+
+def test_a_readme_says_which_files_are_which_split(tmp_path: Path, loopback: Start) -> None:
+    named = "data_files: [{split: train, path: b.csv}, {split: test, path: 'a.*'}]"
+    root = repository(
+        tmp_path, README_md=CONFIGS.format(named), a_csv="q,a\n1,2\n", b_csv="q,a\n3,4\n"
+    )
+    loopback(root)
+    table, record = fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+    assert table["q"].to_pylist() == ["3", "1"]
+    assert record["rows"] == {"train": 1, "test": 1}
+
+
+def test_a_file_that_is_not_listed_is_not_read(tmp_path: Path, loopback: Start) -> None:
+    loopback(repository(tmp_path, train_csv="q,a\n1,2\n"), commits={"owner/name": COMMIT})
+    other = tmp_path / "got" / COMMIT / "test.csv"
+    other.parent.mkdir(parents=True)
+    other.write_text("q,a\nmine,1\n")
+    table, record = fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+    assert table["q"].to_pylist() == ["1"]
+    assert [file["name"] for file in record["files"]] == ["train.csv"]
+
+
+def test_a_repository_of_a_kind_that_is_not_read(tmp_path: Path, loopback: Start) -> None:
+    loopback(repository(tmp_path, train_txt="a\nb\n"))
+    with pytest.raises(
+        BadInput, match=r"train\.txt: not a file that is read; allowed: \.parquet, "
+    ):
+        fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)

@@ -11,7 +11,7 @@ from scripts.common.files import read_json, read_rows, write_rows
 from scripts.common.rows import DEMONSTRATIONS, PREFERENCES
 from scripts.common.texts import SharedNgrams, ngrams, normalized
 from scripts.data import overlap
-from scripts.data.fetch import fetch_files
+from scripts.data.fetch import Columns, fetch_files
 from scripts.data.overlap import compare
 from scripts.data.prepare import canonical_rows
 
@@ -150,7 +150,8 @@ def test_command_line_on_preference_rows(tmp_path: Path) -> None:
 
 
 def canonical(files: dict[str, Path], prompt: str, completion: str) -> list[dict[str, Any]]:
-    table, _ = fetch_files({split: str(path) for split, path in files.items()})
+    columns: Columns = {prompt: "text", completion: "text"}
+    table, _ = fetch_files({split: str(path) for split, path in files.items()}, columns)
     settings = {"format": "instruction", "columns": {"prompt": prompt, "completion": completion},
                 "group": None, "min_characters": 1}  # fmt: skip
     rows, dropped = canonical_rows(table.to_pylist(), settings)

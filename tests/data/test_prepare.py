@@ -264,7 +264,9 @@ def test_by_group_no_group_sits_on_two_sides() -> None:
 
 def run_stage(tmp_path: Path, source: Path, rules: dict[str, Any]) -> Path:
     record = tmp_path / "raw.json"
+    columns = dict.fromkeys(rules["columns"].values(), "text")
     fetch.main(["--source", json.dumps({"file": {"train": str(source)}}),
+                "--columns", json.dumps(columns),
                 "--rows", str(tmp_path / "raw.parquet"), "--record", str(record)])  # fmt: skip
     out = tmp_path / "out"
     prepare.main(["--dataset", json.dumps(rules), "--rows", str(tmp_path / "raw.parquet"),
@@ -320,7 +322,7 @@ def test_the_real_titles(hub: Path) -> None:
     """1026 and 114 rows of 114 ideas; every idea of the validation split is in train, too."""
     folder = hub / "datasets" / "EliasHossain" / "youtube-titles-dpo" / "data"
     files = {split: str(next(folder.glob(f"{split}-*"))) for split in ("train", "valid")}
-    table, record = fetch.fetch_files(files)
+    table, record = fetch.fetch_files(files, dict.fromkeys(STRINGS, "lists"))
     assert record["rows"] == {"train": 1026, "valid": 114}
     rows, dropped = prepare.canonical_rows(table.to_pylist(), settings("messages", STRINGS))
     assert not dropped

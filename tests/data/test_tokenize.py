@@ -227,9 +227,10 @@ def test_the_real_chat_template_of_qwen(hub: Path) -> None:
     from scripts.data.prepare import canonical_rows
 
     folder = hub / "datasets" / "EliasHossain" / "youtube-titles-dpo" / "data"
-    table, _ = fetch_files({"train": str(next(folder.glob("train-*")))})
+    columns = dict.fromkeys(("prompt", "chosen", "rejected"), "lists")
+    table, _ = fetch_files({"train": str(next(folder.glob("train-*")))}, columns)
     rules = {"format": "messages", "group": None, "min_characters": 1, "identical": "drop",
-             "columns": {c: c for c in ("prompt", "chosen", "rejected")}}  # fmt: skip
+             "columns": {column: column for column in columns}}  # fmt: skip
     rows, _ = canonical_rows(table.to_pylist(), rules)
     tokenizer = AutoTokenizer.from_pretrained(hub / "models" / "Qwen" / "Qwen2.5-14B-Instruct")
     _, report = tokenize_rows(rows, Encoder(tokenizer), ("chosen", "rejected"), 1024)

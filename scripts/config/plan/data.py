@@ -57,6 +57,8 @@ class Dataset:
 
     name: str
     source: Part
+    columns: Part
+    """What each column holds that is read."""
     rows: Part
 
     @property

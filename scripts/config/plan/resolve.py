@@ -5,6 +5,7 @@ from dataclasses import replace
 from scripts.common.files import shortest
 from scripts.common.methods import METHODS
 from scripts.common.templates import JUDGE, template_name, template_path
+from scripts.config.data import kinds_of
 from scripts.config.evaluation import Generate
 from scripts.config.plan import paths
 from scripts.config.plan.data import Dataset, Model, Overlap, Rows, Tokens
@@ -40,6 +41,7 @@ def make_plan(config: Config) -> Plan:
             name: Dataset(
                 name,
                 dataset.source.model_dump(mode="json"),
+                dict(kinds_of(dataset)),
                 dataset.model_dump(mode="json", exclude={"source"}),
             )
             for name, dataset in config.datasets.items()

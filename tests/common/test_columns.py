@@ -1,0 +1,213 @@
+"""Data files: read as they are written, and refused with a place where they are not well formed."""
+
+import gzip
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scripts.common.cli import BadInput
+from scripts.common.columns import Kind, column_names, read_rows, suffix_of
+
+TEXTS: dict[str, Kind] = {"q": "text", "a": "text"}
+
+
+def read(path: Path, content: str | bytes, kinds: dict[str, Kind] = TEXTS) -> list[tuple[Any, ...]]:
+    """Return the place and the values of each row of a file with this content."""
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return [(place, *row.values()) for place, row in read_rows(path, kinds)]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("q,a\n1,2\n", [("line 2", "1", "2")]),
+        ("\ufeffq,a\r\n1,2\r\n", [("line 2", "1", "2")]),
+        ("a,more,q\n2,,1", [("line 2", "1", "2")]),
+        ('q,a\n"1\nand\n",2\n\n3,4\n', [("line 2", "1\nand\n", "2"), ("line 6", "3", "4")]),
+        ('q,a\n"said ""yes"", twice",""\n', [("line 2", 'said "yes", twice', "")]),
+        ("q,a\nNone,NA\n00501, 1.50\n", [("line 2", "None", "NA"), ("line 3", "00501", " 1.50")]),
+        ("q,a\n\\n,né\u2028好\n", [("line 2", "\\n", "né\u2028好")]),
+        (f"q,a\n1,{'x' * 200_000}\n", [("line 2", "1", "x" * 200_000)]),
+        ('"q","a"\n"1","2;3"\n', [("line 2", "1", "2;3")]),
+        ("q,a\n", []),
+    ],
+)
+def test_csv(tmp_path: Path, content: str, rows: list[tuple[str, ...]]) -> None:
+    assert read(tmp_path / "a.csv", content) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('q,a\n1,"Hello\n2,ok\n3,fine\n', "line 2: found a quote that is never closed"),
+        ('q,a\n1,2\n\n3,"x\n4,"y"\n', "line 4: found text behind a closing quote"),
+        ('q,a\n1,"say \\"hi, you\\" now"\n', "line 2: found text behind a closing quote"),
+        ('q,a\n1, "Hello"\n', "line 2: found a quote in a text without quotes around it"),
+        ('q,a\n1,5" pipe\n', "line 2: found a quote in a text without quotes around it"),
+        (
+            "q,a\n1,yes, of course\n",
+            "line 2: found 3 fields, the header has 2; a text with a comma",
+        ),
+        ("q,a\n1,2\n3\n", "line 3: found 1 fields, the header has 2"),
+        ("q,a\n1,2\n  \n", "line 3: found 1 fields, the header has 2"),
+        ("q,a,a\n1,2,3\n", 'line 1: the column "a" stands twice'),
+        ("q;a\n1;2\n", "line 1: found columns separated by semicolons; allowed: commas"),
+        ('"q";"a"\n1;2,5\n', "line 1: found columns separated by semicolons; allowed: commas"),
+        ("q\ta\n1\t2\n", "line 1: found columns separated by tabs; allowed: commas"),
+        ("q,a\r1,2\r", "line 1: found a line that ends in a carriage return alone"),
+        ("", "holds no line; allowed: a header and rows"),
+        (b"q,a\n1,2\n3,caf\xe9\n", "line 3: found byte 0xe9; allowed: text in UTF-8"),
+        ("q,a\n1,2\n".encode("utf-16"), "line 1: found byte 0xff; allowed: text in UTF-8"),
+    ],
+)
+def test_csv_that_is_not_well_formed(tmp_path: Path, content: str | bytes, line: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        read(tmp_path / "a.csv", content)
+    assert str(caught.value).startswith(line)
+
+
+LINES = '\n{"a": "2", "q": "1"}\n \n{"q": "3"}\n\n'
+LIST = '\n\n[{"a": "2", "q": "1"},\n{"q": "3", "more": [1]}]\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "places"),
+    [
+        ("a.jsonl", LINES, ["line 2", "line 4"]),
+        ("a.jsonl", f"\ufeff{LINES.strip()}", ["line 1", "line 3"]),
+        ("a.jsonl.gz", LINES, ["line 2", "line 4"]),
+        ("a.json", LINES, ["line 2", "line 4"]),
+        ("a.json", LIST, ["row 1", "row 2"]),
+    ],
+)
+def test_json(tmp_path: Path, name: str, content: str, places: list[str]) -> None:
+    rows = read(tmp_path / name, content)
+    assert rows == [(places[0], "1", "2"), (places[1], "3", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("a.jsonl", '{"q": "1"}\n\n{"q": ', "line 3: no JSON: expecting value at character"),
+        ("a.jsonl", '{"q": "1"}{"q": "2"}', "line 1: no JSON: extra data at character 11"),
+        ("a.jsonl", '\n[{"q": "1"}]', "line 2: found a list, [{'q': '1'}]; allowed: an object"),
+        ("a.jsonl", "null", "line 1: found NoneType, None; allowed: an object"),
+        ("a.jsonl", '{"q": "1"}\n{"q": "2", "q": "3"}',
+         'line 2: no JSON that is read: the key "q" stands twice in an object: str, \'2\' and'),
+        ("a.jsonl", '{"q": [{"role": 1, "role": 2}]}', 'line 1: no JSON that is read: the key'),
+        ("a.jsonl", f'{{"q": {"[" * 100_000}', "line 1: no JSON that is read: "),
+        ("a.jsonl", f'{{"n": {"9" * 5000}}}', "line 1: no JSON that is read: Exceeds the limit"),
+        ("a.jsonl", b'{"q": "\xff"}', "line 1: found byte 0xff; allowed: text in UTF-8"),
+        ("a.jsonl", '{"q": "\\ud83d"}', "line 1: column q: found half a character, \\ud83d"),
+        ("a.jsonl", '{"q": 0}', "line 1: column q: found a number, 0; allowed: text"),
+        ("a.jsonl", '{"q": true}', "line 1: column q: found true or false, True; allowed: text"),
+        ("a.jsonl", '{"q": 1e999}', "line 1: column q: found a number, inf; allowed: text"),
+        ("a.jsonl", '{"q": {"text": "1"}}', "line 1: column q: found an object, {'text': '1'}"),
+        ("a.json", '\n[{"q": "1"},\n{"q" "2"}]', "line 3: no JSON: expecting ':' delimiter"),
+        ("a.json", '[{"q": "1"}, "x"]', "row 2: found str, 'x'; allowed: an object"),
+        ("a.json", '[{"q": "1"}, {"q": 2}]', "row 2: column q: found a number, 2; allowed: text"),
+        ("a.json", '{"data": [\n{"q": "1"}]}', "line 1: no JSON: expecting value at character 11"),
+    ],
+)  # fmt: skip
+def test_json_that_is_not_well_formed(
+    tmp_path: Path, name: str, content: str | bytes, line: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        read(tmp_path / name, content)
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.parquet"])
+def test_a_file_that_is_cut_off(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    pq.write_table(pa.table({"q": ["1"] * 99, "a": ["2"] * 99}), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"q": "1"}\n' * 99))
+    whole = path.read_bytes()
+    for content in (b"no", whole[: len(whole) // 2], whole[:20] + b"\x7f" * 9 + whole[29:]):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=rf"^not readable as {name[1:]}: "):
+            list(read_rows(path, TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (pa.array([None, 0]), "row 2: column q: found a number, 0; allowed: text"),
+        (pa.array([None, 2**64 - 1], pa.uint64()), "row 2: column q: found a number, 18446744073"),
+        (pa.array([True]), "row 1: column q: found true or false, True; allowed: text"),
+        (pa.array([b"1"]), "row 1: column q: found bytes, b'1'; allowed: text"),
+        (pa.array([["1"]]), "row 1: column q: found a list, ['1']; allowed: text"),
+        (pa.array([{"t": "1"}]), "row 1: column q: found an object, {'t': '1'}; allowed: text"),
+        (pa.array([datetime(2024, 1, 5)]), "row 1: column q: found datetime, datetime.datetime("),
+        (pa.array([0.5]), "row 1: column q: found a number, 0.5; allowed: text"),
+    ],
+)
+def test_a_column_of_another_type(tmp_path: Path, values: pa.Array, found: str) -> None:
+    pq.write_table(pa.table({"q": values, "a": ["2"] * len(values)}), tmp_path / "a.parquet")
+    with pytest.raises(BadInput) as caught:
+        list(read_rows(tmp_path / "a.parquet", TEXTS))
+    assert str(caught.value).startswith(found)
+
+
+def test_parquet_with_names_that_hold_one_another(tmp_path: Path) -> None:
+    table = pa.table({"a.b": [1], "a": ["2"], "q.a": [{"a": 1}], "q": ["1"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert list(read_rows(tmp_path / "a.parquet", TEXTS)) == [("row 1", {"q": "1", "a": "2"})]
+    pq.write_table(pa.table([["1"], ["2"]], ["q", "q"]), tmp_path / "a.parquet")
+    with pytest.raises(BadInput, match=r'^the column "q" stands twice'):
+        list(read_rows(tmp_path / "a.parquet", TEXTS))
+
+
+def test_a_group_is_text_or_a_whole_number(tmp_path: Path) -> None:
+    content = '{"g": "x"}\n{"g": 7}\n{"g": null}\n'
+    places = [("line 1", "x"), ("line 2", "7"), ("line 3", None)]
+    assert read(tmp_path / "a.jsonl", content, {"g": "group"}) == places
+    for value in (1.5, [1], {"a": 1}):
+        with pytest.raises(BadInput, match="allowed: text or whole numbers"):
+            read(tmp_path / "a.jsonl", json.dumps({"g": value}), {"g": "group"})
+
+
+def test_columns_are_found_without_reading_all(tmp_path: Path) -> None:
+    """Of JSON as many rows are read as it takes to see those that are wanted."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('\n{"q": 1}\n{"a": 2}\n{"more"\n')
+    assert column_names(path, ["q"]) == ["q"]
+    assert column_names(path, ["a", "q"]) == ["q", "a"]
+    with pytest.raises(BadInput, match=r"^line 4: no JSON"):
+        column_names(path, ["b"])
+    (tmp_path / "a.csv").write_text('q,a\n1,"\n')
+    assert column_names(tmp_path / "a.csv", ["b"]) == ["q", "a"]
+    pq.write_table(pa.table({"q": [1]}), tmp_path / "a.parquet")
+    assert column_names(tmp_path / "a.parquet", ["b"]) == ["q"]
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").mkdir()
+    (tmp_path / "a.parquet").mkdir()
+    for name, text in {
+        "a.csv": "a folder",
+        "a.parquet": "a folder",
+        "b.csv": "no such file",
+    }.items():
+        with pytest.raises(BadInput, match=text):
+            column_names(tmp_path / name, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("a.b.csv", ".csv"),
+        ("a.jsonl.gz", ".jsonl.gz"),
+        ("a.csv.gz", ""),
+        ("a.txt", ""),
+        ("csv", ""),
+    ],
+)
+def test_suffixes(name: str, suffix: str) -> None:
+    assert suffix_of(name) == suffix
