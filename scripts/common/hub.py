@@ -1,22 +1,28 @@
 """Download a repository's files at a commit from the Hugging Face hub.
 
+What the hub answers is not trusted: a commit is 40 hexadecimal digits, names are relative and
+plain, and a file ends at the size that is listed for it.
+
 `huggingface_hub` lists the repository and carries the bytes. What its downloads lack is here: they
 delete a file whose download was killed, compare sizes but no digests, do not try again when the hub
 fails (5xx) or resets the connection, and may use a token that a login left on disk.
 docs/dependencies.md names the tests that show it.
 """
 
+import json
 import os
+import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from scripts.common.cli import BadInput
@@ -28,6 +34,13 @@ WAITS = (1, 2, 4, 8)
 """Seconds before each further try of a file."""
 REPORT_EVERY = 30
 """Seconds between two lines of progress."""
+
+LONGEST_LISTING = 1 << 27
+"""Bytes of a listing: about 500,000 files."""
+LONGEST_NAME = 240
+"""Bytes of a file's or a folder's name; file systems take 255, with the suffix of a part."""
+COMMIT = re.compile("[0-9a-f]{40}")
+SHA256 = re.compile("[0-9a-f]{64}")
 
 REASONS = {
     "GatedRepo": "gated: the environment variable HF_TOKEN must hold a token of an account that"
@@ -76,7 +89,8 @@ class Repository:
         ------
         BadInput
             If the hub cannot be reached, has no such repository or revision, answers with another
-            commit, or sends a file with another digest than it lists.
+            commit or with names that are not plain, or sends a file that is longer than it lists
+            or has another digest.
         """
         folder = parent / self.commit
         where = f"{self.kind} {self.name}"
@@ -121,11 +135,12 @@ class Repository:
             )
         )
         for file in files:
-            path = PurePosixPath(file.rfilename)
-            if path.is_absolute() or ".." in path.parts:
-                raise BadInput(f"{self}: {file.rfilename}: lies outside the repository")
-            if file.size is None or not (file.lfs or file.blob_id):
-                raise BadInput(f"{self}: {file.rfilename}: listed without size and digest")
+            _require_plain(file, str(self))
+        names = Counter(file.rfilename for file in files)
+        taken = {part for name in names for part in (*_folders(name), f"{name}.partial")}
+        for name, count in names.items():
+            if name in taken or count > 1:
+                raise BadInput(f"{self}: {name}: listed twice, or as another's folder or part")
         return files
 
     def __str__(self) -> str:
@@ -141,24 +156,31 @@ class Repository:
         from huggingface_hub.utils import (
             build_hf_headers,
             hf_raise_for_status,
-            http_backoff,
+            http_stream_backoff,
             validate_repo_id,
         )
 
         with _one_line(str(self)):
             validate_repo_id(self.name)
             revision = quote(self.revision, safe="")
-            response = http_backoff(
+            answer = b""
+            with http_stream_backoff(
                 "GET",
                 f"{_endpoint()}/api/{self.kind}s/{self.name}/revision/{revision}",
                 params={"blobs": True},
                 headers=build_hf_headers(token=_token()),
                 timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
                 retry_on_exceptions=(httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError),
-            )
-            hf_raise_for_status(response)
-            info = ModelInfo(**response.json())
-        if not info.sha or self.revision not in (info.sha, "main"):
+            ) as response:
+                hf_raise_for_status(response)
+                for piece in response.iter_bytes():
+                    answer += piece
+                    if len(answer) > LONGEST_LISTING:
+                        raise BadInput(f"{self}: a listing of more than {LONGEST_LISTING:,} bytes")
+            info = ModelInfo(**json.loads(answer))
+        if not COMMIT.fullmatch(str(info.sha)):
+            raise BadInput(f"{self}: the hub answers with {_shown(info.sha)}, which is no commit")
+        if self.revision not in (info.sha, "main"):
             raise BadInput(f"{self}: the hub answers with another commit, {info.sha}")
         return info
 
@@ -207,9 +229,14 @@ class Repository:
                 progress.update(there)
                 if there >= file.size:
                     return
+                limited = _Limited(progress, out, file.size)
                 try:
-                    http_get(url, out, resume_size=there, headers=headers, tqdm_class=progress)
+                    http_get(url, out, resume_size=there, headers=headers, tqdm_class=limited)
                     return
+                except _TooLong:
+                    partial.unlink()
+                    text = f"longer than the {file.size:,} bytes that the hub lists; deleted"
+                    raise BadInput(f"{self}: {file.rfilename}: {text}") from None
                 except (HfHubHTTPError, NetworkError) as error:
                     response = getattr(error, "response", None)
                     wait = next(waits, None)
@@ -218,6 +245,10 @@ class Repository:
                     print(f"{_reason(error)}; next try in {wait} s", file=sys.stderr)
                     progress.update(-out.tell())
             progress.stopped.wait(wait)
+
+
+class _TooLong(Exception):
+    """A file has more bytes than are listed."""
 
 
 class _Progress:
@@ -250,6 +281,56 @@ class _Progress:
             if time.monotonic() >= self._next:
                 self._next = time.monotonic() + REPORT_EVERY
                 print(f"{self.name}: {self.there:,} of {self.total:,} bytes", file=sys.stderr)
+
+
+class _Limited(_Progress):
+    """Counts the bytes of one file for the progress of all, up to the size that is listed."""
+
+    def __init__(self, progress: _Progress, out: BinaryIO, size: int) -> None:
+        self.progress, self.out, self.size = progress, out, size
+
+    def update(self, count: int) -> None:
+        """Count bytes before they are written. Raises _TooLong, or as the progress of all does."""
+        if count > 0 and self.out.tell() + count > self.size:
+            raise _TooLong
+        self.progress.update(count)
+
+
+def _require_plain(file: Any, where: str) -> None:
+    """Raise BadInput where a listed file's name, size or digest is none."""
+    name = file.rfilename
+    where = f"{where}: {_shown(name)}"
+    if not isinstance(name, str) or not _is_plain(name):
+        raise BadInput(f"{where}: not a plain name of a file below the repository's folder")
+    sha = file.lfs.sha256 if file.lfs else None
+    if type(file.size) is not int or not (sha or file.blob_id):
+        raise BadInput(f"{where}: listed without size and digest")
+    digest = SHA256.fullmatch(str(sha)) if file.lfs else COMMIT.fullmatch(str(file.blob_id))
+    if file.size < 0 or not digest:
+        raise BadInput(f"{where}: listed with a size or digest that is none")
+
+
+def _is_plain(name: str) -> bool:
+    """Return True if a name is a relative path that leads to a file below any folder."""
+    return (
+        name.isprintable()
+        and "\\" not in name
+        and all(
+            part not in ("", ".", "..") and len(part.encode()) <= LONGEST_NAME
+            for part in name.split("/")
+        )
+    )
+
+
+def _folders(name: str) -> list[str]:
+    """Return the folders that a file lies in."""
+    return [str(folder) for folder in PurePosixPath(name).parents]
+
+
+def _shown(value: object) -> str:
+    """Return how what the hub sent begins, in one line."""
+    shown = value if isinstance(value, str) and value.isprintable() else json.dumps(str(value))
+    return shown if len(shown) <= 80 else f"{shown[:80]}…"
 
 
 def _endpoint() -> str:
@@ -291,7 +372,7 @@ def _one_line(where: str) -> Iterator[None]:
         raise BadInput(f"{where}: not a repository's name, which is owner/name") from None
     except OSError as error:
         raise BadInput(f"{where}: {error.strerror or error}") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise BadInput(f"{where}: {_host()} does not answer as a hub does") from None
 
 

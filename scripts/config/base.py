@@ -11,9 +11,20 @@ Name = Annotated[
     str,
     Field(
         pattern=r"^[a-z0-9][a-z0-9-]*$",
+        max_length=100,
         description="lower-case letters, digits and hyphens: it becomes a folder",
     ),
 ]
+LARGEST = 2**31 - 1
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+"""Of steps, rows, tokens or parts of a model: what torch counts with."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What numpy takes, and so transformers."""
+LARGEST_SIZE = 2**20
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+"""Of a matrix."""
+Positive = Annotated[float, Field(ge=1e-12, le=1e12)]
+"""A number above 0 that neither vanishes nor overflows in 32 bits."""
 Commit = Annotated[
     str,
     Field(
@@ -37,14 +48,14 @@ PlainPath = Annotated[Path, AfterValidator(_plain)]
 class Closed(BaseModel):
     """A part of the config: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def tagged(*tags: str) -> Discriminator:
     """Chooses a union's member by which of `tags` is a key."""
 
     def tag(value: Any) -> str | None:
-        keys = value if isinstance(value, dict) else type(value).model_fields
+        keys = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
         return next((tag for tag in tags if tag in keys), None)
 
     return Discriminator(

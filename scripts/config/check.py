@@ -13,6 +13,19 @@ from scripts.config.fields import allowed_keys
 from scripts.config.files import ConfigError, ConfigFile, Location, Problem, merge, read_config
 from scripts.config.schema import PHASES, Config
 
+NEEDED = {
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be finite",
+    "string_type": "must be text; quotes make text of a number",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+}
+"""What pydantic says in the words of JSON or Python."""
+
 
 def load(files: list[str | Path], overrides: dict[str, Any] | None = None) -> Config:
     """Return the checked configuration of `files`, later ones over earlier ones.
@@ -34,7 +47,8 @@ def load(files: list[str | Path], overrides: dict[str, Any] | None = None) -> Co
     _anchor_paths(merged)
     problems = _spread_defaults(merged)
     try:
-        config = Config.model_validate(merged.values)
+        # As JSON, in which a mapping is a part of the config and text is a path, but 1 is not true.
+        config = Config.model_validate_json(json.dumps(merged.values, default=str))
     except ValidationError as error:
         raise ConfigError(problems + _described(error, merged)) from None
     problems += [merged.problem(path, text) for path, text in problems_of(config)]
@@ -112,14 +126,14 @@ def _over(defaults: Any, value: Any) -> Any:
 
 def _described(error: ValidationError, merged: ConfigFile) -> list[Problem]:
     """Return one problem for each place, in the order in which they were found."""
-    found = [_problem(item, merged) for item in error.errors(include_url=False)]
-    return list({str(problem): problem for problem in found}.values())
+    items = error.errors(include_url=False)
+    return list(dict.fromkeys(_problem(item, merged) for item in items))
 
 
 def _problem(item: ErrorDetails, merged: ConfigFile) -> Problem:
     location: Location = tuple(part for part in item["loc"] if part != "[key]")
     path = merged.visible(location)
-    text = item["msg"].removeprefix("Value error, ")
+    text = NEEDED.get(item["type"], item["msg"].removeprefix("Value error, "))
     if item["type"] == "extra_forbidden":
         text = f"unknown key; allowed: {', '.join(allowed_keys(item['loc'][:-1]))}"
     elif item["type"] == "missing":
@@ -128,6 +142,15 @@ def _problem(item: ErrorDetails, merged: ConfigFile) -> Problem:
     elif item["type"] == "too_short":
         text = "is empty; at least one is needed"
     elif not isinstance(item["input"], (dict, list)):
-        found = json.dumps(item["input"], default=str)
+        found = json.dumps(item["input"], default=str, ensure_ascii=False)
         text = f"found {found}: {text[:1].lower()}{text[1:]}"
+    elif item["type"] == "value_error":
+        # What a part says of one of its keys stands at that key.
+        key, _, rest = text.partition(": ")
+        below = merged.visible((*location, *key.split(".")))
+        if rest.startswith("found ") and below[-1] == key.split(".")[-1]:
+            path, text = below, rest
+        elif isinstance(merged.get(path), str):
+            # The tag of a union, as in `source: {demo: …}`, is no part.
+            path = path[:-1]
     return merged.problem(path, text)

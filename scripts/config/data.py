@@ -7,7 +7,16 @@ from pydantic import AfterValidator, Field, Tag, field_validator, model_validato
 
 from scripts.common.columns import SUFFIXES, Kind, suffix_of
 from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices, require_disjoint
-from scripts.config.base import Closed, Commit, PlainPath, Split, tagged
+from scripts.config.base import (
+    LARGEST,
+    Closed,
+    Commit,
+    Count,
+    PlainPath,
+    Seed,
+    Split,
+    tagged,
+)
 
 
 class HubData(Closed):
@@ -74,7 +83,7 @@ class FractionSplits(Closed):
     source: Slice = Field("train", description="the source split or splits to draw from")
     valid: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
     test: float = Field(0.0, ge=0, lt=1, description="fraction of rows or groups")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def leaves_a_rest(self) -> "FractionSplits":
@@ -129,10 +138,10 @@ class DatasetBase(Closed):
     group: Annotated[str | None, AfterValidator(_own_column)] = Field(
         None, description="the column whose rows belong together; else equal prompts do"
     )
-    min_characters: int = Field(
-        1, ge=1, description="a row with a shorter completion is dropped (white space stripped)"
+    min_characters: Count = Field(
+        1, description="a row with a shorter completion is dropped (white space stripped)"
     )
-    expect: dict[Split, Annotated[int, Field(strict=True, ge=0)] | None] = Field(
+    expect: dict[Split, Annotated[int, Field(ge=0, le=LARGEST)] | None] = Field(
         default_factory=dict,
         description="rows a split must have, or the run stops; null takes an expectation back",
     )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from scripts.config.base import Closed, Name, PlainPath, Split
+from scripts.config.base import Closed, Count, Name, PlainPath, Positive, Seed, Split
 
 
 class Judge(Closed):
@@ -27,18 +27,18 @@ class Generate(Closed):
     dataset: Name
     split: Split = "test"
     template: str | None = Field(None, description="how prompts are written; else the experiment's")
-    limit: int | None = Field(None, ge=1, description="the first so many prompts; else all")
-    max_new_tokens: int = Field(128, ge=1)
+    limit: Count | None = Field(None, description="the first so many prompts; else all")
+    max_new_tokens: Count = 128
     do_sample: bool = False
-    temperature: float | None = Field(None, gt=0)
+    temperature: Positive | None = None
     top_p: float | None = Field(None, gt=0, le=1)
     own_settings: bool = Field(
         False,
         description="sample as the base model's generation_config.json says, instead of "
         "do_sample, temperature and top_p",
     )
-    seed: int = Field(0, description="for sampling")
-    batch_size: int = Field(16, ge=1)
+    seed: Seed = Field(0, description="for sampling")
+    batch_size: Count = 16
     answer_after: str | None = Field(
         None, description="the answer is what follows the last such mark, where there is one"
     )

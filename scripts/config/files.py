@@ -1,15 +1,72 @@
 """Config files as read: their values, and for every value the file and line that it came from."""
 
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-# libyaml's, where PyYAML was built with it, is ten times as fast.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 Location = tuple[str | int, ...]
+
+BYTES, NODES, DEPTH, DIGITS = 4_000_000, 200_000, 40, 20
+"""What a config file may have at most: a sweep of a thousand trials is a tenth of it."""
+PROBLEMS, SHOWN = 20, 1000
+"""So many problems are told, and so many characters of each."""
+
+_TOO_DEEP = f"found more than {DEPTH} levels, one in another; allowed are so many"
+_YAML = "tag:yaml.org,2002:"
+_MERGE = f"{_YAML}merge"
+
+
+class _Kind(NamedTuple):
+    """What is not text without quotes."""
+
+    pattern: str
+    first: str
+    value: Callable[[str], Any]
+
+
+def _integer(text: str) -> int:
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _float(text: str) -> float | int:
+    # Whole numbers may be written 1e3.
+    number = float(re.sub(r"\.(?=[a-zA-Z])", "", text))
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+_CORE = {
+    "null": _Kind(r"~|null|Null|NULL|", "~nN", lambda text: None),
+    "bool": _Kind(r"true|True|TRUE|false|False|FALSE", "tTfF", lambda text: text[0] in "tT"),
+    "int": _Kind(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789", _integer),
+    "float": _Kind(
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+        _float,
+    ),
+}
+"""The core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema).
+
+PyYAML has that of 1.1, where `no` is false, `010` is 8, `1:30` is 90 and `5e-5` is text.
+"""
+
+
+# libyaml's, where PyYAML was built with it, is ten times as fast.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+for _tag, _kind in _CORE.items():
+    _Loader.add_implicit_resolver(
+        _YAML + _tag,
+        re.compile(rf"(?:{_kind.pattern})\Z"),
+        [*_kind.first, *([""] if _tag == "null" else [])],
+    )
+_Loader.add_implicit_resolver(_MERGE, re.compile(r"<<\Z"), ["<"])
 
 
 @dataclass(frozen=True)
@@ -22,14 +79,22 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.path}: {self.text}"
+        return f"{self.file}:{self.line}: {_shown(self.path)}: {_shown(self.text)}"
+
+
+def _shown(text: str) -> str:
+    """Return text in one line of bounded length."""
+    if len(text) > SHOWN:
+        text = f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
+    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
 
 
 class ConfigError(Exception):
     """A configuration that cannot be used; its text is one line for each problem."""
 
     def __init__(self, problems: list[Problem]):
-        super().__init__("\n".join(map(str, problems)))
+        more = [f"and {len(problems) - PROBLEMS} more"] if len(problems) > PROBLEMS else []
+        super().__init__("\n".join([*map(str, problems[:PROBLEMS]), *more]))
         self.problems = problems
 
 
@@ -108,73 +173,181 @@ def read_config(path: str | Path) -> ConfigFile:
     Raises
     ------
     ConfigError
-        When the file is missing, is not YAML, is no mapping, or names a key twice.
+        When the file is missing, is not YAML, is no mapping, names a key twice, holds what a config
+        has no use for, or is larger than a config may be.
     """
     name = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=LOADER)
+        text = _text(Path(path), name)
+        _limit(text, name)
+        node = yaml.compose(text, Loader=_Loader)
     except OSError as error:
-        raise ConfigError(
-            [Problem(name, 1, "(whole file)", error.strerror or "unreadable")]
-        ) from None
+        raise _refusal(name, 1, error.strerror or "unreadable") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError([Problem(name, line, "(whole file)", f"not YAML: {what}")]) from None
+        raise _refusal(name, mark.line + 1 if mark else 1, f"not YAML: {what}") from None
     if not isinstance(node, yaml.MappingNode):
-        text = "must be a mapping with models, datasets and experiments"
-        raise ConfigError([Problem(name, 1, "(whole file)", text)])
-    origins: dict[Location, tuple[str, int]] = {}
-    problems = _walk(node, (), name, origins)
-    if problems:
-        raise ConfigError(problems)
-    return ConfigFile(_numbers(yaml.load(text, Loader=LOADER)), origins)
+        raise _refusal(name, 1, "must be a mapping with models, datasets and experiments")
+    reader = _Reader(name)
+    values = reader.read(node)
+    if reader.problems:
+        raise ConfigError(list(dict.fromkeys(reader.problems)))
+    return ConfigFile(values, reader.origins)
 
 
-def _walk(
-    node: yaml.Node, path: Location, name: str, origins: dict[Location, tuple[str, int]]
-) -> list[Problem]:
-    """Record the line of every value below `node`; return the keys that occur twice."""
-    origins.setdefault(path, (name, node.start_mark.line + 1))
-    problems: list[Problem] = []
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
+def _refusal(name: str, line: int, text: str) -> ConfigError:
+    return ConfigError([Problem(name, line, "(whole file)", text)])
+
+
+def _text(path: Path, name: str) -> str:
+    """Return a file's text, which is UTF-8 without control characters."""
+    with path.open("rb") as file:
+        data = file.read(BYTES + 1)
+    if len(data) > BYTES:
+        raise _refusal(name, 1, f"found more than {BYTES:,} bytes; a config has at most so many")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"found the byte 0x{data[error.start]:02x}, which is not UTF-8; save it as UTF-8"
+        raise _refusal(name, data.count(b"\n", 0, error.start) + 1, found) from None
+    if odd := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        found = f"found the control character U+{ord(odd[0]):04X}; allowed is text in UTF-8"
+        raise _refusal(name, text.count("\n", 0, odd.start()) + 1, found)
+    return text
+
+
+def _limit(text: str, name: str) -> None:
+    """Raise ConfigError where a file is deeper or larger than a config may be, aliases written out.
+
+    PyYAML composes by recursion in C, which has no limit of its own.
+    """
+    nodes, sizes = 0, dict[str, int]()
+    within: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=_Loader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = within.pop()
+            sizes[anchor or ""] = nodes - before
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if any(event.anchor == anchor for anchor, _ in within):
+                raise _refusal(name, line, f"found *{event.anchor} inside of what it stands for")
+            nodes += sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            sizes[event.anchor or ""] = 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            within.append((event.anchor, nodes - 1))
+        if len(within) > DEPTH:
+            raise _refusal(name, line, _TOO_DEEP)
+        if nodes > NODES:
+            text = f"found more than {NODES:,} values, aliases written out; allowed are so many"
+            raise _refusal(name, line, text)
+
+
+class _Reader:
+    """Makes values of nodes, and records the line of each."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.origins: dict[Location, tuple[str, int]] = {}
+        self.problems: list[Problem] = []
+
+    def complain(self, node: yaml.Node, path: Location, text: str) -> None:
+        self.problems.append(Problem(self.name, node.start_mark.line + 1, dotted(path), text))
+
+    def read(self, node: yaml.Node, path: Location = (), depth: int = 0) -> Any:
+        """Return the value of a node; each alias becomes a value of its own."""
+        self.origins.setdefault(path, (self.name, node.start_mark.line + 1))
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, path)
+        if depth > DEPTH:
+            return self.complain(node, path, _TOO_DEEP)
+        if node.tag not in (f"{_YAML}map", f"{_YAML}seq"):
+            return self.tagged(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            below = enumerate(node.value)
+            return [self.read(value, (*path, index), depth + 1) for index, value in below]
+        values = {}
+        for name, (key, value) in self.pairs(node, path, depth).items():
+            self.origins[*path, name] = (self.name, key.start_mark.line + 1)
+            values[name] = self.read(value, (*path, name), depth + 1)
+        return values
+
+    def pairs(
+        self, node: yaml.MappingNode, path: Location, depth: int
+    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """Return the nodes of a mapping's keys and values by key; `<<` lies under its own keys."""
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key, value in node.value:
-            below = (*path, key.value)
-            if key.value in seen and key.value != "<<":
+            if key.tag == _MERGE:
+                sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                for source in reversed(sources):
+                    if depth > DEPTH:
+                        self.complain(key, path, _TOO_DEEP)
+                    elif isinstance(source, yaml.MappingNode):
+                        merged |= self.pairs(source, path, depth + 1)
+                    else:
+                        self.complain(key, (*path, "<<"), "takes a mapping, or a list of mappings")
+            elif not isinstance(key, yaml.ScalarNode):
+                self.complain(key, path, "found a list or mapping as a key; a key is text")
+            elif key.tag != f"{_YAML}str":
+                text = f'found the key {key.value}, which is no text; "{key.value}" in quotes is'
+                self.complain(key, path, text)
+            elif key.value in own:
                 text = "the key stands twice; each may stand once"
-                problems.append(Problem(name, key.start_mark.line + 1, dotted(below), text))
-            seen.add(key.value)
-            origins[below] = (name, key.start_mark.line + 1)
-            problems += _walk(value, below, name, origins)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            problems += _walk(value, (*path, index), name, origins)
-    return problems
+                self.complain(key, (*path, key.value), text)
+            else:
+                own[key.value] = (key, value)
+        return merged | own
 
+    def scalar(self, node: yaml.ScalarNode, path: Location) -> Any:
+        """Return the value of a scalar."""
+        tag = node.tag.removeprefix(_YAML)
+        if tag == "str":
+            return node.value
+        if tag not in _CORE or not re.fullmatch(_CORE[tag].pattern, node.value):
+            return self.tagged(node, path)
+        if tag == "int" and len(node.value) > DIGITS:
+            text = f"found a number of {len(node.value)} digits; allowed are {DIGITS}, or quotes"
+            return self.complain(node, path, text)
+        return _CORE[tag].value(node.value)
 
-def _numbers(value: Any) -> Any:
-    """Read `5e-5` as the number it is: YAML 1.1 wants a dot in it and else makes a string."""
-    if isinstance(value, dict):
-        return {key: _numbers(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_numbers(inner) for inner in value]
-    if isinstance(value, str) and value[:1] in "+-.0123456789" and "e" in value.lower():
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    def tagged(self, node: yaml.Node, path: Location) -> None:
+        shown = node.tag.replace(_YAML, "!!")
+        text = f"found the tag {shown}; a config has plain text, numbers, true, false and null"
+        self.complain(node, path, text)
 
 
 def merge(files: list[ConfigFile], overrides: dict[str, Any]) -> ConfigFile:
     """Return the files laid over each other: mappings key by key, all else replaced."""
     merged = ConfigFile({}, {(): (files[0].origins[()] if files else ("--config", 1))})
-    for file in [*files, ConfigFile(overrides, _override_origins(overrides))]:
-        _lay(merged, file, ())
+    said = _plain(overrides)
+    for file in [*files, ConfigFile(said, _override_origins(said))]:
+        replaced = set(_lay(merged.values, file.values))
+
+        def new(path: Location, replaced: set[Location] = replaced) -> bool:
+            return any(path[:length] in replaced for length in range(1, len(path) + 1))
+
+        kept = {path: origin for path, origin in merged.origins.items() if not new(path)}
+        added = {path: origin for path, origin in file.origins.items() if new(path)}
+        merged.origins = kept | added
     return merged
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of the command line, where Snakemake leaves all that is nested text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, str):
+        kinds = (kind for kind in _CORE.values() if re.fullmatch(kind.pattern, value))
+        kind = next(kinds, None)
+        return kind.value(value) if kind and len(value) <= DIGITS else value
+    return value
 
 
 def _override_origins(values: Any, path: Location = ()) -> dict[Location, tuple[str, int]]:
@@ -184,17 +357,11 @@ def _override_origins(values: Any, path: Location = ()) -> dict[Location, tuple[
     return origins
 
 
-def _lay(merged: ConfigFile, file: ConfigFile, path: Location) -> None:
-    target, source = merged.get(path), file.get(path)
+def _lay(target: dict[str, Any], source: dict[str, Any], path: Location = ()) -> Iterator[Location]:
+    """Lay a mapping over another, in place; yield the places of what is replaced or new."""
     for key, value in source.items():
-        below = (*path, key)
         if isinstance(value, dict) and isinstance(target.get(key), dict):
-            _lay(merged, file, below)
-            continue
-        target[key] = value
-        for location in [known for known in merged.origins if known[: len(below)] == below]:
-            del merged.origins[location]
-        merged.origins.update(
-            {known: origin for known, origin in file.origins.items()
-             if known[: len(below)] == below}
-        )  # fmt: skip
+            yield from _lay(target[key], value, (*path, key))
+        else:
+            target[key] = value
+            yield (*path, key)

@@ -2,9 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
 
-from scripts.config.base import Closed, Commit, PlainPath, tagged
+from scripts.config.base import (
+    LARGEST,
+    LARGEST_SIZE,
+    Closed,
+    Commit,
+    Count,
+    PlainPath,
+    Positive,
+    Seed,
+    Size,
+    tagged,
+)
 
 
 class HubModel(Closed):
@@ -24,18 +35,38 @@ class DemoModel(Closed):
     """A small Llama that a rule trains from scratch, with its tokenizer."""
 
     demo: PlainPath = Field(description="JSON lines of texts to train on")
-    vocab_size: int = Field(1024, ge=300)
-    hidden_size: int = Field(128, ge=8)
-    num_hidden_layers: int = Field(3, ge=1)
-    num_attention_heads: int = Field(4, ge=1)
-    intermediate_size: int = Field(256, ge=8)
-    max_position_embeddings: int = Field(256, ge=16)
-    sequence_length: int = Field(128, ge=16)
-    batch_size: int = Field(4, ge=1)
-    steps: int = Field(1200, ge=1)
-    learning_rate: float = Field(4e-3, gt=0)
-    warmup_steps: int = Field(30, ge=0)
-    seed: int = 0
+    vocab_size: int = Field(1024, ge=300, le=LARGEST_SIZE)
+    hidden_size: int = Field(128, ge=8, le=LARGEST_SIZE)
+    num_hidden_layers: Size = 3
+    num_attention_heads: Size = 4
+    intermediate_size: int = Field(256, ge=8, le=LARGEST_SIZE)
+    max_position_embeddings: int = Field(256, ge=16, le=LARGEST)
+    sequence_length: int = Field(128, ge=16, le=LARGEST)
+    batch_size: Count = 4
+    steps: Count = 1200
+    learning_rate: Positive = 4e-3
+    warmup_steps: int = Field(30, ge=0, le=LARGEST)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def can_be_built(self) -> "DemoModel":
+        heads, size = self.num_attention_heads, self.hidden_size
+        # Rotary positions turn halves of a head.
+        if size % (2 * heads):
+            raise ValueError(
+                f"hidden_size: found {size}; allowed are multiples of twice num_attention_heads "
+                f"({2 * heads})"
+            )
+        if self.sequence_length > self.max_position_embeddings:
+            raise ValueError(
+                f"sequence_length: found {self.sequence_length}; allowed is at most "
+                f"max_position_embeddings ({self.max_position_embeddings})"
+            )
+        if self.warmup_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps: found {self.warmup_steps}; allowed is at most steps ({self.steps})"
+            )
+        return self
 
 
 ModelSource = Annotated[

@@ -3,11 +3,11 @@
 The classes of this room are the one place where keys, types, ranges and defaults are declared.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from scripts.config.base import Closed, Name, PlainPath, Split
+from scripts.config.base import LARGEST, Closed, Count, Name, PlainPath, Seed, Split
 from scripts.config.data import Dataset
 from scripts.config.evaluation import Generate
 from scripts.config.models import Model
@@ -34,8 +34,8 @@ class SftPhase(Phase):
 class PreferencePhase(Phase):
     """The preference trials of an experiment."""
 
-    max_prompt_length: int | None = Field(
-        None, ge=1, description="a longer prompt keeps its last so many tokens"
+    max_prompt_length: Count | None = Field(
+        None, description="a longer prompt keeps its last so many tokens"
     )
     trials: list[PreferenceTrial] = Field(min_length=1)
 
@@ -53,8 +53,10 @@ class Experiment(Closed):
         "chat",
         description="chat: the tokenizer's own; a name in scripts/lm/templates; or a .jinja file",
     )
-    max_length: int = Field(1024, ge=8, description="tokens of prompt and completion together")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    max_length: int = Field(
+        1024, ge=8, le=LARGEST, description="tokens of prompt and completion together"
+    )
+    seeds: list[Seed] = Field([0], min_length=1)
     sft: SftPhase | None = None
     preference: PreferencePhase | None = None
     generate: dict[Name, Generate] = Field(default_factory=dict)
@@ -71,6 +73,12 @@ class Experiment(Closed):
             raise ValueError("has neither sft nor preference trials")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds holds one seed twice")
+        prompt = self.preference.max_prompt_length if self.preference else None
+        if prompt is not None and prompt >= self.max_length:
+            raise ValueError(
+                f"preference.max_prompt_length: found {prompt}; allowed is less than max_length "
+                f"({self.max_length}), or no token is left of a completion"
+            )
         return self
 
 

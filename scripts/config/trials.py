@@ -3,18 +3,19 @@
 A paper's appendix can be copied without a dictionary. Each method has one class.
 """
 
+from string import whitespace
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from scripts.config.base import Closed, Name
+from scripts.config.base import LARGEST, Closed, Count, Name, Positive, Size
 
 
 class Lora(Closed):
     """The adapter, in PEFT's terms (https://huggingface.co/docs/peft, LoraConfig)."""
 
-    r: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
+    r: Size = 16
+    lora_alpha: Count = 32
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
     init_lora_weights: Literal[True, "gaussian", "pissa", "olora"] = Field(
@@ -26,6 +27,9 @@ class Lora(Closed):
     def some_module(cls, modules: list[str] | str) -> list[str] | str:
         if not modules:
             raise ValueError("an adapter needs at least one module, or all-linear")
+        odd = next((it for it in modules if not it or set(it) & set(whitespace)), None)
+        if odd is not None:
+            raise ValueError(f"found {odd!r}; allowed are names of modules without blanks")
         return modules
 
 
@@ -42,32 +46,33 @@ class Trial(Closed):
         "share it, and rows packed; stock: as TRL's trainers do; auto: shared where a check at "
         "start-up shows that the model honours it, else stock; where it does not, shared stops",
     )
-    processes: int = Field(
+    processes: Count = Field(
         1,
-        ge=1,
         description="that train it together, each on a GPU of its own, for a model larger than one "
         "GPU (FSDP); they divide a step's rows among them, so its batches have to divide by that",
     )
     lora: Lora = Lora()
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: Positive = 2e-4
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    warmup_steps: int | float = Field(0, ge=0, description="steps, or below 1 a share of them")
-    num_train_epochs: float = Field(1, gt=0)
-    max_steps: int | None = Field(None, ge=1, description="instead of num_train_epochs")
-    per_device_train_batch_size: int = Field(8, ge=1)
-    gradient_accumulation_steps: int = Field(1, ge=1)
+    warmup_steps: int | float = Field(
+        0, ge=0, le=LARGEST, description="steps, or below 1 a share of them"
+    )
+    num_train_epochs: float = Field(1, gt=0, le=1e6)
+    max_steps: Count | None = Field(None, description="instead of num_train_epochs")
+    per_device_train_batch_size: Count = 8
+    gradient_accumulation_steps: Count = 1
     dataloader_drop_last: bool = Field(False, description="leave out the last, partial batch")
     optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd"] = (
         "adamw_torch"
     )
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0, le=1e12)
+    max_grad_norm: Positive = 1.0
     gradient_checkpointing: bool = False
-    logging_steps: int = Field(10, ge=1)
+    logging_steps: Count = 10
     eval_strategy: Literal["no", "epoch", "steps"] = Field(
         "no", description="when the loss on the phase's valid split is taken while training"
     )
-    eval_steps: int | None = Field(None, ge=1)
+    eval_steps: Count | None = None
     load_best_model_at_end: bool = Field(
         False, description="keep the adapter of the evaluation with the lowest loss"
     )
@@ -78,6 +83,17 @@ class Trial(Closed):
             raise ValueError("max_steps and num_train_epochs exclude each other")
         if self.warmup_steps and self.lr_scheduler_type == "constant":
             raise ValueError("warmup_steps has no effect on a constant schedule")
+        if self.warmup_steps > 1 and self.warmup_steps % 1:
+            raise ValueError(
+                f"warmup_steps: found {self.warmup_steps}; allowed are whole steps, or below 1 a "
+                "share"
+            )
+        if self.max_steps is not None:
+            for key in ("warmup_steps", "eval_steps"):
+                if (getattr(self, key) or 0) > self.max_steps:
+                    raise ValueError(
+                        f"{key}: found {getattr(self, key)}; the run has max_steps {self.max_steps}"
+                    )
         if (self.eval_steps is not None) != (self.eval_strategy == "steps"):
             raise ValueError("eval_steps goes with eval_strategy: steps, and only with it")
         if self.load_best_model_at_end and self.eval_strategy == "no":
@@ -177,7 +193,7 @@ class DpoTrial(StartedTrial):
     """The values that switch an option off, and so may stand beside every objective."""
 
     method: Literal["dpo"] = "dpo"
-    beta: float = Field(0.1, gt=0)
+    beta: Positive = 0.1
     loss_type: Annotated[
         list[LossType], BeforeValidator(_listed, json_schema_input_type=LossType | list[LossType])
     ] = Field(
@@ -185,7 +201,7 @@ class DpoTrial(StartedTrial):
         min_length=1,
         description="one objective, or a list of them, whose weighted sum is the loss",
     )
-    loss_weights: list[float] | None = Field(
+    loss_weights: list[Annotated[float, Field(ge=0, le=1e12)]] | None = Field(
         None, description="one for each objective of a list; null: 1 for each"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
@@ -202,8 +218,10 @@ class DpoTrial(StartedTrial):
     f_divergence_type: Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"] = (
         Field("reverse_kl", description="f-DPO: what keeps the policy near its reference")
     )
-    f_alpha_divergence_coef: float = Field(0.5, description="of alpha_divergence; 1: reverse_kl")
-    discopop_tau: float = Field(0.05, gt=0)
+    f_alpha_divergence_coef: float = Field(
+        0.5, ge=-1e12, le=1e12, description="of alpha_divergence; 1: reverse_kl"
+    )
+    discopop_tau: Positive = 0.05
     disable_dropout: bool = Field(
         True, description="TRL's default; it silences lora_dropout too, so say false to have it"
     )

@@ -24,8 +24,8 @@ def fetch_snapshot(source: dict[str, str], manifest: Path) -> None:
     if "folder" in source:
         write_manifest(manifest, Path(source["folder"]), {"source": "folder"}, needed=SNAPSHOT)
         return
-    folder, origin = _downloaded(_repository(source, PATTERNS), manifest)
-    write_manifest(manifest, folder, origin, needed=SNAPSHOT)
+    folder, origin, names = _downloaded(_repository(source, PATTERNS), manifest)
+    write_manifest(manifest, folder, origin, names, needed=SNAPSHOT)
 
 
 def fetch_tokenizer(source: dict[str, str], manifest: Path) -> None:
@@ -37,8 +37,7 @@ def fetch_tokenizer(source: dict[str, str], manifest: Path) -> None:
         size = sum((folder / name).stat().st_size for name in names)
     else:
         size = _repository(source, PATTERNS).bytes
-        folder, origin = _downloaded(_repository(source, SMALL, INDEX), manifest)
-        names = snapshot_files(folder)
+        folder, origin, names = _downloaded(_repository(source, SMALL, INDEX), manifest)
     origin |= {"snapshot_bytes": size}
     write_manifest(manifest, folder, origin, _small(names), needed=TOKENIZER)
 
@@ -49,10 +48,13 @@ def _repository(
     return Repository(source["hub"], source["revision"], "model", patterns, without)
 
 
-def _downloaded(repository: Repository, manifest: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of what was downloaded, and the origin that a manifest records."""
+def _downloaded(repository: Repository, manifest: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """Return the folder of what was downloaded, the origin that a manifest records, and the names
+    of the files: of those that the hub lists, whatever else lies in the folder.
+    """
     folder, commit = repository.download(manifest.parent / "snapshot")
-    return folder, {"source": "hub", "repository": repository.name, "commit": commit}
+    origin = {"source": "hub", "repository": repository.name, "commit": commit}
+    return folder, origin, sorted(file.rfilename for file in repository.files)
 
 
 def _small(names: list[str]) -> list[str]:

@@ -134,21 +134,97 @@ def test_another_commit_than_the_pinned_one_is_refused(tmp_path: Path, hub: Hub)
     assert not (tmp_path / "got").exists()
 
 
+def answer(hub: Hub, sha: object, *siblings: dict[str, object]) -> None:
+    """Let the hub answer with a listing of files that are there in git, unless they say other."""
+    there = {"size": 1, "blobId": "a" * 40}
+    listing = {"id": MODEL, "sha": sha, "siblings": [there | file for file in siblings]}
+    hub.faults = [Fault("/api/*", body=json.dumps(listing).encode())]
+
+
 @pytest.mark.parametrize(
-    ("listed", "reason"),
-    [
-        ({"rfilename": "../a.json", "size": 1, "blobId": "a"}, "lies outside the repository"),
-        ({"rfilename": "/a.json", "size": 1, "blobId": "a"}, "lies outside the repository"),
-        ({"rfilename": "a.json"}, "listed without size and digest"),
-    ],
-)
-def test_an_unsafe_listing_is_refused(
-    tmp_path: Path, hub: Hub, listed: dict[str, object], reason: str
-) -> None:
-    answer = json.dumps({"id": MODEL, "sha": COMMIT, "siblings": [listed]}).encode()
-    hub.faults = [Fault("/api/*", body=answer)]
-    with pytest.raises(BadInput, match=rf"a\.json: {reason}"):
+    "sha",
+    ["../../evil", "/tmp/evil", "main", "", None, 7, COMMIT.upper(), f"{COMMIT}/x", f"{COMMIT}\n",
+     COMMIT[:39], ["x"]],
+)  # fmt: skip
+def test_a_commit_is_40_hexadecimal_digits(tmp_path: Path, hub: Hub, sha: object) -> None:
+    answer(hub, sha, {"rfilename": "a.json"})
+    with pytest.raises(BadInput, match=rf"^model {MODEL}@main: .*which is no commit$"):
+        fetch(tmp_path, "main")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hub"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a.json", "/a.json", "a/../../b.json", "./a.json", "a//b.json", "a/", "", "..", "a\\b.json",
+     "a\nb.json", "a\x1b[2Jb.json", "a\u2028b.json", "\ud800.json", "x" * 241, 7, None],
+)  # fmt: skip
+def test_a_name_is_relative_and_plain(tmp_path: Path, hub: Hub, name: object) -> None:
+    answer(hub, COMMIT, {"rfilename": name})
+    with pytest.raises(BadInput) as caught:
         fetch(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "not a plain name" in str(caught.value) or "not answer as a hub" in str(caught.value)
+    assert not (tmp_path / "got").exists()
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        {"size": None}, {"size": "1"}, {"size": 1.5}, {"size": True}, {"size": -1},
+        {"blobId": None}, {"blobId": "a"}, {"blobId": 7}, {"lfs": {"sha256": "a", "size": 1}},
+        {"lfs": {"sha256": "../a", "size": 1, "pointerSize": 1}},
+    ],
+)  # fmt: skip
+def test_a_file_is_listed_with_size_and_digest(
+    tmp_path: Path, hub: Hub, listed: dict[str, object]
+) -> None:
+    answer(hub, COMMIT, {"rfilename": "a.json"} | listed)
+    with pytest.raises(BadInput, match=r"a\.json: listed with|does not answer as a hub does"):
+        fetch(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["a", "a"], ["a", "a/b"], ["a/b/c", "a/b"], ["a", "a.partial"]],
+)
+def test_files_that_are_in_each_others_way(tmp_path: Path, hub: Hub, names: list[str]) -> None:
+    answer(hub, COMMIT, *({"rfilename": name} for name in names))
+    with pytest.raises(BadInput, match="listed twice, or as another's folder or part"):
+        fetch(tmp_path)
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b'{"siblings": 3}', b"[" * 100_000, b"\xff"])
+def test_what_is_no_listing(tmp_path: Path, hub: Hub, body: bytes) -> None:
+    hub.faults = [Fault("/api/*", body=body)]
+    with pytest.raises(BadInput, match=r"does not answer as a hub does|which is no commit"):
+        fetch(tmp_path)
+
+
+def test_a_listing_without_end_is_refused(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LONGEST_LISTING", 1000)
+    with pytest.raises(BadInput, match="a listing of more than 1,000 bytes"):
+        fetch(tmp_path)
+
+
+@pytest.mark.parametrize("name", [SHARD, "config.json"])
+def test_a_download_stops_at_the_listed_size(
+    source: Path, tmp_path: Path, hub: Hub, name: str
+) -> None:
+    """Whether it begins or resumes, and if the hub ignores where it should resume."""
+    listed = (source / name).stat().st_size
+    hub.faults = [Fault(f"*/{name}", body=b"x" * (listed + 200_000))]
+    partial = tmp_path / "got" / COMMIT / f"{name}.partial"
+    for there in (0, 100):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(b"x" * there)
+        with pytest.raises(
+            BadInput, match=f"{name}: longer than the {listed:,} bytes that the hub"
+        ):
+            fetch(tmp_path)
+        assert not partial.exists()
+        assert not partial.with_suffix("").exists()
 
 
 @pytest.mark.parametrize(

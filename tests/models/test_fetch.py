@@ -83,6 +83,21 @@ def test_a_snapshot_of_the_hub_is_listed_with_its_digests(tmp_path: Path, loopba
     assert hub.sent() == sorted([*TOKENIZER_FILES, *WEIGHT_FILES])
 
 
+@pytest.mark.parametrize("option", [[], ["--tokenizer"]])
+def test_a_manifest_has_listed_files_only(
+    tmp_path: Path, loopback: Start, option: list[str]
+) -> None:
+    """Not what else lies in the snapshot's folder."""
+    write_model(tmp_path / "hub")
+    loopback(tmp_path / "hub", commits={MODEL: COMMIT})
+    other = tmp_path / "snapshot" / COMMIT / "adapter_config.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+    manifest = tmp_path / "manifest.json"
+    assert fetch.main(command({"hub": MODEL, "revision": COMMIT}, manifest, *option)) == 0
+    assert listed(manifest) == sorted([*TOKENIZER_FILES, *([] if option else WEIGHT_FILES)])
+
+
 def test_a_tokenizer_comes_without_the_weights(tmp_path: Path, loopback: Start) -> None:
     source = write_model(tmp_path / "hub")
     hub = loopback(tmp_path / "hub", commits={MODEL: COMMIT})
