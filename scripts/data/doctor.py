@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_json, read_rows, write_json
 from scripts.common.texts import SharedNgrams, ngrams, normalized, said
-from scripts.data.tokenize import Encoder
+from scripts.data.tokenize import TOO_LONG, Encoder
+from scripts.lm.chat import Refused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -225,9 +226,11 @@ def odd_pairs(split: Split) -> list[Row]:
         for row in split.rows
     }
     judged = set(sides.values())
+    # Cut to one length, two texts may become the same tokens.
+    same = {row["id"] for row in split.tokens if row["chosen_ids"] == row["rejected_ids"]}
     equal, prefix, contradictory = [], [], []
     for name, (prompt, chosen, rejected) in sides.items():
-        if chosen == rejected:
+        if chosen == rejected or name in same:
             equal.append(name)
             continue
         if chosen.startswith(rejected) or rejected.startswith(chosen):
@@ -346,11 +349,9 @@ def other_prompts(split: Split, generation: Encoder) -> Row:
 
 def _asked(row: Row, encoder: Encoder) -> list[int] | None:
     """Return the ids of a row's prompt, or None where the template refuses it."""
-    from jinja2 import TemplateError
-
     try:
         return encoder.encode(encoder.render(row["prompt"], prompt=True))
-    except TemplateError:
+    except Refused:
         return None
 
 
@@ -361,11 +362,15 @@ def report_findings(split: Split) -> list[Row]:
     def examples(count: str) -> list[str]:
         return report["examples"].get(count, [])
 
-    too_long = [row["id"] for row in report["dropped"]]
-    kept, of = report["rows"], report["rows"] + len(too_long)
+    lost: dict[str, list[str]] = defaultdict(list)
+    for row in report["dropped"]:
+        lost[row["reason"]].append(row["id"])
+    kept, of = report["rows"], report["rows"] + len(report["dropped"])
     return [
-        finding("too_long_prompts", "warning", too_long, of,
+        finding("too_long_prompts", "warning", lost.pop(TOO_LONG, []), of,
                 "rows left out, since their prompt alone fills max_length", split.name),
+        *(finding("lost_rows", "warning", ids, of, f"rows left out: {reason}", split.name)
+          for reason, ids in lost.items()),
         finding("cut_prompts", "warning", examples("prompt_truncated"), of,
                 "rows that lost the beginning of their prompt to max_prompt_length", split.name,
                 report["prompt_truncated"]),
@@ -517,13 +522,15 @@ def main(argv: list[str] | None = None) -> int:
     folder = snapshot_folder(arguments.model)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     template = arguments.generation_template or arguments.template
-    text = None if template in (None, "chat") else Path(template).read_text(encoding="utf-8")
+    text, name = None, "the tokenizer's chat template"
+    if template not in (None, "chat"):
+        text, name = Path(template).read_text(encoding="utf-8"), Path(template).name
     findings = examine(
         splits,
         read_rows(arguments.dropped),
         tokenizer,
         end_ids(folder, tokenizer),
-        Encoder(tokenizer, text),
+        Encoder(tokenizer, text, name),
     )
     rows = {split.name: len(split.rows) for split in splits}
     write_json(arguments.out, {"name": arguments.name, "rows": rows, "findings": findings})

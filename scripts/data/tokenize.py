@@ -6,6 +6,8 @@ completion is tokenized behind the prompt's boundary, so that the ids still agre
 """
 
 import argparse
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.data.dropped import counted
+from scripts.lm.chat import Refused, rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,14 +24,25 @@ if TYPE_CHECKING:
 COMPLETIONS = {"demonstrations": ("completion",), "preferences": ("chosen", "rejected")}
 SCHEMAS = {"demonstrations": COMPLETION_TOKENS, "preferences": PREFERENCE_TOKENS}
 COUNTS = ("prompt_truncated", "truncated", "boundary_merges", "second_bos")
+TOO_LONG = "the prompt fills max_length"
+"""Why a row is dropped that its template writes whole."""
 EXAMPLES = 5
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
+
+
+class Lost(Exception):
+    """A row that does not stand in its tokens as it is; its text is the reason."""
 
 
 class Encoder:
     """Renders messages with a chat template and encodes them."""
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: str | None = None):
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        template: str | None = None,
+        name: str = "the chat template",
+    ):
         """Takes the template's text; None is the tokenizer's own.
 
         Raises
@@ -40,15 +54,21 @@ class Encoder:
             raise BadInput("the tokenizer has no chat template; name one with `template:`")
         self.tokenizer = tokenizer
         self.template = template
+        self.name = name
+        added = tokenizer.added_tokens_decoder.values()
+        special = {*tokenizer.all_special_tokens, *(str(one) for one in added if one.special)}
+        self.special = [token for token in sorted(special) if token.strip()]
+        self.written: dict[tuple[str, ...], str | None] = {}
 
     def render(self, messages: list[Row], prompt: bool) -> str:
-        """Return the messages as text; a prompt ends where the assistant's answer begins."""
-        return self.tokenizer.apply_chat_template(
-            messages,
-            chat_template=self.template,
-            tokenize=False,
-            add_generation_prompt=prompt,
-        )
+        """Return the messages as text; a prompt ends where the assistant's answer begins.
+
+        Raises
+        ------
+        Refused, BadInput
+            As `rendered` does.
+        """
+        return rendered(self.tokenizer, messages, self.template, prompt, self.name)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of text; special tokens are the template's business."""
@@ -61,18 +81,67 @@ class Encoder:
         ------
         BadInput
             When the template writes a prompt differently once an answer follows it.
+        Lost
+            When the template leaves something out, or a text would be read as special tokens.
         """
-        head = self.render(prompt, prompt=True)
-        whole = self.render(prompt + completion, prompt=False)
-        if not whole.startswith(head):
-            raise BadInput(
-                f"the template writes the prompt differently with and without an answer: "
-                f"{head[-40:]!r} is not how {whole[:80]!r} begins"
-            )
-        prompt_ids, ids = self.encode(head), self.encode(whole)
+        for token in self.special:
+            if any(token in message["content"] for message in prompt + completion):
+                raise Lost(f"a text has the special token {token}")
+        self._require_roles(prompt, completion)
+        head, tail = self._parts(prompt, completion)
+        for messages, text in ((prompt, head), (completion, tail)):
+            for message in messages:
+                if not _says(text, message["content"].strip()):
+                    raise Lost(
+                        f"{self.name} leaves out a part of a message of the {message['role']}"
+                    )
+        prompt_ids, ids = self.encode(head), self.encode(head + tail)
         if ids[: len(prompt_ids)] == prompt_ids:
             return prompt_ids, ids[len(prompt_ids) :], False
-        return prompt_ids, self._continuation(whole[len(head) :]), True
+        return prompt_ids, self._continuation(tail), True
+
+    def _parts(self, prompt: list[Row], completion: list[Row]) -> tuple[str, str]:
+        """Return the text up to the answer, and that of the answer."""
+        try:
+            head = self.render(prompt, prompt=True)
+            whole = self.render(prompt + completion, prompt=False)
+        except Refused as error:
+            raise Lost(f"{self.name} refuses it: {error}") from None
+        if not whole.startswith(head):
+            raise BadInput(
+                f"{self.name} writes the prompt differently with and without an answer: "
+                f"{head[-40:]!r} is not how {whole[:80]!r} begins"
+            )
+        return head, whole[len(head) :]
+
+    def _require_roles(self, prompt: list[Row], completion: list[Row]) -> None:
+        """Raise Lost where the template does not write a role's messages, or not in their place.
+
+        Short texts may stand in a template by chance. So each sequence of roles is written once
+        with contents that cannot.
+        """
+        roles = tuple(message["role"] for message in prompt + completion)
+        if roles not in self.written:
+            self.written[roles] = self._misplaced(roles, len(prompt))
+        if reason := self.written[roles]:
+            raise Lost(f"{self.name} {reason}")
+
+    def _misplaced(self, roles: tuple[str, ...], prompts: int) -> str | None:
+        marks = [f"mark{place}of{len(roles)}" for place in range(len(roles))]
+        messages = [
+            {"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)
+        ]
+        try:
+            head, tail = self._parts(messages[:prompts], messages[prompts:])
+        except Lost:
+            # It may ask for more than roles, such as a word in a text; rows are written, too.
+            return None
+        for place, (role, mark) in enumerate(zip(roles, marks, strict=True)):
+            if mark not in (head if place < prompts else tail):
+                return f"leaves out messages of the {role}"
+            if place < prompts and mark in tail:
+                return f"writes messages of the {role} into the completion"
+        return None
 
     def _continuation(self, text: str) -> list[int]:
         """Return the ids of text inside a line of text.
@@ -95,13 +164,18 @@ def tokenize_rows(
     """Return the token rows and the report on them.
 
     A prompt longer than `max_prompt_length` keeps its end. A sequence longer than `max_length` then
-    loses the end of its completion; a row whose prompt leaves no room for a completion is dropped.
+    loses the end of its completion. A row is dropped whose prompt leaves no room for a completion,
+    and one that the template does not write whole.
     """
     kept: list[Row] = []
     dropped: list[Row] = []
     noted: dict[str, list[str]] = {name: [] for name in COUNTS}
     for row in rows:
-        tokens, merged = _encode_row(row, encoder, completions)
+        try:
+            tokens, merged = _encode_row(row, encoder, completions)
+        except Lost as reason:
+            dropped.append({"id": row["id"], "reason": str(reason)})
+            continue
         prompt_ids = tokens["prompt_ids"]
         tokens["prompt_ids"] = prompt_ids[-(max_prompt_length or len(prompt_ids)) :]
         room = max_length - len(tokens["prompt_ids"])
@@ -114,7 +188,7 @@ def tokenize_rows(
         for name in filter(happened.get, happened):
             noted[name].append(row["id"])
         if room < 1:
-            dropped.append({"id": row["id"], "reason": "the prompt fills max_length"})
+            dropped.append({"id": row["id"], "reason": TOO_LONG})
             continue
         for completion in completions:
             tokens[f"{completion}_ids"] = tokens[f"{completion}_ids"][:room]
@@ -135,6 +209,11 @@ def _ids(row: Row) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(ids) for name, ids in row.items() if name != "id")
 
 
+def _says(text: str, content: str) -> bool:
+    """Return whether a text has a content, as it is or as JSON, as some templates write results."""
+    return content in text or json.dumps(content, ensure_ascii=False)[1:-1] in text
+
+
 def _encode_row(
     row: Row, encoder: Encoder, completions: tuple[str, ...]
 ) -> tuple[dict[str, list[int]], bool]:
@@ -144,6 +223,9 @@ def _encode_row(
         prompt_ids, ids, crossed = encoder.split(row["prompt"], row[completion])
         tokens |= {"prompt_ids": prompt_ids, f"{completion}_ids": ids}
         merged = merged or crossed
+    for name, ids in tokens.items():
+        if not ids:
+            raise Lost(f"no token is left of the {name.removesuffix('_ids')}")
     return tokens, merged
 
 
@@ -188,7 +270,8 @@ def main(argv: list[str] | None = None) -> int:
     from scripts.lm.tokenizers import load_tokenizer
 
     template = arguments.template.read_text(encoding="utf-8") if arguments.template else None
-    encoder = Encoder(load_tokenizer(arguments.model), template)
+    name = arguments.template.name if template is not None else "the tokenizer's chat template"
+    encoder = Encoder(load_tokenizer(arguments.model), template, name)
     completions = COMPLETIONS[arguments.rows]
     report = {}
     for path in arguments.data:
@@ -203,6 +286,8 @@ def main(argv: list[str] | None = None) -> int:
         if canonical and not rows:
             reasons = counted(report[path.stem]["dropped"])
             raise BadInput(f"{path}: no row is left; dropped: {reasons}")
+        if dropped := report[path.stem]["dropped"]:
+            print(f"{path.stem}: dropped {counted(dropped)}", file=sys.stderr)
         write_rows(arguments.out / path.name, rows, SCHEMAS[arguments.rows])
     write_json(arguments.out / "report.json", report)
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from scripts.common.cli import BadInput
 from scripts.common.files import Row
 from scripts.evaluate.questions import Question
+from scripts.lm.chat import Refused, rendered
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -85,7 +86,11 @@ def _before_verdict(tokenizer: "PreTrainedTokenizerBase", question: str) -> str:
     if tokenizer.chat_template is None:
         return f"{tokenizer.bos_token or ''}{question} "
     messages = [{"role": "user", "content": question}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    name = "the judge's chat template"
+    try:
+        return rendered(tokenizer, messages, prompt=True, name=name)
+    except Refused as error:
+        raise BadInput(f"{name} refuses a question: {error}") from None
 
 
 def _check_length(sequences: list[tuple[list[int], list[int]]], allowed: int, model: str) -> None:

@@ -227,6 +227,19 @@ def test_cut_and_too_long_rows(tokenizer: Tokenizer) -> None:
     assert short(only(found, "no_end_token")) == ("warning", 1, 1, ["cut"])
 
 
+def test_rows_that_the_template_does_not_write_whole(tokenizer: Tokenizer) -> None:
+    rows = [*GOOD, demonstration("odd", "How many?", "Seven</s> pens")]
+    found = only(tokens_of(tokenizer, None, *rows), "lost_rows")
+    assert short(found) == ("warning", 1, 11, ["odd"])
+    assert found["text"] == "rows left out: a text has the special token </s>"
+
+
+def test_pairs_that_a_cut_makes_equal(tokenizer: Tokenizer) -> None:
+    rows = [pair("cut", "a", "b" * 30 + "c", "b" * 30 + "d"), pair("whole", "a", "b", "c")]
+    found = only(tokens_of(tokenizer, None, *rows, max_length=20), "equal_completions")
+    assert short(found) == ("warning", 1, 2, ["cut"])
+
+
 def test_bos_twice(tokenizer: Tokenizer) -> None:
     template = "{{- bos_token -}}" + ENDED.replace("BEHIND", "''")
     found = tokens_of(tokenizer, template, *GOOD[:2])

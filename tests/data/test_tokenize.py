@@ -98,6 +98,82 @@ def test_a_template_that_writes_the_prompt_in_two_ways_is_refused(tiny_model: Pa
         tokenize_rows([row("a", "b")], encoder, ("completion",), 64)
 
 
+def template(user: str = "m.content", assistant: str = "m.content", before: str = "") -> str:
+    """Return a template that writes these expressions for the messages of a role."""
+    return (
+        before + "{%- for m in messages -%}{%- if m.role == 'assistant' -%}{{- '[A]' + ("
+        f"{assistant}) + eos_token -}}}}{{%- elif m.role == 'user' -%}}{{{{- '[U]' + ({user}) -}}}}"
+        "{%- endif -%}{%- endfor -%}{%- if add_generation_prompt -%}{{- '[A]' -}}{%- endif -%}"
+    )
+
+
+SYSTEM = [{"role": "system", "content": "Be short."}]
+THOUGHT = "<think>two and two</think>four"
+
+
+@pytest.mark.parametrize(
+    ("written", "told", "reason"),
+    [
+        ("", row("a", "b"), "t.jinja leaves out messages of the user"),
+        ("Constant.", row("a", "b"), "t.jinja leaves out messages of the user"),
+        (template(user="''"), row("a", "b"), "t.jinja leaves out messages of the user"),
+        (template(user="m.contents or ''"), row("A", "b"), "t.jinja leaves out messages of the u"),
+        (template(assistant="''"), row("a", "b"), "t.jinja leaves out messages of the assistant"),
+        (template(assistant="messages[0].content + m.content"), row("a", "b"),
+         "t.jinja writes messages of the user into the completion"),
+        (template(), row("a", "b") | {"prompt": SYSTEM + row("a", "b")["prompt"]},
+         "t.jinja leaves out messages of the system"),
+        (template(assistant="m.content.split('</think>')[-1]"), row("a", THOUGHT),
+         "t.jinja leaves out a part of a message of the assistant"),
+        (template(user="m.content | upper"), row("a", "b"), "t.jinja leaves out messages of the u"),
+        (template(user="m.content[:9999]"), row("A" * 10000, "b"),
+         "t.jinja leaves out a part of a message of the user"),
+        (template(before="{%- if messages[0].content == 'a' -%}{{- raise_exception('no') -}}"
+                         "{%- endif -%}"), row("a", "b"), "t.jinja refuses it: no"),
+        (template(), row("a</s>", "b"), "a text has the special token </s>"),
+        (template(), row("a", "b</s>c"), "a text has the special token </s>"),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_not_written_whole_is_dropped(
+    tiny_model: Path, written: str, told: dict[str, object], reason: str
+) -> None:
+    encoder = Encoder(load_tokenizer(tiny_model), written, "t.jinja")
+    kept, report = tokenize_rows([told], encoder, ("completion",), 20000)
+    assert kept == []
+    (dropped,) = report["dropped"]
+    assert dropped["reason"].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        # What is trimmed at a text's ends is no loss, and a result may be written as JSON.
+        (template(user="m.content | trim", assistant="m.content | trim"), row(" a ", "b\n")),
+        (template(user="m.content | tojson"), row('say "a"', "b")),
+        # Thoughts are lost of those alone who have some.
+        (template(assistant="m.content.split('</think>')[-1]"), row("a", "four")),
+        # Another place within the prompt is the template's business.
+        (template(user="m.content + ('' if loop.first else messages[0].content)"), row("a", "b")),
+    ],
+)
+def test_a_row_that_is_written_whole_is_kept(
+    tiny_model: Path, written: str, told: dict[str, object]
+) -> None:
+    encoder = Encoder(load_tokenizer(tiny_model), written)
+    _, report = tokenize_rows([told], encoder, ("completion",), 64)
+    assert report["dropped"] == []
+
+
+def test_a_row_of_which_no_token_is_left_is_dropped(tiny_model: Path) -> None:
+    class Deaf(Encoder):
+        def encode(self, text: str) -> list[int]:
+            return []
+
+    encoder = Deaf(load_tokenizer(tiny_model), template())
+    _, report = tokenize_rows([row("a", "b")], encoder, ("completion",), 64)
+    assert [it["reason"] for it in report["dropped"]] == ["no token is left of the prompt"]
+
+
 def test_command_line_on_pairs(tiny_model: Path, tmp_path: Path) -> None:
     said = row("a", "b")
     pair = {"id": "x", "group": "g", "prompt": said["prompt"], "chosen": said["completion"],

@@ -38,7 +38,7 @@ def test_a_dataset_says_what_was_dropped_truncated_and_repeated(tmp_path: Path) 
     assert data_notes(paths) == [
         "Data pairs: 3 rows dropped before the split (2 × empty prompt, 1 × identical "
         "completions); of 1,100 rows, 4 with a truncated completion, 2 with a truncated prompt, 8 "
-        "that repeat an earlier one of their split, 1 row dropped for length (1 × the "
+        "that repeat an earlier one of their split, 1 row dropped when tokenized (1 × the "
         "prompt fills max_length)."
     ]
 

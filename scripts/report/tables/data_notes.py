@@ -52,7 +52,7 @@ def _of_tokens(path: Path) -> str:
         *(f"{count(total(key))} with {text}" for key, text in CUT.items()),
         f"{count(total('repeated'))} that repeat an earlier one of their split",
     ]
-    return ", ".join([*parts, *([_dropped(lost, "for length")] if lost else [])])
+    return ", ".join([*parts, *([_dropped(lost, "when tokenized")] if lost else [])])
 
 
 def _dropped(reasons: Counter[str], when: str) -> str:
