@@ -38,7 +38,7 @@ def test_only_base_models_and_rows_differ() -> None:
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        ({"experiments": {"tinyllama": {"max_length": 256}}}, "runs.trials/sft-1/seed-42"),
+        ({"experiments": {"tinyllama": {"max_length": 300}}}, "runs.trials/sft-1/seed-42"),
         ({"experiments": {"titles": {"seeds": [1]}}}, "runs.trials/titles-dpo/seed-42"),
         ({"experiments": {"titles-speed": {"enabled": False}}}, "bases.titles-speed"),
         ({"models": {"qwen-14b": {"quantization": "none"}}}, "models.qwen-14b.quantization"),
