@@ -33,6 +33,10 @@ _CSV_ERRORS = {
     "expected after": "text behind a closing quote; a quote inside a text is written twice",
     "new-line character": "a line that ends in a carriage return alone; allowed: a line feed",
 }
+UNPACKED, UNPACKED_ANYWAY = 100, 1 << 24
+"""So many times its size, and so many bytes more, may a packed file hold; gzip can pack 1,032."""
+ROWS_ANYWAY = 1_000_000
+"""A Parquet file may hold more rows than this if it has a byte for each."""
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -83,7 +87,8 @@ def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:
     if value is None:
         return None
     where = f"{place}: column {column}"
-    if not isinstance(value, _TYPES[kind]):
+    # In Python true and false are whole numbers.
+    if not isinstance(value, _TYPES[kind]) or (kind == "group" and isinstance(value, bool)):
         raise BadInput(f"{where}: found {_named(value)}; allowed: {_ALLOWED[kind]}")
     if isinstance(value, str) and not value.isascii():
         try:
@@ -97,10 +102,10 @@ def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:
 def _named(value: Any) -> str:
     """Return what a value is and how it begins."""
     kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list",
-             dict: "an object", bytes: "bytes"}  # fmt: skip
-    shown = repr(value)
+             dict: "an object", bytes: "bytes", str: "text", type(None): "null"}  # fmt: skip
+    shown = "" if value is None else f", {value!r}"
     shown = shown if len(shown) <= 40 else f"{shown[:40]}…"
-    return f"{kinds.get(type(value), type(value).__name__)}, {shown}"
+    return f"{kinds.get(type(value), type(value).__name__)}{shown}"
 
 
 @contextmanager
@@ -110,7 +115,8 @@ def _readable(path: Path) -> Iterator[None]:
     if path.suffix == ".parquet":
         from pyarrow import ArrowException
 
-        broken += (ArrowException,)
+        # The latter two from values that are no text, or no date.
+        broken += (ArrowException, UnicodeDecodeError, OverflowError)
     if path.is_dir():
         raise BadInput("a folder; allowed: a file")
     try:
@@ -124,9 +130,16 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield each line with its number."""
-    opener: Any = gzip.open if path.suffix == ".gz" else open
+    zipped = path.suffix == ".gz"
+    opener: Any = gzip.open if zipped else open
+    most = UNPACKED * path.stat().st_size + UNPACKED_ANYWAY if zipped else -1
     with opener(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(iter(lambda: lines.readline(most), b""), 1):
+            if zipped and lines.tell() >= most:
+                raise BadInput(
+                    f"line {number}: found more than {UNPACKED} times the file's size; text packs"
+                    " less, so unpack the file if it is meant"
+                )
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -140,12 +153,16 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _parquet_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    # Of files that have checksums; else a byte that has changed in a text is seen by nobody.
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        count = file.metadata.num_rows
+        if count > max(ROWS_ANYWAY, path.stat().st_size):
+            raise BadInput(f"found {count:,} rows in fewer bytes; a row takes a byte or more")
         names = [name for name in file.schema_arrow.names if name in kinds]
         _require_once(names, "")
         rows = file.read(columns=names).select(names).to_pylist()
     if not names:
-        rows = [{}] * file.metadata.num_rows
+        rows = [{}] * count
     for number, row in enumerate(rows, 1):
         yield f"row {number}", row
 

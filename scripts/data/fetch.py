@@ -26,6 +26,9 @@ Columns = Mapping[str, Kind]
 Files = dict[str, list[tuple[str, Path]]]
 """The files of each source split: what messages call them, and where they are."""
 
+ALIASES = 20
+"""In a repository's front matter; each more makes what it stands for half as long again."""
+
 
 def fetch_files(files: dict[str, str], columns: Columns) -> tuple["pa.Table", dict[str, Any]]:
     """Return some columns of local files and the record of where they came from.
@@ -110,10 +113,10 @@ def _split_files(
             for found in _named_files(root):
                 if not _is_inside(found):
                     text = "lies outside the repository"
-                    raise BadInput(f"{where}: its configs name {json.dumps(found)}, which {text}")
+                    raise BadInput(f"its configs name {json.dumps(found)}, which {text}")
             builder = load_dataset_builder(str(root), name=name, cache_dir=f"{work}/cache")
-        except BadInput:
-            raise
+        except BadInput as error:
+            raise BadInput(f"{where}: {error}") from None
         except Exception as error:  # Whatever a stranger's front matter can cause.
             reason = str(error.__cause__ or error).strip() or type(error).__name__
             raise BadInput(f"{where}: {reason.splitlines()[0]}") from None
@@ -143,13 +146,20 @@ def _is_inside(pattern: str) -> bool:
 def _named_files(root: Path) -> Iterator[str]:
     """Yield the patterns and folders that a repository's front matter names as data."""
     import yaml
-    from huggingface_hub import DatasetCard
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     cards: list[Any] = []
-    if (root / "README.md").is_file():
-        cards.append(DatasetCard.load(root / "README.md").data.to_dict())
-    if (root / ".huggingface.yaml").is_file():
-        cards.append(yaml.safe_load((root / ".huggingface.yaml").read_text(encoding="utf-8")))
+    for path in (root / "README.md", root / ".huggingface.yaml"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            if path.name == "README.md":
+                block = REGEX_YAML_BLOCK.search(text)
+                text = block[2] if block else ""
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            aliases = sum(isinstance(it, yaml.AliasEvent) for it in yaml.parse(text, loader))
+            if aliases > ALIASES:
+                raise BadInput(f"{path.name}: found {aliases:,} aliases; allowed are {ALIASES}")
+            cards.append(yaml.safe_load(text))
     seen: set[int] = set()
     configs = [card.get("configs") for card in cards if isinstance(card, dict)]
     stack = [
@@ -181,23 +191,21 @@ def _read(files: Files, columns: Columns) -> tuple["pa.Table", dict[str, int]]:
     rows: list[Row] = []
     places: list[str] = []
     counts: dict[str, int] = {}
-    present: dict[str, None] = {}
     for split, parts in files.items():
         before = len(rows)
         for name, path in parts:
             try:
-                present |= dict.fromkeys(column_names(path, columns))
+                present = column_names(path, columns)
+                for column in columns:
+                    if column not in present:
+                        allowed = ", ".join(present) or "none"
+                        raise BadInput(f"no column {column}; it has: {allowed}")
                 for place, row in read_rows(path, columns):
                     rows.append({**row, SPLIT_COLUMN: split})
                     places.append(f"{name}: {place}")
             except BadInput as error:
                 raise BadInput(f"{name}: {error}") from None
         counts[split] = len(rows) - before
-    for column in columns:
-        if column not in present:
-            where = ", ".join(name for parts in files.values() for name, _ in parts)
-            allowed = ", ".join(present) or "none"
-            raise BadInput(f"{where}: no column {column}; it has: {allowed}")
     table = {
         column: _column([row[column] for row in rows], kind, f"column {column}", places)
         for column, kind in columns.items()

@@ -1,10 +1,13 @@
 """Messages as text: the one place where a chat template runs, which may be a stranger's program."""
 
+import operator
 import re
+import resource
 import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from scripts.common.cli import BadInput
@@ -16,7 +19,13 @@ Messages = list[dict[str, Any]]
 
 SECONDS = 5.0
 """Processor time in which a template must have written a text; real ones take milliseconds."""
-RANDOM = re.compile(r"\|\s*random\b")
+BYTES = 2 << 30
+"""Memory that a template may take besides; one operation of C is stopped by nothing else."""
+STATM = Path("/proc/self/statm")
+BITS = 1 << 20
+"""Of a power, of which one operation may have no end."""
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
+"""How Python writes what is no text."""
 
 
 class Refused(Exception):
@@ -47,6 +56,8 @@ def rendered(
         When it has a mistake, takes too long, or would write another text at another time.
     """
     from jinja2 import TemplateError
+    from jinja2.filters import FILTERS
+    from jinja2.sandbox import SandboxedEnvironment
 
     def undated(*_: object, **__: object) -> NoReturn:
         raise BadInput(
@@ -54,11 +65,15 @@ def rendered(
             "another day; write the date into a copy of the template, and name that by `template:`"
         )
 
-    if RANDOM.search(template or str(tokenizer.chat_template)):
+    def drawn(*_: object) -> NoReturn:
         raise BadInput(f"{name}: found the filter random; the same rows need the same tokens")
+
+    SandboxedEnvironment.intercepted_binops = frozenset(["**"])
+    SandboxedEnvironment.default_binop_table["**"] = _power
+    FILTERS["random"] = drawn
     try:
         with _limited(name):
-            return tokenizer.apply_chat_template(
+            text = tokenizer.apply_chat_template(
                 messages,
                 chat_template=template,
                 tokenize=False,
@@ -66,30 +81,56 @@ def rendered(
                 strftime_now=undated,
                 lipsum=undated,
             )
+        # Half a character is no text that could be encoded.
+        text.encode()
     except BadInput:
         raise
+    except MemoryError as error:
+        found = f"found a text of more than {BYTES >> 30} GiB; allowed are so many"
+        raise BadInput(f"{name}{_line(error)}: {found}") from None
     except Exception as error:
         # What a template raises itself is of this very class, its mistakes are of others.
         if type(error) is TemplateError:
             raise Refused(" ".join(str(error).split())) from None
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadInput(f"{name}{_line(error)}: {said}") from error
+    said = "".join(str(message["content"]) for message in messages)
+    if len(ADDRESS.findall(text)) > len(ADDRESS.findall(said)):
+        found = f"found an address of memory, {ADDRESS.findall(text)[0]!r}"
+        raise BadInput(f"{name}: {found}; the same rows need the same tokens")
+    return text
 
 
 @contextmanager
 def _limited(name: str) -> Iterator[None]:
-    """Raise BadInput in the block once it has taken so much of the processor's time."""
+    """Raise BadInput in the block once it has taken so much of the processor's time, MemoryError
+    once it has taken so much memory.
+    """
 
     def stop(*_: object) -> NoReturn:
         raise BadInput(f"{name}: found no end after {SECONDS:g} s; a text takes milliseconds")
 
     before = signal.signal(signal.SIGVTALRM, stop)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
+        # macOS says and limits no such thing.
+        if STATM.exists():
+            most = int(STATM.read_text().split()[0]) * resource.getpagesize() + BYTES
+            if soft == resource.RLIM_INFINITY or soft > most:
+                resource.setrlimit(resource.RLIMIT_AS, (most, hard))
         yield
     finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    whole = isinstance(base, int) and isinstance(exponent, int)
+    if whole and base.bit_length() * exponent > BITS:
+        raise OverflowError("a power of more digits than anybody reads")
+    return operator.pow(base, exponent)
 
 
 def _line(error: Exception) -> str:

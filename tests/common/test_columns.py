@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scripts.common import columns
 from scripts.common.cli import BadInput
 from scripts.common.columns import Kind, column_names, read_rows, suffix_of
 
@@ -97,9 +98,9 @@ def test_json(tmp_path: Path, name: str, content: str, places: list[str]) -> Non
         ("a.jsonl", '{"q": "1"}\n\n{"q": ', "line 3: no JSON: expecting value at character"),
         ("a.jsonl", '{"q": "1"}{"q": "2"}', "line 1: no JSON: extra data at character 11"),
         ("a.jsonl", '\n[{"q": "1"}]', "line 2: found a list, [{'q': '1'}]; allowed: an object"),
-        ("a.jsonl", "null", "line 1: found NoneType, None; allowed: an object"),
+        ("a.jsonl", "null", "line 1: found null; allowed: an object"),
         ("a.jsonl", '{"q": "1"}\n{"q": "2", "q": "3"}',
-         'line 2: no JSON that is read: the key "q" stands twice in an object: str, \'2\' and'),
+         'line 2: no JSON that is read: the key "q" stands twice in an object: text, \'2\''),
         ("a.jsonl", '{"q": [{"role": 1, "role": 2}]}', 'line 1: no JSON that is read: the key'),
         ("a.jsonl", f'{{"q": {"[" * 100_000}', "line 1: no JSON that is read: "),
         ("a.jsonl", f'{{"n": {"9" * 5000}}}', "line 1: no JSON that is read: Exceeds the limit"),
@@ -110,7 +111,7 @@ def test_json(tmp_path: Path, name: str, content: str, places: list[str]) -> Non
         ("a.jsonl", '{"q": 1e999}', "line 1: column q: found a number, inf; allowed: text"),
         ("a.jsonl", '{"q": {"text": "1"}}', "line 1: column q: found an object, {'text': '1'}"),
         ("a.json", '\n[{"q": "1"},\n{"q" "2"}]', "line 3: no JSON: expecting ':' delimiter"),
-        ("a.json", '[{"q": "1"}, "x"]', "row 2: found str, 'x'; allowed: an object"),
+        ("a.json", '[{"q": "1"}, "x"]', "row 2: found text, 'x'; allowed: an object"),
         ("a.json", '[{"q": "1"}, {"q": 2}]', "row 2: column q: found a number, 2; allowed: text"),
         ("a.json", '{"data": [\n{"q": "1"}]}', "line 1: no JSON: expecting value at character 11"),
     ],
@@ -146,6 +147,11 @@ def test_a_file_that_is_cut_off(tmp_path: Path, name: str) -> None:
         (pa.array([{"t": "1"}]), "row 1: column q: found an object, {'t': '1'}; allowed: text"),
         (pa.array([datetime(2024, 1, 5)]), "row 1: column q: found datetime, datetime.datetime("),
         (pa.array([0.5]), "row 1: column q: found a number, 0.5; allowed: text"),
+        (
+            pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers()),
+            "not readable as .parquet: 'utf-8' codec can't decode byte 0xff",
+        ),
+        (pa.array([2**55], pa.timestamp("ms")), "not readable as .parquet: date value out of"),
     ],
 )
 def test_a_column_of_another_type(tmp_path: Path, values: pa.Array, found: str) -> None:
@@ -153,6 +159,36 @@ def test_a_column_of_another_type(tmp_path: Path, values: pa.Array, found: str) 
     with pytest.raises(BadInput) as caught:
         list(read_rows(tmp_path / "a.parquet", TEXTS))
     assert str(caught.value).startswith(found)
+
+
+@pytest.mark.parametrize("content", [b"\n", b'{"q": "', b'{"q": "1", "a": "2"}\n'])
+def test_a_file_that_unpacks_to_much_more_than_text_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """Lines without end, and one line without end."""
+    monkeypatch.setattr(columns, "UNPACKED_ANYWAY", 1 << 12)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content * 1_000_000))
+    with pytest.raises(BadInput, match=r"^line \d+: found more than 100 times the file's size"):
+        list(read_rows(tmp_path / "a.jsonl.gz", TEXTS))
+
+
+def test_a_parquet_file_of_more_rows_than_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "ROWS_ANYWAY", 1_000)
+    same = pa.array(["1"] * 100_000)
+    pq.write_table(pa.table({"q": same, "a": same}), tmp_path / "a.parquet")
+    with pytest.raises(BadInput, match=r"^found 100,000 rows in fewer bytes"):
+        list(read_rows(tmp_path / "a.parquet", TEXTS))
+
+
+def test_a_byte_that_has_changed_in_a_text(tmp_path: Path) -> None:
+    """Where the file has checksums."""
+    path, table = tmp_path / "a.parquet", pa.table({"q": ["one"], "a": ["two"]})
+    pq.write_table(table, path, compression="none", write_page_checksum=True)
+    path.write_bytes(path.read_bytes().replace(b"one", b"ohe", 1))
+    with pytest.raises(BadInput, match=r"^not readable as \.parquet: .*CRC"):
+        list(read_rows(path, TEXTS))
 
 
 def test_parquet_with_names_that_hold_one_another(tmp_path: Path) -> None:
@@ -168,7 +204,7 @@ def test_a_group_is_text_or_a_whole_number(tmp_path: Path) -> None:
     content = '{"g": "x"}\n{"g": 7}\n{"g": null}\n'
     places = [("line 1", "x"), ("line 2", "7"), ("line 3", None)]
     assert read(tmp_path / "a.jsonl", content, {"g": "group"}) == places
-    for value in (1.5, [1], {"a": 1}):
+    for value in (1.5, [1], {"a": 1}, True):
         with pytest.raises(BadInput, match="allowed: text or whole numbers"):
             read(tmp_path / "a.jsonl", json.dumps({"g": value}), {"g": "group"})
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,14 @@ def test_a_column_that_no_file_has_is_named(tmp_path: Path) -> None:
     path.write_text('{"q": "1", "b": 3}\n', encoding="utf-8")
     with pytest.raises(BadInput, match=rf"^{path}: no column a; it has: q, b$"):
         fetch_files({"train": str(path)}, TEXTS)
+
+
+def test_a_column_that_one_file_lacks_is_named(tmp_path: Path) -> None:
+    whole, lacks = tmp_path / "a.jsonl", tmp_path / "b.csv"
+    whole.write_text('{"q": "1", "a": "2"}\n', encoding="utf-8")
+    lacks.write_text("q,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"^{lacks}: no column a; it has: q, b$"):
+        fetch_files({"train": str(whole), "test": str(lacks)}, TEXTS)
 
 
 def test_files_of_unlike_types_are_one_table(tmp_path: Path) -> None:
@@ -297,6 +306,25 @@ def test_a_readme_that_names_other_files_is_refused(
         (root / "datasets" / "owner" / "name" / name).write_text(text)
         loopback(root)
         with pytest.raises(BadInput, match=r"^dataset owner/name: its configs name .* outside the"):
+            fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+
+
+@pytest.mark.parametrize("link", ["[{}]", "{{<<: [{}]}}"])
+def test_a_readme_of_aliases_that_stand_for_others(
+    tmp_path: Path, loopback: Start, link: str
+) -> None:
+    """They would take longer than anybody waits, and more memory than there is."""
+    lines = ["a0: &a0 {path: a.csv}"]
+    for index in range(1, 30):
+        nine = ", ".join([f"*a{index - 1}"] * 9)
+        lines.append(f"a{index}: &a{index} {link.format(nine)}")
+    text = "\n".join([*lines, "configs: [{config_name: default, data_files: *a29}]"])
+    for name, card in {"README.md": f"---\n{text}\n---\n", ".huggingface.yaml": text}.items():
+        root = repository(tmp_path / name, train_csv="q,a\n1,2\n")
+        (root / "datasets" / "owner" / "name" / name).write_text(card)
+        loopback(root)
+        found = rf"^dataset owner/name: {re.escape(name)}: found 262 aliases; allowed are 20$"
+        with pytest.raises(BadInput, match=found):
             fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
 
 

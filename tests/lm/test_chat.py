@@ -39,6 +39,17 @@ def tokenizer(tiny_model: Path) -> Any:
         ("{{ strftime_now('%d %b %Y') }}", "a.jinja: found strftime_now or lipsum"),
         ("{{ lipsum() }}", "a.jinja: found strftime_now or lipsum"),
         ("{{ messages | random }}", "a.jinja: found the filter random"),
+        ("{{ [messages] | map('random') | list }}", "a.jinja: found the filter random"),
+        ("{{ range }}", "a.jinja: found an address of memory, ' at 0x"),
+        ("{{ messages | map('string') }}", "a.jinja: found an address of memory, ' at 0x"),
+        ("{{ '\\ud800' }}", "a.jinja: UnicodeEncodeError"),
+        ("a\n{{ 'a' * 10**10 }}", "a.jinja, line 2: found a text of more than 2 GiB"),
+        ("{{ 'a' | center(10**10) }}", "a.jinja, line 1: found a text of more than 2 GiB"),
+        ("{{ '%10000000000d' % 1 }}", "a.jinja, line 1: found a text of more than 2 GiB"),
+        ("{{ [1] | batch(10**10, 'x') | list }}", "a.jinja, line 1: found a text of more than 2"),
+        ("{{ 9**(9**9) is odd }}", "a.jinja, line 1: OverflowError: a power of more digits"),
+        ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "a.jinja: RecursionError"),
+        ("{% for i in [1] %}" * 30 + "{% endfor %}" * 30, "SyntaxError: too many statically"),
     ],
 )
 def test_a_mistake_of_a_template_is_one_line(
@@ -49,6 +60,12 @@ def test_a_mistake_of_a_template_is_one_line(
         rendered(tokenizer, ASKED, template, name="a.jinja")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_address_that_a_message_holds_is_its_own(tokenizer: Any) -> None:
+    asked = [{"role": "user", "content": "<function f at 0x7f0123456789>"}]
+    assert rendered(tokenizer, asked, "{{ messages[0].content }}") == asked[0]["content"]
+    assert rendered(tokenizer, ASKED, "{{ 2**10 }} {{ 2**-1 }} {{ 1.5**2 }}") == "1024 0.5 2.25"
 
 
 def test_what_a_template_refuses_is_no_mistake(tokenizer: Any) -> None:
