@@ -351,7 +351,7 @@ def test_a_killed_wrapper_stops_its_command(started: Start) -> None:
 def test_standard_input_is_closed_unless_the_command_reads_it(
     results: Path, words: tuple[str, ...], read: str
 ) -> None:
-    """A library that asks there whether to run a model's code, as transformers does, gets nothing."""
+    """A library that asks there whether to run a model's code gets no answer."""
     copied = results / "copied"
     program = f"import sys; open({str(copied)!r}, 'w').write(sys.stdin.read())"
     command = wrapped(results, "x", sys.executable, "-c", program, words=words)
