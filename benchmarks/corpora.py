@@ -47,7 +47,9 @@ def write_titles(folder: Path, hub: Path) -> None:
         cut_tokenizer(hub / QWEN, used, folder / "tokenizer")
     else:
         write_word_tokenizer(rows, folder / "tokenizer")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder / "tokenizer", local_files_only=True, trust_remote_code=False
+    )
     write_rows(folder / "tokens.parquet", pair_tokens(rows, Encoder(tokenizer)), PREFERENCE_TOKENS)
     write_jsonl(folder / "train.jsonl", rows)
     write_json(folder / "source.json", {"titles": "real" if real else "made up"})
@@ -76,7 +78,9 @@ def _used_ids(tokenizer: Path, rows: list[Row]) -> set[int]:
 
     from scripts.data.tokenize import Encoder
 
-    encoder = Encoder(AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
+    encoder = Encoder(
+        AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
+    )
     tokens = pair_tokens(rows, encoder)
     columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     return {token for row in tokens for name in columns for token in row[name]}

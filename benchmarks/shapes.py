@@ -44,7 +44,7 @@ def write_small(shape: str, tokenizer: Path, folder: Path) -> Path:
 
     snapshot = folder / "snapshot"
     shutil.copytree(tokenizer, snapshot)
-    loaded = AutoTokenizer.from_pretrained(snapshot, local_files_only=True)
+    loaded = AutoTokenizer.from_pretrained(snapshot, local_files_only=True, trust_remote_code=False)
     config = AutoConfig.for_model(
         **SMALL[shape],
         vocab_size=VOCABULARY,

@@ -136,6 +136,7 @@ def job(rule, env, command, stdin=""):
         "exec python -m scripts.provenance.job",
         f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
         "--allow-env-drift" if PLAN.allow_env_drift else "",
+        "--stdin" if stdin else "",
         "--code {params.code} --env-digest {params.env}",
         f"--results {results}",
         "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",

@@ -520,7 +520,9 @@ def main(argv: list[str] | None = None) -> int:
         for data, tokens in zip(arguments.data, arguments.tokens, strict=True)
     ]
     folder = snapshot_folder(arguments.model)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     template = arguments.generation_template or arguments.template
     text, name = None, "the tokenizer's chat template"
     if template not in (None, "chat"):

@@ -123,7 +123,7 @@ class Unsloth:
         from unsloth import FastLanguageModel
 
         folder = snapshot_folder(manifest)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model, _ = FastLanguageModel.from_pretrained(
             str(folder),
             # Longer rows are cut. The rows were cut to the configured length before.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
+from scripts.lm.checks import check_code, configs_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,7 +17,7 @@ def snapshot_folder(manifest: str | Path) -> Path:
     Raises
     ------
     BadInput
-        When a file is missing or has another size than the manifest says.
+        When a file is missing or has another size than the manifest says, or asks for code.
     """
     content = read_json(manifest)
     folder = Path(manifest).parent / content["folder"]
@@ -26,6 +27,7 @@ def snapshot_folder(manifest: str | Path) -> Path:
             raise BadInput(
                 f"{path}: not the file that {manifest} lists; delete that to fetch it again"
             )
+    check_code(configs_in(folder))
     return folder
 
 
@@ -33,7 +35,9 @@ def load_tokenizer(manifest: str | Path) -> "PreTrainedTokenizerBase":
     """Return the snapshot's tokenizer; without a pad token, it pads with EOS."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(snapshot_folder(manifest), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        snapshot_folder(manifest), local_files_only=True, trust_remote_code=False
+    )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

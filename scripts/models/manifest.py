@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import sha256, write_json
+from scripts.lm.checks import check_code
 
 TOKENIZER = ("config.json", "tokenizer.json")
 SNAPSHOT = (*TOKENIZER, "*.safetensors")
@@ -42,7 +43,7 @@ def write_manifest(
     Raises
     ------
     BadInput
-        If one of them is missing.
+        If one of them is missing, or a config asks for code.
     """
     names = snapshot_files(folder) if names is None else names
     for pattern in needed:
@@ -50,6 +51,7 @@ def write_manifest(
             where = origin.get("repository", folder)
             present = ", ".join(names) or "nothing"
             raise BadInput(f"{where}: a model needs {pattern}; found {present}")
+    check_code(folder / name for name in fnmatch.filter(names, "*config.json"))
     files = [
         {"name": name, "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
         for name in names

@@ -317,8 +317,11 @@ def _chat_template(manifest: str, name: str) -> dict[str, str]:
 # ---------------------------------------------------------------------------------- the command
 
 
-def run_command(command: list[str]) -> int:
+def run_command(command: list[str], stdin: int | None = subprocess.DEVNULL) -> int:
     """Run a command, pass signals on to it, and return its exit code, or 128 + n for signal n.
+
+    Its standard input is closed, so that no library asks there and takes what it finds for an
+    answer; None gives it this process's.
 
     The command has its own process group, so that a signal that a terminal sends to this process's
     group reaches it once, through this process. It ignores what this process was started to ignore.
@@ -336,7 +339,9 @@ def run_command(command: list[str]) -> int:
     ignored = {it for it in FROM_TERMINALS if signal.getsignal(it) == signal.SIG_IGN}
     before = {it: signal.signal(it, pass_on) for it in PASSED_ON if it not in ignored}
     try:
-        process = subprocess.Popen(command, process_group=0, preexec_fn=_end_with_parent())
+        process = subprocess.Popen(
+            command, stdin=stdin, process_group=0, preexec_fn=_end_with_parent()
+        )
         for number in waiting:
             process.send_signal(number)
         code = process.wait()
@@ -398,6 +403,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--provenance", required=True, help=f"record to write, {SUFFIX}")
     parser.add_argument("--inputs", nargs="*", default=[], help="files that the command reads")
     parser.add_argument("--inputs-from", type=int, help="file descriptor that names more of them")
+    parser.add_argument("--stdin", action="store_true", help="the command reads standard input")
     parser.add_argument("--outputs", nargs="*", default=[], help="files that the command makes")
     where = argv.index("--") if "--" in argv else len(argv)
     arguments, command = parser.parse_args(argv[:where]), argv[where + 1 :]
@@ -430,7 +436,7 @@ def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
     before = read_sources()
     read = [entry(file, results) for file in arguments.inputs]
     check_inputs(read, arguments.inputs)
-    code = run_command(command)
+    code = run_command(command, None if arguments.stdin else subprocess.DEVNULL)
     return {
         "schema": SCHEMA,
         "file": file,

@@ -28,13 +28,31 @@ def real_hub() -> Path:
 
 
 def write_model(root: Path) -> Path:
-    """Write a model repository of the usual files, with random but fixed bytes."""
+    """Write a model repository of the usual files, of random but fixed bytes as far as may be."""
     folder = root / "models" / MODEL
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = {f"part.{number}": name for number, name in enumerate(WEIGHT_FILES[:2])}
     for number, name in enumerate([*TOKENIZER_FILES, *WEIGHT_FILES, *OTHER_FILES]):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        size = 300_000 if name.endswith(".safetensors") else 300
-        (folder / name).write_bytes(random.Random(number).randbytes(size))
+        anything = random.Random(number)
+        if name.endswith(".safetensors"):
+            content = _safetensors(
+                f"part.{number - len(TOKENIZER_FILES)}", anything.randbytes(300_000)
+            )
+        elif name.endswith(".index.json"):
+            content = json.dumps({"weight_map": shards}).encode()
+        elif name.endswith(".json"):
+            content = json.dumps({"anything": anything.randbytes(130).hex()}).encode()
+        else:
+            content = anything.randbytes(300)
+        (folder / name).write_bytes(content)
     return folder
+
+
+def _safetensors(tensor: str, data: bytes) -> bytes:
+    """Return a file with one tensor, of bytes."""
+    part = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
+    header = json.dumps({tensor: part}).encode()
+    return len(header).to_bytes(8, "little") + header + data
 
 
 def write_hh_rlhf(root: Path) -> Path:

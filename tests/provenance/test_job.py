@@ -347,6 +347,22 @@ def test_a_killed_wrapper_stops_its_command(started: Start) -> None:
     assert process.communicate(timeout=WAIT)[0].split() == [str(int(signal.SIGTERM))]
 
 
+@pytest.mark.parametrize(("words", "read"), [((), ""), (("--stdin",), "y\n")])
+def test_standard_input_is_closed_unless_the_command_reads_it(
+    results: Path, words: tuple[str, ...], read: str
+) -> None:
+    """A library that asks there whether to run a model's code gets no answer."""
+    copied = results / "copied"
+    program = f"import sys; open({str(copied)!r}, 'w').write(sys.stdin.read())"
+    command = wrapped(results, "x", sys.executable, "-c", program, words=words)
+    line = "from scripts.provenance import environment, job; environment.drift = lambda *_: []; "
+    subprocess.run(
+        [sys.executable, "-c", f"{line}job.main({command!r})"],
+        input="y\n", text=True, check=True, cwd=ROOT, timeout=WAIT,
+    )  # fmt: skip
+    assert copied.read_text() == read
+
+
 def test_a_thousand_inputs_come_through_a_descriptor(results: Path, tmp_path: Path) -> None:
     files = [results / f"it's {i}" / f"{'x' * 150}.json" for i in range(1000)]
     for file in files:
