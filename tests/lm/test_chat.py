@@ -47,7 +47,7 @@ def tokenizer(tiny_model: Path) -> Any:
         ("{{ 'a' | center(10**10) }}", "a.jinja, line 1: found a text of more than 2 GiB"),
         ("{{ '%10000000000d' % 1 }}", "a.jinja, line 1: found a text of more than 2 GiB"),
         ("{{ [1] | batch(10**10, 'x') | list }}", "a.jinja, line 1: found a text of more than 2"),
-        ("{{ 9**(9**9) is odd }}", "a.jinja, line 1: OverflowError: a power of more digits"),
+        ("{{ 3**(9**9) }}", "a.jinja, line 1: OverflowError: a power of more digits"),
         ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", "a.jinja: RecursionError"),
         ("{% for i in [1] %}" * 30 + "{% endfor %}" * 30, "SyntaxError: too many statically"),
     ],
