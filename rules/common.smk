@@ -124,10 +124,11 @@ def check_targets():
                 raise SystemExit(f"{target}: {refusal}")
 
 
-def job(rule, env, command, stdin=""):
+def job(rule, env, command, stdin="", reads="input", keep=False):
     """Return a rule's shell command: its module, run by the wrapper that writes its provenance.
 
-    Inputs come through a file descriptor: thousands of them are too long for a command line.
+    `reads` is what the module reads, where that is less than what the rule waits for. What is worth
+    hours is kept (scripts/provenance/kept.py). Inputs come through a file descriptor: thousands of them are too long for a command line.
     `exec`, so that what stops the job reaches the wrapper, which hands it on.
     """
     given = "<<'STDIN'" if stdin else ""
@@ -137,12 +138,13 @@ def job(rule, env, command, stdin=""):
         f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
         "--allow-env-drift" if PLAN.allow_env_drift else "",
         "--stdin" if stdin else "",
+        "--keep" if keep else "",
         "--code {params.code} --env-digest {params.env}",
         f"--results {results}",
         "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",
         f"-- {command} 2> {{log:q}} 3<<'INPUTS' {given}",
     ]
-    documents = ["{input:q}", "INPUTS"] + ([stdin, "STDIN"] if stdin else [])
+    documents = [f"{{{reads}:q}}", "INPUTS"] + ([stdin, "STDIN"] if stdin else [])
     return "\n".join([" ".join(filter(None, words)), *documents])
 
 

@@ -5,6 +5,7 @@ Takes:
     results/tokens/{tokens}/{split}.parquet, report.json
 
 Makes:
+    results/checks/{model}.json                        the adapters that the model can have
     results/plan.json                                  the estimate: steps, memory, hours
     results/probes/{trial}.json                        the first steps, timed
     results/references/{reference}/{split}.parquet     log-probs of pairs; .json: what they cost
@@ -118,18 +119,54 @@ rule reference:
             "python -m scripts.train.reference --model {input.model:q} {params.files}"
             " --backend {params.backend} --precision {params.precision}"
             " --quantization {params.quantization} --out {output.logps:q}",
+            keep=True,
+        )
+
+
+rule check_adapters:
+    """The model is whole and has the modules that trials adapt; known before any is trained."""
+    input:
+        model="<results>/models/{model}/manifest.json",
+    output:
+        checks="<results>/checks/{model}.json",
+        provenance="<results>/checks/{model}.provenance.json",
+    log:
+        "<logs>/checks/{model}.log",
+    benchmark:
+        "<benchmarks>/checks/{model}.tsv"
+    wildcard_constraints:
+        model=only(PLAN.trained_models()),
+    conda:
+        env_file("train")
+    params:
+        adapters=lambda wildcards: as_json(PLAN.adapters(wildcards.model)),
+        code=code_digest("scripts/train/check.py"),
+        env=env_digest("train"),
+    shell:
+        job(
+            "check_adapters",
+            "train",
+            "python -m scripts.train.check --model {input.model:q} --adapters - --out {output.checks:q}",
+            stdin="{params.adapters}",
         )
 
 
 rule train:
-    """One trial with one seed, by the trainer of its method."""
+    """One trial with one seed, by the trainer of its method.
+
+    What an earlier run made stays until this one is whole; only its record goes, so that Snakemake
+    asks for this run until it is.
+    """
     input:
         unpack(lambda wildcards: PLAN.training(**wildcards).inputs()),
+        checks=lambda wildcards: ancient(f"<results>/checks/{PLAN.training(**wildcards).model}.json"),
     output:
-        adapter=expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER),
-        trial="<results>/trials/{trial}/seed-{seed}/trial.json",
-        run="<results>/trials/{trial}/seed-{seed}/train.json",
-        history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
+        adapter=update(
+            expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER)
+        ),
+        trial=update("<results>/trials/{trial}/seed-{seed}/trial.json"),
+        run=update("<results>/trials/{trial}/seed-{seed}/train.json"),
+        history=update("<results>/trials/{trial}/seed-{seed}/history.jsonl"),
         provenance="<results>/trials/{trial}/seed-{seed}/train.provenance.json",
     log:
         "<logs>/trials/{trial}/seed-{seed}/train.log",
@@ -145,6 +182,8 @@ rule train:
         checkpoint_minutes=5,
     params:
         program=lambda wildcards: PLAN.training(**wildcards).program,
+        # Checks are made again with other trials; what they say is no part of this one.
+        reads=lambda wildcards, input: [it for it in input if it != input.checks],
         trial=lambda wildcards: as_json(PLAN.training(**wildcards).as_json()),
         files=lambda wildcards, input: options(
             input, "tokens", "start", "reference", "valid_tokens", "valid_reference"
@@ -159,4 +198,6 @@ rule train:
             "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"
             " --checkpoint-minutes {resources.checkpoint_minutes}",
+            reads="params.reads",
+            keep=True,
         )

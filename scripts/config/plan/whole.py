@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import PurePath
 
 from scripts.config.plan import paths
-from scripts.config.plan.data import Dataset, Files, Model, Overlap, Tokens
+from scripts.config.plan.data import Dataset, Files, Model, Overlap, Part, Tokens
 from scripts.config.plan.evaluation import Base, Lookup, Run, Subject, Trial
 from scripts.config.plan.training import Reference, Training, probed
 from scripts.report.catalog import FIGURES, TABLES
@@ -101,6 +101,19 @@ class Plan:
         """Return the names of the models that trials start from."""
         return sorted({run.training.model for run in self.runs.values()})
 
+    def adapters(self, model: str) -> list[Part]:
+        """Return the adapters that trials train on a model, each with the names of its trials.
+
+        Those that differ in rank, alpha or dropout only count as one.
+        """
+        found: dict[str, tuple[Part, dict[str, None]]] = {}
+        sizes = {"r": 0, "lora_alpha": 0, "lora_dropout": 0}
+        for run in self.runs.values():
+            if run.training.model == model:
+                lora = run.training.lora
+                found.setdefault(repr(lora | sizes), (lora, {}))[1][run.name] = None
+        return [{"lora": lora, "trials": list(trials)} for lora, trials in found.values()]
+
     def trained_tokens(self) -> list[str]:
         """Return the names of the tokens that trials learn from."""
         return sorted({run.training.tokens for run in self.runs.values()})
@@ -124,6 +137,7 @@ class Plan:
             "bases": ("experiment", self.bases),
             "comparisons": ("experiment", self.bases),
             "probes": ("probe", self.probes),
+            "checks": ("model", self.trained_models()),
             "trials": ("trial", self.trials),
             "tables": ("table", TABLES),
             "figures": ("figure", FIGURES),
