@@ -26,6 +26,7 @@ from scripts.lm.pairs import pair_logps
 from scripts.lm.snapshots import load_base
 from scripts.lm.tokenizers import load_tokenizer
 from scripts.models.manifest import write_manifest
+from scripts.train.check import check_adapters
 from scripts.train.estimate.sizes import (
     Batch,
     activation_bytes,
@@ -79,6 +80,40 @@ def test_published_steps_and_trainable_parameters(name: str) -> None:
     steps = optimizer_steps(ROWS[trial["dataset"]], trial["trainer"])
     trained = layout(MODELS[trial["model"]], trial["lora"]).trainable
     assert (steps, trained) == PUBLISHED[name]
+
+
+def test_every_adapter_that_is_trained_is_checked_on_its_model(tmp_path: Path) -> None:
+    plan = make_plan(load([ROOT / "config.yaml"]))
+    for name, model in MODELS.items():
+        adapters = plan.adapters(name)
+        assert {trial for it in adapters for trial in it["trials"]} == {
+            trial for trial, it in TRIALS.items() if it["model"] == name
+        }
+        assert all(TRIALS[it["trials"][0]]["lora"] == it["lora"] for it in adapters)
+        check_adapters(unweighted(tmp_path / name, model), adapters)
+
+
+def test_each_adapter_that_a_model_cannot_have_is_named_with_its_trials(tmp_path: Path) -> None:
+    lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "init_lora_weights": True}
+    wanted = {"all": "all-linear", "typo": ["q_projj"], "two": ["lm_head", "q_proj", "wte"]}
+    adapters = [
+        {"lora": lora | {"target_modules": modules}, "trials": [name, f"{name}-2"]}
+        for name, modules in wanted.items()
+    ]
+    with pytest.raises(BadInput) as refused:
+        check_adapters(unweighted(tmp_path, MODELS["tinyllama"]), adapters)
+    has = "the model has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    assert str(refused.value) == (
+        f"trial typo, typo-2: lora.target_modules: found q_projj; {has}; "
+        f"trial two, two-2: lora.target_modules: found lm_head, wte; {has}"
+    )
+
+
+def unweighted(folder: Path, model: PreTrainedConfig) -> Path:
+    """Write a model's configuration without weights; return its manifest."""
+    model.save_pretrained(folder / "snapshot")
+    write_manifest(folder / "manifest.json", folder / "snapshot", {}, needed=())
+    return folder / "manifest.json"
 
 
 def test_a_published_trial_and_its_variants_are_set_up_alike() -> None:
