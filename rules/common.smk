@@ -124,14 +124,16 @@ def check_targets():
                 raise SystemExit(f"{target}: {refusal}")
 
 
-def job(rule, env, command, stdin="", reads="input", keep=False):
+def job(rule, env, command, stdin="", keep=False, code=None):
     """Return a rule's shell command: its module, run by the wrapper that writes its provenance.
 
-    `reads` is what the module reads, where that is less than what the rule waits for. What is worth
-    hours is kept (scripts/provenance/kept.py). Inputs come through a file descriptor: thousands of them are too long for a command line.
-    `exec`, so that what stops the job reaches the wrapper, which hands it on.
+    What is worth hours is kept (scripts/provenance/kept.py). `code` is the digest of the code of what
+    `checked` names; that of others is a param, with which they rerun. Inputs come through a file
+    descriptor: thousands of them are too long for a command line. `exec`, so that what stops the job
+    reaches the wrapper, which hands it on.
     """
     given = "<<'STDIN'" if stdin else ""
+    planned = (code, env_digest(env)) if code else ("{params.code}", "{params.env}")
     results = shlex.quote(folder("results")).replace("{", "{{").replace("}", "}}")
     words = [
         "exec python -m scripts.provenance.job",
@@ -139,12 +141,12 @@ def job(rule, env, command, stdin="", reads="input", keep=False):
         "--allow-env-drift" if PLAN.allow_env_drift else "",
         "--stdin" if stdin else "",
         "--keep" if keep else "",
-        "--code {params.code} --env-digest {params.env}",
+        "--code {} --env-digest {}".format(*planned),
         f"--results {results}",
         "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",
         f"-- {command} 2> {{log:q}} 3<<'INPUTS' {given}",
     ]
-    documents = [f"{{{reads}:q}}", "INPUTS"] + ([stdin, "STDIN"] if stdin else [])
+    documents = ["{input:q}", "INPUTS"] + ([stdin, "STDIN"] if stdin else [])
     return "\n".join([" ".join(filter(None, words)), *documents])
 
 
@@ -168,13 +170,20 @@ def named_files(names, files):
     return [f"{name}={file}" for name, file in zip(names, files)]
 
 
-def backend_checks(source):
-    """Return what a download waits for: a backend that cannot run is told before it begins.
+def checked(*files):
+    """Return the files of checks that a job waits for, and that never make it run again.
 
-    It is the same for every plan, and only its presence counts, or another backend would fetch
-    everything again.
+    The jobs that make them must have nothing that makes them run again either, such as digests among
+    their params: of what waits for an `ancient` file that is made again in the same run, Snakemake
+    9.27 does not ask whether it changed too, and leaves it as it was
+    (https://github.com/snakemake/snakemake/issues/4166).
     """
-    return [ancient("<results>/backends.json")] if source.is_on_hub else []
+    return [ancient(file) for file in files]
+
+
+def backend_checks(source):
+    """Return what a download waits for: a backend that cannot run is told before it begins."""
+    return checked("<results>/backends.json") if source.is_on_hub else []
 
 
 # ------------------------------------------------------------------------------------------ reports

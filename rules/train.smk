@@ -5,7 +5,7 @@ Takes:
     results/tokens/{tokens}/{split}.parquet, report.json
 
 Makes:
-    results/checks/{model}.json                        the adapters that the model can have
+    results/checks/{model}/{adapter}.json              an adapter that the model can have
     results/plan.json                                  the estimate: steps, memory, hours
     results/probes/{trial}.json                        the first steps, timed
     results/references/{reference}/{split}.parquet     log-probs of pairs; .json: what they cost
@@ -123,31 +123,31 @@ rule reference:
         )
 
 
-rule check_adapters:
-    """The model is whole and has the modules that trials adapt; known before any is trained."""
+rule check_adapter:
+    """A model has the modules that trials adapt; known before any of them is trained."""
     input:
-        model="<results>/models/{model}/manifest.json",
+        model=lambda wildcards: checked(f"<results>/models/{wildcards.model}/manifest.json"),
     output:
-        checks="<results>/checks/{model}.json",
-        provenance="<results>/checks/{model}.provenance.json",
+        check="<results>/checks/{model}/{adapter}.json",
+        provenance="<results>/checks/{model}/{adapter}.provenance.json",
     log:
-        "<logs>/checks/{model}.log",
+        "<logs>/checks/{model}/{adapter}.log",
     benchmark:
-        "<benchmarks>/checks/{model}.tsv"
+        "<benchmarks>/checks/{model}/{adapter}.tsv"
     wildcard_constraints:
         model=only(PLAN.trained_models()),
     conda:
         env_file("train")
     params:
-        adapters=lambda wildcards: as_json(PLAN.adapters(wildcards.model)),
-        code=code_digest("scripts/train/check.py"),
-        env=env_digest("train"),
+        # The name is their digest, so that they never change.
+        lora=lambda wildcards: as_json(PLAN.adapters[f"{wildcards.model}/{wildcards.adapter}"]),
     shell:
         job(
-            "check_adapters",
+            "check_adapter",
             "train",
-            "python -m scripts.train.check --model {input.model:q} --adapters - --out {output.checks:q}",
-            stdin="{params.adapters}",
+            "python -m scripts.train.check --model {input.model:q} --lora {params.lora:q}"
+            " --out {output.check:q}",
+            code=code_digest("scripts/train/check.py"),
         )
 
 
@@ -159,7 +159,7 @@ rule train:
     """
     input:
         unpack(lambda wildcards: PLAN.training(**wildcards).inputs()),
-        checks=lambda wildcards: ancient(f"<results>/checks/{PLAN.training(**wildcards).model}.json"),
+        check=lambda wildcards: checked(PLAN.training(**wildcards).check),
     output:
         adapter=update(
             expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER)
@@ -182,8 +182,6 @@ rule train:
         checkpoint_minutes=5,
     params:
         program=lambda wildcards: PLAN.training(**wildcards).program,
-        # Checks are made again with other trials; what they say is no part of this one.
-        reads=lambda wildcards, input: [it for it in input if it != input.checks],
         trial=lambda wildcards: as_json(PLAN.training(**wildcards).as_json()),
         files=lambda wildcards, input: options(
             input, "tokens", "start", "reference", "valid_tokens", "valid_reference"
@@ -198,6 +196,5 @@ rule train:
             "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"
             " --checkpoint-minutes {resources.checkpoint_minutes}",
-            reads="params.reads",
             keep=True,
         )

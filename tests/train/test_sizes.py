@@ -26,7 +26,7 @@ from scripts.lm.pairs import pair_logps
 from scripts.lm.snapshots import load_base
 from scripts.lm.tokenizers import load_tokenizer
 from scripts.models.manifest import write_manifest
-from scripts.train.check import check_adapters
+from scripts.train.check import check_adapter
 from scripts.train.estimate.sizes import (
     Batch,
     activation_bytes,
@@ -82,30 +82,24 @@ def test_published_steps_and_trainable_parameters(name: str) -> None:
     assert (steps, trained) == PUBLISHED[name]
 
 
-def test_every_adapter_that_is_trained_is_checked_on_its_model(tmp_path: Path) -> None:
-    plan = make_plan(load([ROOT / "config.yaml"]))
-    for name, model in MODELS.items():
-        adapters = plan.adapters(name)
-        assert {trial for it in adapters for trial in it["trials"]} == {
-            trial for trial, it in TRIALS.items() if it["model"] == name
-        }
-        assert all(TRIALS[it["trials"][0]]["lora"] == it["lora"] for it in adapters)
-        check_adapters(unweighted(tmp_path / name, model), adapters)
+def test_the_papers_models_can_have_the_adapters_of_its_trials(tmp_path: Path) -> None:
+    adapters = make_plan(load([ROOT / "config.yaml"])).adapters
+    modules = {str(trial["lora"]["target_modules"]) for trial in TRIALS.values()}
+    assert {str(lora["target_modules"]) for lora in adapters.values()} == modules
+    for name, lora in adapters.items():
+        model = name.split("/")[0]
+        check_adapter(unweighted(tmp_path / model, MODELS[model]), lora)
 
 
-def test_each_adapter_that_a_model_cannot_have_is_named_with_its_trials(tmp_path: Path) -> None:
+@pytest.mark.parametrize("modules", [["q_projj"], ["lm_head", "q_proj", "wte"]])
+def test_modules_that_a_model_lacks_are_named(tmp_path: Path, modules: list[str]) -> None:
     lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "init_lora_weights": True}
-    wanted = {"all": "all-linear", "typo": ["q_projj"], "two": ["lm_head", "q_proj", "wte"]}
-    adapters = [
-        {"lora": lora | {"target_modules": modules}, "trials": [name, f"{name}-2"]}
-        for name, modules in wanted.items()
-    ]
     with pytest.raises(BadInput) as refused:
-        check_adapters(unweighted(tmp_path, MODELS["tinyllama"]), adapters)
-    has = "the model has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+        check_adapter(unweighted(tmp_path, MODELS["tinyllama"]), lora | {"target_modules": modules})
+    lacking = ", ".join(it for it in modules if it != "q_proj")
     assert str(refused.value) == (
-        f"trial typo, typo-2: lora.target_modules: found q_projj; {has}; "
-        f"trial two, two-2: lora.target_modules: found lm_head, wte; {has}"
+        f"model {tmp_path / 'snapshot'}: lora.target_modules: found {lacking}; the model has "
+        "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     )
 
 

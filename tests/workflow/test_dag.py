@@ -19,7 +19,7 @@ def test_the_paper(project: Project) -> None:
     """The literal command on config.yaml: 29 trials and their five bases; shared references."""
     assert project.rules(*LITERAL) == {
         "check_backends": 1,
-        "check_adapters": 2,
+        "check_adapter": 6,
         "fetch_dataset": 10,
         "fetch_tokenizer": 2,
         "fetch_model": 2,
@@ -54,7 +54,7 @@ def test_the_demo(project: Project) -> None:
         "lookup": 2,
         "fetch_dataset": 5,
         "train_demo_model": 1,
-        "check_adapters": 1,
+        "check_adapter": 1,
         "prepare_dataset": 5,
         "tokenize": 5,
         "reference": 5,

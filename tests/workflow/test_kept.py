@@ -49,10 +49,23 @@ def test_modules_that_a_model_lacks_are_refused_before_anything_is_trained(rerun
     done = rerun.run(*RUN, check=False)
     assert done.returncode != 0
     assert (
-        "error: trial sft-r4: lora.target_modules: found q_projj; the model has down_proj, "
+        "snapshot: lora.target_modules: found q_projj; the model has down_proj, "
         "gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in done.stdout + done.stderr
     )
     assert "rule train:" not in done.stdout + done.stderr
     assert files(rerun) == before
     rerun.edit("cut-down.yaml", ", target_modules: [q_projj]", "")
-    assert set(rerun.rules(*RUN)) == {"check_adapters"}
+    assert rerun.rules(*RUN) == {}
+
+
+def test_what_waits_for_a_new_check_is_trained_again_where_it_changed_too(rerun: Project) -> None:
+    rerun.edit("cut-down.yaml", OLD, "lora: {r: 4, lora_alpha: 8, target_modules: [q_proj]}")
+    assert set(rerun.rules(*RUN)) == {"check_adapter", "train", "score"}
+
+
+def test_checks_are_made_once(rerun: Project) -> None:
+    """Were they made again in a run, Snakemake would leave what waits for them as it was."""
+    rerun.edit("scripts/train/check.py", "parser.parse_args(argv)", "parser.parse_args(argv) ")
+    rerun.edit("scripts/lm/backends.py", "import argparse", "import argparse, abc")
+    (rerun.folder / "results/demo/models/demo/manifest.json").touch()
+    assert not [it for it in rerun.rules(*CUT_DOWN) if it.startswith("check_")]

@@ -57,6 +57,11 @@ class Plan:
         """The trials whose first steps are timed, by name."""
         return probed(run.training for run in self.runs.values())
 
+    @cached_property
+    def adapters(self) -> dict[str, Part]:
+        """The adapters that are checked, by model and digest."""
+        return {run.training.adapter_name: run.training.adapter for run in self.runs.values()}
+
     def training(self, trial: str, seed: int | str) -> Training:
         """Return a trial with one seed as it is trained."""
         return self.runs[paths.run_folder(trial, seed)].training
@@ -100,19 +105,6 @@ class Plan:
     def trained_models(self) -> list[str]:
         """Return the names of the models that trials start from."""
         return sorted({run.training.model for run in self.runs.values()})
-
-    def adapters(self, model: str) -> list[Part]:
-        """Return the adapters that trials train on a model, each with the names of its trials.
-
-        Those that differ in rank, alpha or dropout only count as one.
-        """
-        found: dict[str, tuple[Part, dict[str, None]]] = {}
-        sizes = {"r": 0, "lora_alpha": 0, "lora_dropout": 0}
-        for run in self.runs.values():
-            if run.training.model == model:
-                lora = run.training.lora
-                found.setdefault(repr(lora | sizes), (lora, {}))[1][run.name] = None
-        return [{"lora": lora, "trials": list(trials)} for lora, trials in found.values()]
 
     def trained_tokens(self) -> list[str]:
         """Return the names of the tokens that trials learn from."""
