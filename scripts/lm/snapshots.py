@@ -1,15 +1,31 @@
 """Base models and adapters, loaded without the network and without remote code."""
 
 import os
+import re
+from collections.abc import Iterable
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
+from scripts.common.files import read_json
+from scripts.lm.checks import brief, read_config
 from scripts.lm.tokenizers import snapshot_folder
+from scripts.lm.weights import Tensor, read_weights
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+TABLE = re.compile(
+    r"\.weight\.(nested_)?(absmax|quant_map)$|\.weight\.quant_state\.|\.(SCB|weight_format)$"
+)
+"""Names of what bitsandbytes saves beside a weight."""
+STORED = {"U8": 1, "F16": 2, "BF16": 2, "F32": 4}
+"""Bytes of the types in which it packs 4-bit weights."""
+MASK = re.compile(r"\.(masked_bias|(attn|attention)\.bias|causal_mask)$")
+SHOWN = 3
+"""Tensors that a message names."""
 
 
 def weights_dtype(precision: str) -> "torch.dtype":
@@ -44,6 +60,117 @@ def _has_bfloat16() -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def check_weights(manifest: str | Path) -> None:
+    """Raise BadInput unless a snapshot has the tensors of its model: all, and no others.
+
+    The model is built and loaded without memory for weights, so that transformers itself says what
+    it would leave out or make up. Of weights that another library than bitsandbytes quantized, only
+    the files are checked.
+
+    Parameters
+    ----------
+    manifest
+        The model's manifest.json.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = snapshot_folder(manifest)
+    tensors = read_weights(folder, [file["name"] for file in read_json(manifest)["files"]])
+    config = read_config(folder)
+    path = folder / "config.json"
+    layers = config.get_text_config().num_hidden_layers
+    if layers > len(tensors):
+        raise BadInput(
+            f"{path}: num_hidden_layers: found {layers}; the weights have {len(tensors)} tensors"
+        )
+    quantized = vars(config).pop("quantization_config", None)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    except Exception as error:
+        raise BadInput(f"{path}: transformers cannot build its model: {brief(error)}") from None
+    if quantized is not None:
+        if quantized.get("quant_method", "bitsandbytes") != "bitsandbytes":
+            return
+        tensors = _unpacked(tensors, model)
+    _refuse_others(folder, tensors, model, _loaded(model, tensors))
+
+
+def _loaded(model: "PreTrainedModel", tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return what transformers would find missing, additional or of another shape."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    level = logging.get_verbosity()
+    # What it has to report, is reported here.
+    logging.set_verbosity_error()
+    try:
+        return type(model).from_pretrained(
+            None,
+            config=model.config,
+            state_dict={
+                name: torch.empty(tensor.shape, device="meta") for name, tensor in tensors.items()
+            },
+            dtype=torch.float32,
+            device_map={"": "meta"},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )[1]
+    finally:
+        logging.set_verbosity(level)
+
+
+def _unpacked(tensors: dict[str, Tensor], model: "PreTrainedModel") -> dict[str, Tensor]:
+    """Return tensors that bitsandbytes quantized with the shapes they had, without its tables.
+
+    A 4-bit weight is a column of bytes, and has as many halves of a byte as it had elements.
+    """
+    expected = dict(model.named_parameters())
+    packed = {name.partition(".quant_state.")[0] for name in tensors if ".quant_state." in name}
+    found = {name: tensor for name, tensor in tensors.items() if not TABLE.search(name)}
+    for name in packed & found.keys() & expected.keys():
+        halves = 2 * prod(found[name].shape) * STORED.get(found[name].dtype, 0)
+        if halves == expected[name].numel():
+            found[name] = found[name]._replace(shape=tuple(expected[name].shape))
+    return found
+
+
+def _refuse_others(
+    folder: Path, tensors: dict[str, Tensor], model: "PreTrainedModel", found: dict[str, Any]
+) -> None:
+    """Raise BadInput if transformers found tensors that are not exactly a model's."""
+    missing = sorted(found["missing_keys"])
+    unknown = sorted(key for key in found["unexpected_keys"] if not _is_mask(key, tensors))
+    other = sorted(found["mismatched_keys"])
+    if not missing and not unknown and not other:
+        return
+    expected = {name: weight.shape for name, weight in model.state_dict().items()}
+    first = [name for name, _, _ in other] + unknown
+    path = tensors[first[0]].file if first and first[0] in tensors else folder
+    faults = [
+        *(f"{name} is {_size(has)}, not {_size(needs)}" for name, has, needs in other),
+        *(f"{name} is not one of its tensors" for name in unknown),
+        *(f"{name} ({_size(expected[name])}) is missing" for name in missing),
+    ]
+    more = f", and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    raise BadInput(
+        f"{path}: not the weights of {type(model).__name__} as config.json describes it: "
+        f"{', '.join(faults[:SHOWN])}{more}"
+    )
+
+
+def _is_mask(name: str, tensors: dict[str, Tensor]) -> bool:
+    """Return True for a mask of attention that old versions of transformers saved."""
+    return bool(MASK.search(name)) and name in tensors and set(tensors[name].shape[:2]) <= {1}
+
+
+def _size(shape: Iterable[int]) -> str:
+    """Return a shape as text."""
+    return "×".join(map(str, shape)) or "a number"
+
+
 def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTrainedModel":
     """Return the base model on the GPU, or on the CPU if there is no GPU, in evaluation mode.
 
@@ -59,6 +186,7 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    check_weights(manifest)
     dtype = weights_dtype(precision)
     device, options = "cuda" if torch.cuda.is_available() else "cpu", {}
     # One of several processes: they shard the model when training begins.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
-from scripts.lm.checks import check_code, configs_in
+from scripts.lm.checks import check_adapters, check_code, configs_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,7 +17,8 @@ def snapshot_folder(manifest: str | Path) -> Path:
     Raises
     ------
     BadInput
-        When a file is missing or has another size than the manifest says, or asks for code.
+        When a file is missing or has another size than the manifest says or asks for code, or an
+        adapter lies beside them.
     """
     content = read_json(manifest)
     folder = Path(manifest).parent / content["folder"]
@@ -28,6 +29,7 @@ def snapshot_folder(manifest: str | Path) -> Path:
                 f"{path}: not the file that {manifest} lists; delete that to fetch it again"
             )
     check_code(configs_in(folder))
+    check_adapters(folder)
     return folder
 
 
