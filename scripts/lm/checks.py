@@ -113,8 +113,8 @@ def read_config(folder: Path) -> "PreTrainedConfig":
 
 
 def vocabulary(config: "PreTrainedConfig") -> int:
-    """Return the number of tokens that a model embeds."""
-    return config.get_text_config().vocab_size
+    """Return the number of tokens that a model embeds; 0 if it embeds none."""
+    return getattr(config.get_text_config(), "vocab_size", None) or 0
 
 
 def check_ids(folder: Path, size: int) -> None:

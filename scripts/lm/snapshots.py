@@ -75,11 +75,11 @@ def check_weights(manifest: str | Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = snapshot_folder(manifest)
-    tensors = read_weights(folder, [file["name"] for file in read_json(manifest)["files"]])
+    folder, tensors = _files(manifest)
     config = read_config(folder)
     path = folder / "config.json"
-    layers = config.get_text_config().num_hidden_layers
+    # Building so many would take longer than loading them.
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None) or 0
     if layers > len(tensors):
         raise BadInput(
             f"{path}: num_hidden_layers: found {layers}; the weights have {len(tensors)} tensors"
@@ -95,6 +95,12 @@ def check_weights(manifest: str | Path) -> None:
             return
         tensors = _unpacked(tensors, model)
     _refuse_others(folder, tensors, model, _loaded(model, tensors))
+
+
+def _files(manifest: str | Path) -> tuple[Path, dict[str, Tensor]]:
+    """Return a snapshot's folder and its tensors."""
+    folder = snapshot_folder(manifest)
+    return folder, read_weights(folder, [file["name"] for file in read_json(manifest)["files"]])
 
 
 def _loaded(model: "PreTrainedModel", tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -196,16 +202,19 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
         device = f"cuda:{place}" if place and device == "cuda" else device
     elif place:
         device = "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
-        snapshot_folder(manifest),
+    folder, tensors = _files(manifest)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder,
         dtype=dtype,
         device_map={"": device},
         attn_implementation="sdpa",
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
+        output_loading_info=True,
         **options,
     )
+    _refuse_others(folder, tensors, model, found)
     _keep_gradients(model)
     return model.eval()
 
