@@ -22,6 +22,9 @@ ADAPTERS = ("adapter_config.json", "adapter_model.*")
 """Names of an adapter's files: transformers loads an adapter that lies beside a base's weights."""
 STAND_IN = b"version https://git-lfs.github.com/"
 """How a file begins that stands in a git repository for one that git-lfs keeps elsewhere."""
+OTHER_FILE = "transformers_weights"
+"""The key by which a config names another file of weights."""
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
 ID = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|decoder_start|forced_bos|forced_eos)_token_id")
 
 
@@ -100,21 +103,31 @@ def read_config(folder: Path) -> "PreTrainedConfig":
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     path = folder / "config.json"
-    kind = read_object(path).get("model_type")
+    content = read_object(path)
+    if OTHER_FILE in content:
+        raise BadInput(
+            f"{path}: found {OTHER_FILE}, which names other weights; allowed are "
+            "model.safetensors and its shards"
+        )
+    kind = content.get("model_type")
     if not isinstance(kind, str) or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise BadInput(
             f"{path}: model_type: found {kind!r}; allowed are those of causal language models in "
             f"transformers {version}, such as llama or qwen2"
         )
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise BadInput(f"{path}: transformers does not take it: {brief(error)}") from None
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    if not isinstance(size, int) or size < 1:
+        raise BadInput(f"{path}: vocab_size: found {size!r}; allowed are positive whole numbers")
+    return config
 
 
 def vocabulary(config: "PreTrainedConfig") -> int:
-    """Return the number of tokens that a model embeds; 0 if it embeds none."""
-    return getattr(config.get_text_config(), "vocab_size", None) or 0
+    """Return the number of tokens that a model embeds."""
+    return config.get_text_config().vocab_size
 
 
 def check_ids(folder: Path, size: int) -> None:
@@ -130,6 +143,23 @@ def check_ids(folder: Path, size: int) -> None:
                             f"{path}: {key}: found {token!r}; allowed are ids below the "
                             f"vocab_size of config.json, {size}"
                         )
+
+
+def check_generation(folder: Path) -> None:
+    """Raise BadInput if transformers cannot sample as a snapshot's generation_config.json says."""
+    from transformers import GenerationConfig
+
+    path = folder / "generation_config.json"
+    if not path.exists():
+        return
+    content = read_object(path)
+    for key in SAMPLING:
+        if not isinstance(content.get(key), int | float | None):
+            raise BadInput(f"{path}: {key}: found {content[key]!r}; allowed are numbers")
+    try:
+        GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise BadInput(f"{path}: transformers does not take it: {brief(error)}") from None
 
 
 def _is_id(value: Any, key: str, size: int) -> bool:

@@ -11,7 +11,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json
 from scripts.lm.checks import brief, read_config
 from scripts.lm.tokenizers import snapshot_folder
-from scripts.lm.weights import Tensor, read_weights
+from scripts.lm.weights import INDEX, WEIGHTS, Tensor, read_weights
 
 if TYPE_CHECKING:
     import torch
@@ -91,16 +91,26 @@ def check_weights(manifest: str | Path) -> None:
     except Exception as error:
         raise BadInput(f"{path}: transformers cannot build its model: {brief(error)}") from None
     if quantized is not None:
-        if quantized.get("quant_method", "bitsandbytes") != "bitsandbytes":
+        if not _by_bitsandbytes(path, quantized):
             return
-        tensors = _unpacked(tensors, model)
+        tensors = _unpacked(path, tensors, model)
+    elif whole := [
+        name for name, of in tensors.items() if name.endswith("weight") and of.dtype[0] in "IU"
+    ]:
+        tensor = tensors[whole[0]]
+        raise BadInput(
+            f"{tensor.file}: {whole[0]} has whole numbers ({tensor.dtype}), without a "
+            "quantization_config in config.json that says what they mean"
+        )
     _refuse_others(folder, tensors, model, _loaded(model, tensors))
 
 
 def _files(manifest: str | Path) -> tuple[Path, dict[str, Tensor]]:
     """Return a snapshot's folder and its tensors."""
     folder = snapshot_folder(manifest)
-    return folder, read_weights(folder, [file["name"] for file in read_json(manifest)["files"]])
+    names = {file["name"] for file in read_json(manifest)["files"]}
+    # transformers would prefer some that the manifest does not list.
+    return folder, read_weights(folder, names | {path.name for path in folder.glob(f"{WEIGHTS}*")})
 
 
 def _loaded(model: "PreTrainedModel", tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -128,7 +138,32 @@ def _loaded(model: "PreTrainedModel", tensors: dict[str, Tensor]) -> dict[str, A
         logging.set_verbosity(level)
 
 
-def _unpacked(tensors: dict[str, Tensor], model: "PreTrainedModel") -> dict[str, Tensor]:
+def _by_bitsandbytes(path: Path, quantized: Any) -> bool:
+    """Return True if bitsandbytes quantized the weights, False if another library did.
+
+    Raises
+    ------
+    BadInput
+        If transformers does not know that library, or it is not installed.
+    """
+    from transformers.quantizers import AutoHfQuantizer, AutoQuantizationConfig
+
+    try:
+        config = AutoQuantizationConfig.from_dict(quantized)
+        if config.quant_method == "bitsandbytes":
+            return True
+        AutoHfQuantizer.from_config(config).validate_environment()
+    except RuntimeError:
+        # It asks for a GPU, and the check of a model may run without one.
+        pass
+    except Exception as error:
+        raise BadInput(f"{path}: quantization_config: cannot be loaded: {brief(error)}") from None
+    return False
+
+
+def _unpacked(
+    path: Path, tensors: dict[str, Tensor], model: "PreTrainedModel"
+) -> dict[str, Tensor]:
     """Return tensors that bitsandbytes quantized with the shapes they had, without its tables.
 
     A 4-bit weight is a column of bytes, and has as many halves of a byte as it had elements.
@@ -136,6 +171,8 @@ def _unpacked(tensors: dict[str, Tensor], model: "PreTrainedModel") -> dict[str,
     expected = dict(model.named_parameters())
     packed = {name.partition(".quant_state.")[0] for name in tensors if ".quant_state." in name}
     found = {name: tensor for name, tensor in tensors.items() if not TABLE.search(name)}
+    if len(found) == len(tensors):
+        raise BadInput(f"{path}: found quantization_config, but no quantized weight; remove it")
     for name in packed & found.keys() & expected.keys():
         halves = 2 * prod(found[name].shape) * STORED.get(found[name].dtype, 0)
         if halves == expected[name].numel():
@@ -153,8 +190,8 @@ def _refuse_others(
     if not missing and not unknown and not other:
         return
     expected = {name: weight.shape for name, weight in model.state_dict().items()}
-    first = [name for name, _, _ in other] + unknown
-    path = tensors[first[0]].file if first and first[0] in tensors else folder
+    files = {tensor.file for tensor in tensors.values()}
+    path = files.pop() if len(files) == 1 else folder / INDEX
     faults = [
         *(f"{name} is {_size(has)}, not {_size(needs)}" for name, has, needs in other),
         *(f"{name} is not one of its tensors" for name in unknown),

@@ -5,11 +5,19 @@ from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
-from scripts.lm.checks import brief, check_adapters, check_code, configs_in
+from scripts.lm.checks import brief, check_adapters, check_code, configs_in, read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+"""What a tokenizer is read from."""
 SPECIAL = ("bos_token", "eos_token", "pad_token")
 """What may be written beside a text's own tokens."""
 
@@ -56,16 +64,21 @@ def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        tokenizer("a")
     except Exception as error:
         path = folder / "tokenizer.json"
         try:
             Tokenizer.from_file(str(path))
         except Exception as broken:
             raise BadInput(f"{path}: not a tokenizer: {brief(broken)}") from None
+        files = ", ".join(name for name in FILES if (folder / name).exists())
         raise BadInput(
-            f"{folder}: transformers does not take its tokenizer: {brief(error)}"
+            f"{folder}: transformers does not take the tokenizer ({files}): {brief(error)}"
         ) from None
+    return tokenizer
 
 
 def check_tokens(folder: Path, tokenizer: "PreTrainedTokenizerBase", size: int) -> None:
@@ -75,16 +88,18 @@ def check_tokens(folder: Path, tokenizer: "PreTrainedTokenizerBase", size: int) 
     beyond the embedding are told when they are encoded.
     """
     allowed = f"allowed are ids below the vocab_size of config.json, {size}"
+    path = folder / "tokenizer.json"
     added = tokenizer.added_tokens_decoder
-    for token, number in tokenizer.get_vocab().items():
-        if number >= size and number not in added:
-            path = folder / "tokenizer.json"
-            raise BadInput(f"{path}: the token {token!r} has the id {number}; {allowed}")
+    own = {name: number for name, number in tokenizer.get_vocab().items() if number not in added}
+    if not own:
+        raise BadInput(f"{path}: found no token but special ones")
+    token = max(own, key=own.__getitem__)
+    if own[token] >= size:
+        raise BadInput(f"{path}: the token {token!r} has the id {own[token]}; {allowed}")
     for key in SPECIAL:
         number = getattr(tokenizer, f"{key}_id")
         if number is not None and number >= size:
-            path = folder / "tokenizer_config.json"
-            raise BadInput(
-                f"{path if path.exists() else folder / 'tokenizer.json'}: {key}: "
-                f"{getattr(tokenizer, key)!r} has the id {number}; {allowed}"
-            )
+            said = (folder / name for name in FILES[1:3] if (folder / name).exists())
+            path = next((file for file in said if key in read_object(file)), path)
+            token = getattr(tokenizer, key)
+            raise BadInput(f"{path}: {key}: {token!r} has the id {number}; {allowed}")

@@ -118,6 +118,11 @@ def _fault(path: Path, error: Exception) -> str:
         begin = file.read(8)
         length = int.from_bytes(begin, "little")
         header = file.read(length) if length <= LONGEST_HEADER else b""
+    if 8 <= size < 8 + length <= LONGEST_HEADER:
+        return (
+            f"cut off, or not safetensors: found {size} bytes that begin with {begin!r}, which "
+            f"tells a header of {length}"
+        )
     told = " ".join(str(error).split()).removeprefix("Error while deserializing header: ")
     try:
         parts = json.loads(header)

@@ -12,6 +12,7 @@ from scripts.common.files import sha256, write_json
 from scripts.lm.checks import (
     check_adapters,
     check_code,
+    check_generation,
     check_ids,
     read_config,
     refuse_stand_in,
@@ -69,17 +70,22 @@ def check_files(folder: Path, names: list[str], weights: bool, where: str | Path
     `scripts.lm.snapshots.check_weights` does.
     """
     check_adapters(folder)
+    for path in sorted(folder.iterdir()):
+        if not path.exists():
+            raise BadInput(f"{path}: a link to {os.readlink(path)}, which is not there")
     for name in NEEDED:
         if name not in names:
             present = ", ".join(names) or "nothing"
             raise BadInput(f"{where}: a model needs {name}; found {present}")
     for name in fnmatch.filter(names, "*.json") + fnmatch.filter(names, "*.jinja"):
         refuse_stand_in(folder / name)
-    check_code(folder / name for name in fnmatch.filter(names, "*config.json"))
+    objects = ("*config.json", "special_tokens_map.json", "added_tokens.json")
+    check_code(folder / name for one in objects for name in fnmatch.filter(names, one))
     if weights:
         read_weights(folder, names)
     size = vocabulary(read_config(folder))
     check_ids(folder, size)
+    check_generation(folder)
     check_tokens(folder, read_tokenizer(folder), size)
 
 
