@@ -510,9 +510,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(arguments.data) != len(arguments.tokens):
         raise BadInput(f"--tokens: found {len(arguments.tokens)}, need {len(arguments.data)}")
 
-    from transformers import AutoTokenizer
-
-    from scripts.lm.tokenizers import snapshot_folder
+    from scripts.lm.tokenizers import read_tokenizer, snapshot_folder
 
     report = read_json(arguments.report)
     splits = [
@@ -520,9 +518,7 @@ def main(argv: list[str] | None = None) -> int:
         for data, tokens in zip(arguments.data, arguments.tokens, strict=True)
     ]
     folder = snapshot_folder(arguments.model)
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
+    tokenizer = read_tokenizer(folder)
     template = arguments.generation_template or arguments.template
     text, name = None, "the tokenizer's chat template"
     if template not in (None, "chat"):

@@ -109,9 +109,9 @@ class Unsloth:
             add tokens.
         """
         import torch
-        from transformers import AutoConfig
 
-        from scripts.lm.snapshots import weights_dtype
+        from scripts.lm.checks import read_config
+        from scripts.lm.snapshots import check_weights, weights_dtype
         from scripts.lm.tokenizers import snapshot_folder
 
         dtype = weights_dtype(precision)
@@ -122,8 +122,9 @@ class Unsloth:
             )
         from unsloth import FastLanguageModel
 
+        check_weights(manifest)
         folder = snapshot_folder(manifest)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = read_config(folder)
         model, _ = FastLanguageModel.from_pretrained(
             str(folder),
             # Longer rows are cut. The rows were cut to the configured length before.

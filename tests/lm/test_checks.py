@@ -98,7 +98,7 @@ def test_the_word_alone_is_no_code(tmp_path: Path, text: str) -> None:
         (b"[]", "found list, allowed is a JSON object"),
         (b"null", "found NoneType"),
         (b"[" * 100_000, "not JSON: "),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "not JSON: "),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "found the stand-in"),
     ],
 )
 def test_a_config_that_is_none_is_named(tmp_path: Path, content: bytes, said: str) -> None:

@@ -92,15 +92,12 @@ def read_model(manifest: Path) -> Model:
     The latter has `snapshot_bytes`, the size of the whole snapshot. A snapshot on the hub has to be
     downloaded unless its own manifest, one folder up, is there.
     """
-    from transformers import AutoConfig
-
+    from scripts.lm.checks import read_config
     from scripts.lm.tokenizers import snapshot_folder
 
     content = read_json(manifest)
     here = sum(file["bytes"] for file in content["files"])
-    config = AutoConfig.from_pretrained(
-        snapshot_folder(manifest), local_files_only=True, trust_remote_code=False
-    )
+    config = read_config(snapshot_folder(manifest))
     check_architecture(config)
     size = content.get("snapshot_bytes", here)
     elsewhere = "snapshot_bytes" in content and content["source"] == "hub"
