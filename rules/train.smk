@@ -124,7 +124,7 @@ rule reference:
 
 
 rule check_adapter:
-    """A model has the modules that trials adapt; known before any of them is trained."""
+    """A model has its tensors, and the modules that trials adapt; known before one is trained."""
     input:
         model=lambda wildcards: checked(f"<results>/models/{wildcards.model}/manifest.json"),
     output:
