@@ -21,7 +21,7 @@ from scripts.common.splits import SPLITS
 from scripts.config.check import load
 from scripts.config.files import ConfigError, read_config
 from scripts.config.plan import Reports, make_plan, unfinished
-from scripts.config.plan.paths import ADAPTER
+from scripts.config.plan.paths import ADAPTER, LOADED
 from scripts.config.plan.report import PAGE
 from scripts.provenance import digests, environment
 from scripts.provenance.sources import sources_digest
@@ -160,7 +160,8 @@ def options(input, *names):
         value = input.get(name, [])
         files = [value] if isinstance(value, str) else list(value)
         if name in ("adapters", "start"):
-            files = list(dict.fromkeys(os.path.dirname(file) for file in files))
+            loaded = (os.path.dirname(file) for file in files if file.endswith(LOADED))
+            files = list(dict.fromkeys(loaded))
         words += [f"--{name.replace('_', '-')}", *files] if files else []
     return shlex.join(words)
 

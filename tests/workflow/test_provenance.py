@@ -44,7 +44,10 @@ def declared(project: Project) -> dict[str, tuple[str, set[str], set[str]]]:
     found = {}
     for rule, body in JOB.findall(done.stdout + done.stderr):
         files = dict(re.findall(r"^    (input|output): (.+)$", body, re.MULTILINE))
-        inputs, outputs = (set(files.get(kind, "").split(", ")) for kind in ("input", "output"))
+        inputs, outputs = (
+            {file.removesuffix(" (update)") for file in files.get(kind, "").split(", ")}
+            for kind in ("input", "output")
+        )
         # The rule `all` makes nothing.
         for own in (file for file in outputs if file.endswith(SUFFIX)):
             found[own] = (rule, inputs, outputs)
