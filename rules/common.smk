@@ -16,12 +16,15 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
+from snakemake.jobs import Job
+from snakemake.persistence import PersistenceBase
+
 from scripts.common.files import shortest
 from scripts.common.splits import SPLITS
 from scripts.config.check import load
 from scripts.config.files import ConfigError, read_config
 from scripts.config.plan import Reports, make_plan, unfinished
-from scripts.config.plan.paths import ADAPTER, LOADED
+from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
 from scripts.provenance import digests, environment
 from scripts.provenance.sources import sources_digest
@@ -42,6 +45,29 @@ shell.prefix(
     f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
     " HF_HUB_OFFLINE=1; "
 )
+
+
+def remember_failures():
+    """Have Snakemake not record a failed job as done.
+
+    Snakemake 9.27 does (https://github.com/snakemake/snakemake/issues/3808). With new settings, whose
+    job failed, and old results of the jobs after it, the next run had nothing to do, and the old
+    results passed for those of the new settings.
+    """
+    postprocess, finished = Job.postprocess, PersistenceBase.finished
+
+    async def postprocess_or_fail(job, *words, error=False, **options):
+        job.is_failed = error
+        await postprocess(job, *words, error=error, **options)
+
+    async def finished_unless_failed(persistence, job):
+        if not job.is_failed:
+            await finished(persistence, job)
+
+    Job.postprocess, PersistenceBase.finished = postprocess_or_fail, finished_unless_failed
+
+
+remember_failures()
 # Of a module; each of a thousand trials asks for its trainer's.
 code_digest = cache(digests.code_digest)
 
@@ -160,8 +186,7 @@ def options(input, *names):
         value = input.get(name, [])
         files = [value] if isinstance(value, str) else list(value)
         if name in ("adapters", "start"):
-            loaded = (os.path.dirname(file) for file in files if file.endswith(LOADED))
-            files = list(dict.fromkeys(loaded))
+            files = list(dict.fromkeys(os.path.dirname(file) for file in files))
         words += [f"--{name.replace('_', '-')}", *files] if files else []
     return shlex.join(words)
 

@@ -154,18 +154,19 @@ rule check_adapter:
 rule train:
     """One trial with one seed, by the trainer of its method.
 
-    What an earlier run made stays until this one is whole; only its settings and record go, so that
-    Snakemake asks for this run until it is.
+    What an earlier run made stays until this one is whole.
     """
     input:
         unpack(lambda wildcards: PLAN.training(**wildcards).inputs()),
         check=lambda wildcards: checked(PLAN.training(**wildcards).check),
     output:
-        adapter=update(expand("<results>/trials/{{trial}}/seed-{{seed}}/{file}", file=ADAPTER)),
-        trial="<results>/trials/{trial}/seed-{seed}/trial.json",
+        adapter=update(
+            expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER)
+        ),
+        trial=update("<results>/trials/{trial}/seed-{seed}/trial.json"),
         run=update("<results>/trials/{trial}/seed-{seed}/train.json"),
         history=update("<results>/trials/{trial}/seed-{seed}/history.jsonl"),
-        provenance="<results>/trials/{trial}/seed-{seed}/train.provenance.json",
+        provenance=update("<results>/trials/{trial}/seed-{seed}/train.provenance.json"),
     log:
         "<logs>/trials/{trial}/seed-{seed}/train.log",
     benchmark:

@@ -18,8 +18,10 @@ TOKENS = Tokens("p.m.t.64.16", "p", "m", "t.jinja", 64, 16, "preferences")
 
 
 def adapter(folder: str) -> list[str]:
-    files = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "trial.json")
-    return [f"<results>/{folder}/{file}" for file in files]
+    return [
+        f"<results>/{folder}/adapter/{file}"
+        for file in ("adapter_model.safetensors", "adapter_config.json")
+    ]
 
 
 def test_a_model_in_a_folder_is_its_files(tmp_path: Any) -> None:

@@ -2,8 +2,7 @@
 
 from scripts.common.splits import SPLITS
 
-LOADED = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json")
-ADAPTER = (*LOADED, "adapter/README.md")
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "README.md")
 
 
 def manifest(model: str) -> str:
@@ -42,9 +41,5 @@ def run_folder(trial: str, seed: int | str) -> str:
 
 
 def adapter_files(folder: str) -> list[str]:
-    """Return the files of a run's adapter that loading it reads, and its settings.
-
-    The adapter stays where it is until its successor is whole; its settings go when that is begun,
-    so that nothing takes the one for the other.
-    """
-    return [f"<results>/{folder}/{it}" for it in (*LOADED, "trial.json")]
+    """Return the files of a run's adapter that loading it reads."""
+    return [f"<results>/{folder}/adapter/{file}" for file in ADAPTER[:2]]
