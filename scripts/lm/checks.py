@@ -77,8 +77,9 @@ def read_object(path: Path) -> dict[str, Any]:
                 f"{path}: found {CODE}, which asks for code of the model's own; code of a model "
                 "never runs here, and allowed are models that transformers itself has a class for"
             )
-        if twice := [key for key, value in pairs if repr(value) != repr(found[key])]:
-            raise BadInput(f"{path}: found {twice[0]} twice, with different values")
+        for key, value in pairs if len(found) < len(pairs) else ():
+            if repr(value) != repr(found[key]):
+                raise BadInput(f"{path}: found {key} twice, with different values")
         return found
 
     try:
