@@ -177,6 +177,11 @@ OTHERS: dict[str, tuple[Spoil, str, str]] = {
         WEIGHTS,
         "base_model.model.model.embed_tokens.weight is not one of its tensors",
     ),
+    "a tensor twice": (
+        weights(lambda tensors: tensors.update({"norm.weight": torch.zeros(64)})),
+        WEIGHTS,
+        "norm.weight and model.norm.weight are one tensor",
+    ),
     "capital letters": (renamed(str.upper), WEIGHTS, "MODEL.EMBED_TOKENS.WEIGHT is not one of"),
     "another architecture": (
         edit("config.json", model_type="gpt2"),
@@ -282,6 +287,11 @@ def test_weights_that_were_saved_quantized(snapshot: Path, options: dict[str, ob
     edit("config.json", quantization_config=...)(snapshot)
     with pytest.raises(BadInput, match=r"has whole numbers|, not 64×64"):
         check_weights(listed(snapshot))
+
+
+def test_a_config_does_not_choose_the_attention(snapshot: Path) -> None:
+    edit("config.json", _attn_implementation="flash_attention_2")(snapshot)
+    assert load_base(listed(snapshot), "auto", "none").config._attn_implementation == "sdpa"
 
 
 def test_a_snapshot_that_is_not_as_listed_is_refused(snapshot: Path) -> None:

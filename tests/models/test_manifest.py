@@ -178,6 +178,11 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
         CONFIG,
         "found vocab_size twice, with different values",
     ),
+    "no number": (
+        edit(CONFIG, rms_norm_eps=float("nan")),
+        CONFIG,
+        "found NaN; allowed are numbers",
+    ),
     "text as size": (edit(CONFIG, hidden_size="64"), CONFIG, "expected int, got str"),
     "no heads": (
         edit(CONFIG, num_attention_heads=0),
@@ -407,6 +412,11 @@ GOOD: dict[str, Spoil] = {
     "an old pad": edit(CONFIG, pad_token_id=-1),
     "two eos": edit(GENERATION, eos_token_id=[2, 3]),
     "no generation": remove(GENERATION),
+    "infinity": edit(CONFIG, time_step_limit=[0, float("inf")]),
+    "links to files elsewhere": lambda folder: [
+        (path.rename(folder.parent / path.name), path.symlink_to(folder.parent / path.name))
+        for path in list(folder.iterdir())
+    ],
     "other weights beside": lambda folder: [
         write("consolidated.safetensors", STAND_IN)(folder),
         write("pytorch_model.bin", STAND_IN)(folder),
