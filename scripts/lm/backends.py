@@ -105,8 +105,8 @@ class Unsloth:
         Raises
         ------
         BadInput
-            When Unsloth would not do what is asked: not compute in float32, not load in 4 bit, or
-            add tokens.
+            When the snapshot's tensors are not those of its model, or Unsloth would not do what is
+            asked: not compute in float32, not load in 4 bit, or add tokens.
         """
         import torch
 
@@ -120,9 +120,9 @@ class Unsloth:
                 "precision: found float32; on a GPU, backend unsloth computes in 16 bit whatever "
                 "the weights are: use auto, bfloat16 or float16, or backend: transformers"
             )
+        check_weights(manifest)
         from unsloth import FastLanguageModel
 
-        check_weights(manifest)
         folder = snapshot_folder(manifest)
         config = read_config(folder)
         model, _ = FastLanguageModel.from_pretrained(

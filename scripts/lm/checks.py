@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import LONGEST, BadInput
+from scripts.common.cli import BadInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -25,6 +25,8 @@ STAND_IN = b"version https://git-lfs.github.com/"
 OTHER_FILE = "transformers_weights"
 """The key by which a config names another file of weights."""
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty")
+LONGEST = 250
+"""Characters of a library's message that are shown."""
 ID = re.compile(r"(bos|eos|pad|unk|sep|cls|mask|decoder_start|forced_bos|forced_eos)_token_id")
 
 
@@ -65,8 +67,8 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        If the file holds no such object, if that has the key `auto_map` at any depth, or if a key
-        has two values.
+        If the file holds no such object, if that has the key `auto_map` at any depth, if a key has
+        two values, or a value is no number.
     """
     refuse_stand_in(path)
 
@@ -77,12 +79,20 @@ def read_object(path: Path) -> dict[str, Any]:
                 f"{path}: found {CODE}, which asks for code of the model's own; code of a model "
                 "never runs here, and allowed are models that transformers itself has a class for"
             )
-        if twice := [key for key, value in pairs if repr(value) != repr(found[key])]:
-            raise BadInput(f"{path}: found {twice[0]} twice, with different values")
+        for key, value in pairs if len(found) < len(pairs) else ():
+            if repr(value) != repr(found[key]):
+                raise BadInput(f"{path}: found {key} twice, with different values")
         return found
 
+    def constant(name: str) -> float:
+        if name == "NaN":
+            raise BadInput(f"{path}: found NaN; allowed are numbers")
+        return float(name)
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=checked)
+        content = json.loads(
+            path.read_text(encoding="utf-8"), object_pairs_hook=checked, parse_constant=constant
+        )
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(content, dict):
@@ -170,5 +180,5 @@ def _is_id(value: Any, key: str, size: int) -> bool:
 
 
 def brief(error: Exception) -> str:
-    """Return what a library says, on one line."""
+    """Return what a library says, on one line that is not too long."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]

@@ -187,21 +187,23 @@ def _refuse_others(
     missing = sorted(found["missing_keys"])
     unknown = sorted(key for key in found["unexpected_keys"] if not _is_mask(key, tensors))
     other = sorted(found["mismatched_keys"])
-    if not missing and not unknown and not other:
-        return
-    expected = {name: weight.shape for name, weight in model.state_dict().items()}
+    needed = model.state_dict() if missing else {}
     files = {tensor.file for tensor in tensors.values()}
     path = files.pop() if len(files) == 1 else folder / INDEX
+    prefix = f"{model.base_model_prefix}."
+    twice = sorted(name for name in tensors if prefix + name in tensors)
     faults = [
+        *(f"{name} and {prefix}{name} are one tensor" for name in twice),
         *(f"{name} is {_size(has)}, not {_size(needs)}" for name, has, needs in other),
         *(f"{name} is not one of its tensors" for name in unknown),
-        *(f"{name} ({_size(expected[name])}) is missing" for name in missing),
+        *(f"{name} ({_size(needed[name].shape)}) is missing" for name in missing),
     ]
     more = f", and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    raise BadInput(
-        f"{path}: not the weights of {type(model).__name__} as config.json describes it: "
-        f"{', '.join(faults[:SHOWN])}{more}"
-    )
+    if faults:
+        raise BadInput(
+            f"{path}: not the weights of {type(model).__name__} as config.json describes it: "
+            f"{', '.join(faults[:SHOWN])}{more}"
+        )
 
 
 def _is_mask(name: str, tensors: dict[str, Tensor]) -> bool:
@@ -242,6 +244,8 @@ def load_base(manifest: str | Path, precision: str, quantization: str) -> "PreTr
     folder, tensors = _files(manifest)
     model, found = AutoModelForCausalLM.from_pretrained(
         folder,
+        # A config may name another attention, which would overrule the one that is asked for.
+        config=read_config(folder),
         dtype=dtype,
         device_map={"": device},
         attn_implementation="sdpa",

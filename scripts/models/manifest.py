@@ -77,8 +77,9 @@ def check_files(folder: Path, names: list[str], weights: bool, where: str | Path
         if name not in names:
             present = ", ".join(names) or "nothing"
             raise BadInput(f"{where}: a model needs {name}; found {present}")
-    for name in fnmatch.filter(names, "*.json") + fnmatch.filter(names, "*.jinja"):
-        refuse_stand_in(folder / name)
+    for name in names:
+        if Path(name).suffix in (".json", ".jinja") and "/" not in name:
+            refuse_stand_in(folder / name)
     objects = ("*config.json", "special_tokens_map.json", "added_tokens.json")
     check_code(folder / name for one in objects for name in fnmatch.filter(names, one))
     if weights:
