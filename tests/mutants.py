@@ -112,7 +112,7 @@ def variants(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Return(ast.Constant(None))
         case ast.If(test, body, orelse):
             yield from (ast.If(ast.Constant(it), body, orelse) for it in (True, False))
-        case ast.IfExp(test, body, orelse):
+        case ast.IfExp(_, body, orelse):
             yield from (body, orelse)
         case ast.comprehension(target, iter, [_, *_] as tests, is_async):
             for place in range(len(tests)):
@@ -261,7 +261,7 @@ def digest_of(paths: Sequence[str]) -> str:
 def main() -> int:
     """Try all mutants of some modules, and print which share was killed, and what survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("modules", nargs="*", default=list(TESTS), choices=list(TESTS), metavar="M")
+    parser.add_argument("modules", nargs="*", choices=list(TESTS), metavar="module")
     asked = parser.parse_args()
     for name in IMPORTED:
         importlib.import_module(name)
@@ -271,7 +271,7 @@ def main() -> int:
     # Of a survivor only with the same tests.
     found = {(row["digest"], row["tests"] if row["survived"] else ""): row for row in lines}
     shares, survivors = [], []
-    for path in asked.modules:
+    for path in asked.modules or TESTS:
         tests, every = TESTS[path], list(mutants(path))
         with_tests, start = digest_of([it.partition("::")[0] for it in tests]), time.monotonic()
         fine, base = passes(tests, None, 600)
