@@ -11,6 +11,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_rows
 from scripts.common.splits import SPLIT_COLUMN
 from scripts.data import fetch, prepare
+from scripts.data.dropped import counted
 
 STRINGS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
 
@@ -87,6 +88,9 @@ ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
         ({"chosen": said("wizard", "c")}, "unknown role 'wizard'"),
         ({"prompt": [{"from": "human", "value": "p"}]}, "not a list of {role, content}"),
         ({"prompt": [{"role": "user", "content": None}]}, "not a list of {role, content}"),
+        ({"chosen": [{"role": "assistant", "content": b"c"}]}, "not a list of {role, content}"),
+        ({"prompt": [{"role": b"user", "content": "p"}]}, "unknown role b'user'"),
+        ({"prompt": said("x" * 99, "p")}, "unknown role 'xxxxxxxxxxxx...xxxxxxxxxxxxx' (allowed: "),
         ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "p"}]}]}, "not a list"),
         ({"chosen": [{**ANSWERED[0], "tool_calls": [{"id": "1"}]}]}, "a message has tool_calls"),
         ({"chosen": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
@@ -114,6 +118,15 @@ def test_what_a_message_has_besides_that_says_nothing_is_no_matter() -> None:
     row = {"prompt": rich, "chosen": ANSWERED, "rejected": said("assistant", "r")}
     rows, _ = prepare.canonical_rows(raw(row), settings("messages", STRINGS))
     assert rows[0]["prompt"] == asked
+
+
+def test_where_no_two_rows_have_one_reason_the_first_are_told() -> None:
+    dropped = [{"reason": f"unknown role {number}"} for number in (7, *range(1000))]
+    said = counted(dropped)
+    assert said.startswith("2 × unknown role 7, 1 × unknown role 0, 1 × unknown role 1, ")
+    assert said.endswith(", 1 × unknown role 19, 980 × something else")
+    assert counted(dropped[:3]) == "1 × unknown role 7, 1 × unknown role 0, 1 × unknown role 1"
+    assert counted([]) == "none"
 
 
 def test_an_assistant_turn_behind_another_is_no_answer_to_a_prompt() -> None:
