@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from scripts.common.files import Row
 
-
 SHOWN = 20
 """So many reasons are told."""
 
