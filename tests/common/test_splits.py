@@ -56,6 +56,8 @@ def test_a_number_beyond_any_source() -> None:
         ("train[:20]+train[10:30]", r"train\[10:30\] has rows of train\[:20\];"),
         ("train[5:]+valid+train[7:8]", r"train\[7:8\] has rows of train\[5:\];"),
         ("train[0:3]+train[2:]", r"train\[2:\] has rows of train\[0:3\];"),
+        ("train[2:]+train[0:3]", r"train\[0:3\] has rows of train\[2:\];"),
+        ("train[:1]+train[:1]", r"train\[:1\] has rows of train\[:1\];"),
     ],
 )
 def test_a_row_is_drawn_once(text: str, twice: str) -> None:
@@ -65,6 +67,7 @@ def test_a_row_is_drawn_once(text: str, twice: str) -> None:
 
 def test_slices_that_touch_do_not_overlap() -> None:
     assert len(parse_slices("train[:2]+train[2:5]+train[5:]+valid[:2]")) == 4
+    assert len(parse_slices("train[5:]+train[2:5]+train[:2]")) == 3
 
 
 def test_two_splits_share_no_row() -> None:
