@@ -10,6 +10,7 @@ from scripts.common.splits import parse_slices, require_disjoint
     [
         ("train", [("train", None, None)]),
         ("train[:5000]", [("train", None, 5000)]),
+        ("train[:1]", [("train", None, 1)]),
         ("train[5000:]", [("train", 5000, None)]),
         ("test_0[2:4]", [("test_0", 2, 4)]),
         ("train+valid[:9]", [("train", None, None), ("valid", None, 9)]),
@@ -45,6 +46,7 @@ def test_a_slice_without_a_row(text: str) -> None:
 
 
 def test_a_number_beyond_any_source() -> None:
+    assert parse_slices(f"train[:{'9' * 18}]") == [("train", None, 10**18 - 1)]
     with pytest.raises(ValueError, match="at most 18 digits"):
         parse_slices(f"train[{'9' * 5000}:]")
 

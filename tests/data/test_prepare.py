@@ -98,8 +98,13 @@ ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
         ({"prompt": [{**ASKED[0], "name": "Ada"}]}, "a message has name"),
         ({"chosen": [{**ANSWERED[0], "reasoning_content": "so"}]}, "a message has reasoning_cont"),
         ({"chosen": ANSWERED + ASKED + ANSWERED}, "completion of several turns"),
+        ({"chosen": ANSWERED + ASKED}, "completion of several turns"),
+        ({"chosen": ANSWERED + said("assistant", "")}, "empty completion"),
+        ({"prompt": []}, "empty prompt"),
+        ({"prompt": said("system", "s") + said("user", " ")}, "empty prompt"),
         ({"chosen": ASKED + ANSWERED}, "completion repeats the prompt"),
         ({"rejected": said("user", "r")}, "completion of role user (allowed: assistant)"),
+        ({"rejected": ASKED}, "completion of role user (allowed: assistant)"),
         ({"prompt": ASKED + ANSWERED}, "prompt ends in an assistant turn"),
     ],
 )  # fmt: skip
@@ -147,6 +152,7 @@ def test_pairs_of_dialogues() -> None:
             {"chosen": head + "Hello.", "rejected": "\n\nHuman: Ho\n\nAssistant: Hello!"},
             {"chosen": head + "Hello, you.", "rejected": head + "No."},
             {"chosen": None, "rejected": None},
+            {"chosen": head + "Hello, you.", "rejected": None},
         ),
         settings("dialogues", {"chosen": "chosen", "rejected": "rejected"},
                  response="last", min_characters=5),
@@ -155,6 +161,7 @@ def test_pairs_of_dialogues() -> None:
     assert [row["reason"] for row in dropped] == [
         "the two dialogues have different prompts",
         "completion shorter than 5 characters",
+        "no assistant turn",
         "no assistant turn",
     ]
 
@@ -213,8 +220,9 @@ def test_a_row_without_a_group_is_refused(group: str | None) -> None:
 
 
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
-    with pytest.raises(BadInput, match="no column prompt; it has: question"):
-        prepare.canonical_rows(raw({"question": "x"}), settings("pairs", STRINGS))
+    with pytest.raises(BadInput, match=r"no column prompt; it has: question, topic$"):
+        prepare.canonical_rows(raw({"question": "x", "topic": 1}), settings("pairs", STRINGS))
+    assert prepare.canonical_rows([], settings("pairs", STRINGS)) == ([], [])
 
 
 ROWS = [
