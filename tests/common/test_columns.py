@@ -172,6 +172,12 @@ def test_a_file_that_unpacks_to_much_more_than_text_does(
         list(read_rows(tmp_path / "a.jsonl.gz", TEXTS))
 
 
+def test_a_small_file_may_unpack_to_as_much_as_it_likes(tmp_path: Path) -> None:
+    rows = read(tmp_path / "a.jsonl.gz", '{"q": "1", "a": "2"}\n' * 20_000)
+    assert len(rows) == 20_000
+    assert (tmp_path / "a.jsonl.gz").stat().st_size * 200 < 20_000 * 21
+
+
 def test_a_parquet_file_of_more_rows_than_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,8 +193,11 @@ def test_equal_prompts_are_one_group_unless_a_column_says_otherwise() -> None:
     )
     by_prompt, _ = prepare.canonical_rows(data, settings("pairs", STRINGS))
     by_topic, _ = prepare.canonical_rows(data, settings("pairs", STRINGS, group="topic"))
-    assert len({row["group"] for row in by_prompt}) == 1
+    # As `sha256sum` has it of [{"role": "user", "content": "p"}].
+    assert [row["group"] for row in by_prompt] == ["c69cc2d956ee1946"] * 2
     assert [row["group"] for row in by_topic] == ["1", "2"]
+    other, _ = prepare.canonical_rows([data[0] | {"prompt": "P"}], settings("pairs", STRINGS))
+    assert other[0]["group"] != by_prompt[0]["group"]
 
 
 def test_texts_are_compared_in_one_unicode_form() -> None:
@@ -257,8 +260,19 @@ def test_overlapping_slices_are_refused() -> None:
     ],
 )
 def test_a_split_that_would_be_empty_is_refused(rule: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=r"is empty: .* the source has rows in train"):
+    with pytest.raises(BadInput, match=r"is empty: .* the source has rows in train; dropped: none"):
         prepare.split_rows(ROWS, rule)
+    with pytest.raises(
+        BadInput, match=r"is empty: .* the source has rows in nothing; dropped: 1 × x"
+    ):
+        prepare.split_rows([], rule, [{"reason": "x"}])
+
+
+def test_a_draw_that_leaves_no_row_to_train_is_refused() -> None:
+    """Of 2 rows 0.4 and 0.4 are one row each."""
+    rule = {"by": "row", "source": "train", "valid": 0.4, "test": 0.4, "seed": 0}
+    with pytest.raises(BadInput, match="split train is empty: "):
+        prepare.split_rows(ROWS[:2], rule)
 
 
 @pytest.mark.parametrize("by", ["row", "group"])
@@ -272,6 +286,8 @@ def test_fractions_are_drawn_by_seed(by: str) -> None:
     }
     assert splits == prepare.split_rows(ROWS, rule)
     assert splits != prepare.split_rows(ROWS, rule | {"seed": 4})
+    sides = [{row["group"] for row in rows} for rows in splits.values()]
+    assert bool(sides[0] & sides[1]) == (by == "row")
 
 
 def test_by_group_no_group_sits_on_two_sides() -> None:
@@ -290,8 +306,9 @@ def run_stage(tmp_path: Path, source: Path, rules: dict[str, Any]) -> Path:
                 "--columns", json.dumps(columns),
                 "--rows", str(tmp_path / "raw.parquet"), "--record", str(record)])  # fmt: skip
     out = tmp_path / "out"
-    prepare.main(["--dataset", json.dumps(rules), "--rows", str(tmp_path / "raw.parquet"),
-                  "--out", str(out)])  # fmt: skip
+    assert not prepare.main(
+        ["--dataset", json.dumps(rules), "--rows", str(tmp_path / "raw.parquet"), "--out", str(out)]
+    )
     return out
 
 
@@ -310,6 +327,30 @@ def test_command_line_writes_splits_and_dropped(tmp_path: Path) -> None:
     ]
 
 
+def test_command_line_writes_pairs(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n', encoding="utf-8")
+    rules = settings("pairs", STRINGS)
+    rules["splits"] = {"by": "source", "train": "train", "valid": None, "test": None}
+    (row,) = read_rows(run_stage(tmp_path, source, rules) / "train.parquet")
+    assert row.pop("group")
+    assert row == {
+        "id": "train-0",
+        "prompt": said("user", "p"),
+        "chosen": said("assistant", "c"),
+        "rejected": said("assistant", "r"),
+    }
+
+
+@pytest.mark.parametrize("left_out", ["--dataset", "--rows", "--out"])
+def test_command_line_needs_all_of_its_options(left_out: str) -> None:
+    given = {"--dataset": "{}", "--rows": "raw.parquet", "--out": "out"}
+    del given[left_out]
+    with pytest.raises(SystemExit) as exit:
+        prepare.main([part for option in given.items() for part in option])
+    assert exit.value.code == 2
+
+
 @pytest.mark.parametrize("part", ["train", "train[:1]"])
 def test_where_no_row_is_left_the_reasons_are_the_message(tmp_path: Path, part: str) -> None:
     """Of the whole source, or of a split."""
@@ -323,7 +364,8 @@ def test_where_no_row_is_left_the_reasons_are_the_message(tmp_path: Path, part: 
         "instruction", {"prompt": "prompt", "completion": "completion"}, min_characters=1
     )
     rules["splits"] = {"by": "source", "train": part, "valid": None, "test": None}
-    with pytest.raises(BadInput, match=r"; dropped: [12] × empty completion$"):
+    found = "no row is left" if part == "train" else "split train is empty: .* has rows in train"
+    with pytest.raises(BadInput, match=rf"{found}; dropped: [12] × empty completion$"):
         run_stage(tmp_path, source, rules)
     assert not (tmp_path / "out").exists()
 
