@@ -306,9 +306,8 @@ def run_stage(tmp_path: Path, source: Path, rules: dict[str, Any]) -> Path:
                 "--columns", json.dumps(columns),
                 "--rows", str(tmp_path / "raw.parquet"), "--record", str(record)])  # fmt: skip
     out = tmp_path / "out"
-    assert not prepare.main(
-        ["--dataset", json.dumps(rules), "--rows", str(tmp_path / "raw.parquet"), "--out", str(out)]
-    )
+    rows = str(tmp_path / "raw.parquet")
+    assert prepare.main(["--dataset", json.dumps(rules), "--rows", rows, "--out", str(out)]) == 0
     return out
 
 
