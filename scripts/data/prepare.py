@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import random
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,8 +100,10 @@ def _message(message: Row) -> dict[str, str]:
         if message.get(key):
             raise Dropped(f"a message has {key} (read are role and content)")
     if message["role"] not in ROLES:
-        raise Dropped(f"unknown role {message['role']!r} (allowed: {', '.join(ROLES)})")
-    return {"role": message["role"], "content": message["content"].strip()}
+        role = reprlib.repr(message["role"])
+        raise Dropped(f"unknown role {role} (allowed: {', '.join(ROLES)})")
+    # Bytes could be stripped, too.
+    return {"role": message["role"], "content": str.strip(message["content"])}
 
 
 # ------------------------------------------------------------------------------------ cleaning

@@ -167,9 +167,15 @@ def test_a_file_that_unpacks_to_much_more_than_text_does(
 ) -> None:
     """Lines without end, and one line without end."""
     monkeypatch.setattr(columns, "UNPACKED_ANYWAY", 1 << 12)
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content * 1_000_000))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content * 100_000))
     with pytest.raises(BadInput, match=r"^line \d+: found more than 100 times the file's size"):
         list(read_rows(tmp_path / "a.jsonl.gz", TEXTS))
+
+
+def test_a_small_file_may_unpack_to_as_much_as_it_likes(tmp_path: Path) -> None:
+    rows = read(tmp_path / "a.jsonl.gz", '{"q": "1", "a": "2"}\n' * 20_000)
+    assert len(rows) == 20_000
+    assert (tmp_path / "a.jsonl.gz").stat().st_size * 200 < 20_000 * 21
 
 
 def test_a_parquet_file_of_more_rows_than_bytes(
