@@ -15,12 +15,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,8 +54,8 @@ class Place:
     folder: Path
     patch: pytest.MonkeyPatch
     request: pytest.FixtureRequest
-    around: ExitStack
-    """What ends with the command."""
+    around: list[AbstractContextManager[object]] = field(default_factory=list)
+    """What begins and ends with the command."""
 
     def model(self) -> Path:
         """Copy the tiny model to model/, with its manifest, and return that folder."""
@@ -124,7 +125,6 @@ SUMS = {"prompt": "1 + 1", "completion": "2"}
 PAIR = {"prompt": "1 + 1", "chosen": "2", "rejected": "3"}
 
 
-
 Mistake = tuple[str, str, str, str, str]
 """A name, what is replaced by what, and the place and the remedy that are told."""
 
@@ -132,8 +132,8 @@ GOOD_SFT, GOOD_DPO = "trials: [{name: s}]", "{name: d, start: s}"
 GENERATE = "model: m\n    generate: {{g: {}}}"
 MISTAKES: list[Mistake] = [
     # Names: of keys, and of what is defined elsewhere.
-    ("a typo in a key", "dataset: sums", "datset: sums", "15: experiments.e.sft.datset: ",
-     "unknown key; allowed: dataset, template"),
+    ("a typo in a key", "dataset: sums", "dataset: sums, tests: test",
+     "15: experiments.e.sft.tests: ", "unknown key; allowed: dataset, template"),
     ("a typo in a trial's key", GOOD_SFT, "trials: [{name: s, rank: 8}]",
      "15: experiments.e.sft.trials[0].rank: ", "unknown key; allowed: name, "),
     ("a model that is not defined", "model: m", "model: n", '14: experiments.e.model: found "n"',
@@ -173,7 +173,7 @@ MISTAKES: list[Mistake] = [
     ("text for a number", GOOD_SFT, 'trials: [{name: s, learning_rate: "1e-4"}]',
      '15: experiments.e.sft.trials[0].learning_rate: found "1e-4"', "must be a number"),
     ("half a step", GOOD_SFT, "trials: [{name: s, max_steps: 2.5}]",
-     "15: experiments.e.sft.trials[0].max_steps: found 2.5", "valid integer"),
+     "15: experiments.e.sft.trials[0].max_steps: found 2.5", "must be a whole number"),
     ("no number", GOOD_SFT, "trials: [{name: s, learning_rate: .nan}]",
      "15: experiments.e.sft.trials[0].learning_rate: found NaN", "must be finite"),
     ("without end", GOOD_SFT, "trials: [{name: s, learning_rate: .inf}]",
@@ -250,7 +250,7 @@ def configs() -> Iterator[Case]:
         "sums.jsonl": json.dumps(SUMS) + "\n",
         "pairs.jsonl": json.dumps(PAIR) + "\n",
         "folder.csv/sums.csv": "prompt,completion\n",
-        "results/tables/sft.csv": EARLIER,
+        "results/tables/other.csv": EARLIER,
     }
     for name, old, new, place, remedy in MISTAKES:
         assert CONFIG.count(old) == 1, old
@@ -260,7 +260,12 @@ def configs() -> Iterator[Case]:
     for name, content, place, remedy in (
         ("an empty file", "", "1: (whole file): ", "must be a mapping with models, datasets"),
         ("a list", "- models\n", "1: (whole file): ", "must be a mapping with models, datasets"),
-        ("another encoding", "mark: é\n".encode("latin-1"), "1: (whole file): ", "save it as UTF-8"),
+        (
+            "another encoding",
+            "mark: é\n".encode("latin-1"),
+            "1: (whole file): ",
+            "save it as UTF-8",
+        ),
         ("a program", b"\x7fELF\0\0", "1: (whole file): ", "allowed is text in UTF-8"),
     ):
         files = given | {"config.yaml": content}
@@ -276,19 +281,33 @@ def configs() -> Iterator[Case]:
         ("plan --profile x", "--profile: found 'x'", "allowed: a folder, or"),
         ("chekc config.yaml", "No such command 'chekc'", "Did you mean 'check'"),
         ("check --quiet", "No such option: --quiet", "--quiet"),
-        ("trace", "Missing argument", "ITEM"),
+        ("trace", "Missing argument", "'item'"),
         ("tables results", "results/tables: no tables", "a finished run makes them"),
-        ("crate results -c config.yaml", "results: no tables with provenance", "a finished run has"),
+        (
+            "crate results -c config.yaml",
+            "results: no tables with provenance",
+            "a finished run has",
+        ),
         ("rate results", "results: found no metrics.json", "a finished run has them"),
-        ("rate results --most few", "Invalid value for '-n' / '--most'", "not a valid int"),
+        ("rate results --most few", "Invalid value for '-n' / '--most'", "valid integer"),
         ("ratings a.json", "results/rating/key.json: ", "allowed: a key that prefmake rate wrote"),
-        ("trace results/tables/sft.csv", "results/tables/sft.csv: no *.provenance.json", "jobs writ"),
+        (
+            "trace results/tables/other.csv",
+            "results/tables/other.csv: no *.provenance.json",
+            "jobs writ",
+        ),
         ("trace results/tables/x.csv", "results/tables/x.csv: ", "no such file"),
-        ("trace results/tables/sft.csv --row s", "a cell needs both", "a row and a column"),
+        ("trace results/tables/other.csv --row s", "a cell needs both", "a row and a column"),
         ("verify results", "results: no provenance", "a run leaves it beside each result"),
     ):
-        yield Case("configs", f"prefmake {words}", ["prefmake", *words.split()], place, remedy,
-                   given | overlay)
+        yield Case(
+            "configs",
+            f"prefmake {words}",
+            ["prefmake", *words.split()],
+            place,
+            remedy,
+            given | overlay,
+        )
 
 
 # -------------------------------------------------------------------------------------------- data
@@ -333,18 +352,43 @@ def files_of_rows() -> Iterator[Case]:
     when = datetime(2024, 1, 5)
     for name, content, place, remedy in (
         ("an open quote", 'q,a\n1,2\n"3,4\n', "line 3: ", "a quote that is never closed"),
-        ("a backslash before a quote", 'q,a\n"a \\" b",2\n', "line 2: ", "a quote inside a text is"),
+        (
+            "a backslash before a quote",
+            'q,a\n"a \\" b",2\n',
+            "line 2: ",
+            "a quote inside a text is",
+        ),
         ("text behind a quote", 'q,a\n"1" x,2\n', "line 2: ", "written twice"),
-        ("a bare quote", 'q,a\n1,2\n5" nails,4\n', "line 3: ", "allowed: quotes around it, and each"),
+        (
+            "a bare quote",
+            'q,a\n1,2\n5" nails,4\n',
+            "line 3: ",
+            "allowed: quotes around it, and each",
+        ),
         ("a bare comma", "q,a\n1,2\nOne, two,3\n", "line 3: found 3 fields", "needs quotes around"),
         ("a short row", "q,a\n1\n", "line 2: found 1 fields, the header has 2", "needs quotes"),
         ("a column twice", "q,a,q\n1,2,3\n", 'line 1: the column "q"', "stands twice"),
-        ("semicolons", "q;a\n1;2\n", "line 1: found columns separated by semicolons", "allowed: com"),
+        (
+            "semicolons",
+            "q;a\n1;2\n",
+            "line 1: found columns separated by semicolons",
+            "allowed: com",
+        ),
         ("tabs", "q\ta\n1\t2\n", "line 1: found columns separated by tabs", "allowed: commas"),
         ("no such column", "q,b\n1,2\n", "no column a", "it has: q, b"),
         ("nothing", "", "holds no line", "allowed: a header and rows"),
-        ("Latin-1", "q,a\n1,é\n".encode("latin-1"), "line 2: found byte 0xe9", "allowed: text in UTF"),
-        ("UTF-16", "q,a\n1,2\n".encode("utf-16"), "line 1: found byte 0xff", "allowed: text in UTF"),
+        (
+            "Latin-1",
+            "q,a\n1,é\n".encode("latin-1"),
+            "line 2: found byte 0xe9",
+            "allowed: text in UTF",
+        ),
+        (
+            "UTF-16",
+            "q,a\n1,2\n".encode("utf-16"),
+            "line 1: found byte 0xff",
+            "allowed: text in UTF",
+        ),
         ("a spreadsheet", b"PK\x03\x04\x14\0\x08\xff", "line 1: found byte 0xff", "allowed: text"),
     ):
         yield fetched(name, "rows.csv", content, place, remedy)
@@ -376,7 +420,12 @@ def files_of_rows() -> Iterator[Case]:
                   "column q: not of the type of the rows before", "lists")  # fmt: skip
     for name, text, place, remedy in (
         ("cut in the middle", '[{"q": "1",\n "a": "2"},\n', "line 3: no JSON: ", "at character"),
-        ("no object", '[{"q": "1", "a": "2"}, 3]', "row 2: found a number, 3", "allowed: an object"),
+        (
+            "no object",
+            '[{"q": "1", "a": "2"}, 3]',
+            "row 2: found a number, 3",
+            "allowed: an object",
+        ),
         ("objects below a key", '{"data": [{"q": "1", "a": "2"}]}', "no column q", "it has: data"),
     ):
         yield fetched(name, "rows.json", text, place, remedy)
@@ -431,7 +480,9 @@ def prepared(name: str, content: Content, place: str, remedy: str, **settings: A
              "--rows", "raw.parquet", "--out", "data"]  # fmt: skip
     names = ("train", "valid", "test", "dropped")
     files: dict[str, Content] = {f"data/{split}.parquet": EARLIER for split in names}
-    return Case("data", name, words, f"raw.parquet: {place}", remedy, files | {"raw.parquet": content})
+    return Case(
+        "data", name, words, f"raw.parquet: {place}", remedy, files | {"raw.parquet": content}
+    )
 
 
 def chat(**odd: Any) -> Callable[[Path], object]:
@@ -604,7 +655,12 @@ def raters() -> Iterator[Case]:
     """Yields what raters hand in, and pages that are not as they were."""
 
     def case(
-        name: str, edit: Callable[[dict[str, Any]], object], place: str, remedy: str, *, also: str = ""
+        name: str,
+        edit: Callable[[dict[str, Any]], object],
+        place: str,
+        remedy: str,
+        *,
+        also: str = "",
     ) -> Case:
         def before(at: Place) -> None:
             key = Study(at.folder).page(at.folder / "rating")
@@ -626,7 +682,9 @@ def raters() -> Iterator[Case]:
     page = "allowed: a file that the rating page saved"
     generations = "results/trials/wombat-r16/seed-3/generations.parquet"
     yield case("no JSON", lambda it: "left, right", "a.json: Invalid JSON", page)
-    yield case("of another page", lambda it: it.update(page="x"), "a.json: page: found 'x'", "the key's")
+    yield case(
+        "of another page", lambda it: it.update(page="x"), "a.json: page: found 'x'", "the key's"
+    )
     yield case("no such item", lambda it: it["ratings"][0].update(item="x"), "a.json: item: found 'x'",
                "allowed: the items of the page")  # fmt: skip
     yield case("an item twice", lambda it: it.update(ratings=it["ratings"] * 2), "a.json: item: found ",
@@ -647,7 +705,12 @@ def raters() -> Iterator[Case]:
 
     for name, words, place, remedy in (
         ("another question", "--question Why?", "rating/key.json: ", "move it away, or write into"),
-        ("no such trial", "--trial x", "--trial: found 'x'", "allowed: base, numbat-r8, wombat-r16"),
+        (
+            "no such trial",
+            "--trial x",
+            "--trial: found 'x'",
+            "allowed: base, numbat-r8, wombat-r16",
+        ),
         ("no such set", "--set x", "--set: found 'x'", "allowed: hidden-set"),
         ("no comparison", "--most 0", "--most: found 0", "allowed: 1 or more"),
         ("alone", "--trial wombat-r16 --against wombat-r16", "nothing to compare", "differently"),
@@ -748,8 +811,15 @@ def models() -> Iterator[Case]:
     ):  # fmt: skip
         yield Case("models", name, [*reference, *words.split()], place, remedy,
                    files | {"adapter/README.md": ""}, Place.model)  # fmt: skip
-    yield Case("machine", "float16 without a GPU", [*reference, *"float16 --quantization none".split()],
-               "precision float16 needs a GPU", "use auto, float32 or bfloat16", files, Place.model)
+    yield Case(
+        "machine",
+        "float16 without a GPU",
+        [*reference, *"float16 --quantization none".split()],
+        "precision float16 needs a GPU",
+        "use auto, float32 or bfloat16",
+        files,
+        Place.model,
+    )
 
 
 def shorten(path: Path) -> None:
@@ -773,6 +843,13 @@ def hub_model(
     """Return the case of a model of a hub at which something goes wrong."""
 
     def before(at: Place) -> None:
+        from huggingface_hub import file_download
+        from huggingface_hub.utils import _http
+
+        # It waits between two tries.
+        for module in (file_download, _http):
+            hurried = SimpleNamespace(sleep=lambda _: None, time=time.time)
+            at.patch.setattr(module, "time", hurried)
         write_model(at.folder / "hub")
         found = faults if isinstance(faults, list) else [faults]
         at.hub(at.folder / "hub", commits={MODEL: COMMIT}, faults=[replace(it) for it in found])
@@ -820,22 +897,28 @@ def full_disk(largest: int = 100) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@contextmanager
+def with_mode(path: Path, mode: int) -> Iterator[None]:
+    """Give a file or folder these permissions."""
+    before = path.stat().st_mode
+    path.chmod(mode)
+    yield
+    path.chmod(before)
+
+
 def locked_away(*names: str, mode: int = 0o555) -> Callable[[Place], None]:
     """Return what takes permissions from files or folders until the command has ended."""
 
     def before(at: Place) -> None:
-        for name in names:
-            path = at.folder / name
-            at.around.callback(path.chmod, path.stat().st_mode)
-            path.chmod(mode)
-        at.around.enter_context(as_anybody())
+        at.around += [with_mode(at.folder / name, mode) for name in names]
+        at.around.append(as_anybody())
 
     return before
 
 
 def full(at: Place) -> None:
     """Fill the disk until the command has ended."""
-    at.around.enter_context(full_disk())
+    at.around.append(full_disk())
 
 
 def disks() -> Iterator[Case]:
@@ -852,7 +935,9 @@ def disks() -> Iterator[Case]:
     config: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS),
                                   "pairs.jsonl": json.dumps(PAIR)}  # fmt: skip
 
-    def both(one: Callable[[Place], object], other: Callable[[Place], object]) -> Callable[[Place], None]:
+    def both(
+        one: Callable[[Place], object], other: Callable[[Place], object]
+    ) -> Callable[[Place], None]:
         def before(at: Place) -> None:
             one(at)
             other(at)
@@ -952,8 +1037,12 @@ def results() -> Iterator[Case]:
     yield case(SFT, f"{trial}train.json", without("steps"), "has no steps", "an edited")
     yield case(SFT, f"{trial}trial.json", lambda path: path.write_text("[]"), "", "an edited")
     yield case(of_trials("figures.curves"), f"{trial}history.jsonl", shorten, again, "a cut")
-    yield case(of_trials("figures.length"), "trials/d/seed-0/items.parquet", shorten, again, "a cut")
-    yield case(of_trials("tables.tests"), "comparisons/e.json", without("tests"), "has no tests", "an ed")
+    yield case(
+        of_trials("figures.length"), "trials/d/seed-0/items.parquet", shorten, again, "a cut"
+    )
+    yield case(
+        of_trials("tables.tests"), "comparisons/e.json", without("tests"), "has no tests", "an ed"
+    )
     yield case(of_trials("tables.cost"), f"{trial}score.json", Path.unlink, "no such file", "no")
 
 
@@ -1004,7 +1093,11 @@ def jobs() -> Iterator[Case]:
     for name, edit, remedy in (
         ("cut", shorten, "not JSON"),
         ("of another version", edited(schema=9), "found schema 9, allowed is 1"),
-        ("moved", edited(file="data/c/fetch.provenance.json"), "it lies at data/c/fetch.provenance"),
+        (
+            "moved",
+            edited(file="data/c/fetch.provenance.json"),
+            "it lies at data/c/fetch.provenance",
+        ),
         ("without outputs", edited(outputs=None), "outputs"),
         ("of a list", lambda path: path.write_text("[]"), "allowed is 1"),
     ):
@@ -1012,7 +1105,16 @@ def jobs() -> Iterator[Case]:
             yield Case("machine", f"a record {name}: {words.split()[0]}", ["prefmake", *words.split()],
                        place, remedy, {}, recorded(edit))  # fmt: skip
 
-    publish = ["prefmake", "publish", "-c", "config.yaml", "--results", "results", "--metrics", "kept"]
+    publish = [
+        "prefmake",
+        "publish",
+        "-c",
+        "config.yaml",
+        "--results",
+        "results",
+        "--metrics",
+        "kept",
+    ]
     paper = ["prefmake", "paper", "-c", "config.yaml", "--metrics", "kept"]
     files: dict[str, Content] = {
         "config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS), "pairs.jsonl": json.dumps(PAIR),
@@ -1074,20 +1176,25 @@ def security() -> Iterator[Case]:
                         "pytorch_model.bin", "security")  # fmt: skip
     where = f"model {MODEL}@main: "
     plain = "not a plain name of a file below the repository's folder"
-    for name in ("../a.json", "/etc/a.json", "a/../../b.json", "a\\b.json", "a\nb.json", "x" * 300):
-        yield hub_model("security", f"a listed name: {name!r:.40}", listing(rfilename=name), where, plain)
+    for name in ("../a", "/etc/a", "a/../../b", "a\\b", "a\nb", "x" * 300):
+        odd = listing(rfilename=f"{name}.json")
+        yield hub_model("security", f"a listed name: {name!r:.40}", odd, where, plain)
     for sha in ("../../evil", "/tmp/evil", "main", COMMIT.upper()):
         yield hub_model("security", f"a listed commit: {sha}", listing(sha), where, "is no commit")
     yield hub_model("security", "another commit", listing("f" * 40), f"model {MODEL}@{COMMIT}: ",
                     "answers with another commit", COMMIT)  # fmt: skip
-    for what, file in (("size", {"size": None}), ("digest", {"blobId": None}), ("size", {"size": -1})):
+    for what, file in (
+        ("size", {"size": None}),
+        ("digest", {"blobId": None}),
+        ("size", {"size": -1}),
+    ):
         yield hub_model("security", f"a listed {what}: {file}", listing(**file), f"{where}a.json: ",
                         f"{what}")  # fmt: skip
     snapshot = (f"out/snapshot/{COMMIT}/*",)
     large = Fault("*/config.json", body=b"x" * 200_000)
     yield hub_model("security", "more bytes than listed", large, f"model {MODEL}@main: config.json: ",
                     "bytes that the hub lists; deleted", leaves=snapshot)  # fmt: skip
-    other = Fault("*/config.json", body=b"x" * 278)
+    other = Fault("*/config.json", body=b"x" * 276)
     yield hub_model("security", "other bytes than listed", other, f"model {MODEL}@main: config.json: ",
                     "deleted, so that the next run", leaves=snapshot)  # fmt: skip
     yield hub_model("security", "a page for a listing", Fault("/api/*", body=b"<html>"), where,
@@ -1143,7 +1250,9 @@ def dataset(name: str, files: dict[str, str], place: str, remedy: str) -> Case:
     words = ["data.fetch", "--source", json.dumps({"hub": "owner/data", "revision": COMMIT, "name": None}),
              "--columns", '{"q": "text", "a": "text"}', "--rows", "out/raw.parquet", "--record",
              "out/raw.json"]  # fmt: skip
-    given: dict[str, Content] = {f"hub/datasets/owner/data/{file}": it for file, it in files.items()}
+    given: dict[str, Content] = {
+        f"hub/datasets/owner/data/{file}": it for file, it in files.items()
+    }
     given |= {"out/raw.parquet": EARLIER, "out/raw.json": EARLIER}
 
     def before(at: Place) -> None:
@@ -1171,15 +1280,14 @@ def imported(tiny_model: Path) -> None:
 @pytest.fixture
 def place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, imported: None
-) -> Iterator[Place]:
-    """Yield the folder of a case; temporary files go into it too."""
+) -> Place:
+    """Return the folder of a case; temporary files go into it too."""
     folder = tmp_path / "case"
     (folder / "tmp").mkdir(parents=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "tmp"))
     record_forget()
-    with ExitStack() as around:
-        yield Place(folder, monkeypatch, request, around)
+    return Place(folder, monkeypatch, request)
 
 
 def seen(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -1228,13 +1336,18 @@ def test_bad_input_is_a_line_and_loses_nothing(
     before = seen(place.folder)
     capsys.readouterr()
     start = time.process_time()
-    with place.around:
+    with ExitStack() as around:
+        for it in place.around:
+            around.enter_context(it)
         status = called(case.words)
     taken = time.process_time() - start
     out, error = capsys.readouterr()
     at = error.find("error: ")
     told = error[at:]
-    with open("/tmp/CONTRACT/messages", "a") as log: log.write(f"{taken:.2f} [{case.kind}: {case.name}] {error[:400] if at<0 else told[:600]}\n")
+    with open("/tmp/CONTRACT/messages", "a") as log:
+        log.write(
+            f"{taken:.2f} [{case.kind}: {case.name}] {error[:400] if at < 0 else told[:600]}\n"
+        )
     assert status == 1
     assert error.count("error: ") == 1 == sum(it.startswith("error: ") for it in error.splitlines())
     assert not case.lines or told.count("\n") == case.lines

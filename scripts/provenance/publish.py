@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_json, sha256, write_json, written_whole
+from scripts.common.files import read_object, sha256, write_json, written_whole
 from scripts.provenance.record import ORIGINS, maker
 
 MANIFEST = "manifest.json"
@@ -56,7 +56,7 @@ def check_published(files: Iterable[str], folder: Path) -> None:
     if absent := _missing(folder, [*files, MANIFEST]):
         head = f"{folder}: {len(absent)} files are missing (publish a finished run to fill it)"
         raise BadInput("\n".join([head, *absent]))
-    published = read_json(folder / MANIFEST)
+    published = read_object(folder / MANIFEST)
     changed = [
         str(folder / file)
         for file in sorted({*files, *published})
@@ -91,7 +91,7 @@ def _copy(results: Path, out: Path, files: list[str]) -> None:
     whole one.
     """
     manifest = out / MANIFEST
-    before = read_json(manifest) if manifest.is_file() else {}
+    before = read_object(manifest) if manifest.is_file() else {}
     manifest.unlink(missing_ok=True)
     for file in set(before) - set(files):
         (out / file).unlink(missing_ok=True)
