@@ -101,6 +101,7 @@ class Case:
     """Why it is not yet as it should be."""
 
 
+# fmt: off
 # ----------------------------------------------------------------------------------------- configs
 
 CONFIG = """\
@@ -240,18 +241,15 @@ MISTAKES: list[Mistake] = [
      "each may stand once"),
     ("a bracket that stays open", "{name: s}", "{name: s", "15: (whole file): not YAML: ", "','"),
     ("a tab", "    model: m", "\tmodel: m", "14: (whole file): not YAML: ", "cannot start any token"),
-]  # fmt: skip
+]
 
 
 def configs() -> Iterator[Case]:
     """Yields configurations, and how people call commands."""
-    given: dict[str, Content] = {
-        "config.yaml": CONFIG,
-        "sums.jsonl": json.dumps(SUMS) + "\n",
-        "pairs.jsonl": json.dumps(PAIR) + "\n",
-        "folder.csv/sums.csv": "prompt,completion\n",
-        "results/tables/other.csv": EARLIER,
-    }
+    given: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS) + "\n",
+                                 "pairs.jsonl": json.dumps(PAIR) + "\n",
+                                 "folder.csv/sums.csv": "prompt,completion\n",
+                                 "results/tables/other.csv": EARLIER}
     for name, old, new, place, remedy in MISTAKES:
         assert CONFIG.count(old) == 1, old
         files = given | {"config.yaml": CONFIG.replace(old, new)}
@@ -260,12 +258,8 @@ def configs() -> Iterator[Case]:
     for name, content, place, remedy in (
         ("an empty file", "", "1: (whole file): ", "must be a mapping with models, datasets"),
         ("a list", "- models\n", "1: (whole file): ", "must be a mapping with models, datasets"),
-        (
-            "another encoding",
-            "mark: é\n".encode("latin-1"),
-            "1: (whole file): ",
-            "save it as UTF-8",
-        ),
+        ("another encoding", "mark: é\n".encode("latin-1"), "1: (whole file): ",
+         "save it as UTF-8"),
         ("a program", b"\x7fELF\0\0", "1: (whole file): ", "allowed is text in UTF-8"),
     ):
         files = given | {"config.yaml": content}
@@ -283,42 +277,30 @@ def configs() -> Iterator[Case]:
         ("check --quiet", "No such option: --quiet", "--quiet"),
         ("trace", "Missing argument", "'item'"),
         ("tables results", "results/tables: no tables", "a finished run makes them"),
-        (
-            "crate results -c config.yaml",
-            "results: no tables with provenance",
-            "a finished run has",
-        ),
+        ("crate results -c config.yaml", "results: no tables with provenance",
+         "a finished run has"),
         ("rate results", "results: found no metrics.json", "a finished run has them"),
         ("rate results --most few", "Invalid value for '-n' / '--most'", "valid integer"),
         ("ratings a.json", "results/rating/key.json: ", "allowed: a key that prefmake rate wrote"),
-        (
-            "trace results/tables/other.csv",
-            "results/tables/other.csv: no *.provenance.json",
-            "jobs writ",
-        ),
+        ("trace results/tables/other.csv", "results/tables/other.csv: no *.provenance.json",
+         "jobs writ"),
         ("trace results/tables/x.csv", "results/tables/x.csv: ", "no such file"),
         ("trace results/tables/other.csv --row s", "a cell needs both", "a row and a column"),
         ("verify results", "results: no provenance", "a run leaves it beside each result"),
     ):
-        yield Case(
-            "configs",
-            f"prefmake {words}",
-            ["prefmake", *words.split()],
-            place,
-            remedy,
-            given | overlay,
-        )
+        yield Case("configs", f"prefmake {words}", ["prefmake", *words.split()], place, remedy,
+                   given | overlay)
 
 
 # -------------------------------------------------------------------------------------------- data
 
 
 def fetched(name: str, file: str, content: Content, place: str, remedy: str, kind: str = "text",
-            **more: Any) -> Case:  # fmt: skip
+            **more: Any) -> Case:
     """Return the case of a file whose columns q and a are read."""
-    words = ["data.fetch", "--source", json.dumps({"file": {"train": file}}),
-             "--columns", json.dumps({"q": kind, "a": kind}),
-             "--rows", "out/raw.parquet", "--record", "out/raw.json"]  # fmt: skip
+    words = ["data.fetch", "--source", json.dumps({"file": {"train": file}}), "--columns",
+             json.dumps({"q": kind, "a": kind}), "--rows", "out/raw.parquet", "--record",
+             "out/raw.json"]
     files = {"out/raw.parquet": EARLIER, "out/raw.json": EARLIER, file: content}
     return Case("data", f"{file}: {name}", words, f"{file}: {place}", remedy, files, **more)
 
@@ -352,43 +334,23 @@ def files_of_rows() -> Iterator[Case]:
     when = datetime(2024, 1, 5)
     for name, content, place, remedy in (
         ("an open quote", 'q,a\n1,2\n"3,4\n', "line 3: ", "a quote that is never closed"),
-        (
-            "a backslash before a quote",
-            'q,a\n"a \\" b",2\n',
-            "line 2: ",
-            "a quote inside a text is",
-        ),
+        ("a backslash before a quote", 'q,a\n"a \\" b",2\n', "line 2: ",
+         "a quote inside a text is"),
         ("text behind a quote", 'q,a\n"1" x,2\n', "line 2: ", "written twice"),
-        (
-            "a bare quote",
-            'q,a\n1,2\n5" nails,4\n',
-            "line 3: ",
-            "allowed: quotes around it, and each",
-        ),
+        ("a bare quote", 'q,a\n1,2\n5" nails,4\n', "line 3: ",
+         "allowed: quotes around it, and each"),
         ("a bare comma", "q,a\n1,2\nOne, two,3\n", "line 3: found 3 fields", "needs quotes around"),
         ("a short row", "q,a\n1\n", "line 2: found 1 fields, the header has 2", "needs quotes"),
         ("a column twice", "q,a,q\n1,2,3\n", 'line 1: the column "q"', "stands twice"),
-        (
-            "semicolons",
-            "q;a\n1;2\n",
-            "line 1: found columns separated by semicolons",
-            "allowed: com",
-        ),
+        ("semicolons", "q;a\n1;2\n", "line 1: found columns separated by semicolons",
+         "allowed: com"),
         ("tabs", "q\ta\n1\t2\n", "line 1: found columns separated by tabs", "allowed: commas"),
         ("no such column", "q,b\n1,2\n", "no column a", "it has: q, b"),
         ("nothing", "", "holds no line", "allowed: a header and rows"),
-        (
-            "Latin-1",
-            "q,a\n1,é\n".encode("latin-1"),
-            "line 2: found byte 0xe9",
-            "allowed: text in UTF",
-        ),
-        (
-            "UTF-16",
-            "q,a\n1,2\n".encode("utf-16"),
-            "line 1: found byte 0xff",
-            "allowed: text in UTF",
-        ),
+        ("Latin-1", "q,a\n1,é\n".encode("latin-1"), "line 2: found byte 0xe9",
+         "allowed: text in UTF"),
+        ("UTF-16", "q,a\n1,2\n".encode("utf-16"), "line 1: found byte 0xff",
+         "allowed: text in UTF"),
         ("a spreadsheet", b"PK\x03\x04\x14\0\x08\xff", "line 1: found byte 0xff", "allowed: text"),
     ):
         yield fetched(name, "rows.csv", content, place, remedy)
@@ -397,35 +359,37 @@ def files_of_rows() -> Iterator[Case]:
         ("a comma too many", '{"q": "1", "a": "2",}', "line 2: no JSON: ", "at character"),
         ("cut in the middle", '{"q": "1", "a": "2', "line 2: no JSON: ", "at character 17"),
         ("Python's quotes", "{'q': '1', 'a': '2'}", "line 2: no JSON: ", "double quotes"),
-        ("a key twice", '{"q": "1", "a": "2", "q": "3"}', 'line 2: no JSON that is read: the key "q"',
+        ("a key twice", '{"q": "1", "a": "2", "q": "3"}',
+         'line 2: no JSON that is read: the key "q"',
          "stands twice in an object: text, '1' and text, '3'"),
         ("a list", '["1", "2"]', "line 2: found a list", 'allowed: an object, {"column": …}'),
         ("text alone", '"1"', "line 2: found text, '1'", "allowed: an object"),
         ("a number", '{"q": 7, "a": "2"}', "line 2: column q: found a number, 7", "allowed: text"),
         ("true", '{"q": "1", "a": true}', "line 2: column a: found true or false", "allowed: text"),
-        ("an object", '{"q": {"x": 1}, "a": "2"}', "line 2: column q: found an object", "allowed: t"),
-        ("a list of texts", '{"q": "1", "a": ["2"]}', "line 2: column a: found a list", "allowed: t"),
-        ("no number at all", '{"q": "1", "a": NaN}', "line 2: column a: found a number", "allowed: t"),
-        ("half a character", '{"q": "1", "a": "\\ud800"}', "line 2: column a: ", "half a character"),
-        ("a byte of Latin-1", b'{"q": "1", "a": "\xe9"}', "line 2: found byte 0xe9", "allowed: text"),
+        ("an object", '{"q": {"x": 1}, "a": "2"}', "line 2: column q: found an object",
+         "allowed: t"),
+        ("a list of texts", '{"q": "1", "a": ["2"]}', "line 2: column a: found a list",
+         "allowed: t"),
+        ("no number at all", '{"q": "1", "a": NaN}', "line 2: column a: found a number",
+         "allowed: t"),
+        ("half a character", '{"q": "1", "a": "\\ud800"}', "line 2: column a: ",
+         "half a character"),
+        ("a byte of Latin-1", b'{"q": "1", "a": "\xe9"}', "line 2: found byte 0xe9",
+         "allowed: text"),
         ("100,000 brackets", "[" * 100_000, "line 2: no JSON that is read: ", "recursion"),
-    ):  # fmt: skip
+    ):
         content = good.encode() + (line if isinstance(line, bytes) else line.encode())
         yield fetched(name, "rows.jsonl", content, place, remedy)
     yield fetched("no such column", "rows.jsonl", '{"q": "1", "b": "2"}\n', "no column a",
-                  "it has: q, b")  # fmt: skip
+                  "it has: q, b")
     yield fetched("nothing", "rows.jsonl", "", "no column q", "it has: none")
     chat = '{"q": [{"role": "user", "content": "1"}], "a": []}\n'
     yield fetched("messages of two types", "chat.jsonl", chat + '{"q": [3], "a": []}', "line 2: ",
-                  "column q: not of the type of the rows before", "lists")  # fmt: skip
+                  "column q: not of the type of the rows before", "lists")
     for name, text, place, remedy in (
         ("cut in the middle", '[{"q": "1",\n "a": "2"},\n', "line 3: no JSON: ", "at character"),
-        (
-            "no object",
-            '[{"q": "1", "a": "2"}, 3]',
-            "row 2: found a number, 3",
-            "allowed: an object",
-        ),
+        ("no object", '[{"q": "1", "a": "2"}, 3]', "row 2: found a number, 3",
+         "allowed: an object"),
         ("objects below a key", '{"data": [{"q": "1", "a": "2"}]}', "no column q", "it has: data"),
     ):
         yield fetched(name, "rows.json", text, place, remedy)
@@ -436,7 +400,7 @@ def files_of_rows() -> Iterator[Case]:
         ("a byte that changed", packed[:-6] + b"?" + packed[-5:], "not readable as .jsonl.gz: ",
          "CRC check failed"),
         ("a bomb", gzip.compress(b" " * (40 << 20)), "line 1: ", "unpack the file if it is meant"),
-    ):  # fmt: skip
+    ):
         yield fetched(name, "rows.jsonl.gz", data, place, remedy)
     whole = parquet(q=["1"] * 1000, a=[str(number) for number in range(1000)])
     for name, write, place, remedy in (
@@ -454,14 +418,11 @@ def files_of_rows() -> Iterator[Case]:
 
 
 SOURCE = {"by": "source", "train": "train", "valid": None, "test": None}
-INSTRUCTION = {
-    "format": "instruction", "columns": {"prompt": "q", "completion": "a"}, "group": None,
-    "min_characters": 1, "expect": {}, "splits": SOURCE,
-}  # fmt: skip
-CHAT = INSTRUCTION | {
-    "format": "messages", "columns": {name: name for name in ("prompt", "chosen", "rejected")},
-    "identical": "drop",
-}  # fmt: skip
+INSTRUCTION = {"format": "instruction", "columns": {"prompt": "q", "completion": "a"},
+               "group": None, "min_characters": 1, "expect": {}, "splits": SOURCE}
+CHAT = INSTRUCTION | {"format": "messages",
+                      "columns": {name: name for name in ("prompt", "chosen", "rejected")},
+                      "identical": "drop"}
 
 
 def said(role: str, content: Any, **more: Any) -> list[dict[str, Any]]:
@@ -476,19 +437,18 @@ def raw(**columns: list[Any]) -> Callable[[Path], object]:
 
 def prepared(name: str, content: Content, place: str, remedy: str, **settings: Any) -> Case:
     """Return the case of a source's rows."""
-    words = ["data.prepare", "--dataset", json.dumps(INSTRUCTION | settings),
-             "--rows", "raw.parquet", "--out", "data"]  # fmt: skip
+    words = ["data.prepare", "--dataset", json.dumps(INSTRUCTION | settings), "--rows",
+             "raw.parquet", "--out", "data"]
     names = ("train", "valid", "test", "dropped")
     files: dict[str, Content] = {f"data/{split}.parquet": EARLIER for split in names}
-    return Case(
-        "data", name, words, f"raw.parquet: {place}", remedy, files | {"raw.parquet": content}
-    )
+    return Case("data", name, words, f"raw.parquet: {place}", remedy,
+                files | {"raw.parquet": content})
 
 
 def chat(**odd: Any) -> Callable[[Path], object]:
     """Return what writes a pair of messages of which a part is odd."""
     row = {"prompt": said("user", "p"), "chosen": said("assistant", "c"),
-           "rejected": said("assistant", "r")} | odd  # fmt: skip
+           "rejected": said("assistant", "r")} | odd
     return raw(**{name: [value] for name, value in row.items()})
 
 
@@ -500,20 +460,24 @@ def sources() -> Iterator[Case]:
     yield prepared("empty prompts", raw(q=["", " "], a=["1", "2"]), left, "2 × empty prompt")
     yield prepared("no completions", raw(q=["1"], a=[None]), left, "1 × empty completion")
     yield prepared("short completions", good, left, "2 × completion shorter than 9 characters",
-                   min_characters=9)  # fmt: skip
+                   min_characters=9)
     yield prepared("no row at all", raw(q=[], a=[]), left, "none")
     for what, part, reason in (
-        ("an unknown role", {"prompt": said("human", "p")}, "unknown role 'human' (allowed: system,"),
-        ("tool calls", {"chosen": said("assistant", "c", tool_calls="f()")}, "read are role and con"),
-        ("a turn of the user", {"chosen": said("user", "c")}, "completion of role user (allowed: ass"),
+        ("an unknown role", {"prompt": said("human", "p")},
+         "unknown role 'human' (allowed: system,"),
+        ("tool calls", {"chosen": said("assistant", "c", tool_calls="f()")},
+         "read are role and con"),
+        ("a turn of the user", {"chosen": said("user", "c")},
+         "completion of role user (allowed: ass"),
         ("several turns", {"chosen": said("user", "c") * 2}, "allowed: one assistant turn"),
         ("an answered prompt", {"prompt": said("assistant", "p")}, "an answer follows a user's or"),
         ("equal completions", {"rejected": said("assistant", "c")}, "1 × identical completions"),
-        ("messages without roles", {"prompt": [{"from": "human"}]}, "not a list of {role, content}"),
-    ):  # fmt: skip
+        ("messages without roles", {"prompt": [{"from": "human"}]},
+         "not a list of {role, content}"),
+    ):
         yield prepared(what, chat(**part), left, reason, **CHAT)
     dialogues = {"format": "dialogues", "response": "last", "identical": "drop",
-                 "columns": {"chosen": "q", "rejected": "a"}}  # fmt: skip
+                 "columns": {"chosen": "q", "rejected": "a"}}
     for what, chosen, reason in (
         ("no dialogue", "Hello.", "text before the first turn"),
         ("nobody answers", "\n\nHuman: Hi", "no assistant turn"),
@@ -527,18 +491,19 @@ def sources() -> Iterator[Case]:
          "the source has rows in train"),
         ("a draw of nothing", {"by": "row", "source": "train", "valid": 0.1, "test": 0, "seed": 0},
          "split valid is empty", "the source has rows in train"),
-        ("a row in two splits", SOURCE | {"test": "train[1:]"}, "row train-1 is in train", "in test"),
-    ):  # fmt: skip
+        ("a row in two splits", SOURCE | {"test": "train[1:]"}, "row train-1 is in train",
+         "in test"),
+    ):
         yield prepared(what, good, place, remedy, splits=splits)
     yield prepared("rows without a group", raw(q=["1"], a=["2"], g=[None]), "row train-0: column g",
-                   "each row needs one", group="g")  # fmt: skip
+                   "each row needs one", group="g")
     yield prepared("fewer rows than expected", good, "split train has 2 rows", "expected 3",
-                   expect={"train": 3})  # fmt: skip
+                   expect={"train": 3})
     yield prepared("a file that was cut", cut(good, 200), "", "snakemake makes it again")
 
 
 PROMPTS = [{"id": "train-0", "group": "g", "prompt": said("user", "How many?"),
-            "completion": said("assistant", "Seven.")}]  # fmt: skip
+            "completion": said("assistant", "Seven.")}]
 
 
 def canonical(path: Path, rows: list[dict[str, Any]] = PROMPTS) -> None:
@@ -550,10 +515,9 @@ def canonical(path: Path, rows: list[dict[str, Any]] = PROMPTS) -> None:
 
 
 TOKENIZE = ["data.tokenize", "--data", "data/train.parquet", "--model", "model/manifest.json",
-            "--rows", "demonstrations", "--out", "tokens"]  # fmt: skip
-TOKENIZED: dict[str, Content] = {
-    "data/train.parquet": canonical, "tokens/train.parquet": EARLIER, "tokens/report.json": EARLIER,
-}  # fmt: skip
+            "--rows", "demonstrations", "--out", "tokens"]
+TOKENIZED: dict[str, Content] = {"data/train.parquet": canonical, "tokens/train.parquet": EARLIER,
+                                 "tokens/report.json": EARLIER}
 
 
 def templates() -> Iterator[Case]:
@@ -577,18 +541,21 @@ def templates() -> Iterator[Case]:
         ("an unknown filter", "{{ messages | jsn }}", "t.jinja, line 1: ", "'jsn'"),
         ("what is not defined", "a\n{{ message.content.x }}", "t.jinja, line 2: ", "is undefined"),
         ("another file", "{% include 'other.jinja' %}", "t.jinja, line 1: ", "loader"),
-        ("a date", "{{ strftime_now('%Y') }}", "t.jinja: found strftime_now", "write the date into a"),
-        ("chance", "{{ messages | random }}", "t.jinja: found the filter random", "the same tokens"),
-        ("an address of memory", "{{ messages.append }}", "t.jinja: found an address", "same tokens"),
+        ("a date", "{{ strftime_now('%Y') }}", "t.jinja: found strftime_now",
+         "write the date into a"),
+        ("chance", "{{ messages | random }}", "t.jinja: found the filter random",
+         "the same tokens"),
+        ("an address of memory", "{{ messages.append }}", "t.jinja: found an address",
+         "same tokens"),
         ("always the same", "Hello.", left, "leaves out messages of the user"),
         ("nothing", "", left, "leaves out messages of the user"),
         ("a refusal", "{{ raise_exception('No system!') }}", left, "refuses it: No system!"),
-        ("prompts in two ways", "{{ add_generation_prompt }}{{ messages[0].content }}", "t.jinja wri",
-         "differently with and without an answer"),
-    ):  # fmt: skip
+        ("prompts in two ways", "{{ add_generation_prompt }}{{ messages[0].content }}",
+         "t.jinja wri", "differently with and without an answer"),
+    ):
         yield case(name, text, place, remedy)
     yield case("no end", endless, "t.jinja: found no end after 0.2 s", "a text takes milliseconds",
-               before=hurried)  # fmt: skip
+               before=hurried)
     yield case("not UTF-8", b"\xff\xfe", "t.jinja: ", "UTF-8")
     words = [*TOKENIZE, "--max-length"]
 
@@ -596,15 +563,16 @@ def templates() -> Iterator[Case]:
         (place.model() / "chat_template.jinja").unlink()
         relist(place.folder)
 
-    yield Case("data", "tokenizer without a template", [*words, "64"], "tokenizer has no chat template",
-               "name one with `template:`", TOKENIZED, without_template)  # fmt: skip
+    yield Case("data", "tokenizer without a template", [*words, "64"],
+               "tokenizer has no chat template", "name one with `template:`", TOKENIZED,
+               without_template)
     left = "data/train.parquet: no row is left; dropped: 1 × "
     yield Case("data", "prompts that fill all", [*words, "3"], left, "the prompt fills max_length",
-               TOKENIZED, Place.model)  # fmt: skip
+               TOKENIZED, Place.model)
     row = PROMPTS[0] | {"prompt": said("user", "<s> and </s>")}
     special = TOKENIZED | {"data/train.parquet": partial(canonical, rows=[row])}
-    yield Case("data", "special tokens in texts", [*words, "64"], left, "a text has the special token",
-               special, Place.model)  # fmt: skip
+    yield Case("data", "special tokens in texts", [*words, "64"], left,
+               "a text has the special token", special, Place.model)
 
 
 def relist(folder: Path) -> None:
@@ -616,57 +584,54 @@ def relist(folder: Path) -> None:
 
 def of_rows() -> Iterator[Case]:
     """Yields what jobs behind the data are given."""
-    made: dict[str, Content] = {
-        "train.parquet": canonical, "test.parquet": canonical, "none.parquet": partial(canonical, rows=[]),
-        "cut.parquet": cut(canonical, 500), "out.parquet": EARLIER, "out.json": EARLIER,
-        "report.json": '{"train": {"dropped": []}}', "tokens/train.parquet": partial(canonical, rows=[]),
-        "dropped.parquet": EARLIER,
-    }  # fmt: skip
+    made: dict[str, Content] = {"train.parquet": canonical, "test.parquet": canonical,
+                                "none.parquet": partial(canonical, rows=[]),
+                                "cut.parquet": cut(canonical, 500), "out.parquet": EARLIER,
+                                "out.json": EARLIER, "report.json": '{"train": {"dropped": []}}',
+                                "tokens/train.parquet": partial(canonical, rows=[]),
+                                "dropped.parquet": EARLIER}
     overlap = ["data.overlap", "--out", "out.parquet", "--report", "out.json", "--against",
-               "test.parquet"]  # fmt: skip
+               "test.parquet"]
     lookup = ["evaluate.lookup", "--dataset", "d", "--root", ".", "--items", "out.parquet",
-              "--metrics", "out.json", "--test", "test.parquet"]  # fmt: skip
-    doctor = ["data.doctor", "--name", "d", "--dropped", "dropped.parquet", "--report", "report.json",
-              "--model", "model/manifest.json", "--out", "out.json"]  # fmt: skip
+              "--metrics", "out.json", "--test", "test.parquet"]
+    doctor = ["data.doctor", "--name", "d", "--dropped", "dropped.parquet", "--report",
+              "report.json", "--model", "model/manifest.json", "--out", "out.json"]
     again = "snakemake makes it again"
     for name, words, place, remedy in (
         ("overlap: n-grams of two words", [*overlap, "--rows", "train.parquet", "--ngram", "2"],
          "--ngram: found 2", "or more"),
         ("overlap: a share of 0", [*overlap, "--rows", "train.parquet", "--share", "0"],
          "--share: found 0", "above 0"),
-        ("overlap: rows that were cut", [*overlap, "--rows", "cut.parquet"], "cut.parquet: ", again),
+        ("overlap: rows that were cut", [*overlap, "--rows", "cut.parquet"], "cut.parquet: ",
+         again),
         ("lookup: no pairs", [*lookup, "--train", "train.parquet"], "train.parquet: found columns",
          "a lookup needs preference pairs"),
         ("lookup: no rows", [*lookup, "--train", "none.parquet"], "none.parquet: found no rows",
          "a lookup needs preference pairs"),
         ("lookup: rows that were cut", [*lookup, "--train", "cut.parquet"], "cut.parquet: ", again),
-        ("doctor: no rows of training", [*doctor, "--data", "test.parquet", "--tokens", "x.parquet"],
-         "--data: found test.parquet", "train is needed"),
-        ("doctor: fewer tokens", [*doctor, "--data", "train.parquet", "test.parquet", "--tokens",
-                                  "tokens/train.parquet"], "--tokens: found 1", "need 2"),
-        ("doctor: tokens of other rows", [*doctor, "--data", "train.parquet", "--tokens",
-                                          "tokens/train.parquet"], "tokens/train.parquet: not the rows",
-         "tokenize again"),
-    ):  # fmt: skip
+        ("doctor: no rows of training",
+         [*doctor, "--data", "test.parquet", "--tokens", "x.parquet"], "--data: found test.parquet",
+         "train is needed"),
+        ("doctor: fewer tokens",
+         [*doctor, "--data", "train.parquet", "test.parquet", "--tokens", "tokens/train.parquet"],
+         "--tokens: found 1", "need 2"),
+        ("doctor: tokens of other rows",
+         [*doctor, "--data", "train.parquet", "--tokens", "tokens/train.parquet"],
+         "tokens/train.parquet: not the rows", "tokenize again"),
+    ):
         yield Case("data", name, words, place, remedy, made)
 
 
 def raters() -> Iterator[Case]:
     """Yields what raters hand in, and pages that are not as they were."""
 
-    def case(
-        name: str,
-        edit: Callable[[dict[str, Any]], object],
-        place: str,
-        remedy: str,
-        *,
-        also: str = "",
-    ) -> Case:
+    def case(name: str, edit: Callable[[dict[str, Any]], object], place: str, remedy: str, *,
+             also: str = "") -> Case:
         def before(at: Place) -> None:
             key = Study(at.folder).page(at.folder / "rating")
             item = next(iter(key["contests"][0]["items"]))
             sheet: dict[str, Any] = {"page": key["page"], "rater": "Ada",
-                                     "ratings": [{"item": item, "choice": "left"}]}  # fmt: skip
+                                     "ratings": [{"item": item, "choice": "left"}]}
             (at.folder / "b.json").write_text(json.dumps(sheet))
             edited = edit(sheet)
             text = edited if isinstance(edited, str) else json.dumps(sheet)
@@ -682,41 +647,37 @@ def raters() -> Iterator[Case]:
     page = "allowed: a file that the rating page saved"
     generations = "results/trials/wombat-r16/seed-3/generations.parquet"
     yield case("no JSON", lambda it: "left, right", "a.json: Invalid JSON", page)
-    yield case(
-        "of another page", lambda it: it.update(page="x"), "a.json: page: found 'x'", "the key's"
-    )
-    yield case("no such item", lambda it: it["ratings"][0].update(item="x"), "a.json: item: found 'x'",
-               "allowed: the items of the page")  # fmt: skip
-    yield case("an item twice", lambda it: it.update(ratings=it["ratings"] * 2), "a.json: item: found ",
-               "allowed: each item once")  # fmt: skip
+    yield case("of another page", lambda it: it.update(page="x"), "a.json: page: found 'x'",
+               "the key's")
+    yield case("no such item", lambda it: it["ratings"][0].update(item="x"),
+               "a.json: item: found 'x'", "allowed: the items of the page")
+    yield case("an item twice", lambda it: it.update(ratings=it["ratings"] * 2),
+               "a.json: item: found ", "allowed: each item once")
     yield case("another choice", lambda it: it["ratings"][0].update(choice="both"),
-               "a.json: ratings, 0, choice, Input should be 'left'", page)  # fmt: skip
+               "a.json: ratings, 0, choice, Input should be 'left'", page)
     yield case("nobody", lambda it: it.update(rater=" "), "a.json: rater, ", page)
     yield case("a key more", lambda it: it.update(note="x"), "a.json: note, ", page)
     yield case("two minds", lambda it: it["ratings"][0].update(choice="right"), "a.json: item ",
-               "allowed: files of one rater that agree")  # fmt: skip
+               "allowed: files of one rater that agree")
     yield case("a key that was cut", lambda it: None, "rating/key.json: Invalid JSON",
-               "allowed: a key that prefmake rate wrote", also="rating/key.json")  # fmt: skip
-    yield case("answers that changed", lambda it: None, f"{generations}: changed since the page was made",
-               "allowed with --stale-ok", also=generations)  # fmt: skip
+               "allowed: a key that prefmake rate wrote", also="rating/key.json")
+    yield case("answers that changed", lambda it: None,
+               f"{generations}: changed since the page was made", "allowed with --stale-ok",
+               also=generations)
 
     def asked(at: Place) -> None:
         Study(at.folder).page(at.folder / "rating")
 
     for name, words, place, remedy in (
         ("another question", "--question Why?", "rating/key.json: ", "move it away, or write into"),
-        (
-            "no such trial",
-            "--trial x",
-            "--trial: found 'x'",
-            "allowed: base, numbat-r8, wombat-r16",
-        ),
+        ("no such trial", "--trial x", "--trial: found 'x'",
+         "allowed: base, numbat-r8, wombat-r16"),
         ("no such set", "--set x", "--set: found 'x'", "allowed: hidden-set"),
         ("no comparison", "--most 0", "--most: found 0", "allowed: 1 or more"),
         ("alone", "--trial wombat-r16 --against wombat-r16", "nothing to compare", "differently"),
     ):
         yield Case("data", f"rate: {name}", f"prefmake rate results --out rating {words}".split(),
-                   place, remedy, {}, asked)  # fmt: skip
+                   place, remedy, {}, asked)
 
 
 def data() -> Iterator[Case]:
@@ -735,9 +696,8 @@ FETCH = ["models.fetch", "--manifest", "out/manifest.json", "--source"]
 FOLDER = [*FETCH, '{"folder": "model/snapshot"}']
 
 
-def fetched_model(
-    name: str, edit: Callable[[Path], object], place: str, remedy: str, kind: str = "models"
-) -> Case:
+def fetched_model(name: str, edit: Callable[[Path], object], place: str, remedy: str,
+                  kind: str = "models") -> Case:
     """Return the case of a model's folder that was edited."""
 
     def before(at: Place) -> None:
@@ -757,7 +717,7 @@ def models() -> Iterator[Case]:
     small = "model/snapshot/"
     for file in ("config.json", "tokenizer.json", "model.safetensors"):
         yield fetched_model(f"without {file}", lambda folder, file=file: (folder / file).unlink(),
-                            "model/snapshot: a model needs ", "found chat_template.jinja")  # fmt: skip
+                            "model/snapshot: a model needs ", "found chat_template.jinja")
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     for name, content in (
         ("cut", '{"hidden_size": 6'),
@@ -767,10 +727,10 @@ def models() -> Iterator[Case]:
         ("UTF-16", "{}".encode("utf-16")),
     ):
         yield fetched_model(f"config.json: {name}", writes("config.json", content),
-                            f"{small}config.json: ", "JSON")  # fmt: skip
+                            f"{small}config.json: ", "JSON")
     for file in ("tokenizer_config.json", "generation_config.json"):
         yield fetched_model(f"{file}: a list", writes(file, "[]"), f"{small}{file}: found ",
-                            "allowed is a JSON object")  # fmt: skip
+                            "allowed is a JSON object")
     earlier: dict[str, Content] = {"out/manifest.json": EARLIER, "a.txt": "text"}
     for name, folder, place, remedy in (
         ("no folder", "nowhere", "nowhere: a model needs config.json", "found nothing"),
@@ -779,47 +739,49 @@ def models() -> Iterator[Case]:
         yield Case("models", name, [*FETCH, json.dumps({"folder": folder})], place, remedy, earlier)
     offline = json.dumps({"hub": "owner/model", "revision": "main"})
     yield Case("models", "the hub is switched off", [*FETCH, offline], "model owner/model@main: ",
-               "HF_HUB_OFFLINE", {"out/manifest.json": EARLIER})  # fmt: skip
+               "HF_HUB_OFFLINE", {"out/manifest.json": EARLIER})
     for name, fault, remedy in (
-        ("no such model", Fault("/api/*", status=404, code="RepoNotFound"), "needs a token in the envi"),
-        ("no such commit", Fault("/api/*", status=404, code="RevisionNotFound"), "no such revision"),
-        ("a gated model", Fault("/api/*", status=403, code="GatedRepo"), "on the repository's page"),
+        ("no such model", Fault("/api/*", status=404, code="RepoNotFound"),
+         "needs a token in the envi"),
+        ("no such commit", Fault("/api/*", status=404, code="RevisionNotFound"),
+         "no such revision"),
+        ("a gated model", Fault("/api/*", status=403, code="GatedRepo"),
+         "on the repository's page"),
         ("a busy hub", Fault("/api/*", status=429), "too many requests to the hub"),
         ("a hub that fails", Fault("/api/*", status=503), "the hub has failed"),
-    ):  # fmt: skip
+    ):
         yield hub_model("models", name, fault, "model owner/model@main: ", remedy)
     pair = [*TOKENIZE, "--max-length", "64"]
     manifest = "model/manifest.json"
     for name, edit, place, remedy in (
-        ("no manifest", lambda at: (at.model().parent / "manifest.json").unlink(), manifest, "such file"),
-        ("a manifest that was cut", lambda at: at.model() and shorten(at.folder / manifest), manifest,
-         "snakemake makes it again"),
+        ("no manifest", lambda at: (at.model().parent / "manifest.json").unlink(), manifest,
+         "such file"),
+        ("a manifest that was cut", lambda at: at.model() and shorten(at.folder / manifest),
+         manifest, "snakemake makes it again"),
         ("a file less than listed", lambda at: (at.model() / "config.json").unlink(),
-         f"{small}config.json: not the file that model/manifest.json lists", "delete that to fetch it"),
-        ("a file longer than listed", lambda at: writes("config.json", "{" + " " * 2000 + "}")(at.model()),
-         f"{small}config.json: not the file that model/manifest.json lists", "delete that to fetch it"),
-    ):  # fmt: skip
+         f"{small}config.json: not the file that model/manifest.json lists",
+         "delete that to fetch it"),
+        ("a file longer than listed",
+         lambda at: writes("config.json", "{" + " " * 2000 + "}")(at.model()),
+         f"{small}config.json: not the file that model/manifest.json lists",
+         "delete that to fetch it"),
+    ):
         yield Case("models", name, pair, place, remedy, TOKENIZED, edit)
     reference = ["train.reference", "--model", manifest, "--tokens", "tokens.parquet", "--out",
-                 "reference.parquet", "--precision"]  # fmt: skip
+                 "reference.parquet", "--precision"]
     files: dict[str, Content] = {"tokens.parquet": pairs_of_tokens, "reference.parquet": EARLIER,
-                                 "reference.json": EARLIER}  # fmt: skip
+                                 "reference.json": EARLIER}
     for name, words, place, remedy in (
         ("no such backend", "auto --quantization none --backend vllm", "backend: found vllm",
          "allowed are transformers, unsloth"),
-        ("no adapter in the folder", "auto --quantization none --start adapter", "adapter", "config"),
-    ):  # fmt: skip
+        ("no adapter in the folder", "auto --quantization none --start adapter", "adapter",
+         "config"),
+    ):
         yield Case("models", name, [*reference, *words.split()], place, remedy,
-                   files | {"adapter/README.md": ""}, Place.model)  # fmt: skip
-    yield Case(
-        "machine",
-        "float16 without a GPU",
-        [*reference, *"float16 --quantization none".split()],
-        "precision float16 needs a GPU",
-        "use auto, float32 or bfloat16",
-        files,
-        Place.model,
-    )
+                   files | {"adapter/README.md": ""}, Place.model)
+    yield Case("machine", "float16 without a GPU",
+               [*reference, *"float16 --quantization none".split()],
+               "precision float16 needs a GPU", "use auto, float32 or bfloat16", files, Place.model)
 
 
 def shorten(path: Path) -> None:
@@ -836,10 +798,8 @@ def pairs_of_tokens(path: Path) -> None:
     write_rows(path, [row], PREFERENCE_TOKENS)
 
 
-def hub_model(
-    kind: str, name: str, faults: Fault | list[Fault], place: str, remedy: str,
-    revision: str = "main", leaves: tuple[str, ...] = (), **variables: str,
-) -> Case:  # fmt: skip
+def hub_model(kind: str, name: str, faults: Fault | list[Fault], place: str, remedy: str,
+              revision: str = "main", leaves: tuple[str, ...] = (), **variables: str) -> Case:
     """Return the case of a model of a hub at which something goes wrong."""
 
     def before(at: Place) -> None:
@@ -924,20 +884,18 @@ def full(at: Place) -> None:
 def disks() -> Iterator[Case]:
     """Yields places that cannot be read or written."""
     rows = {"rows.csv": "q,a\n1,2\n", "out/raw.parquet": EARLIER, "out/raw.json": EARLIER}
-    fetch = ["data.fetch", "--source", '{"file": {"train": "rows.csv"}}',
-             "--columns", '{"q": "text", "a": "text"}', "--record", "out/raw.json",
-             "--rows", "out/raw.parquet"]  # fmt: skip
+    fetch = ["data.fetch", "--source", '{"file": {"train": "rows.csv"}}', "--columns",
+             '{"q": "text", "a": "text"}', "--record", "out/raw.json", "--rows", "out/raw.parquet"]
     prepare = ["data.prepare", "--dataset", json.dumps(INSTRUCTION), "--rows", "raw.parquet",
-               "--out", "out"]  # fmt: skip
+               "--out", "out"]
     source = {"raw.parquet": raw(q=["1"], a=["2"]), "out/train.parquet": EARLIER}
     tokenize = [*TOKENIZE, "--max-length", "64"]
     tables = [*SFT, "--csv", "out/sft.csv"]
     config: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS),
-                                  "pairs.jsonl": json.dumps(PAIR)}  # fmt: skip
+                                  "pairs.jsonl": json.dumps(PAIR)}
 
-    def both(
-        one: Callable[[Place], object], other: Callable[[Place], object]
-    ) -> Callable[[Place], None]:
+    def both(one: Callable[[Place], object], other: Callable[[Place], object]) -> Callable[[Place],
+                                                                                           None]:
         def before(at: Place) -> None:
             one(at)
             other(at)
@@ -957,8 +915,8 @@ def disks() -> Iterator[Case]:
          {"out/manifest.json": EARLIER}, both(Place.model, locked_away("out"))),
         ("rows onto a full disk", fetch, "out/raw.parquet: File too large", "", rows, full),
         ("splits onto a full disk", prepare, "out/train.parquet: File too large", "", source, full),
-        ("tokens onto a full disk", tokenize, "tokens/train.parquet: File too large", "",
-         TOKENIZED, both(Place.model, full)),
+        ("tokens onto a full disk", tokenize, "tokens/train.parquet: File too large", "", TOKENIZED,
+         both(Place.model, full)),
         ("a table onto a full disk", tables, "out/sft.csv: File too large", "",
          {"out/sft.csv": EARLIER}, both(finished, full)),
         ("a manifest onto a full disk", FOLDER, "out/manifest.json: File too large", "",
@@ -966,20 +924,23 @@ def disks() -> Iterator[Case]:
         ("a folder for rows", [*fetch[:-1], "folder"], "folder: Is a directory", "",
          rows | {"folder/x": EARLIER}, None),
         ("a file for a folder", [*prepare[:-1], "raw.parquet"], "raw.parquet: ", "", source, None),
-        ("a file for a folder of rows", [*fetch[:-1], "rows.csv/raw.parquet"], "rows.csv", "", rows, None),
+        ("a file for a folder of rows", [*fetch[:-1], "rows.csv/raw.parquet"], "rows.csv", "", rows,
+         None),
         ("a folder for a table", [*SFT, "--csv", "folder"], "folder: Is a directory", "",
          {"folder/x": EARLIER}, finished),
-        ("data that may not be read", fetch, "rows.csv: not readable as .csv: ", "Permission denied",
-         rows, locked_away("rows.csv", mode=0)),
+        ("data that may not be read", fetch, "rows.csv: not readable as .csv: ",
+         "Permission denied", rows, locked_away("rows.csv", mode=0)),
         ("rows that may not be read", prepare, "raw.parquet: ", "Permission denied", source,
          locked_away("raw.parquet", mode=0)),
         ("a config that may not be read", ["prefmake", "check", "config.yaml"],
-         "config.yaml:1: (whole file): ", "Permission denied", config, locked_away("config.yaml", mode=0)),
-        ("metrics that may not be read", tables, "results/bases/e/metrics.json", "Permission denied",
-         {"out/sft.csv": EARLIER}, both(finished, locked_away("results/bases/e/metrics.json", mode=0))),
-        ("data that are not there", [*prepare[:-3], "none.parquet", *prepare[-2:]], "none.parquet: ",
-         "No such file", source, None),
-    ):  # fmt: skip
+         "config.yaml:1: (whole file): ", "Permission denied", config,
+         locked_away("config.yaml", mode=0)),
+        ("metrics that may not be read", tables, "results/bases/e/metrics.json",
+         "Permission denied", {"out/sft.csv": EARLIER},
+         both(finished, locked_away("results/bases/e/metrics.json", mode=0))),
+        ("data that are not there", [*prepare[:-3], "none.parquet", *prepare[-2:]],
+         "none.parquet: ", "No such file", source, None),
+    ):
         yield Case("machine", name, words, place, remedy, files, before)
 
 
@@ -989,12 +950,12 @@ def finished(at: Place) -> Results:
     made.base("e", "E", generated(2.5, 0.0721, 0.2))
     made.trial("s", "sft", generated(1.25, 0.1176, 0.5), experiment="e", title="E")
     made.trial("d", "dpo", preferred(), experiment="e", title="E", items=PAIRS,
-               setting={"start": "trials/s/seed-0"})  # fmt: skip
+               setting={"start": "trials/s/seed-0"})
     return made
 
 
 PLAN = [{"experiment": "e", "title": "E", "base": "tiny_llama", "lookup": None, "shown": {},
-         "trials": {"sft": ["s/seed-0"], "dpo": ["d/seed-0"]}}]  # fmt: skip
+         "trials": {"sft": ["s/seed-0"], "dpo": ["d/seed-0"]}}]
 READ = ["--root", "results", "--plan", json.dumps(PLAN)]
 SFT = ["report.tables.sft", *READ]
 
@@ -1002,9 +963,8 @@ SFT = ["report.tables.sft", *READ]
 def results() -> Iterator[Case]:
     """Yields results that were cut, edited or lost."""
 
-    def case(
-        words: list[str], file: str, edit: Callable[[Path], object], remedy: str, name: str
-    ) -> Case:
+    def case(words: list[str], file: str, edit: Callable[[Path], object], remedy: str,
+             name: str) -> Case:
         def before(at: Place) -> None:
             finished(at)
             edit(at.folder / "results" / file)
@@ -1012,8 +972,8 @@ def results() -> Iterator[Case]:
         outs = ["--pdf", "out.pdf", "--png", "out.png"]
         words = [*words, *(outs if "figures" in words[0] else ["--csv", "out.csv"])]
         files: dict[str, Content] = {f"out.{it}": EARLIER for it in ("csv", "pdf", "png")}
-        return Case("machine", f"{words[0]}: {name} {file}", words, f"results/{file}: ", remedy, files,
-                    before)  # fmt: skip
+        return Case("machine", f"{words[0]}: {name} {file}", words, f"results/{file}: ", remedy,
+                    files, before)
 
     def without(*keys: str) -> Callable[[Path], object]:
         def edit(path: Path) -> None:
@@ -1037,12 +997,10 @@ def results() -> Iterator[Case]:
     yield case(SFT, f"{trial}train.json", without("steps"), "has no steps", "an edited")
     yield case(SFT, f"{trial}trial.json", lambda path: path.write_text("[]"), "", "an edited")
     yield case(of_trials("figures.curves"), f"{trial}history.jsonl", shorten, again, "a cut")
-    yield case(
-        of_trials("figures.length"), "trials/d/seed-0/items.parquet", shorten, again, "a cut"
-    )
-    yield case(
-        of_trials("tables.tests"), "comparisons/e.json", without("tests"), "has no tests", "an ed"
-    )
+    yield case(of_trials("figures.length"), "trials/d/seed-0/items.parquet", shorten, again,
+               "a cut")
+    yield case(of_trials("tables.tests"), "comparisons/e.json", without("tests"), "has no tests",
+               "an ed")
     yield case(of_trials("tables.cost"), f"{trial}score.json", Path.unlink, "no such file", "no")
 
 
@@ -1054,19 +1012,21 @@ def jobs() -> Iterator[Case]:
     earlier: dict[str, Content] = {"results/x.json": EARLIER, "results/x.provenance.json": EARLIER}
     failed = ("results/x.provenance.failed.json",)
     for name, words, place, remedy, leaves in (
-        ("no such program", [*job, "--", "no-such-program"], "no-such-program: ", "no such program", ()),
+        ("no such program", [*job, "--", "no-such-program"], "no-such-program: ", "no such program",
+         ()),
         ("no command", job, "no command after --", "--", ()),
         ("a record of another name", [*job, "--provenance", "x.json", "--", "true"],
          "--provenance: found x.json", "allowed is *.provenance.json", ()),
         ("an input that is not there", [*job, "--inputs", "none.csv", "--", "true"],
          "rule x: none.csv: ", "No such file", ()),
-        ("an output that is not made", [*job, "--outputs", "results/y.json", "--", "true"], "rule x: ",
-         "succeeded without making results/y.json", failed),
-        ("other code than planned", [*job, "--code", "0" * 16, "--", "python", "-m", "scripts.data.fetch"],
+        ("an output that is not made", [*job, "--outputs", "results/y.json", "--", "true"],
+         "rule x: ", "succeeded without making results/y.json", failed),
+        ("other code than planned",
+         [*job, "--code", "0" * 16, "--", "python", "-m", "scripts.data.fetch"],
          "rule x: scripts/data/fetch.py or what it imports was edited", "run snakemake again", ()),
         ("another env than planned", [*job, "--env-digest", "0" * 16, "--", "true"],
          "rule x: the lock of envs/report.yaml was edited", "run snakemake again", ()),
-    ):  # fmt: skip
+    ):
         yield Case("machine", f"job: {name}", words, place, remedy, earlier, leaves=leaves)
 
     def drifted(at: Place) -> None:
@@ -1075,8 +1035,8 @@ def jobs() -> Iterator[Case]:
 
     yield Case("machine", "another version than locked",
                ["provenance.environment", "--env", "report", "--accelerator", "cpu"],
-               "1 packages differ from envs/report.post-deploy.sh", "make the launcher environment again",
-               {}, drifted, lines=3)  # fmt: skip
+               "1 packages differ from envs/report.post-deploy.sh",
+               "make the launcher environment again", {}, drifted, lines=3)
 
     def recorded(edit: Callable[[Path], object]) -> Callable[[Place], None]:
         def before(at: Place) -> None:
@@ -1093,37 +1053,25 @@ def jobs() -> Iterator[Case]:
     for name, edit, remedy in (
         ("cut", shorten, "not JSON"),
         ("of another version", edited(schema=9), "found schema 9, allowed is 1"),
-        (
-            "moved",
-            edited(file="data/c/fetch.provenance.json"),
-            "it lies at data/c/fetch.provenance",
-        ),
+        ("moved", edited(file="data/c/fetch.provenance.json"),
+         "it lies at data/c/fetch.provenance"),
         ("without outputs", edited(outputs=None), "outputs"),
         ("of a list", lambda path: path.write_text("[]"), "allowed is 1"),
     ):
         for words in ("verify results", "trace results/data/a/fetch.json"):
-            yield Case("machine", f"a record {name}: {words.split()[0]}", ["prefmake", *words.split()],
-                       place, remedy, {}, recorded(edit))  # fmt: skip
+            yield Case("machine", f"a record {name}: {words.split()[0]}",
+                       ["prefmake", *words.split()], place, remedy, {}, recorded(edit))
 
-    publish = [
-        "prefmake",
-        "publish",
-        "-c",
-        "config.yaml",
-        "--results",
-        "results",
-        "--metrics",
-        "kept",
-    ]
+    publish = ["prefmake", "publish", "-c", "config.yaml", "--results", "results", "--metrics",
+               "kept"]
     paper = ["prefmake", "paper", "-c", "config.yaml", "--metrics", "kept"]
-    files: dict[str, Content] = {
-        "config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS), "pairs.jsonl": json.dumps(PAIR),
-        "kept/manifest.json": "{}", "kept/bases/e/metrics.json": EARLIER,
-    }  # fmt: skip
+    files: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS),
+                                 "pairs.jsonl": json.dumps(PAIR), "kept/manifest.json": "{}",
+                                 "kept/bases/e/metrics.json": EARLIER}
     yield Case("machine", "publish: an unfinished run", publish, "results: the run is not finished",
-               "files are missing", files, lines=0)  # fmt: skip
-    yield Case("machine", "paper: files that are not there", paper, "kept: ", "publish a finished run",
-               files, lines=0)  # fmt: skip
+               "files are missing", files, lines=0)
+    yield Case("machine", "paper: files that are not there", paper, "kept: ",
+               "publish a finished run", files, lines=0)
 
     def held(at: Place) -> None:
         from scripts.common.files import write_json
@@ -1132,18 +1080,18 @@ def jobs() -> Iterator[Case]:
         at.model()
         write_json(at.folder / "trial/work/lock.json", asdict(this_holder()))
 
-    train = ["train.sft", "--trial", json.dumps(TRIAL), "--model", "model/manifest.json", "--tokens",
-             "tokens.parquet", "--out", "trial"]  # fmt: skip
+    train = ["train.sft", "--trial", json.dumps(TRIAL), "--model", "model/manifest.json",
+             "--tokens", "tokens.parquet", "--out", "trial"]
     yield Case("machine", "a trial that another process trains", train, "trial/work: process ",
-               "wait for it, or stop it with kill", {"tokens.parquet": pairs_of_tokens,
-                                                     "trial/train.json": EARLIER}, held,
-               ("trial/work/guard",))  # fmt: skip
+               "wait for it, or stop it with kill",
+               {"tokens.parquet": pairs_of_tokens, "trial/train.json": EARLIER}, held,
+               ("trial/work/guard",))
     for command in ("tables", "verify", "rate"):
-        yield Case("machine", f"{command}: a file for the results", ["prefmake", command, "results"],
-                   "results", "", {"results": EARLIER})  # fmt: skip
+        yield Case("machine", f"{command}: a file for the results",
+                   ["prefmake", command, "results"], "results", "", {"results": EARLIER})
     yield Case("machine", "status: a file for the results",
                ["prefmake", "status", "--once", "-c", "config.yaml"], "results", "",
-               files | {"results": EARLIER})  # fmt: skip
+               files | {"results": EARLIER})
 
 
 # ---------------------------------------------------------------------------------------- security
@@ -1166,14 +1114,14 @@ def security() -> Iterator[Case]:
         ("processor_config.json", {"auto_map": code}),
     ):
         yield fetched_model(f"code in {file}: {content}", writes(file, json.dumps(content)),
-                            f"model/snapshot/{file}: found auto_map", "allowed are models that transf",
-                            "security")  # fmt: skip
+                            f"model/snapshot/{file}: found auto_map",
+                            "allowed are models that transf", "security")
 
     def pickled(folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
-    yield fetched_model("weights that are a pickle", pickled, "model/snapshot: a model needs *.safete",
-                        "pytorch_model.bin", "security")  # fmt: skip
+    yield fetched_model("weights that are a pickle", pickled,
+                        "model/snapshot: a model needs *.safete", "pytorch_model.bin", "security")
     where = f"model {MODEL}@main: "
     plain = "not a plain name of a file below the repository's folder"
     for name in ("../a", "/etc/a", "a/../../b", "a\\b", "a\nb", "x" * 300):
@@ -1182,49 +1130,53 @@ def security() -> Iterator[Case]:
     for sha in ("../../evil", "/tmp/evil", "main", COMMIT.upper()):
         yield hub_model("security", f"a listed commit: {sha}", listing(sha), where, "is no commit")
     yield hub_model("security", "another commit", listing("f" * 40), f"model {MODEL}@{COMMIT}: ",
-                    "answers with another commit", COMMIT)  # fmt: skip
+                    "answers with another commit", COMMIT)
     for what, file in (
         ("size", {"size": None}),
         ("digest", {"blobId": None}),
         ("size", {"size": -1}),
     ):
         yield hub_model("security", f"a listed {what}: {file}", listing(**file), f"{where}a.json: ",
-                        f"{what}")  # fmt: skip
+                        f"{what}")
     snapshot = (f"out/snapshot/{COMMIT}/*",)
     large = Fault("*/config.json", body=b"x" * 200_000)
-    yield hub_model("security", "more bytes than listed", large, f"model {MODEL}@main: config.json: ",
-                    "bytes that the hub lists; deleted", leaves=snapshot)  # fmt: skip
+    yield hub_model("security", "more bytes than listed", large,
+                    f"model {MODEL}@main: config.json: ", "bytes that the hub lists; deleted",
+                    leaves=snapshot)
     other = Fault("*/config.json", body=b"x" * 276)
-    yield hub_model("security", "other bytes than listed", other, f"model {MODEL}@main: config.json: ",
-                    "deleted, so that the next run", leaves=snapshot)  # fmt: skip
+    yield hub_model("security", "other bytes than listed", other,
+                    f"model {MODEL}@main: config.json: ", "deleted, so that the next run",
+                    leaves=snapshot)
     yield hub_model("security", "a page for a listing", Fault("/api/*", body=b"<html>"), where,
-                    "does not answer as a hub does")  # fmt: skip
+                    "does not answer as a hub does")
     yield hub_model("security", "two words for a token", listing(), "HF_TOKEN: ", "not a token",
-                    HF_TOKEN="hf_secret of mine")  # fmt: skip
+                    HF_TOKEN="hf_secret of mine")
     yield hub_model("security", "a password in the hub's address", [], f"{where}no connection to ",
-                    "127.0.0.1:9", HF_ENDPOINT="http://me:hf_secret@127.0.0.1:9")  # fmt: skip
+                    "127.0.0.1:9", HF_ENDPOINT="http://me:hf_secret@127.0.0.1:9")
     for named in ("/etc/passwd", "../../secret.csv", "https://example.invalid/a.csv", "~/a.csv"):
-        yield dataset(f"data of a card: {named}", {"README.md": CARD.format(named), "a.csv": "q,a\n"},
-                      "its configs name ", "outside the repository")  # fmt: skip
+        yield dataset(f"data of a card: {named}",
+                      {"README.md": CARD.format(named), "a.csv": "q,a\n"}, "its configs name ",
+                      "outside the repository")
     yield dataset("a script of a dataset", {"owner.py": "import os"}, "", "")
     nine = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))
     yield dataset("a card of a billion laughs",
                   {"README.md": f"---\na0: &a0 1\n{nine}\n---\n", "train.csv": "q,a\n1,2\n"},
-                  "README.md: found 99 aliases", "allowed are 20")  # fmt: skip
+                  "README.md: found 99 aliases", "allowed are 20")
     escape = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
     yield Case("security", "a template that leaves its sandbox",
                [*TOKENIZE, "--template", "t.jinja", "--max-length", "64"], "t.jinja, line 1: ",
-               "unsafe", TOKENIZED | {"t.jinja": escape}, Place.model)  # fmt: skip
+               "unsafe", TOKENIZED | {"t.jinja": escape}, Place.model)
     given = {"sums.jsonl": json.dumps(SUMS), "pairs.jsonl": json.dumps(PAIR)}
     laughs = "a0: &a0 [x]\n" + nine.replace("a0: ", "") + "\n"
     for name, old, new, place, remedy in (
         ("a tag that runs a program", "model: m", "model: !!python/object/apply:os.system [id]",
          "14: experiments.e.model: found the tag", "a config has plain text"),
-        ("a billion laughs", "models:", f"{laughs}models:", "7: (whole file): ", "allowed are so many"),
-        ("a path of two lines", "sums.jsonl", '"a\\nEOF\\nid"', "6: datasets.sums.source.file.train: ",
-         "allowed are paths without"),
-        ("a wildcard in a path", "sums.jsonl", '"{x}.jsonl"', "6: datasets.sums.source.file.train: ",
-         "allowed are paths without"),
+        ("a billion laughs", "models:", f"{laughs}models:", "7: (whole file): ",
+         "allowed are so many"),
+        ("a path of two lines", "sums.jsonl", '"a\\nEOF\\nid"',
+         "6: datasets.sums.source.file.train: ", "allowed are paths without"),
+        ("a wildcard in a path", "sums.jsonl", '"{x}.jsonl"',
+         "6: datasets.sums.source.file.train: ", "allowed are paths without"),
         ("a page in a name", "name: d", "name: <script>alert(1)</script>",
          "16: experiments.e.preference.trials[0].name: ", "pattern"),
         ("a name that is a path", "name: d", "name: ../../d",
@@ -1235,11 +1187,11 @@ def security() -> Iterator[Case]:
          "15: experiments.e.title: found the control character", "allowed is plain text"),
         ("a template outside", "model: m", "model: m\n    template: ../../../etc/passwd",
          "15: experiments.e.template: ", "no such template"),
-    ):  # fmt: skip
+    ):
         assert CONFIG.count(old) == 1
         files = given | {"config.yaml": CONFIG.replace(old, new), "results/a.csv": EARLIER}
         yield Case("security", name, ["prefmake", "check", "config.yaml"], f"config.yaml:{place}",
-                   remedy, files)  # fmt: skip
+                   remedy, files)
 
 
 CARD = "---\nconfigs:\n- config_name: default\n  data_files: {}\n---\n"
@@ -1247,21 +1199,21 @@ CARD = "---\nconfigs:\n- config_name: default\n  data_files: {}\n---\n"
 
 def dataset(name: str, files: dict[str, str], place: str, remedy: str) -> Case:
     """Return the case of a dataset of a hub."""
-    words = ["data.fetch", "--source", json.dumps({"hub": "owner/data", "revision": COMMIT, "name": None}),
-             "--columns", '{"q": "text", "a": "text"}', "--rows", "out/raw.parquet", "--record",
-             "out/raw.json"]  # fmt: skip
-    given: dict[str, Content] = {
-        f"hub/datasets/owner/data/{file}": it for file, it in files.items()
-    }
+    words = ["data.fetch", "--source",
+             json.dumps({"hub": "owner/data", "revision": COMMIT, "name": None}), "--columns",
+             '{"q": "text", "a": "text"}', "--rows", "out/raw.parquet", "--record", "out/raw.json"]
+    given: dict[str, Content] = {f"hub/datasets/owner/data/{file}": it for file,
+                                 it in files.items()}
     given |= {"out/raw.parquet": EARLIER, "out/raw.json": EARLIER}
 
     def before(at: Place) -> None:
         at.hub(at.folder / "hub", commits={"owner/data": COMMIT})
 
     return Case("security", name, words, f"dataset owner/data: {place}", remedy, given, before,
-                (f"out/snapshot/{COMMIT}/*",))  # fmt: skip
+                (f"out/snapshot/{COMMIT}/*",))
 
 
+# fmt: on
 # ------------------------------------------------------------------------------------- what is told
 
 
