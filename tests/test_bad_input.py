@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -29,6 +29,7 @@ import pytest
 from scripts.__main__ import main as prefmake
 from scripts.common.cli import run
 from scripts.provenance.record import forget as record_forget
+from tests.conftest import SETTINGS
 from tests.hub.repositories import COMMIT, MODEL, write_model
 from tests.hub.server import Fault, Hub
 from tests.provenance.test_verify import record
@@ -94,7 +95,7 @@ class Case:
     place: str
     remedy: str
     files: dict[str, Content] = field(default_factory=dict)
-    before: Callable[[Place], object] | None = None
+    before: Sequence[Callable[[Place], object]] = ()
     leaves: tuple[str, ...] = ()
     lines: int = 1
     fails: str = ""
@@ -189,11 +190,13 @@ MISTAKES: list[Mistake] = [
      "15: experiments.e.seeds[0]: found 4294967296", "less than or equal to 4294967295"),
     ("a seed twice", "model: m", "model: m\n    seeds: [1, 1]", "13: experiments.e: ",
      "holds one seed twice"),
-    ("a warm-up longer than the run", GOOD_SFT, "trials: [{name: s, max_steps: 3, warmup_steps: 5}]",
-     "15: experiments.e.sft.trials[0]", "max_steps"),
+    ("a warm-up longer than the run", GOOD_SFT,
+     "trials: [{name: s, max_steps: 3, warmup_steps: 5}]",
+     "15: experiments.e.sft.trials[0].warmup_steps: found 5", "the run has max_steps 3"),
     ("a weight below 0", GOOD_DPO,
      "{name: d, loss_type: [sigmoid, sft], loss_weights: [1, -1]}",
-     "16: experiments.e.preference.trials[0].loss_weights[1]: found -1", "greater than or equal to"),
+     "16: experiments.e.preference.trials[0].loss_weights[1]: found -1",
+     "greater than or equal to 0"),
     ("prompts as long as the whole", "dataset: pairs",
      "dataset: pairs, max_prompt_length: 1024",
      "16: experiments.e.preference.max_prompt_length: found 1024", "less than max_length (1024)"),
@@ -218,7 +221,8 @@ MISTAKES: list[Mistake] = [
      "train[1:] has rows of train[:2]"),
     ("fractions that leave nothing", "by: group, test: 0.5", "by: row, valid: 0.5, test: 0.5",
      "7: datasets.sums.splits: ", "leaves no train"),
-    ("an expectation below 0", "format: instruction", "format: instruction\n    expect: {train: -1}",
+    ("an expectation below 0", "format: instruction",
+     "format: instruction\n    expect: {train: -1}",
      "6: datasets.sums.expect.train: found -1", "greater than or equal to 0"),
     ("a branch for a commit", "revision: main", "revision: v1.0",
      '2: models.m.source.revision: found "v1.0"', "should match pattern"),
@@ -236,11 +240,13 @@ MISTAKES: list[Mistake] = [
     # The whole.
     ("nothing enabled", "model: m", "model: m\n    enabled: false", "12: experiments: ",
      "at least one is needed"),
-    ("no trial", GOOD_SFT, "trials: []", "15: experiments.e.sft.trials: ", "at least one is needed"),
+    ("no trial", GOOD_SFT, "trials: []", "15: experiments.e.sft.trials: ",
+     "at least one is needed"),
     ("a key twice", "experiments:", "models: {}\nexperiments:", "12: models: ",
      "each may stand once"),
     ("a bracket that stays open", "{name: s}", "{name: s", "15: (whole file): not YAML: ", "','"),
-    ("a tab", "    model: m", "\tmodel: m", "14: (whole file): not YAML: ", "cannot start any token"),
+    ("a tab", "    model: m", "\tmodel: m", "14: (whole file): not YAML: ",
+     "cannot start any token"),
 ]
 
 
@@ -270,7 +276,8 @@ def configs() -> Iterator[Case]:
         ("check none.yaml", "none.yaml:1: (whole file): ", "No such file"),
         ("check results", "results:1: (whole file): ", "Is a directory"),
         ("check config.yaml more.yaml", "more.yaml:2: experiments.e.modle: ", "allowed: title"),
-        ("status -c config.yaml -c more.yaml", "more.yaml:2: experiments.e.modle: ", "allowed: ti"),
+        ("status -c config.yaml -c more.yaml", "more.yaml:2: experiments.e.modle: ",
+         "allowed: ti"),
         ("show config.yaml --trial x", "--trial: found 'x'", "allowed: d, s"),
         ("plan --profile x", "--profile: found 'x'", "allowed: a folder, or"),
         ("chekc config.yaml", "No such command 'chekc'", "Did you mean 'check'"),
@@ -290,6 +297,47 @@ def configs() -> Iterator[Case]:
     ):
         yield Case("configs", f"prefmake {words}", ["prefmake", *words.split()], place, remedy,
                    given | overlay)
+    yield from claims()
+
+
+CLAIMS = """\
+experiments: {e: E}
+figures:
+  - experiment: e
+    figure: Loss
+    ours: {figure: held_out_loss}
+    show: number
+    compare: difference
+    claims: [{trial: s, claimed: about 1.2, notebook: null}]
+"""
+
+
+def claims() -> Iterator[Case]:
+    """Yields files of published numbers."""
+    words = ["report.tables.comparison", *READ, "--claims", "claims.yaml", "--csv", "out.csv"]
+    for name, old, new, place, remedy in (
+        ("a typo", "show: number", "show: number\n    unti: s", "claims.yaml:7: figures[0].unti: ",
+         "unknown key"),
+        ("a kind of numbers", "show: number", "show: percentage",
+         "claims.yaml:6: figures[0].show: ", "'percent', 'count', 'factor' or 'number'"),
+        ("no such experiment", "experiment: e", "experiment: f",
+         "claims.yaml:3: figures[0].experiment", "allowed: e"),
+        ("a trial twice", "trial: s,", "trial: s, claimed: '1', notebook: null}, {trial: s,",
+         "claims.yaml:8: figures[0].claims[1].trial: ", "stands twice"),
+        ("more right than all", "claimed: about 1.2", "claimed: '1', successes: 3, n: 2",
+         "claims.yaml:8: figures[0].claims[0]: ", "3 successes of 2"),
+        ("no source", "{figure: held_out_loss}", "{}", "claims.yaml:5: figures[0].ours: ",
+         "needs exactly one of figure, training, speedup"),
+        ("a note that is not there", "notebook: null", "notebook: null, notes: [x]",
+         "claims.yaml:8: figures[0].claims[0]: ", "no note is called 'x'"),
+        ("a metric that was not measured", "held_out_loss", "rouge",
+         "results/trials/s: has no rouge", "which a claim is compared with"),
+        ("no YAML", "experiments: {e: E}", "experiments: {e: E", "claims.yaml:2: (whole file): ",
+         "not YAML"),
+    ):
+        assert CLAIMS.count(old) == 1, old
+        files: dict[str, Content] = {"claims.yaml": CLAIMS.replace(old, new), "out.csv": EARLIER}
+        yield Case("configs", f"claims: {name}", words, place, remedy, files, [finished])
 
 
 # -------------------------------------------------------------------------------------------- data
@@ -339,7 +387,8 @@ def files_of_rows() -> Iterator[Case]:
         ("text behind a quote", 'q,a\n"1" x,2\n', "line 2: ", "written twice"),
         ("a bare quote", 'q,a\n1,2\n5" nails,4\n', "line 3: ",
          "allowed: quotes around it, and each"),
-        ("a bare comma", "q,a\n1,2\nOne, two,3\n", "line 3: found 3 fields", "needs quotes around"),
+        ("a bare comma", "q,a\n1,2\nOne, two,3\n", "line 3: found 3 fields",
+         "needs quotes around"),
         ("a short row", "q,a\n1\n", "line 2: found 1 fields, the header has 2", "needs quotes"),
         ("a column twice", "q,a,q\n1,2,3\n", 'line 1: the column "q"', "stands twice"),
         ("semicolons", "q;a\n1;2\n", "line 1: found columns separated by semicolons",
@@ -365,7 +414,8 @@ def files_of_rows() -> Iterator[Case]:
         ("a list", '["1", "2"]', "line 2: found a list", 'allowed: an object, {"column": …}'),
         ("text alone", '"1"', "line 2: found text, '1'", "allowed: an object"),
         ("a number", '{"q": 7, "a": "2"}', "line 2: column q: found a number, 7", "allowed: text"),
-        ("true", '{"q": "1", "a": true}', "line 2: column a: found true or false", "allowed: text"),
+        ("true", '{"q": "1", "a": true}', "line 2: column a: found true or false",
+         "allowed: text"),
         ("an object", '{"q": {"x": 1}, "a": "2"}', "line 2: column q: found an object",
          "allowed: t"),
         ("a list of texts", '{"q": "1", "a": ["2"]}', "line 2: column a: found a list",
@@ -407,7 +457,8 @@ def files_of_rows() -> Iterator[Case]:
         ("text", "q,a\n1,2\n", "not readable as .parquet: ", "Parquet"),
         ("nothing", b"", "not readable as .parquet: ", "0 bytes"),
         ("cut in the middle", cut(whole, 1000), "not readable as .parquet: ", "Parquet"),
-        ("numbers", parquet(q=[1], a=["2"]), "row 1: column q: found a number, 1", "allowed: text"),
+        ("numbers", parquet(q=[1], a=["2"]), "row 1: column q: found a number, 1",
+         "allowed: text"),
         ("a time", parquet(q=["1"], a=[when]), "row 1: column a: found datetime", "allowed: text"),
         ("bytes", parquet(q=[b"1"], a=["2"]), "row 1: column q: found bytes", "allowed: text"),
         ("lists", parquet(q=[["1"]], a=["2"]), "row 1: column q: found a list", "allowed: text"),
@@ -470,7 +521,8 @@ def sources() -> Iterator[Case]:
         ("a turn of the user", {"chosen": said("user", "c")},
          "completion of role user (allowed: ass"),
         ("several turns", {"chosen": said("user", "c") * 2}, "allowed: one assistant turn"),
-        ("an answered prompt", {"prompt": said("assistant", "p")}, "an answer follows a user's or"),
+        ("an answered prompt", {"prompt": said("assistant", "p")},
+         "an answer follows a user's or"),
         ("equal completions", {"rejected": said("assistant", "c")}, "1 × identical completions"),
         ("messages without roles", {"prompt": [{"from": "human"}]},
          "not a list of {role, content}"),
@@ -481,7 +533,8 @@ def sources() -> Iterator[Case]:
     for what, chosen, reason in (
         ("no dialogue", "Hello.", "text before the first turn"),
         ("nobody answers", "\n\nHuman: Hi", "no assistant turn"),
-        ("the human ends it", "\n\nAssistant: Hi\n\nHuman: Ho", "last turn is not the assistant's"),
+        ("the human ends it", "\n\nAssistant: Hi\n\nHuman: Ho",
+         "last turn is not the assistant's"),
     ):
         yield prepared(what, raw(q=[chosen], a=[chosen]), left, reason, **dialogues)
     for what, splits, place, remedy in (
@@ -495,11 +548,11 @@ def sources() -> Iterator[Case]:
          "in test"),
     ):
         yield prepared(what, good, place, remedy, splits=splits)
-    yield prepared("rows without a group", raw(q=["1"], a=["2"], g=[None]), "row train-0: column g",
-                   "each row needs one", group="g")
+    yield prepared("rows without a group", raw(q=["1"], a=["2"], g=[None]),
+                   "row train-0: column g", "each row needs one", group="g")
     yield prepared("fewer rows than expected", good, "split train has 2 rows", "expected 3",
                    expect={"train": 3})
-    yield prepared("a file that was cut", cut(good, 200), "", "snakemake makes it again")
+    yield prepared("a file that was cut", cut(good, 200), "", "delete it, and make it again")
 
 
 PROMPTS = [{"id": "train-0", "group": "g", "prompt": said("user", "How many?"),
@@ -526,7 +579,7 @@ def templates() -> Iterator[Case]:
     def case(name: str, text: str | bytes, place: str, remedy: str, **more: Any) -> Case:
         words = [*TOKENIZE, "--template", "t.jinja", "--max-length", "64"]
         files = TOKENIZED | {"t.jinja": text}
-        options = {"before": Place.model} | more
+        options = {"before": [Place.model]} | more
         return Case("data", f"template: {name}", words, place, remedy, files, **options)
 
     def hurried(place: Place) -> None:
@@ -545,8 +598,8 @@ def templates() -> Iterator[Case]:
          "write the date into a"),
         ("chance", "{{ messages | random }}", "t.jinja: found the filter random",
          "the same tokens"),
-        ("an address of memory", "{{ messages.append }}", "t.jinja: found an address",
-         "same tokens"),
+        ("an address of memory", "{% for m in messages %}{{ m.content }}{{ m.get }}{% endfor %}",
+         "t.jinja: found an address", "the same tokens"),
         ("always the same", "Hello.", left, "leaves out messages of the user"),
         ("nothing", "", left, "leaves out messages of the user"),
         ("a refusal", "{{ raise_exception('No system!') }}", left, "refuses it: No system!"),
@@ -555,7 +608,7 @@ def templates() -> Iterator[Case]:
     ):
         yield case(name, text, place, remedy)
     yield case("no end", endless, "t.jinja: found no end after 0.2 s", "a text takes milliseconds",
-               before=hurried)
+               before=[hurried])
     yield case("not UTF-8", b"\xff\xfe", "t.jinja: ", "UTF-8")
     words = [*TOKENIZE, "--max-length"]
 
@@ -564,15 +617,15 @@ def templates() -> Iterator[Case]:
         relist(place.folder)
 
     yield Case("data", "tokenizer without a template", [*words, "64"],
-               "tokenizer has no chat template", "name one with `template:`", TOKENIZED,
-               without_template)
+               "model/snapshot: the tokenizer has no chat template", "name one with `template:`",
+               TOKENIZED, [without_template])
     left = "data/train.parquet: no row is left; dropped: 1 × "
     yield Case("data", "prompts that fill all", [*words, "3"], left, "the prompt fills max_length",
-               TOKENIZED, Place.model)
+               TOKENIZED, [Place.model])
     row = PROMPTS[0] | {"prompt": said("user", "<s> and </s>")}
     special = TOKENIZED | {"data/train.parquet": partial(canonical, rows=[row])}
     yield Case("data", "special tokens in texts", [*words, "64"], left,
-               "a text has the special token", special, Place.model)
+               "a text has the special token", special, [Place.model])
 
 
 def relist(folder: Path) -> None:
@@ -596,7 +649,7 @@ def of_rows() -> Iterator[Case]:
               "--metrics", "out.json", "--test", "test.parquet"]
     doctor = ["data.doctor", "--name", "d", "--dropped", "dropped.parquet", "--report",
               "report.json", "--model", "model/manifest.json", "--out", "out.json"]
-    again = "snakemake makes it again"
+    again = "delete it, and make it again"
     for name, words, place, remedy in (
         ("overlap: n-grams of two words", [*overlap, "--rows", "train.parquet", "--ngram", "2"],
          "--ngram: found 2", "or more"),
@@ -608,10 +661,11 @@ def of_rows() -> Iterator[Case]:
          "a lookup needs preference pairs"),
         ("lookup: no rows", [*lookup, "--train", "none.parquet"], "none.parquet: found no rows",
          "a lookup needs preference pairs"),
-        ("lookup: rows that were cut", [*lookup, "--train", "cut.parquet"], "cut.parquet: ", again),
+        ("lookup: rows that were cut", [*lookup, "--train", "cut.parquet"], "cut.parquet: ",
+         again),
         ("doctor: no rows of training",
-         [*doctor, "--data", "test.parquet", "--tokens", "x.parquet"], "--data: found test.parquet",
-         "train is needed"),
+         [*doctor, "--data", "test.parquet", "--tokens", "x.parquet"],
+         "--data: found test.parquet", "train is needed"),
         ("doctor: fewer tokens",
          [*doctor, "--data", "train.parquet", "test.parquet", "--tokens", "tokens/train.parquet"],
          "--tokens: found 1", "need 2"),
@@ -640,9 +694,9 @@ def raters() -> Iterator[Case]:
                 path = at.folder / also
                 path.write_bytes(path.read_bytes()[:-9])
 
-        words = "prefmake ratings b.json a.json --results results --page rating".split()
+        words = ["prefmake", "ratings", "b.json", "a.json", "--results", "results", "--page", "rating"]
         files = {f"results/tables/ratings.{form}": EARLIER for form in ("csv", "md", "tex")}
-        return Case("data", f"ratings: {name}", words, place, remedy, files, before)
+        return Case("data", f"ratings: {name}", words, place, remedy, files, [before])
 
     page = "allowed: a file that the rating page saved"
     generations = "results/trials/wombat-r16/seed-3/generations.parquet"
@@ -669,7 +723,8 @@ def raters() -> Iterator[Case]:
         Study(at.folder).page(at.folder / "rating")
 
     for name, words, place, remedy in (
-        ("another question", "--question Why?", "rating/key.json: ", "move it away, or write into"),
+        ("another question", "--question Why?", "rating/key.json: ",
+         "move it away, or write into"),
         ("no such trial", "--trial x", "--trial: found 'x'",
          "allowed: base, numbat-r8, wombat-r16"),
         ("no such set", "--set x", "--set: found 'x'", "allowed: hidden-set"),
@@ -677,7 +732,7 @@ def raters() -> Iterator[Case]:
         ("alone", "--trial wombat-r16 --against wombat-r16", "nothing to compare", "differently"),
     ):
         yield Case("data", f"rate: {name}", f"prefmake rate results --out rating {words}".split(),
-                   place, remedy, {}, asked)
+                   place, remedy, {}, [asked])
 
 
 def data() -> Iterator[Case]:
@@ -700,10 +755,8 @@ def fetched_model(name: str, edit: Callable[[Path], object], place: str, remedy:
                   kind: str = "models") -> Case:
     """Return the case of a model's folder that was edited."""
 
-    def before(at: Place) -> None:
-        edit(at.model())
-
-    return Case(kind, name, FOLDER, place, remedy, {"out/manifest.json": EARLIER}, before)
+    return Case(kind, name, FOLDER, place, remedy, {"out/manifest.json": EARLIER},
+                [lambda at: edit(at.model())])
 
 
 def writes(name: str, content: str | bytes) -> Callable[[Path], object]:
@@ -757,7 +810,7 @@ def models() -> Iterator[Case]:
         ("no manifest", lambda at: (at.model().parent / "manifest.json").unlink(), manifest,
          "such file"),
         ("a manifest that was cut", lambda at: at.model() and shorten(at.folder / manifest),
-         manifest, "snakemake makes it again"),
+         manifest, "delete it, and make it again"),
         ("a file less than listed", lambda at: (at.model() / "config.json").unlink(),
          f"{small}config.json: not the file that model/manifest.json lists",
          "delete that to fetch it"),
@@ -766,7 +819,7 @@ def models() -> Iterator[Case]:
          f"{small}config.json: not the file that model/manifest.json lists",
          "delete that to fetch it"),
     ):
-        yield Case("models", name, pair, place, remedy, TOKENIZED, edit)
+        yield Case("models", name, pair, place, remedy, TOKENIZED, [edit])
     reference = ["train.reference", "--model", manifest, "--tokens", "tokens.parquet", "--out",
                  "reference.parquet", "--precision"]
     files: dict[str, Content] = {"tokens.parquet": pairs_of_tokens, "reference.parquet": EARLIER,
@@ -778,10 +831,32 @@ def models() -> Iterator[Case]:
          "config"),
     ):
         yield Case("models", name, [*reference, *words.split()], place, remedy,
-                   files | {"adapter/README.md": ""}, Place.model)
+                   files | {"adapter/README.md": ""}, [Place.model])
     yield Case("machine", "float16 without a GPU",
-               [*reference, *"float16 --quantization none".split()],
-               "precision float16 needs a GPU", "use auto, float32 or bfloat16", files, Place.model)
+               [*reference, "float16", "--quantization", "none"], "precision float16 needs a GPU",
+               "use auto, float32 or bfloat16", files, [Place.model])
+    yield from corpora()
+
+
+def corpora() -> Iterator[Case]:
+    """Yields texts and sizes of which no model can be made."""
+    words = ["models.demo", "--corpus", "texts.jsonl", "--out", "demo", "--manifest", "demo.json",
+             "--tokenizer-manifest", "tokenizer.json", "--model"]
+    text = '{"text": "Ada has 3 pens."}\n'
+    for name, corpus, sizes, place, remedy in (
+        ("no JSON", f"{text}Ada\n", {}, "texts.jsonl: line 2: ", "JSON"),
+        ("a list", f"{text}[]\n", {}, "texts.jsonl: line 2: ", "text"),
+        ("no text", f'{text}{{"text": 3}}\n', {}, "texts.jsonl: line 2: ", "text"),
+        ("blanks", '{"text": " "}\n', {}, "texts.jsonl: ", "no text at all"),
+        ("Latin-1", '{"text": "é"}'.encode("latin-1"), {}, "texts.jsonl: line 1: ", "UTF-8"),
+        ("a small vocabulary", text, {"vocab_size": 9}, "vocab_size: ", "at least 262 are needed"),
+        ("a typo", text, {"layers": 3}, "unknown model settings: layers", "allowed: "),
+        ("a short text", text, {"sequence_length": 128}, "texts.jsonl: ", "sequence_length"),
+    ):
+        files: dict[str, Content] = {"texts.jsonl": corpus, "demo/model.safetensors": EARLIER,
+                                     "demo.json": EARLIER, "tokenizer.json": EARLIER}
+        yield Case("models", f"a corpus: {name}", [*words, json.dumps(SETTINGS | sizes)], place,
+                   remedy, files)
 
 
 def shorten(path: Path) -> None:
@@ -817,7 +892,7 @@ def hub_model(kind: str, name: str, faults: Fault | list[Fault], place: str, rem
             at.patch.setenv(variable, value)
 
     words = [*FETCH, json.dumps({"hub": MODEL, "revision": revision})]
-    return Case(kind, name, words, place, remedy, {"out/manifest.json": EARLIER}, before, leaves)
+    return Case(kind, name, words, place, remedy, {"out/manifest.json": EARLIER}, [before], leaves)
 
 
 # ----------------------------------------------------------------------------------------- machine
@@ -894,52 +969,47 @@ def disks() -> Iterator[Case]:
     config: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS),
                                   "pairs.jsonl": json.dumps(PAIR)}
 
-    def both(one: Callable[[Place], object], other: Callable[[Place], object]) -> Callable[[Place],
-                                                                                           None]:
-        def before(at: Place) -> None:
-            one(at)
-            other(at)
-
-        return before
-
     for name, words, place, remedy, files, before in (
-        ("rows into a read-only folder", fetch, "out/raw.parquet: Permission denied", "allowed",
-         rows, locked_away("out")),
-        ("splits into a read-only folder", prepare, "out/train.parquet: Permission denied", "",
-         source, locked_away("out")),
-        ("tokens into a read-only folder", tokenize, "tokens/train.parquet: Permission denied", "",
-         TOKENIZED, both(Place.model, locked_away("tokens"))),
-        ("a table into a read-only folder", tables, "out/sft.csv: Permission denied", "",
-         {"out/sft.csv": EARLIER}, both(finished, locked_away("out"))),
-        ("a manifest into a read-only folder", FOLDER, "out/manifest.json: Permission denied", "",
-         {"out/manifest.json": EARLIER}, both(Place.model, locked_away("out"))),
-        ("rows onto a full disk", fetch, "out/raw.parquet: File too large", "", rows, full),
-        ("splits onto a full disk", prepare, "out/train.parquet: File too large", "", source, full),
-        ("tokens onto a full disk", tokenize, "tokens/train.parquet: File too large", "", TOKENIZED,
-         both(Place.model, full)),
-        ("a table onto a full disk", tables, "out/sft.csv: File too large", "",
-         {"out/sft.csv": EARLIER}, both(finished, full)),
-        ("a manifest onto a full disk", FOLDER, "out/manifest.json: File too large", "",
-         {"out/manifest.json": EARLIER}, both(Place.model, full)),
-        ("a folder for rows", [*fetch[:-1], "folder"], "folder: Is a directory", "",
-         rows | {"folder/x": EARLIER}, None),
-        ("a file for a folder", [*prepare[:-1], "raw.parquet"], "raw.parquet: ", "", source, None),
-        ("a file for a folder of rows", [*fetch[:-1], "rows.csv/raw.parquet"], "rows.csv", "", rows,
-         None),
-        ("a folder for a table", [*SFT, "--csv", "folder"], "folder: Is a directory", "",
-         {"folder/x": EARLIER}, finished),
+        ("rows into a read-only folder", fetch, "out/raw.parquet: Permission denied", "chmod",
+         rows, (locked_away("out"),)),
+        ("splits into a read-only folder", prepare, "out/train.parquet: Permission denied",
+         "chmod", source, (locked_away("out"),)),
+        ("tokens into a read-only folder", tokenize, "tokens/train.parquet: Permission denied",
+         "chmod", TOKENIZED, (Place.model, locked_away("tokens"))),
+        ("a table into a read-only folder", tables, "out/sft.csv: Permission denied", "chmod",
+         {"out/sft.csv": EARLIER}, (finished, locked_away("out"))),
+        ("a manifest into a read-only folder", FOLDER, "out/manifest.json: Permission denied",
+         "chmod", {"out/manifest.json": EARLIER}, (Place.model, locked_away("out"))),
+        ("rows onto a full disk", fetch, "out/raw.parquet: File too large", "make room", rows,
+         (full,)),
+        ("splits onto a full disk", prepare, "out/train.parquet: File too large", "make room",
+         source, (full,)),
+        ("tokens onto a full disk", tokenize, "tokens/train.parquet: File too large", "make room",
+         TOKENIZED, (Place.model, full)),
+        ("a table onto a full disk", tables, "out/sft.csv: File too large", "make room",
+         {"out/sft.csv": EARLIER}, (finished, full)),
+        ("a manifest onto a full disk", FOLDER, "out/manifest.json: File too large", "make room",
+         {"out/manifest.json": EARLIER}, (Place.model, full)),
+        ("a folder for rows", [*fetch[:-1], "folder"], "folder: Is a directory",
+         "a file is needed there", rows | {"folder/x": EARLIER}, ()),
+        ("a file for a folder", [*prepare[:-1], "raw.parquet"], "raw.parquet: File exists",
+         "a folder is needed there", source, ()),
+        ("a file for a folder of rows", [*fetch[:-1], "rows.csv/raw.parquet"],
+         "rows.csv: File exists", "a folder is needed there", rows, ()),
+        ("a folder for a table", [*SFT, "--csv", "folder"], "folder: Is a directory",
+         "a file is needed there", {"folder/x": EARLIER}, (finished,)),
         ("data that may not be read", fetch, "rows.csv: not readable as .csv: ",
-         "Permission denied", rows, locked_away("rows.csv", mode=0)),
+         "Permission denied", rows, (locked_away("rows.csv", mode=0),)),
         ("rows that may not be read", prepare, "raw.parquet: ", "Permission denied", source,
-         locked_away("raw.parquet", mode=0)),
+         (locked_away("raw.parquet", mode=0),)),
         ("a config that may not be read", ["prefmake", "check", "config.yaml"],
          "config.yaml:1: (whole file): ", "Permission denied", config,
-         locked_away("config.yaml", mode=0)),
+         (locked_away("config.yaml", mode=0),)),
         ("metrics that may not be read", tables, "results/bases/e/metrics.json",
          "Permission denied", {"out/sft.csv": EARLIER},
-         both(finished, locked_away("results/bases/e/metrics.json", mode=0))),
+         (finished, locked_away("results/bases/e/metrics.json", mode=0))),
         ("data that are not there", [*prepare[:-3], "none.parquet", *prepare[-2:]],
-         "none.parquet: ", "No such file", source, None),
+         "none.parquet: ", "No such file", source, ()),
     ):
         yield Case("machine", name, words, place, remedy, files, before)
 
@@ -965,15 +1035,11 @@ def results() -> Iterator[Case]:
 
     def case(words: list[str], file: str, edit: Callable[[Path], object], remedy: str,
              name: str) -> Case:
-        def before(at: Place) -> None:
-            finished(at)
-            edit(at.folder / "results" / file)
-
         outs = ["--pdf", "out.pdf", "--png", "out.png"]
         words = [*words, *(outs if "figures" in words[0] else ["--csv", "out.csv"])]
         files: dict[str, Content] = {f"out.{it}": EARLIER for it in ("csv", "pdf", "png")}
         return Case("machine", f"{words[0]}: {name} {file}", words, f"results/{file}: ", remedy,
-                    files, before)
+                    files, (finished, lambda at: edit(at.folder / "results" / file)))
 
     def without(*keys: str) -> Callable[[Path], object]:
         def edit(path: Path) -> None:
@@ -989,18 +1055,20 @@ def results() -> Iterator[Case]:
     def of_trials(module: str) -> list[str]:
         return [f"report.{module}", *READ]
 
-    base, trial, again = "bases/e/metrics.json", "trials/s/seed-0/", "snakemake makes it again"
+    base, trial, again = "bases/e/metrics.json", "trials/s/seed-0/", "delete it, and make it again"
     yield case(SFT, base, Path.unlink, "no such file", "no")
     yield case(SFT, base, shorten, again, "a cut")
     yield case(SFT, base, without("metrics"), "has no metrics", "another")
-    yield case(SFT, base, without("metrics", "held_out_loss", "intervals"), "", "an edited")
+    yield case(SFT, base, without("metrics", "held_out_loss", "intervals"), "has no intervals",
+               "an edited")
     yield case(SFT, f"{trial}train.json", without("steps"), "has no steps", "an edited")
-    yield case(SFT, f"{trial}trial.json", lambda path: path.write_text("[]"), "", "an edited")
+    yield case(SFT, f"{trial}trial.json", lambda path: path.write_text("[]"), "not a JSON object",
+               "an edited")
     yield case(of_trials("figures.curves"), f"{trial}history.jsonl", shorten, again, "a cut")
     yield case(of_trials("figures.length"), "trials/d/seed-0/items.parquet", shorten, again,
                "a cut")
-    yield case(of_trials("tables.tests"), "comparisons/e.json", without("tests"), "has no tests",
-               "an ed")
+    yield case(of_trials("tables.differences"), "comparisons/e.json", without("tests"),
+               "has no tests", "an edited")
     yield case(of_trials("tables.cost"), f"{trial}score.json", Path.unlink, "no such file", "no")
 
 
@@ -1012,8 +1080,8 @@ def jobs() -> Iterator[Case]:
     earlier: dict[str, Content] = {"results/x.json": EARLIER, "results/x.provenance.json": EARLIER}
     failed = ("results/x.provenance.failed.json",)
     for name, words, place, remedy, leaves in (
-        ("no such program", [*job, "--", "no-such-program"], "no-such-program: ", "no such program",
-         ()),
+        ("no such program", [*job, "--", "no-such-program"], "no-such-program: ",
+         "no such program", ()),
         ("no command", job, "no command after --", "--", ()),
         ("a record of another name", [*job, "--provenance", "x.json", "--", "true"],
          "--provenance: found x.json", "allowed is *.provenance.json", ()),
@@ -1035,8 +1103,8 @@ def jobs() -> Iterator[Case]:
 
     yield Case("machine", "another version than locked",
                ["provenance.environment", "--env", "report", "--accelerator", "cpu"],
-               "1 packages differ from envs/report.post-deploy.sh",
-               "make the launcher environment again", {}, drifted, lines=3)
+               "packages differ from envs/report.post-deploy.sh",
+               "make the launcher environment again", {}, [drifted], lines=0)
 
     def recorded(edit: Callable[[Path], object]) -> Callable[[Place], None]:
         def before(at: Place) -> None:
@@ -1058,9 +1126,15 @@ def jobs() -> Iterator[Case]:
         ("without outputs", edited(outputs=None), "outputs"),
         ("of a list", lambda path: path.write_text("[]"), "allowed is 1"),
     ):
-        for words in ("verify results", "trace results/data/a/fetch.json"):
-            yield Case("machine", f"a record {name}: {words.split()[0]}",
-                       ["prefmake", *words.split()], place, remedy, {}, recorded(edit))
+        yield Case("machine", f"verify: a record {name}", ["prefmake", "verify", "results"], place,
+                   remedy, {}, [recorded(edit)])
+    made = "results/data/a/fetch.json"
+    for name, edit, place, remedy in (
+        ("that was cut", shorten, "results/data/a/fetch.provenance.json: ", "not JSON"),
+        ("of another file", edited(outputs=[]), made, "no *.provenance.json beside it names it"),
+    ):
+        yield Case("machine", f"trace: a record {name}", ["prefmake", "trace", made], place,
+                   remedy, {}, [recorded(edit)])
 
     publish = ["prefmake", "publish", "-c", "config.yaml", "--results", "results", "--metrics",
                "kept"]
@@ -1068,10 +1142,59 @@ def jobs() -> Iterator[Case]:
     files: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS),
                                  "pairs.jsonl": json.dumps(PAIR), "kept/manifest.json": "{}",
                                  "kept/bases/e/metrics.json": EARLIER}
-    yield Case("machine", "publish: an unfinished run", publish, "results: the run is not finished",
-               "files are missing", files, lines=0)
+    yield Case("machine", "publish: an unfinished run", publish,
+               "results: the run is not finished", "files are missing", files, lines=0)
     yield Case("machine", "paper: files that are not there", paper, "kept: ",
                "publish a finished run", files, lines=0)
+
+    def published(edit: Callable[[Path], object]) -> Callable[[Place], None]:
+        def before(at: Place) -> None:
+            from scripts.common.files import sha256, write_json
+            from scripts.config.check import load
+            from scripts.config.plan import make_plan, reported_files
+
+            kept = at.folder / "kept"
+            names = list(reported_files(make_plan(load([at.folder / "config.yaml"]))))
+            for name in names:
+                write_json(kept / name, {})
+            write_json(kept / "manifest.json", {name: sha256(kept / name) for name in names})
+            edit(kept)
+
+        return before
+
+    for name, edit, place, remedy in (
+        ("a number that was edited", writes("bases/e/metrics.json", "[]"),
+         "kept: 1 files are not those of manifest.json", "kept/bases/e/metrics.json"),
+        ("a manifest that was cut", lambda kept: shorten(kept / "manifest.json"),
+         "kept/manifest.json: not JSON", "make it again"),
+        ("a manifest that is a list", writes("manifest.json", "[]"), "kept/manifest.json: ",
+         "not a JSON object"),
+    ):
+        yield Case("machine", f"paper: {name}", paper, place, remedy, files, [published(edit)],
+                   lines=0)
+
+    def table(at: Place) -> None:
+        record(at.folder / "results", "tables/sft")
+        path = at.folder / "results/tables/sft.provenance.json"
+        content = json.loads(path.read_text())
+        content["outputs"][0]["file"] = "tables/sft.csv"
+        path.write_text(json.dumps(content))
+
+    csv: dict[str, Content] = {"results/tables/sft.csv": "experiment,trial,bleu\ne,s,0.5\n"}
+    for name, words, place, remedy, tables in (
+        ("no such row", "trace results/tables/sft.csv --row x --column bleu",
+         "results/tables/sft.csv: has no row 'x' in 'bleu'", "allowed: experiment e trial s", csv),
+        ("no such column", "trace results/tables/sft.csv --row s --column rouge",
+         "results/tables/sft.csv: has no column 'rouge'", "allowed: ", csv),
+        ("a cell that was edited", "tables results", "results/tables/sft.csv: ", "make it again",
+         {"results/tables/sft.csv": "experiment,trial,bleu\ne,s,much\n"}),
+        ("columns that were edited", "tables results", "results/tables/sft.csv: ", "make it again",
+         {"results/tables/sft.csv": "a,b\n1,2\n"}),
+        ("a folder for a crate", "crate results -c config.yaml --out results/tables",
+         "results/tables: a folder that is no RO-Crate", "is in the way", csv),
+    ):
+        yield Case("machine", f"{words.split()[0]}: {name}", ["prefmake", *words.split()], place,
+                   remedy, files | tables, [table])
 
     def held(at: Place) -> None:
         from scripts.common.files import write_json
@@ -1084,14 +1207,19 @@ def jobs() -> Iterator[Case]:
              "--tokens", "tokens.parquet", "--out", "trial"]
     yield Case("machine", "a trial that another process trains", train, "trial/work: process ",
                "wait for it, or stop it with kill",
-               {"tokens.parquet": pairs_of_tokens, "trial/train.json": EARLIER}, held,
+               {"tokens.parquet": pairs_of_tokens, "trial/train.json": EARLIER}, [held],
                ("trial/work/guard",))
-    for command in ("tables", "verify", "rate"):
+    for command, remedy in (
+        ("tables", "a finished run makes them"),
+        ("verify", "a run leaves it beside each result"),
+        ("rate", "a finished run has them"),
+    ):
         yield Case("machine", f"{command}: a file for the results",
-                   ["prefmake", command, "results"], "results", "", {"results": EARLIER})
+                   ["prefmake", command, "results"], "results", remedy, {"results": EARLIER})
     yield Case("machine", "status: a file for the results",
-               ["prefmake", "status", "--once", "-c", "config.yaml"], "results", "",
-               files | {"results": EARLIER})
+               ["prefmake", "status", "--once", "-c", "config.yaml"],
+               "results/trials/s/seed-0/work/progress.json: Not a directory",
+               "a folder is needed there", files | {"results": EARLIER})
 
 
 # ---------------------------------------------------------------------------------------- security
@@ -1136,8 +1264,8 @@ def security() -> Iterator[Case]:
         ("digest", {"blobId": None}),
         ("size", {"size": -1}),
     ):
-        yield hub_model("security", f"a listed {what}: {file}", listing(**file), f"{where}a.json: ",
-                        f"{what}")
+        yield hub_model("security", f"a listed {what}: {file}", listing(**file),
+                        f"{where}a.json: ", f"{what}")
     snapshot = (f"out/snapshot/{COMMIT}/*",)
     large = Fault("*/config.json", body=b"x" * 200_000)
     yield hub_model("security", "more bytes than listed", large,
@@ -1165,13 +1293,13 @@ def security() -> Iterator[Case]:
     escape = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
     yield Case("security", "a template that leaves its sandbox",
                [*TOKENIZE, "--template", "t.jinja", "--max-length", "64"], "t.jinja, line 1: ",
-               "unsafe", TOKENIZED | {"t.jinja": escape}, Place.model)
+               "unsafe", TOKENIZED | {"t.jinja": escape}, [Place.model])
     given = {"sums.jsonl": json.dumps(SUMS), "pairs.jsonl": json.dumps(PAIR)}
     laughs = "a0: &a0 [x]\n" + nine.replace("a0: ", "") + "\n"
     for name, old, new, place, remedy in (
         ("a tag that runs a program", "model: m", "model: !!python/object/apply:os.system [id]",
          "14: experiments.e.model: found the tag", "a config has plain text"),
-        ("a billion laughs", "models:", f"{laughs}models:", "7: (whole file): ",
+        ("a billion laughs", "models:", f"{laughs}models:", "6: (whole file): ",
          "allowed are so many"),
         ("a path of two lines", "sums.jsonl", '"a\\nEOF\\nid"',
          "6: datasets.sums.source.file.train: ", "allowed are paths without"),
@@ -1209,7 +1337,7 @@ def dataset(name: str, files: dict[str, str], place: str, remedy: str) -> Case:
     def before(at: Place) -> None:
         at.hub(at.folder / "hub", commits={"owner/data": COMMIT})
 
-    return Case("security", name, words, f"dataset owner/data: {place}", remedy, given, before,
+    return Case("security", name, words, f"dataset owner/data: {place}", remedy, given, [before],
                 (f"out/snapshot/{COMMIT}/*",))
 
 
@@ -1283,8 +1411,8 @@ def test_bad_input_is_a_line_and_loses_nothing(
             content(path)
         else:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    if case.before:
-        case.before(place)
+    for prepare in case.before:
+        prepare(place)
     before = seen(place.folder)
     capsys.readouterr()
     start = time.process_time()
