@@ -831,7 +831,8 @@ def models() -> Iterator[Case]:
          "config"),
     ):
         yield Case("models", name, [*reference, *words.split()], place, remedy,
-                   files | {"adapter/README.md": ""}, [Place.model])
+                   files | {"adapter/README.md": ""}, [Place.model],
+                   fails="scripts/lm/snapshots.py" * (name == "no adapter in the folder"))
     yield Case("machine", "float16 without a GPU",
                [*reference, "float16", "--quantization", "none"], "precision float16 needs a GPU",
                "use auto, float32 or bfloat16", files, [Place.model])
@@ -844,14 +845,17 @@ def corpora() -> Iterator[Case]:
              "--tokenizer-manifest", "tokenizer.json", "--model"]
     text = '{"text": "Ada has 3 pens."}\n'
     for name, corpus, sizes, place, remedy in (
-        ("no JSON", f"{text}Ada\n", {}, "texts.jsonl: line 2: ", "JSON"),
-        ("a list", f"{text}[]\n", {}, "texts.jsonl: line 2: ", "text"),
-        ("no text", f'{text}{{"text": 3}}\n', {}, "texts.jsonl: line 2: ", "text"),
-        ("blanks", '{"text": " "}\n', {}, "texts.jsonl: ", "no text at all"),
+        ("no JSON", f"{text}Ada\n", {}, "texts.jsonl: line 2: no JSON: ", "at character 1"),
+        ("a list", f"{text}[]\n", {}, "texts.jsonl: line 2: found a list", "allowed: an object"),
+        ("no text", f'{text}{{"text": 3}}\n', {}, "texts.jsonl: line 2: column text: ",
+         "allowed: text"),
+        ("blanks", '{"text": " "}\n', {}, "texts.jsonl: ", "at least one is needed"),
         ("Latin-1", '{"text": "é"}'.encode("latin-1"), {}, "texts.jsonl: line 1: ", "UTF-8"),
-        ("a small vocabulary", text, {"vocab_size": 9}, "vocab_size: ", "at least 262 are needed"),
-        ("a typo", text, {"layers": 3}, "unknown model settings: layers", "allowed: "),
-        ("a short text", text, {"sequence_length": 128}, "texts.jsonl: ", "sequence_length"),
+        ("a small vocabulary", text, {"vocab_size": 9}, "--model: vocab_size: ",
+         "at least 262 are needed"),
+        ("a typo", text, {"layers": 3}, "--model: unknown model settings: layers", "allowed: "),
+        ("a short text", text, {"sequence_length": 128}, "--model: sequence_length: found 128",
+         "the texts have "),
     ):
         files: dict[str, Content] = {"texts.jsonl": corpus, "demo/model.safetensors": EARLIER,
                                      "demo.json": EARLIER, "tokenizer.json": EARLIER}
@@ -1127,7 +1131,8 @@ def jobs() -> Iterator[Case]:
         ("of a list", lambda path: path.write_text("[]"), "allowed is 1"),
     ):
         yield Case("machine", f"verify: a record {name}", ["prefmake", "verify", "results"], place,
-                   remedy, {}, [recorded(edit)])
+                   remedy, {}, [recorded(edit)],
+                   fails="scripts/provenance/record.py" * (name == "without outputs"))
     made = "results/data/a/fetch.json"
     for name, edit, place, remedy in (
         ("that was cut", shorten, "results/data/a/fetch.provenance.json: ", "not JSON"),
@@ -1350,6 +1355,10 @@ INTERNAL = re.compile(r"\b\w*(Error|Exception|Warning)\b|BadInput|<class |object
 """What is said to people who know this project's code, or Python's."""
 
 
+JINJA = re.compile(r"(?<=\.jinja, line \d: )\w+")
+"""A template is a program, whose errors are told in Jinja's words, as its author knows them."""
+
+
 @pytest.fixture(scope="module")
 def imported(tiny_model: Path) -> None:
     """Import what takes long and is no part of what a case takes."""
@@ -1433,7 +1442,7 @@ def test_bad_input_is_a_line_and_loses_nothing(
     assert not case.lines or told.count("\n") == case.lines
     assert case.place in told
     assert case.remedy in told
-    assert not INTERNAL.search(told)
+    assert not INTERNAL.search(JINJA.sub("", told))
     assert "traceback" not in error.lower()
     assert "hf_secret" not in out + error
     after = seen(place.folder)
