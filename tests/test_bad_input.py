@@ -35,7 +35,7 @@ from tests.hub.server import Fault, Hub
 from tests.provenance.test_verify import record
 from tests.rating.study import Study
 from tests.report.conftest import PAIRS, Results, generated, preferred
-from tests.train.conftest import TRIAL
+from tests.train.conftest import resolved
 
 KINDS = ("configs", "data", "models", "machine", "security")
 FEWEST = 150
@@ -694,7 +694,8 @@ def raters() -> Iterator[Case]:
                 path = at.folder / also
                 path.write_bytes(path.read_bytes()[:-9])
 
-        words = ["prefmake", "ratings", "b.json", "a.json", "--results", "results", "--page", "rating"]
+        words = ["prefmake", "ratings", "b.json", "a.json", "--results", "results", "--page",
+                 "rating"]
         files = {f"results/tables/ratings.{form}": EARLIER for form in ("csv", "md", "tex")}
         return Case("data", f"ratings: {name}", words, place, remedy, files, [before])
 
@@ -722,6 +723,12 @@ def raters() -> Iterator[Case]:
     def asked(at: Place) -> None:
         Study(at.folder).page(at.folder / "rating")
 
+    def spoiled(at: Place) -> None:
+        asked(at)
+        shorten(at.folder / generations)
+
+    yield Case("data", "rate: answers that were cut", ["prefmake", "rate", "results"],
+               f"{generations}: ", "make it again", {}, [spoiled], fails="scripts/rating/ask.py")
     for name, words, place, remedy in (
         ("another question", "--question Why?", "rating/key.json: ",
          "move it away, or write into"),
@@ -837,6 +844,7 @@ def models() -> Iterator[Case]:
                [*reference, "float16", "--quantization", "none"], "precision float16 needs a GPU",
                "use auto, float32 or bfloat16", files, [Place.model])
     yield from corpora()
+    yield from trials()
 
 
 def corpora() -> Iterator[Case]:
@@ -907,6 +915,7 @@ def machine() -> Iterator[Case]:
     yield from disks()
     yield from results()
     yield from jobs()
+    yield from measures()
 
 
 @contextmanager
@@ -1208,7 +1217,7 @@ def jobs() -> Iterator[Case]:
         at.model()
         write_json(at.folder / "trial/work/lock.json", asdict(this_holder()))
 
-    train = ["train.sft", "--trial", json.dumps(TRIAL), "--model", "model/manifest.json",
+    train = ["train.sft", "--trial", json.dumps(resolved("sft")), "--model", "model/manifest.json",
              "--tokens", "tokens.parquet", "--out", "trial"]
     yield Case("machine", "a trial that another process trains", train, "trial/work: process ",
                "wait for it, or stop it with kill",
@@ -1225,6 +1234,113 @@ def jobs() -> Iterator[Case]:
                ["prefmake", "status", "--once", "-c", "config.yaml"],
                "results/trials/s/seed-0/work/progress.json: Not a directory",
                "a folder is needed there", files | {"results": EARLIER})
+
+
+def trials() -> Iterator[Case]:
+    """Yields what training, scoring and measuring are given."""
+    whole = resolved("sft")
+    trial = json.dumps(whole)
+    train = ["train.sft", "--model", "model/manifest.json", "--out", "trial", "--tokens"]
+    names = ("completions", "pairs", "generations")
+    files: dict[str, Content] = {"tokens.parquet": demonstration_tokens,
+                                 "pairs.parquet": pairs_of_tokens,
+                                 "none.parquet": partial(demonstration_tokens, count=0),
+                                 "cut.parquet": cut(pairs_of_tokens, 500),
+                                 "trial/train.json": EARLIER,
+                                 "trial/adapter/adapter_model.safetensors": EARLIER,
+                                 "out.json": EARLIER,
+                                 **{f"score/{name}.parquet": EARLIER for name in names}}
+    score = ["evaluate.score", "--model", "model/manifest.json", "--precision", "auto",
+             "--quantization", "none", "--out", "score"]
+    probe = ["train.estimate.probe", "--trial", trial, "--model", "model/manifest.json", "--out",
+             "out.json"]
+    work = ("trial/work/*",)
+    named = json.dumps(whole | {"lora": whole["lora"] | {"target_modules": ["q_prj"]}})
+    half = json.dumps(whole | {"precision": "float16"})
+    for name, words, place, remedy, leaves in (
+        ("training: tokens that are not there", [*train, "no.parquet", "--trial", trial],
+         "no.parquet: ", "No such file", ()),
+        ("training: tokens that were cut", [*train, "cut.parquet", "--trial", trial],
+         "cut.parquet: ", "make it again", work),
+        ("training: no tokens", [*train, "none.parquet", "--trial", trial], "none.parquet: ",
+         "no rows to train on", work),
+        ("training: no such module", [*train, "tokens.parquet", "--trial", named],
+         "lora.target_modules: found q_prj", "the model has ", work),
+        ("training: float16 without a GPU", [*train, "tokens.parquet", "--trial", half],
+         "precision float16 needs a GPU", "use auto", work),
+        ("training: a start that is not there",
+         [*train, "tokens.parquet", "--trial", trial, "--start", "nowhere"], "nowhere: ",
+         "No such file", ()),
+        ("probing: one step", [*probe, "--tokens", "tokens.parquet", "--steps", "1"],
+         "--steps: found 1", "at least", ()),
+        ("probing: no tokens", [*probe, "--tokens", "none.parquet"], "none.parquet: ",
+         "no rows to train on", ()),
+        ("scoring: tokens that were cut", [*score, "--completions", "cut.parquet"],
+         "cut.parquet: ", "make it again", ()),
+        ("scoring: an adapter that is not there",
+         [*score, "--completions", "tokens.parquet", "--adapters", "nowhere"], "nowhere",
+         "adapter_config.json", ()),
+    ):
+        yield Case("models", name, words, place, remedy, files, [Place.model], leaves,
+                   fails="scripts/lm/snapshots.py" * ("adapter" in name))
+
+
+def demonstration_tokens(path: Path, count: int = 4) -> None:
+    """Write tokens of demonstrations."""
+    from scripts.common.files import write_rows
+    from scripts.common.rows import COMPLETION_TOKENS
+
+    row = {"id": "train-0", "prompt_ids": [1, 20], "completion_ids": [30, 2]}
+    write_rows(path, [row] * count, COMPLETION_TOKENS)
+
+
+def measures() -> Iterator[Case]:
+    """Yields rows and results of which nothing can be measured, compared or shown."""
+    measure = ["evaluate.measure", "--subject", '{"method": "base"}', "--root", ".", "--metrics",
+               "out.json", "--items", "out.parquet", "--pairs", "none.parquet", "--generations",
+               "none.parquet", "--completions"]
+    aggregate = ["evaluate.aggregate", "--subject", "{}", "--out", "out.json", "--items",
+                 "a.parquet", "b.parquet", "--metrics", "a.json", "b.json"]
+    compare = ["evaluate.compare", "--root", "results", "--out", "out.json", "--plan"]
+    plan = {"experiment": "e", "base": "tiny_llama", "trials": {"sft": ["s/seed-0"]}, "metrics": {}}
+    page = ["report.page.make", *READ, "--html", "out.html"]
+    files: dict[str, Content] = {"a.json": '{"sets": {"g": {}}}', "b.json": '{"sets": {}}',
+                                 "c.json": "{", "l.json": "[]",
+                                 "none.parquet": partial(canonical, rows=[]),
+                                 "cut.parquet": cut(canonical, 500), "out.json": EARLIER,
+                                 "out.parquet": EARLIER, "out.html": EARLIER,
+                                 "results/tables/sft.json": "{}", "results/tables/sft.csv": "",
+                                 "results/figures/curves.png": "x"}
+    for name, words, place, remedy in (
+        ("measuring: scores that were cut", [*measure, "cut.parquet"], "cut.parquet: ",
+         "make it again"),
+        ("measuring: scores that are not there", [*measure, "no.parquet"], "no.parquet: ",
+         "No such file"),
+        ("seeds: a set that one lacks", aggregate, "b.json: has no sets.g", "which a.json has"),
+        ("seeds: metrics that were cut", [*aggregate[:-1], "c.json"], "c.json: not JSON",
+         "make it again"),
+        ("seeds: metrics that are a list", [*aggregate[:-1], "l.json"], "l.json: ",
+         "make it again"),
+        ("comparing: a base that is not there", [*compare, json.dumps(plan | {"experiment": "x"})],
+         "results/bases/x/items.parquet: ", "No such file"),
+        ("comparing: a trial that is not there",
+         [*compare, json.dumps(plan | {"trials": {"sft": ["x/seed-0"]}})],
+         "results/trials/x/seed-0/trial.json: ", "No such file"),
+        ("the page: no such table", [*page, "--tables", "dpo"], "results/tables/dpo.json: ",
+         "no such"),
+        ("the page: a table that was edited", [*page, "--tables", "sft"],
+         "results/tables/sft.json: ", "make it again"),
+        ("the page: no picture", [*page, "--figures", "curves"], "results/figures/curves.png: ",
+         "not a PNG"),
+        ("a table: rows left out that were cut",
+         [*SFT, "--csv", "out.csv", "--data", "cut/dropped.parquet"], "cut/dropped.parquet: ",
+         "make it again"),
+        ("a table: another report of tokens", [*SFT, "--csv", "out.csv", "--data", "a.json"],
+         "a.json: ", "has no "),
+    ):
+        yield Case("machine", name, words, place, remedy, files | {"cut/dropped.parquet": b"PAR1"},
+                   [finished],
+                   fails="scripts/report/page/make.py" * (" edited" in name and "page" in name))
 
 
 # ---------------------------------------------------------------------------------------- security

@@ -129,8 +129,8 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
     write_text(path, "".join(lines))
 
 
-def read_rows(path: str | Path) -> list[Row]:
-    """Return the rows of a Parquet file as dictionaries. Raises Damaged where it is none."""
+def read_table(path: str | Path) -> "pa.Table":
+    """Return the Arrow table in a Parquet file. Raises Damaged where it holds none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -139,9 +139,14 @@ def read_rows(path: str | Path) -> list[Row]:
     with open(path, "rb"):
         pass
     try:
-        return pq.read_table(path).to_pylist()
+        return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, f"not Parquet: {error}") from None
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Return the rows of a Parquet file as dictionaries. Raises as `read_table` does."""
+    return read_table(path).to_pylist()
 
 
 def write_rows(path: str | Path, rows: list[Row], schema: "pa.Schema") -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
-from scripts.common.files import Row, read_object, sha256, write_json, write_text
+from scripts.common.files import Row, read_json, sha256, write_json, write_text
 from scripts.common.methods import BASE
 from scripts.common.texts import cut
 from scripts.rating.key import Contest, Item, Key, Model, keyed, read_key
@@ -126,8 +126,8 @@ def subjects_in(root: Path) -> list[Subject]:
     found = []
     for pattern in ("bases/*/metrics.json", "trials/*/seed-*/metrics.json"):
         for path in sorted(root.glob(pattern)):
-            metrics = read_object(path)
             try:
+                metrics = read_json(path)
                 sets = {name: part["settings"] for name, part in metrics.get("sets", {}).items()}
                 folder = path.parent.relative_to(root).as_posix()
                 experiment, name, seed = (metrics[key] for key in ("experiment", "name", "seed"))

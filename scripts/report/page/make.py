@@ -8,6 +8,7 @@ Beside this module are a template, a style sheet and a script, which go into the
 
 import argparse
 import base64
+import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import read_object, write_text
+from scripts.common.files import write_text
 from scripts.common.methods import BASE, METHODS
 from scripts.report.arguments import parser, results_of
 from scripts.report.catalog import FIGURES, TABLES
@@ -85,7 +86,7 @@ def picture(root: Path, name: str) -> Picture:
 def grid(root: Path, name: str) -> Grid:
     """Return a table of a run. Raise BadInput if one of its files is missing or unreadable."""
     path = root / "tables" / f"{name}.json"
-    made = read(path, read_object)
+    made = read(path, lambda it: json.loads(it.read_text(encoding="utf-8")))
     content = read(path.with_suffix(".csv"), Path.read_bytes)
     return Grid(caption=TABLES[name].caption, csv=base64.b64encode(content).decode(), **made)
 
