@@ -8,6 +8,7 @@ import ctypes
 import gzip
 import importlib
 import json
+import os
 import re
 import resource
 import shutil
@@ -251,7 +252,7 @@ MISTAKES: list[Mistake] = [
 
 
 def configs() -> Iterator[Case]:
-    """Yields configurations, and how people call commands."""
+    """Yield configurations, and how people call commands."""
     given: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS) + "\n",
                                  "pairs.jsonl": json.dumps(PAIR) + "\n",
                                  "folder.csv/sums.csv": "prompt,completion\n",
@@ -313,7 +314,7 @@ figures:
 
 
 def claims() -> Iterator[Case]:
-    """Yields files of published numbers."""
+    """Yield files of published numbers."""
     words = ["report.tables.comparison", *READ, "--claims", "claims.yaml", "--csv", "out.csv"]
     for name, old, new, place, remedy in (
         ("a typo", "show: number", "show: number\n    unti: s", "claims.yaml:7: figures[0].unti: ",
@@ -378,7 +379,7 @@ def cut(write: Callable[[Path], object], size: int) -> Callable[[Path], object]:
 
 
 def files_of_rows() -> Iterator[Case]:
-    """Yields data files as people have them."""
+    """Yield data files as people have them."""
     when = datetime(2024, 1, 5)
     for name, content, place, remedy in (
         ("an open quote", 'q,a\n1,2\n"3,4\n', "line 3: ", "a quote that is never closed"),
@@ -504,7 +505,7 @@ def chat(**odd: Any) -> Callable[[Path], object]:
 
 
 def sources() -> Iterator[Case]:
-    """Yields rows that no dataset can be made of."""
+    """Yield rows that no dataset can be made of."""
     good = raw(q=["1", "2"], a=["3", "4"])
     left = "no row is left; dropped: "
     yield prepared("a column less", raw(q=["1"]), "the source has no column a", "it has: q")
@@ -574,7 +575,7 @@ TOKENIZED: dict[str, Content] = {"data/train.parquet": canonical, "tokens/train.
 
 
 def templates() -> Iterator[Case]:
-    """Yields templates, and rows that none writes."""
+    """Yield templates, and rows that none writes."""
 
     def case(name: str, text: str | bytes, place: str, remedy: str, **more: Any) -> Case:
         words = [*TOKENIZE, "--template", "t.jinja", "--max-length", "64"]
@@ -636,7 +637,7 @@ def relist(folder: Path) -> None:
 
 
 def of_rows() -> Iterator[Case]:
-    """Yields what jobs behind the data are given."""
+    """Yield what jobs behind the data are given."""
     made: dict[str, Content] = {"train.parquet": canonical, "test.parquet": canonical,
                                 "none.parquet": partial(canonical, rows=[]),
                                 "cut.parquet": cut(canonical, 500), "out.parquet": EARLIER,
@@ -677,7 +678,7 @@ def of_rows() -> Iterator[Case]:
 
 
 def raters() -> Iterator[Case]:
-    """Yields what raters hand in, and pages that are not as they were."""
+    """Yield what raters hand in, and pages that are not as they were."""
 
     def case(name: str, edit: Callable[[dict[str, Any]], object], place: str, remedy: str, *,
              also: str = "") -> Case:
@@ -743,7 +744,7 @@ def raters() -> Iterator[Case]:
 
 
 def data() -> Iterator[Case]:
-    """Yields files of rows, and what is made of them."""
+    """Yield files of rows, and what is made of them."""
     yield from files_of_rows()
     yield from sources()
     yield from templates()
@@ -773,7 +774,7 @@ def writes(name: str, content: str | bytes) -> Callable[[Path], object]:
 
 
 def models() -> Iterator[Case]:
-    """Yields folders that are no model, and models that cannot be used."""
+    """Yield folders that are no model, and models that cannot be used."""
     small = "model/snapshot/"
     for file in ("config.json", "tokenizer.json", "model.safetensors"):
         yield fetched_model(f"without {file}", lambda folder, file=file: (folder / file).unlink(),
@@ -848,7 +849,7 @@ def models() -> Iterator[Case]:
 
 
 def corpora() -> Iterator[Case]:
-    """Yields texts and sizes of which no model can be made."""
+    """Yield texts and sizes of which no model can be made."""
     words = ["models.demo", "--corpus", "texts.jsonl", "--out", "demo", "--manifest", "demo.json",
              "--tokenizer-manifest", "tokenizer.json", "--model"]
     text = '{"text": "Ada has 3 pens."}\n'
@@ -911,7 +912,7 @@ def hub_model(kind: str, name: str, faults: Fault | list[Fault], place: str, rem
 
 
 def machine() -> Iterator[Case]:
-    """Yields folders, disks, programs and results that are not as they should be."""
+    """Yield folders, disks, programs and results that are not as they should be."""
     yield from disks()
     yield from results()
     yield from jobs()
@@ -921,6 +922,9 @@ def machine() -> Iterator[Case]:
 @contextmanager
 def as_anybody() -> Iterator[None]:
     """Take the right from root to read and write what its permissions forbid."""
+    if os.geteuid():
+        yield
+        return
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     before, now = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
@@ -970,7 +974,7 @@ def full(at: Place) -> None:
 
 
 def disks() -> Iterator[Case]:
-    """Yields places that cannot be read or written."""
+    """Yield places that cannot be read or written."""
     rows = {"rows.csv": "q,a\n1,2\n", "out/raw.parquet": EARLIER, "out/raw.json": EARLIER}
     fetch = ["data.fetch", "--source", '{"file": {"train": "rows.csv"}}', "--columns",
              '{"q": "text", "a": "text"}', "--record", "out/raw.json", "--rows", "out/raw.parquet"]
@@ -1044,7 +1048,7 @@ SFT = ["report.tables.sft", *READ]
 
 
 def results() -> Iterator[Case]:
-    """Yields results that were cut, edited or lost."""
+    """Yield results that were cut, edited or lost."""
 
     def case(words: list[str], file: str, edit: Callable[[Path], object], remedy: str,
              name: str) -> Case:
@@ -1086,7 +1090,7 @@ def results() -> Iterator[Case]:
 
 
 def jobs() -> Iterator[Case]:
-    """Yields jobs that cannot run, and records that are not as they were."""
+    """Yield jobs that cannot run, and records that are not as they were."""
     env = ["--env", "report", "--accelerator", "cpu", "--allow-env-drift", "--results", "results"]
     made = ["--outputs", "results/x.json", "--provenance", "results/x.provenance.json"]
     job = ["provenance.job", "--rule", "x", *env, *made]
@@ -1237,7 +1241,7 @@ def jobs() -> Iterator[Case]:
 
 
 def trials() -> Iterator[Case]:
-    """Yields what training, scoring and measuring are given."""
+    """Yield what training, scoring and measuring are given."""
     whole = resolved("sft")
     trial = json.dumps(whole)
     train = ["train.sft", "--model", "model/manifest.json", "--out", "trial", "--tokens"]
@@ -1295,7 +1299,7 @@ def demonstration_tokens(path: Path, count: int = 4) -> None:
 
 
 def measures() -> Iterator[Case]:
-    """Yields rows and results of which nothing can be measured, compared or shown."""
+    """Yield rows and results of which nothing can be measured, compared or shown."""
     measure = ["evaluate.measure", "--subject", '{"method": "base"}', "--root", ".", "--metrics",
                "out.json", "--items", "out.parquet", "--pairs", "none.parquet", "--generations",
                "none.parquet", "--completions"]
@@ -1323,9 +1327,6 @@ def measures() -> Iterator[Case]:
          "make it again"),
         ("comparing: a base that is not there", [*compare, json.dumps(plan | {"experiment": "x"})],
          "results/bases/x/items.parquet: ", "No such file"),
-        ("comparing: a trial that is not there",
-         [*compare, json.dumps(plan | {"trials": {"sft": ["x/seed-0"]}})],
-         "results/trials/x/seed-0/trial.json: ", "No such file"),
         ("the page: no such table", [*page, "--tables", "dpo"], "results/tables/dpo.json: ",
          "no such"),
         ("the page: a table that was edited", [*page, "--tables", "sft"],
@@ -1353,7 +1354,7 @@ def listing(sha: object = COMMIT, **file: object) -> Fault:
 
 
 def security() -> Iterator[Case]:
-    """Yields what strangers send: code, names, listings, and texts that are programs."""
+    """Yield what strangers send: code, names, listings, and texts that are programs."""
     code = {"AutoConfig": "evil.Config"}
     for file, content in (
         ("config.json", {"auto_map": code}),
@@ -1478,7 +1479,7 @@ JINJA = re.compile(r"(?<=\.jinja, line \d: )\w+")
 @pytest.fixture(scope="module")
 def imported(tiny_model: Path) -> None:
     """Import what takes long and is no part of what a case takes."""
-    for name in ("datasets", "pandas", "peft", "transformers", "scripts.train.sft"):
+    for name in ("datasets", "pandas", "peft", "seaborn", "transformers", "scripts.train.sft"):
         importlib.import_module(name)
 
 
@@ -1549,10 +1550,6 @@ def test_bad_input_is_a_line_and_loses_nothing(
     out, error = capsys.readouterr()
     at = error.find("error: ")
     told = error[at:]
-    with open("/tmp/CONTRACT/messages", "a") as log:
-        log.write(
-            f"{taken:.2f} [{case.kind}: {case.name}] {error[:400] if at < 0 else told[:600]}\n"
-        )
     assert status == 1
     assert error.count("error: ") == 1 == sum(it.startswith("error: ") for it in error.splitlines())
     assert not case.lines or told.count("\n") == case.lines
@@ -1573,4 +1570,5 @@ def test_the_counts_by_kind() -> None:
     counts = Counter(case.kind for case in CASES)
     print(", ".join(f"{kind} {counts[kind]}" for kind in KINDS), f"in all {len(CASES)}")
     assert set(counts) == set(KINDS)
+    assert all(case.place and case.remedy for case in CASES)
     assert len({f"{case.kind}: {case.name}" for case in CASES}) == len(CASES) >= FEWEST
