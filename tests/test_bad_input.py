@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -352,6 +353,12 @@ def fetched(name: str, file: str, content: Content, place: str, remedy: str, kin
              "out/raw.json"]
     files = {"out/raw.parquet": EARLIER, "out/raw.json": EARLIER, file: content}
     return Case("data", f"{file}: {name}", words, f"{file}: {place}", remedy, files, **more)
+
+
+def zipped(path: Path) -> None:
+    """Write a zip file of something."""
+    with ZipFile(path, "w") as packed:
+        packed.writestr("thesis.tex", "")
 
 
 def parquet(**columns: Any) -> Callable[[Path], object]:
@@ -1165,13 +1172,13 @@ def jobs() -> Iterator[Case]:
     yield Case("machine", "paper: files that are not there", paper, "kept: ",
                "publish a finished run", files, lines=0)
 
-    def published(edit: Callable[[Path], object]) -> Callable[[Place], None]:
+    def published(edit: Callable[[Path], object], folder: str = "kept") -> Callable[[Place], None]:
         def before(at: Place) -> None:
             from scripts.common.files import sha256, write_json
             from scripts.config.check import load
             from scripts.config.plan import make_plan, reported_files
 
-            kept = at.folder / "kept"
+            kept = at.folder / folder
             names = list(reported_files(make_plan(load([at.folder / "config.yaml"]))))
             for name in names:
                 write_json(kept / name, {})
@@ -1179,6 +1186,12 @@ def jobs() -> Iterator[Case]:
             edit(kept)
 
         return before
+
+    for name in ("../sums.jsonl", "/etc/passwd"):
+        yield Case("security", f"publish: a manifest that names {name}", publish,
+                   "kept/manifest.json: names ", "outside its folder",
+                   files | {"kept/manifest.json": json.dumps({name: "x"})},
+                   [published(lambda results: None, "results")])
 
     for name, edit, place, remedy in (
         ("a number that was edited", writes("bases/e/metrics.json", "[]"),
@@ -1209,7 +1222,11 @@ def jobs() -> Iterator[Case]:
         ("columns that were edited", "tables results", "results/tables/sft.csv: ", "make it again",
          {"results/tables/sft.csv": "a,b\n1,2\n"}),
         ("a folder for a crate", "crate results -c config.yaml --out results/tables",
-         "results/tables: a folder that is no RO-Crate", "is in the way", csv),
+         "results/tables: is no RO-Crate", "name another folder", csv),
+        ("a file for a crate", "crate results -c config.yaml --out sums.jsonl",
+         "sums.jsonl: is no RO-Crate", "name another folder", csv),
+        ("another zip file for a crate", "crate results -c config.yaml --out thesis.zip",
+         "thesis.zip: is no RO-Crate", "name another folder", csv | {"thesis.zip": zipped}),
     ):
         yield Case("machine", f"{words.split()[0]}: {name}", ["prefmake", *words.split()], place,
                    remedy, files | tables, [table])
@@ -1401,13 +1418,17 @@ def security() -> Iterator[Case]:
                     "does not answer as a hub does")
     yield hub_model("security", "two words for a token", listing(), "HF_TOKEN: ", "not a token",
                     HF_TOKEN="hf_secret of mine")
+    yield hub_model("security", "no address for the hub", [],
+                    f"{where}the connection to HF_ENDPOINT", "'http://' or 'https://'",
+                    HF_ENDPOINT="hub")
     yield hub_model("security", "a password in the hub's address", [], f"{where}no connection to ",
                     "127.0.0.1:9", HF_ENDPOINT="http://me:hf_secret@127.0.0.1:9")
     for named in ("/etc/passwd", "../../secret.csv", "https://example.invalid/a.csv", "~/a.csv"):
         yield dataset(f"data of a card: {named}",
                       {"README.md": CARD.format(named), "a.csv": "q,a\n"}, "its configs name ",
                       "outside the repository")
-    yield dataset("a script of a dataset", {"owner.py": "import os"}, "", "")
+    yield dataset("a script of a dataset", {"owner.py": "import os"}, "no file ",
+                  "allowed: .parquet", fails="scripts/data/fetch.py")
     nine = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))
     yield dataset("a card of a billion laughs",
                   {"README.md": f"---\na0: &a0 1\n{nine}\n---\n", "train.csv": "q,a\n1,2\n"},
@@ -1447,7 +1468,7 @@ def security() -> Iterator[Case]:
 CARD = "---\nconfigs:\n- config_name: default\n  data_files: {}\n---\n"
 
 
-def dataset(name: str, files: dict[str, str], place: str, remedy: str) -> Case:
+def dataset(name: str, files: dict[str, str], place: str, remedy: str, fails: str = "") -> Case:
     """Return the case of a dataset of a hub."""
     words = ["data.fetch", "--source",
              json.dumps({"hub": "owner/data", "revision": COMMIT, "name": None}), "--columns",
@@ -1460,7 +1481,7 @@ def dataset(name: str, files: dict[str, str], place: str, remedy: str) -> Case:
         at.hub(at.folder / "hub", commits={"owner/data": COMMIT})
 
     return Case("security", name, words, f"dataset owner/data: {place}", remedy, given, [before],
-                (f"out/snapshot/{COMMIT}/*",))
+                (f"out/snapshot/{COMMIT}/*",), fails=fails)
 
 
 # fmt: on

@@ -4,13 +4,14 @@ The records of every job behind these files are copied too, so that tables made 
 still be traced to their sources.
 """
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_object, sha256, write_json, written_whole
-from scripts.provenance.record import ORIGINS, maker
+from scripts.common.files import damaged, read_object, sha256, write_json, written_whole
+from scripts.provenance.record import ORIGINS, below, maker
 
 MANIFEST = "manifest.json"
 OPTIONAL = ("comparisons/*.json",)
@@ -92,6 +93,9 @@ def _copy(results: Path, out: Path, files: list[str]) -> None:
     """
     manifest = out / MANIFEST
     before = read_object(manifest) if manifest.is_file() else {}
+    for file in before:
+        if below(out / file, out) is None:
+            raise damaged(manifest, f"names {json.dumps(file)}, which lies outside its folder")
     manifest.unlink(missing_ok=True)
     for file in set(before) - set(files):
         (out / file).unlink(missing_ok=True)
