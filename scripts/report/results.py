@@ -86,13 +86,13 @@ def parse_states(text: str) -> dict[str, State]:
 
 
 def read(path: Path, reader: Callable[[Path], Any]) -> Any:
-    """Return what a file holds. Raise BadInput where it is missing or unreadable."""
+    """Return what a file holds. Raise BadInput where it is missing, or holds something else."""
+    if not path.exists():
+        raise BadInput(f"{path}: no such file")
+    with open(path, "rb"):
+        pass
     try:
-        with open(path, "rb"):
-            pass
         return reader(path)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
     except BadInput:
         raise
     except (OSError, ValueError) as error:
