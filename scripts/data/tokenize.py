@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, read_rows, write_json, write_rows
+from scripts.common.files import Row, read_rows, read_text, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.data.dropped import counted
 from scripts.lm.chat import Refused, rendered
@@ -53,7 +53,10 @@ class Encoder:
             When there is no template at all.
         """
         if template is None and tokenizer.chat_template is None:
-            raise BadInput("the tokenizer has no chat template; name one with `template:`")
+            raise BadInput(
+                f"{tokenizer.name_or_path}: the tokenizer has no chat template; name one with "
+                "`template:`"
+            )
         self.tokenizer = tokenizer
         self.template = template
         self.name = name
@@ -276,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
     from scripts.lm.checks import read_config, vocabulary
     from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
 
-    template = arguments.template.read_text(encoding="utf-8") if arguments.template else None
+    template = read_text(arguments.template) if arguments.template else None
     name = arguments.template.name if template is not None else "the tokenizer's chat template"
     size = vocabulary(read_config(snapshot_folder(arguments.model)))
     encoder = Encoder(load_tokenizer(arguments.model), template, name, size)

@@ -433,7 +433,7 @@ def test_an_unfinished_run_and_a_folder_in_the_way_are_refused(
     results: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
-    with pytest.raises(BadInput, match="no RO-Crate is in the way"):
+    with pytest.raises(BadInput, match="is no RO-Crate, and is not replaced"):
         crate.pack(results, [], tmp_path / "mine")
     shutil.rmtree(results / "tables")
     with pytest.raises(BadInput, match="no tables with provenance"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import read_json, write_json
+from scripts.common.files import read_json, read_table, write_json
 from scripts.provenance.record import SUFFIX
 from scripts.train.estimate.pace import pace_of
 from scripts.train.estimate.sizes import (
@@ -119,15 +119,13 @@ def read_lengths(path: Path, rows: str) -> list[tuple[int, ...]]:
     BadInput
         When the file does not hold this kind of rows.
     """
-    import pyarrow.parquet as pq
-
     names = COMPLETIONS[rows]
-    found = pq.read_schema(path).names
+    table = read_table(path)
+    found = table.column_names
     if missing := [name for name in ("prompt_ids", *names) if name not in found]:
         raise BadInput(f"{path}: has no {', '.join(missing)}; columns: {', '.join(found)}")
-    table = pq.read_table(path, columns=["prompt_ids", *names])
     columns = [
-        table[name].combine_chunks().value_lengths().to_pylist() for name in table.column_names
+        table[name].combine_chunks().value_lengths().to_pylist() for name in ("prompt_ids", *names)
     ]
     return [
         tuple(prompt + completion for completion in completions)
