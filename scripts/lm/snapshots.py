@@ -24,6 +24,7 @@ TABLE = re.compile(
 STORED = {"U8": 1, "F16": 2, "BF16": 2, "F32": 4}
 """Bytes of the types in which it packs 4-bit weights."""
 MASK = re.compile(r"\.(masked_bias|(attn|attention)\.bias|causal_mask)$")
+"""Names of masks that old versions of transformers saved with the weights."""
 SHOWN = 3
 """Tensors that a message names."""
 
@@ -188,10 +189,11 @@ def _refuse_others(
     unknown = sorted(key for key in found["unexpected_keys"] if not _is_mask(key, tensors))
     other = sorted(found["mismatched_keys"])
     needed = model.state_dict() if missing else {}
-    files = {tensor.file for tensor in tensors.values()}
-    path = files.pop() if len(files) == 1 else folder / INDEX
     prefix = f"{model.base_model_prefix}."
     twice = sorted(name for name in tensors if prefix + name in tensors)
+    named = [*twice, *(name for name, _, _ in other), *unknown]
+    all_files = folder / (INDEX if (folder / INDEX).exists() else WEIGHTS)
+    path = min((tensors[name].file for name in named if name in tensors), default=all_files)
     faults = [
         *(f"{name} and {prefix}{name} are one tensor" for name in twice),
         *(f"{name} is {_size(has)}, not {_size(needs)}" for name, has, needs in other),
@@ -207,7 +209,7 @@ def _refuse_others(
 
 
 def _is_mask(name: str, tensors: dict[str, Tensor]) -> bool:
-    """Return True for a mask of attention that old versions of transformers saved."""
+    """Return True for a mask, which unlike a bias has a first and second dimension of 1."""
     return bool(MASK.search(name)) and name in tensors and set(tensors[name].shape[:2]) <= {1}
 
 

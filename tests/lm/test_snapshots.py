@@ -189,7 +189,15 @@ OTHERS: dict[str, tuple[Spoil, str, str]] = {
         "not the weights of GPT2LMHeadModel as config.json describes it: ",
     ),
     "no tensor": (renamed(lambda name: None), "config.json", "the weights have 0 tensors"),
-    "in a shard": (
+    "another shape in a shard": (
+        lambda folder: [
+            weights(lambda tensors: tensors.update({EMBEDDING: torch.zeros(3)}))(folder),
+            sharded()(folder),
+        ],
+        SHARDS[0],
+        f"{EMBEDDING} is 3, not 300×64",
+    ),
+    "missing in a shard": (
         sharded(
             lambda index: index["weight_map"].pop(EMBEDDING),
             lambda folder: weights_of(folder / SHARDS[0], without=EMBEDDING),
