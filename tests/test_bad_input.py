@@ -1592,3 +1592,4 @@ def test_the_counts_by_kind() -> None:
     assert set(counts) == set(KINDS)
     assert all(case.place and case.remedy for case in CASES)
     assert len({f"{case.kind}: {case.name}" for case in CASES}) == len(CASES) >= FEWEST
+    assert set(UNFORESEEN) <= {case.name for case in CASES}

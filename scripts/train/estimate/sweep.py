@@ -370,8 +370,8 @@ def read_trials(path: str) -> list[Part]:
         When the file holds something else.
     """
     try:
-        content = json.load(sys.stdin) if path == "-" else read_json(Path(path))
-    except ValueError as error:
+        content = json.load(sys.stdin) if path == "-" else read_json(path)
+    except json.JSONDecodeError as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(content, list) or not all("training" in entry for entry in content):
         raise BadInput(f"{path}: not a list of trials as scripts.config.check show prints it")
