@@ -140,7 +140,7 @@ def test_flips_are_counted_as_without_rounding(seed: int, scale: tuple[float, fl
     draw = np.random.default_rng(seed)
     groups = [0, 0, 1, 2, 3, 4, 5, 6][: 8 - seed % 2]
     scores = draw.integers(1, 5, size=(2, len(groups))) / 10
-    weights = draw.integers(1, 4, size=(2, len(groups))) / 10
+    weights = draw.integers(1, 30, size=(2, len(groups))) / 10
     if seed < 3:
         weights[1] = weights[0]
     models = panel(*scores * scale[0], groups=groups, weights=weights * scale[1])
