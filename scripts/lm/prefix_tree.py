@@ -8,10 +8,13 @@ such tree, a prompt and two completions; all the pairs of one prompt form a larg
 A tree is laid out in one row without padding. What a model computes token by token, it computes
 once. Only attention combines tokens: there the row is seen as branches, one per group of sequences,
 with the branch's own tokens as queries and all tokens on the paths of its sequences as keys.
+
+Sequences that are to share nothing can stand in one row too, one behind the other. Attention then
+sees each of them alone.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +41,16 @@ class Branches(NamedTuple):
         return Branches(*(tensor.to(device) for tensor in self))
 
 
+class Packed(NamedTuple):
+    """How attention sees a row of sequences that share nothing: each alone, without padding."""
+
+    lengths: list[int]
+
+    def to(self, device: torch.device) -> "Packed":
+        """Return the same, which is on no device."""
+        return self
+
+
 @dataclass(frozen=True)
 class Tree:
     """Sequences in one row. All tensors are on the CPU, int64 except the mask."""
@@ -48,7 +61,7 @@ class Tree:
     """Shape (tokens,): how many tokens come before each in its sequences."""
     places: list[list[int]]
     """For each sequence, group by group, the places of its tokens in the row."""
-    branches: Branches
+    branches: Branches | Packed
 
     def inputs(self, device: torch.device) -> dict[str, Any]:
         """Return the arguments of a model; `branches` is for `tree_attention`."""
@@ -64,45 +77,49 @@ def fewest_tokens(sequences: list[Sequence]) -> int:
     """Return how many tokens the prefix tree of the sequences has."""
     nodes: dict[tuple[int, int], int] = {}
     for sequence in sequences:
-        _grow(nodes, 0, sequence)
+        _grow(nodes, sequence)
     return len(nodes)
 
 
 def shared(groups: list[list[Sequence]]) -> Tree:
     """Return the prefix tree of sequences; those of a group form one branch."""
-    return _lay_out(groups, [0] * len(groups))
+    nodes: dict[tuple[int, int], int] = {}
+    grown, starts = [], [0]
+    for group in groups:
+        grown.append([_grow(nodes, sequence) for sequence in group])
+        starts.append(len(nodes))
+    ids = torch.tensor([token for _, token in nodes], dtype=torch.int64)
+    positions = torch.zeros_like(ids)
+    for path in chain.from_iterable(grown):
+        positions[path] = torch.arange(len(path))
+    return Tree(ids, positions, list(chain.from_iterable(grown)), _branches(grown, starts))
 
 
 def packed(sequences: list[Sequence]) -> Tree:
-    """Return sequences one after the other, without sharing: each is a tree of its own."""
-    return _lay_out([[sequence] for sequence in sequences], list(range(0, -len(sequences), -1)))
+    """Return sequences one after the other, without sharing."""
+    lengths = [len(sequence) for sequence in sequences if sequence]
+    ids = torch.tensor(list(chain.from_iterable(sequences)), dtype=torch.int64)
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    places = iter(range(len(ids)))
+    return Tree(
+        ids,
+        positions,
+        [[next(places) for _ in sequence] for sequence in sequences],
+        Packed(lengths),
+    )
 
 
-def _grow(nodes: dict[tuple[int, int], int], root: int, sequence: Sequence) -> list[int]:
+def _grow(nodes: dict[tuple[int, int], int], sequence: Sequence) -> list[int]:
     """Return the places of a sequence's tokens, and add those that are new.
 
-    A node's key is its parent's place and its token. The first token's parent is a root, which is
-    not a place: roots count down from 0, and places are stored as 1 and up.
+    A node's key is its parent's place and its token. The first token's parent is the root, which
+    is not a place: it is 0, and places are stored as 1 and up.
     """
-    path, parent = [], root
+    path, parent = [], 0
     for token in sequence:
         parent = nodes.setdefault((parent, token), len(nodes) + 1)
         path.append(parent - 1)
     return path
-
-
-def _lay_out(groups: list[list[Sequence]], roots: list[int]) -> Tree:
-    nodes: dict[tuple[int, int], int] = {}
-    grown, starts = [], [0]
-    for group, root in zip(groups, roots, strict=True):
-        grown.append([_grow(nodes, root, sequence) for sequence in group])
-        starts.append(len(nodes))
-    ids = torch.tensor([token for _, token in nodes], dtype=torch.int64)
-    positions = torch.zeros_like(ids)
-    for path in (path for paths in grown for path in paths):
-        positions[path] = torch.arange(len(path))
-    places = [path for paths in grown for path in paths]
-    return Tree(ids, positions, places, _branches(grown, starts))
 
 
 def _branches(grown: list[list[list[int]]], starts: list[int]) -> Branches:

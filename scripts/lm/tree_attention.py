@@ -7,22 +7,26 @@ arguments that they do not know, always or only in training. So no model is trus
 of their own.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from scripts.lm.prefix_tree import Branches, Sequence, Tree, shared
+from scripts.lm.prefix_tree import Branches, Packed, Sequence, Tree, shared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 NAME = "prefix_tree"
+
+Projection = Callable[[torch.Tensor], torch.Tensor]
+"""From hidden states to logits."""
+Computed = TypeVar("Computed")
 
 ALLOWED_FLOAT32, ALLOWED_16_BIT = 1e-3, 0.1
 """How far shared log-probs and gradients may be from separate ones, as a share of the distance of
@@ -35,13 +39,14 @@ def tree_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    branches: Branches | None = None,
+    branches: Branches | Packed | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return attention's output, shape (rows, tokens, heads, size).
 
     Without branches, it is that of `sdpa`. With them there is one row, and each of its branches is
-    computed like a row of a batch.
+    computed like a row of a batch. Packed sequences are computed one by one: without padding and
+    mask, that takes half the time.
 
     Parameters
     ----------
@@ -50,6 +55,14 @@ def tree_attention(
     """
     if branches is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    if isinstance(branches, Packed):
+        outputs = [
+            sdpa_attention_forward(module, *states, None, **options | {"is_causal": True})[0]
+            for states in zip(
+                *(it.split(branches.lengths, 2) for it in (query, key, value)), strict=True
+            )
+        ]
+        return torch.cat(outputs, dim=1), None
     output, _ = sdpa_attention_forward(
         module,
         _at(query, branches.queries),
@@ -71,8 +84,16 @@ AttentionInterface.register(NAME, tree_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
+def pairs(sequences: list[Sequence]) -> Tree:
+    """Return the prefix tree of sequences of which two and two are a pair."""
+    return shared([sequences[place : place + 2] for place in range(0, len(sequences), 2)])
+
+
 def attend_trees(
-    model: "PreTrainedModel", parameters: list[torch.nn.Parameter], lengths: Iterable[int]
+    model: "PreTrainedModel",
+    parameters: list[torch.nn.Parameter],
+    lengths: Iterable[int],
+    lay_out: Callable[[list[Sequence]], Tree] = pairs,
 ) -> tuple[str | None, "Check | None"]:
     """Switch a model to `tree_attention`, if it then computes trees correctly.
 
@@ -84,6 +105,8 @@ def attend_trees(
         Those whose gradients are compared.
     lengths
         Of all sequences; read only if attention slides over a window.
+    lay_out
+        Returns sequences in one row, of which two and two are a pair.
 
     Returns
     -------
@@ -98,7 +121,7 @@ def attend_trees(
     reason: str | None
     try:
         model.set_attn_implementation(NAME)
-        check = check_sharing(model, parameters)
+        check = check_sharing(model, parameters, lay_out)
         reason = None if check.passed else check.reason()
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = f"the model does not support prefix trees ({type(error).__name__}: {error})"
@@ -127,26 +150,71 @@ def logits_at(model: "PreTrainedModel", tree: Tree, wanted: torch.Tensor) -> tor
     """
     device = model.device
     places, order = wanted.unique(return_inverse=True)
-    with _projected(model.get_output_embeddings(), places.to(device)):
+    places = places.to(device)
+    # A hook, so that the model's own steps around its head, such as scaling, are kept.
+    with _before_head(model, lambda _, states: states[0].index_select(0, places)):
         logits = model(**tree.inputs(device), use_cache=False).logits
     return logits[order.to(device)]
 
 
-@contextmanager
-def _projected(head: torch.nn.Module, places: torch.Tensor) -> Iterator[None]:
-    """Let a model's head project the hidden states at some places only, shape (1, places, size).
+def states_at(
+    model: "PreTrainedModel",
+    tree: Tree,
+    places: torch.Tensor,
+    compute: Callable[[Projection, torch.Tensor], Computed],
+) -> Computed:
+    """Return what `compute` makes of a model's head and the hidden states at some places of a tree.
 
-    A hook, so that the model's own steps around its head, such as scaling, are kept.
+    For what would need too much memory as logits. It runs where the head would, in the same
+    precision. The states have the shape (places, size).
     """
+    found = []
 
-    def gather(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (inputs[0][0].index_select(0, places), *inputs[1:])
+    def take(head: torch.nn.Module, states: torch.Tensor) -> torch.Tensor:
+        found.append(compute(head.forward, states[0].index_select(0, places.to(states.device))))
+        return states[:, :0]
 
-    handle = head.register_forward_pre_hook(gather)
+    with _before_head(model, take):
+        model(**tree.inputs(model.device), use_cache=False)
+    return found[0]
+
+
+@contextmanager
+def _before_head(
+    model: "PreTrainedModel", change: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
+) -> Iterator[None]:
+    """Let a model's head project what `change` returns, given the head and its input."""
+    handle = model.get_output_embeddings().register_forward_pre_hook(
+        lambda head, inputs: (change(head, inputs[0]), *inputs[1:])
+    )
     try:
         yield
     finally:
         handle.remove()
+
+
+def ends_with_head(model: "PreTrainedModel") -> bool:
+    """Return True if a model's logits are what its head returns, neither scaled nor cut off.
+
+    The random state stays as it was.
+    """
+    outputs = []
+    handle = model.get_output_embeddings().register_forward_hook(
+        lambda head, inputs, output: outputs.append(output)
+    )
+    ids = torch.zeros(1, 2, dtype=torch.int64, device=model.device)
+    try:
+        with _random_state_kept(model), torch.no_grad():
+            logits = model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
+            ).logits
+    finally:
+        handle.remove()
+    return len(outputs) == 1 and torch.equal(outputs[0].float(), logits.float())
+
+
+def _random_state_kept(model: "PreTrainedModel") -> AbstractContextManager[None]:
+    return torch.random.fork_rng([model.device] if model.device.type == "cuda" else [])
 
 
 @dataclass(frozen=True)
@@ -178,7 +246,11 @@ class Check:
         )
 
 
-def check_sharing(model: "PreTrainedModel", parameters: list[torch.nn.Parameter]) -> Check:
+def check_sharing(
+    model: "PreTrainedModel",
+    parameters: list[torch.nn.Parameter],
+    lay_out: Callable[[list[Sequence]], Tree] = pairs,
+) -> Check:
     """Return how a model, in its current mode, computes two pairs laid out as a tree.
 
     The two prompts share a beginning, and the second pair's completions do too. The random state
@@ -189,12 +261,13 @@ def check_sharing(model: "PreTrainedModel", parameters: list[torch.nn.Parameter]
     parameters
         Those whose gradients are compared; the gradients stay set. Without parameters, only
         log-probs are compared, and no graph is built.
+    lay_out
+        As in `attend_trees`.
     """
     prompts, sequences = _two_pairs(model.get_input_embeddings().weight.shape[0])
-    tree = shared([sequences[:2], sequences[2:]])
+    tree = lay_out(sequences)
     found = {}
-    gpus = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(gpus), torch.set_grad_enabled(bool(parameters)):
+    with _random_state_kept(model), torch.set_grad_enabled(bool(parameters)):
         for name, logits in (
             ("separate", lambda: _separate(model, sequences)),
             ("shared", lambda: _along(model, tree, tree.inputs(model.device))),

@@ -1,13 +1,15 @@
 """How a trainer lays out its batches: as the stock trainer does, or with nothing computed twice.
 
 Rows, batches and steps are the stock trainer's either way: its sampler draws them, its collator
-pads them, its loss reads them, batch by batch, so every row has the weight that it has there. Only
-the forward pass changes. It takes as many of a step's batches, in their order, as need no more
-memory than the largest of them needs padded, and lays them out again.
+pads them, and every row's loss has the weight that it has there. Only the forward pass changes. It
+takes as many of a step's batches, in their order, as need no more memory than the largest of them
+needs padded, and lays them out again. Where a loss is a sum over rows, batches may be divided too.
 """
 
+import math
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,8 +17,8 @@ import torch
 
 from scripts.common.cli import BadInput
 from scripts.common.files import Row
-from scripts.lm.prefix_tree import Sequence, Tree
-from scripts.lm.tree_attention import NAME, attend_trees
+from scripts.lm.prefix_tree import Sequence, Tree, packed
+from scripts.lm.tree_attention import NAME, attend_trees, pairs
 from scripts.train.checkpoints import ResumableTrainer
 from scripts.train.processes import is_first
 
@@ -31,7 +33,7 @@ MOST = 0.9
 what branches share: with 1.0, pairs of dialogues took 4 % more memory than padded."""
 
 BATCHES = "batches"
-"""The key of a pass's inputs: the stock batches that it computes."""
+"""The key of a step's and of a pass's inputs: the stock batches that they hold."""
 
 
 @dataclass
@@ -67,6 +69,10 @@ class LaidOutTrainer(ResumableTrainer):
 
     method: ClassVar[str]
     """Its name in a sentence, for the model card."""
+    shares: ClassVar[bool] = True
+    """Whether sequences share tokens, and with them whatever dropout draws there."""
+    most: ClassVar[float] = math.inf
+    """Tokens of a pass that has several batches, whatever their padding."""
 
     def __init__(self, *args: Any, trial: Row, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -109,6 +115,13 @@ class LaidOutTrainer(ResumableTrainer):
         """Return the sequences of some batches in one row, `places` in their order."""
         raise NotImplementedError
 
+    def divided(self, batches: list[Batch]) -> list[Batch]:
+        """Return the batches of a step, or parts of them, that may be in different passes.
+
+        Whole ones by default: a loss may look across a batch, or be its mean.
+        """
+        return batches
+
     def fewest_tokens(self, sequences: list[Sequence]) -> int:
         """Return how few tokens the sequences take in one row."""
         raise NotImplementedError
@@ -143,7 +156,7 @@ class LaidOutTrainer(ResumableTrainer):
 
     def _unfit(self) -> str | None:
         """Return why the shared layout would not give the stock layout's numbers, or None."""
-        if dropout := active_dropout(self.model):
+        if self.shares and (dropout := active_dropout(self.model)):
             return f"dropout is active ({dropout}), and would be drawn once for what is shared"
         if self.args.world_size > 1:
             return "several processes train, whose passes could differ in number"
@@ -152,12 +165,16 @@ class LaidOutTrainer(ResumableTrainer):
         return None
 
     def _unproven(self) -> str | None:
-        """Return how trees differ from separate rows in this model, or None where they do not."""
+        """Return how trees differ from separate rows in this model, or None where they do not.
+
+        Dropout is off for the comparison, since it draws other masks each time.
+        """
         model = self.model_wrapped
         model.train()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
-        with self.compute_loss_context_manager():
-            reason, check = attend_trees(model, trained, self._lengths())
+        lay_out = pairs if self.shares else packed
+        with self.compute_loss_context_manager(), _without_dropout(model):
+            reason, check = attend_trees(model, trained, self._lengths(), lay_out)
         self.layout.check = asdict(check) if check else None
         return reason
 
@@ -166,34 +183,33 @@ class LaidOutTrainer(ResumableTrainer):
     ) -> tuple[list[Any], torch.Tensor | int | None]:
         """Return a step's inputs, as many as the stock trainer's, and its number of loss tokens.
 
-        In the shared layout the last inputs are the passes, and those before them are empty, so
-        that the trainer's count of batches does not change.
+        In the shared layout the last input holds all batches and the others none, so that the
+        trainer's count of batches does not change.
         """
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        parts = [self.sequences_of(batch) for batch in batches]
-        padded = [batch["input_ids"].numel() for batch in batches]
-        self.layout.stock_tokens += sum(padded)
-        self.layout.fewest_tokens += self.fewest_tokens([s for part in parts for s in part])
+        sequences = [sequence for batch in batches for sequence in self.sequences_of(batch)]
+        padded = sum(batch["input_ids"].numel() for batch in batches)
+        self.layout.stock_tokens += padded
+        self.layout.fewest_tokens += self.fewest_tokens(sequences)
         if self.layout.ran == "stock":
-            self.layout.processed_tokens += sum(padded)
+            self.layout.processed_tokens += padded
+        if self.layout.ran == "stock" or not batches:
             return batches, items
-        passes = [
-            {BATCHES: [batches[place] for place in places]}
-            for places in self._passes(parts, MOST * max(padded, default=0))
-        ]
-        return [{BATCHES: []}] * (len(batches) - len(passes)) + passes, items
+        return [*({BATCHES: []} for _ in batches[1:]), {BATCHES: batches}], items
 
-    def _passes(self, parts: list[list[Sequence]], most: float) -> Iterator[list[int]]:
-        """Yield the places of the batches of each pass, which has at most `most` tokens."""
-        held: list[int] = []
-        for place in range(len(parts)):
-            union = [sequence for other in [*held, place] for sequence in parts[other]]
-            if held and self.fewest_tokens(union) > most:
+    def _passes(self, batches: list[Batch]) -> Iterator[list[Batch]]:
+        """Yield the batches of each pass of a step."""
+        most = min(self.most, MOST * max(batch["input_ids"].numel() for batch in batches))
+        held: list[Batch] = []
+        sequences: list[Sequence] = []
+        for batch in self.divided(batches):
+            own = self.sequences_of(batch)
+            if held and self.fewest_tokens(sequences + own) > most:
                 yield held
-                held = []
-            held.append(place)
-        if held:
-            yield held
+                held, sequences = [], []
+            held.append(batch)
+            sequences += own
+        yield held
 
     def training_step(
         self,
@@ -201,10 +217,13 @@ class LaidOutTrainer(ResumableTrainer):
         inputs: dict[str, Any],
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Return the loss of a pass, or 0 for inputs whose batches are in other passes."""
-        if inputs.get(BATCHES) == []:
-            return torch.zeros((), device=self.args.device)
-        return super().training_step(model, inputs, num_items_in_batch)
+        """Return the loss of a batch, or in the shared layout the sum of the losses of a step."""
+        if BATCHES not in inputs:
+            return super().training_step(model, inputs, num_items_in_batch)
+        loss = torch.zeros((), device=self.args.device)
+        for batches in self._passes(inputs[BATCHES]) if inputs[BATCHES] else ():
+            loss += super().training_step(model, {BATCHES: batches}, num_items_in_batch)
+        return loss
 
     def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
         """Return an evaluation batch's own loss, not averaged with those of other processes."""
@@ -237,10 +256,27 @@ class LaidOutTrainer(ResumableTrainer):
 
 def active_dropout(model: torch.nn.Module) -> str | None:
     """Return the name of a module with dropout while the model trains, or None."""
+    return next((name for name, _, _ in _dropouts(model)), None)
+
+
+def _dropouts(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str]]:
+    """Yield name, module and attribute of each dropout above 0."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and module.p > 0:
-            return name
+            yield name, module, "p"
         # Attention has a number, not a module.
         if getattr(module, "attention_dropout", 0.0):
-            return f"{name}.attention_dropout"
-    return None
+            yield f"{name}.attention_dropout", module, "attention_dropout"
+
+
+@contextmanager
+def _without_dropout(model: torch.nn.Module) -> Iterator[None]:
+    """Turn dropout off in a model that stays in training mode."""
+    kept = [(it, attribute, getattr(it, attribute)) for _, it, attribute in _dropouts(model)]
+    for module, attribute, _ in kept:
+        setattr(module, attribute, 0.0)
+    try:
+        yield
+    finally:
+        for module, attribute, value in kept:
+            setattr(module, attribute, value)

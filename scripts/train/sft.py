@@ -13,28 +13,46 @@ if __name__ == "__main__":
     # imports this module under its own name when the backend has started.
     run(main)
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.autograd.function import FunctionCtx
+from torch.nn.functional import nll_loss
+from transformers.modeling_outputs import CausalLMOutput
 from trl import SFTConfig, SFTTrainer
 
 from scripts.common.files import Row
 from scripts.lm.prefix_tree import Sequence, Tree, packed
+from scripts.lm.tree_attention import Projection, ends_with_head, states_at
 from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
 
 IGNORED = -100
 """The label of a token that the loss ignores."""
+
+CHUNK = 128
+"""Tokens whose logits are in memory at a time. TRL's loss has 256; with a vocabulary of 49,152,
+half of that is faster on a CPU, because more of it stays in the cache."""
 
 
 class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
     """Takes input_ids and labels.
 
     In the shared layout, the sequences of a pass stand one behind the other, each attending only
-    to itself. TRL's own loss and metrics see one row like any other.
+    to itself, and only positions that predict a token of the loss are projected onto the
+    vocabulary. The loss is a sum over a step's tokens, so the rows of a batch may be in several
+    passes.
     """
 
     method = "supervised fine-tuning"
+    shares = False
+    most = 1024
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.predicted: list[tuple[torch.Tensor, torch.Tensor]] = []
+        """Of the passes of a step so far, whether each token was the likeliest, and the entropy."""
 
     @classmethod
     def make_config(cls, arguments: dict[str, Any]) -> SFTConfig:
@@ -60,6 +78,33 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
         """Return the sequences packed."""
         return packed([sequence for batch in batches for sequence in batch])
 
+    def divided(self, batches: list[Batch]) -> list[Batch]:
+        """Return each row of the batches as a batch."""
+        return [
+            {name: column[row : row + 1] for name, column in batch.items()}
+            for batch in batches
+            for row in range(len(batch["input_ids"]))
+        ]
+
+    def _unfit(self) -> str | None:
+        """Return why a step's loss would not be the sum of its rows' losses, or None."""
+        if not self.model_accepts_loss_kwargs:
+            return "the model does not let a loss be a mean over all tokens of a step"
+        return super()._unfit()
+
+    def _unproven(self) -> str | None:
+        """Return how the model differs from what is computed here, or None where it does not."""
+        if not ends_with_head(self.model_wrapped.train()):
+            return "the model changes the logits that its head returns"
+        return super()._unproven()
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any) -> torch.Tensor:
+        """Return the loss of a batch or step, and store a step's metrics."""
+        loss = super().training_step(model, inputs, *rest)
+        if inputs.get(BATCHES):
+            self._store_metrics(inputs[BATCHES])
+        return loss
+
     def compute_loss(
         self,
         model: Any,
@@ -67,23 +112,35 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Return TRL's loss of a pass.
-
-        TRL's metrics are means over a pass's tokens; in the stock layout they are means of the
-        means of its batches.
-        """
+        """Return TRL's loss: the mean over the tokens of a step, or of an evaluation's batch."""
         if self.layout.ran == "stock":
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         batches = inputs.get(BATCHES, [inputs])
         tree, places = self.lay_out(batches)
-        if len(batches) == 1 and len(tree.ids) == batches[0]["input_ids"].numel():
-            # Without padding nothing is saved, and attention needs no mask.
-            return super().compute_loss(model, batches[0], return_outputs, num_items_in_batch)
-        device = batches[0]["input_ids"].device
-        row = tree.inputs(device) | {"labels": packed_labels(batches, places).to(device)}
-        # What TRL stores for an evaluation.
-        row |= {name: value for name, value in inputs.items() if name.startswith("_")}
-        return super().compute_loss(model, row, return_outputs, num_items_in_batch)
+        wanted, targets = predictions(batches, places)
+        targets = targets.to(model.device)
+        total, *metrics = states_at(
+            model, tree, wanted, lambda project, states: _Loss.apply(states, targets, project)
+        )
+        self.predicted.append(metrics)
+        loss = total / (max(len(targets), 1) if num_items_in_batch is None else num_items_in_batch)
+        if not model.training:
+            self._store_metrics(batches)
+        return (loss, CausalLMOutput(loss=loss)) if return_outputs else loss
+
+    def _store_metrics(self, batches: list[Batch]) -> None:
+        """Store TRL's metrics of stock batches whose rows all went through a pass, in order."""
+        mode = "train" if self.model.training else "eval"
+        counts = [int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches]
+        for name, parts in zip(
+            ("mean_token_accuracy", "entropy"), zip(*self.predicted, strict=True), strict=True
+        ):
+            of_batches = torch.cat(parts).split(counts)
+            self._metrics[mode][name] += [float(it.sum()) / max(len(it), 1) for it in of_batches]
+        self.predicted = []
+        if mode == "train":
+            self._total_train_tokens += sum(int(it["attention_mask"].sum()) for it in batches)
+        self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
 
 
 TRAINER = TokenSFTTrainer
@@ -100,13 +157,67 @@ def labelled(row: Row, completion_only: bool) -> Row:
     return {"input_ids": prompt + completion, "labels": head + completion}
 
 
-def packed_labels(batches: list[Batch], places: list[list[list[int]]]) -> torch.Tensor:
-    """Return the labels of a packed row, shape (1, tokens), int64, on the CPU.
+def predictions(
+    batches: list[Batch], places: list[list[list[int]]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the places that predict a token of the loss, and these tokens, int64, on the CPU.
 
-    The token before a sequence's first token does not predict it.
+    Parameters
+    ----------
+    places
+        For each sequence of each batch, the places of its tokens.
     """
-    labels = torch.full((1 + max(path[-1] for paths in places for path in paths),), IGNORED)
+    wanted, targets = [], []
     for batch, paths in zip(batches, places, strict=True):
-        for given, path in zip(batch["labels"].cpu(), paths, strict=True):
-            labels[path[1:]] = given[1 : len(path)]
-    return labels[None]
+        for labels, path in zip(batch["labels"].cpu(), paths, strict=True):
+            following = labels[1 : len(path)]
+            counted = following != IGNORED
+            wanted.append(torch.tensor(path[:-1], dtype=torch.int64)[counted])
+            targets.append(following[counted])
+    return torch.cat(wanted), torch.cat(targets)
+
+
+class _Loss(torch.autograd.Function):
+    """The summed negative log-prob of tokens, and TRL's metrics of each of them.
+
+    The gradient is computed at once, chunk by chunk, so that no logits are kept for the backward
+    pass or computed again: Hsu et al. 2024, https://arxiv.org/abs/2410.10989, section 3.2.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, states: torch.Tensor, targets: torch.Tensor, project: Projection
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the loss; and for each token if it is the likeliest, and the entropy in nats.
+
+        Parameters
+        ----------
+        states
+            Shape (tokens, size).
+        targets
+            Shape (tokens,).
+        """
+        gradient = torch.zeros_like(states) if ctx.needs_input_grad[0] else None
+        loss = torch.zeros((), device=states.device)
+        likeliest, entropy = torch.zeros_like(targets), torch.zeros(len(targets)).to(states.device)
+        for part in range(0, len(targets), CHUNK):
+            held = slice(part, part + CHUNK)
+            with torch.set_grad_enabled(gradient is not None):
+                state = states[held].detach().requires_grad_(gradient is not None)
+                logps = project(state).float().log_softmax(-1)
+                part_loss = nll_loss(logps, targets[held], reduction="sum")
+            if gradient is not None:
+                gradient[held] = torch.autograd.grad(part_loss, state)[0]
+            logps = logps.detach()
+            loss += part_loss.detach()
+            likeliest[held] = logps.argmax(-1) == targets[held]
+            entropy[held] = -(logps.exp() * logps).sum(-1)
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(likeliest, entropy)
+        return loss, likeliest, entropy
+
+    @staticmethod
+    def backward(ctx: Any, loss: torch.Tensor, *_: Any) -> tuple[torch.Tensor, None, None]:
+        """Return the gradient of the states."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * loss.to(gradient.dtype), None, None
