@@ -6,7 +6,6 @@ takes as many of a step's batches, in their order, as need no more memory than t
 needs padded, and lays them out again. Where a loss is a sum over rows, batches may be divided too.
 """
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,8 +70,6 @@ class LaidOutTrainer(ResumableTrainer):
     """Its name in a sentence, for the model card."""
     shares: ClassVar[bool] = True
     """Whether sequences share tokens, and with them whatever dropout draws there."""
-    most: ClassVar[float] = math.inf
-    """Tokens of a pass that has several batches, whatever their padding."""
 
     def __init__(self, *args: Any, trial: Row, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -197,9 +194,13 @@ class LaidOutTrainer(ResumableTrainer):
             return batches, items
         return [*({BATCHES: []} for _ in batches[1:]), {BATCHES: batches}], items
 
+    def most_tokens(self, batches: list[Batch]) -> float:
+        """Return how many tokens a pass of a step may have, unless it has one undivided batch."""
+        return MOST * max(batch["input_ids"].numel() for batch in batches)
+
     def _passes(self, batches: list[Batch]) -> Iterator[list[Batch]]:
         """Yield the batches of each pass of a step."""
-        most = min(self.most, MOST * max(batch["input_ids"].numel() for batch in batches))
+        most = self.most_tokens(batches)
         held: list[Batch] = []
         sequences: list[Sequence] = []
         for batch in self.divided(batches):

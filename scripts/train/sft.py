@@ -13,7 +13,6 @@ if __name__ == "__main__":
     # imports this module under its own name when the backend has started.
     run(main)
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -36,6 +35,10 @@ CHUNK = 128
 half of that is faster on a CPU, because more of it stays in the cache."""
 
 
+CPU_PASS = 1024
+"""Tokens of a pass on a CPU, which computes longer ones no faster."""
+
+
 class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
     """Takes input_ids and labels.
 
@@ -47,7 +50,6 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
 
     method = "supervised fine-tuning"
     shares = False
-    most = 1024
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,6 +87,11 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
             for batch in batches
             for row in range(len(batch["input_ids"]))
         ]
+
+    def most_tokens(self, batches: list[Batch]) -> float:
+        """Return how many tokens a pass of several rows may have."""
+        most = super().most_tokens(batches)
+        return min(most, CPU_PASS) if self.args.device.type == "cpu" else most
 
     def _unfit(self) -> str | None:
         """Return why a step's loss would not be the sum of its rows' losses, or None."""

@@ -3,9 +3,8 @@
 import random
 
 import pytest
-import torch
 
-from scripts.lm.prefix_tree import Sequence, Tree, fewest_tokens, packed, shared
+from scripts.lm.prefix_tree import Packed, Sequence, Tree, fewest_tokens, packed, shared
 
 PAIR = [[5, 6, 7, 8], [5, 6, 9]]
 ODD = {
@@ -45,6 +44,14 @@ def prefixes(sequences: list[Sequence]) -> set[tuple[int, ...]]:
 
 def attended(tree: Tree) -> dict[int, set[int]]:
     """Return for each position those that its query attends to, according to the branches."""
+    if isinstance(tree.branches, Packed):
+        seen = [range(length) for length in tree.branches.lengths]
+        starts = [place for place in range(len(tree.ids)) if tree.positions[place] == 0]
+        return {
+            start + place: set(range(start, start + place + 1))
+            for start, places in zip(starts, seen, strict=True)
+            for place in places
+        }
     queries, keys, mask, order = tree.branches
     found = {}
     for place, slot in enumerate(order.tolist()):
@@ -115,5 +122,5 @@ def test_packed_rows_share_nothing() -> None:
     tree = packed([[5, 6, 7], [5, 6, 7], [5, 8]])
     assert tree.ids.tolist() == [5, 6, 7, 5, 6, 7, 5, 8]
     assert tree.positions.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert tree.branches.keys.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 0]]
-    assert torch.equal(tree.branches.keys[:2], tree.branches.queries[:2])
+    assert tree.places == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert tree.branches.lengths == [3, 3, 2]

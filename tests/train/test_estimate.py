@@ -103,6 +103,16 @@ def test_checkpointing_and_quantization_save_memory(folder: Path, tiny_model: Pa
     assert quantized["memory"]["weights"] < plain["memory"]["weights"]
 
 
+def test_packed_rows_save_memory(folder: Path, tiny_model: Path) -> None:
+    """Of one row without mask; `auto` may fall back to the stock layout."""
+    plans = planned(folder, tiny_model, [sft_trial() | {"layout": layout} for layout in
+                                         ("auto", "stock", "shared")])  # fmt: skip
+    auto, stock, packed = (found["memory"] for found in plans["trials"])
+    assert auto == stock
+    assert packed["logits"] < stock["logits"]
+    assert packed["activations"] < stock["activations"]
+
+
 def test_hours_come_from_a_probe_that_ran_alike(folder: Path, tiny_model: Path) -> None:
     trials = [sft_trial(), sft_trial(learning_rate=1.0) | {"seed": 1}, dpo_trial()]
     probe = {"device": "some GPU", "padded_tokens_per_second": 0.5, "for": pace_of(trials[0])}

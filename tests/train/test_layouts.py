@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
@@ -26,7 +27,7 @@ from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.lm.tree_attention import attend_trees
 from scripts.train import dpo, reference, sft
 from scripts.train.dpo import compact
-from scripts.train.layouts import BATCHES
+from scripts.train.layouts import BATCHES, active_dropout
 from tests.memory import Allocated
 from tests.train.conftest import trainer_of
 from tests.train.stock import SIZES, Settings, adapted, tokenizer, trial
@@ -123,24 +124,38 @@ def dropout_without_a_module(_: Settings) -> PreTrainedModel:
     return model
 
 
+def scaled(_: Settings) -> PreTrainedModel:
+    return build(GraniteConfig(**SIZES, logits_scaling=8.0))
+
+
+def mean_of_a_batch(_: Settings) -> PreTrainedModel:
+    model = build(llama())
+    model.accepts_loss_kwargs = False
+    return model
+
+
+SLIDES = "attention slides over 32 tokens, and the longest row has 1..?"
+DIFFERS = "the model does not attend to prefix trees correctly"
 UNFIT = {
-    dropout: r"dropout is active \(.*lora_dropout.*\), and would be drawn once",
-    attention_dropout: r"dropout is active \(.*attention_dropout\), and would be drawn once",
-    mistral: "attention slides over 32 tokens, and the longest row has 1..?",
-    sliding_qwen2: "attention slides over 32 tokens, and the longest row has 1..?",
-    deaf_in_training: "the model does not attend to prefix trees correctly",
-    dropout_without_a_module: "the model does not attend to prefix trees correctly",
+    ("dpo", dropout): r"dropout is active \(.*lora_dropout.*\), and would be drawn once",
+    ("dpo", attention_dropout): r"dropout is active \(.*attention_dropout\), and would be drawn",
+    ("sft", scaled): "the model changes the logits that its head returns",
+    ("sft", mean_of_a_batch): "the model does not let a loss be a mean over all tokens of a step",
+    **{(method, mistral): SLIDES for method in METHODS},
+    **{(method, sliding_qwen2): SLIDES for method in METHODS},
+    **{(method, deaf_in_training): DIFFERS for method in METHODS},
+    **{(method, dropout_without_a_module): DIFFERS for method in METHODS},
 }
 ROWS = [*titles(7), titles(1, seed=1)[0] | {"id": "long", "completion_ids": [9] * 40,
                                             "chosen_ids": [9] * 40}]  # fmt: skip
 
 
-@pytest.fixture(params=UNFIT, ids=lambda unfit: unfit.__name__)
-def unfit(request: pytest.FixtureRequest) -> Callable[[Settings], PreTrainedModel]:
-    return request.param
+unfit_cases = pytest.mark.parametrize(
+    ("method", "unfit"), UNFIT, ids=[f"{method}-{it.__name__}" for method, it in UNFIT]
+)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@unfit_cases
 def test_auto_runs_the_stock_layout_and_says_why(
     unfit: Callable[[Settings], PreTrainedModel], method: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -157,7 +172,7 @@ def test_auto_runs_the_stock_layout_and_says_why(
         assert layout.processed_tokens == layout.stock_tokens > layout.fewest_tokens > 0
         if asked == "auto":
             assert f"layout: stock, because {layout.reason}" in said
-            assert re.match(UNFIT[unfit], layout.reason)
+            assert re.match(UNFIT[method, unfit], layout.reason)
         else:
             assert (layout.reason, layout.check) == (None, None)
             assert "layout" not in said
@@ -165,15 +180,36 @@ def test_auto_runs_the_stock_layout_and_says_why(
     assert all(torch.equal(one, other) for one, other in zip(*adapters, strict=True))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@unfit_cases
 def test_shared_stops_and_says_why(
     unfit: Callable[[Settings], PreTrainedModel], method: str, tmp_path: Path
 ) -> None:
     settings = trial(method, "4x1", max_steps=2)
     trainer = made(settings, unfit(settings), ROWS, tmp_path)
-    with pytest.raises(BadInput, match=f"layout: found shared, but {UNFIT[unfit]}.*; auto or"):
+    with pytest.raises(
+        BadInput, match=f"layout: found shared, but {UNFIT[method, unfit]}.*; auto or"
+    ):
         trainer.train()
     assert trainer.state.global_step == 0
+
+
+@pytest.mark.parametrize("dropping", [dropout, attention_dropout])
+def test_supervised_rows_are_packed_under_dropout(
+    dropping: Callable[[Settings], PreTrainedModel], tmp_path: Path
+) -> None:
+    """It is off in the check only: another seed gives other gradients."""
+    norms = []
+    for seed in (0, 0, 1):
+        settings = trial("sft", "4x1", max_steps=2)
+        trainer = made(settings, dropping(settings), ROWS, tmp_path)
+        before = active_dropout(trainer.model)
+        trainer.args.seed = seed
+        trainer.train()
+        assert (trainer.layout.ran, trainer.layout.reason) == ("shared", None)
+        assert trainer.layout.check["logps"] < 1e-4 < trainer.layout.check["logps_unbranched"]
+        assert active_dropout(trainer.model) == before is not None
+        norms.append([entry.get("grad_norm") for entry in trainer.state.log_history])
+    assert norms[0] == norms[1] != norms[2]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -234,9 +270,10 @@ def test_train_json_says_what_ran_and_why(
         reference.main([*command, *kind, "--out", logps])
         dpo.main([*command, *ours, "--reference", logps])
     layout = read_json(tmp_path / "trial" / "train.json")["layout"]
-    assert (layout["asked"], layout["ran"]) == (asked, "stock")
+    packed = (method, asked) == ("sft", "auto")
+    assert (layout["asked"], layout["ran"]) == (asked, "shared" if packed else "stock")
     said = capsys.readouterr().err
-    if asked == "auto":
+    if asked == "auto" and not packed:
         assert layout["reason"].startswith("dropout is active (")
         assert f"layout: stock, because {layout['reason']}\n" in said
     else:
@@ -279,12 +316,43 @@ def test_a_step_takes_hardly_more_tokens_than_its_tree(
     trainer.train()
     layout = trainer.layout
     assert layout.ran == "shared"
-    # As many inputs as batches, some of them empty: the trainer counts them.
+    # As many inputs as batches, all but one of them empty: the trainer counts them.
     assert sum(passes) == len(passes) == 4 * int(window.split("x")[1])
     assert layout.fewest_tokens <= layout.processed_tokens <= layout.stock_tokens
     if window == "4x4":
         assert layout.processed_tokens <= 1.10 * layout.fewest_tokens
         assert method == "sft" or layout.stock_tokens > 1.5 * layout.processed_tokens
+
+
+def test_supervised_training_projects_only_what_its_loss_reads(tmp_path: Path) -> None:
+    """And on a CPU, a pass has at most so many tokens."""
+    rows = titles(8)
+    trainer = made(trial("sft", "8x1", max_steps=1), build(llama()), rows, tmp_path)
+    projected: list[int] = []
+    passed: list[int] = []
+    head = trainer.model.get_output_embeddings()
+    inner = head.forward
+
+    def project(states: torch.Tensor) -> torch.Tensor:
+        if head.training and states.numel() and trainer.layout.ran == "shared":
+            projected.append(len(states))
+        return inner(states)
+
+    def counted(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        if trainer.layout.ran == "shared":
+            passed.append(inputs[0].shape[1])
+
+    head.forward = project
+    trainer.model.get_base_model().model.layers[0].register_forward_pre_hook(counted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sft, "CPU_PASS", 200)
+        patch.setattr(sft, "CHUNK", 20)
+        trainer.train()
+    assert sum(projected) == sum(len(row["completion_ids"]) for row in rows)
+    assert max(projected) == 20
+    assert max(passed) <= 200
+    assert len(passed) == 4
+    assert sum(passed) == sum(len(row["prompt_ids"] + row["completion_ids"]) for row in rows)
 
 
 @pytest.mark.parametrize("checkpointing", [False, pytest.param(True, marks=pytest.mark.all)])

@@ -28,6 +28,8 @@ from scripts.lm.tokenizers import load_tokenizer
 from scripts.models.manifest import write_manifest
 from scripts.train.check import check_adapter
 from scripts.train.estimate.sizes import (
+    PACKED_CHUNK,
+    STOCK_CHUNK,
     Batch,
     activation_bytes,
     block_bytes,
@@ -336,11 +338,12 @@ def test_activations_are_what_autograd_keeps(
 @pytest.mark.parametrize("vocabulary", [300, 6000])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(("precision", "quantization"), [("float32", "nf4"), ("bfloat16", "none")])
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize(("method", "ran"), [("sft", "stock"), ("sft", "shared"), ("dpo", "stock")])
 def test_a_step_allocates_what_is_counted(
     snapshot: Callable[[PreTrainedConfig], Path],
     tmp_path: Path,
     method: str,
+    ran: str,
     precision: str,
     quantization: str,
     checkpointing: bool,
@@ -349,7 +352,9 @@ def test_a_step_allocates_what_is_counted(
     """With a large vocabulary logits set the peak; with a small one, activations or one block."""
     config = Qwen2Config(**SIZES, vocab_size=vocabulary)
     trial = resolved(method, max_steps=1, gradient_checkpointing=checkpointing)
-    trial |= {"lora": lora(ALL), "layout": "stock"}
+    trial |= {"lora": lora(ALL), "layout": ran}
+    if ran == "shared":
+        trial["trainer"]["completion_only_loss"] = False
     rows = [
         {"id": str(i), "prompt_ids": [5] * 40, "completion_ids": [6] * length,
          "chosen_ids": [7] * length, "rejected_ids": [8] * 50}
@@ -369,14 +374,17 @@ def test_a_step_allocates_what_is_counted(
 
     trainer.training_step = step
     trainer.train()
+    assert trainer.layout.ran == ran
     found = layout(config, trial["lora"])
     batch = Batch(
-        sequences=2 if method == "sft" else 4, longest=96,
+        # Two packed rows have more than nine tenths of a batch's tokens: each has its own pass.
+        sequences=4 if method == "dpo" else 2 if ran == "stock" else 1, longest=96,
         itemsize=getattr(torch, precision).itemsize, quantized=quantization == "nf4",
         checkpointing=checkpointing, dropout=False,
     )  # fmt: skip
     counted = found.trainable * 4 + activation_bytes(config, found, batch)
-    logits = logit_bytes(vocabulary, method == "sft", batch, fused=False)
+    chunk = {"dpo": None, "sft": PACKED_CHUNK if ran == "shared" else STOCK_CHUNK}[method]
+    logits = logit_bytes(vocabulary, chunk, batch, fused=False)
     counted += max(logits, block_bytes(config, found, batch))
     assert counted == pytest.approx(allocated.peak, rel=0.25)
 

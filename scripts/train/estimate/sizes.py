@@ -18,8 +18,10 @@ BLOCK, NESTED_BLOCK = 64, 256
 """Weights that share one 8-bit scale in NF4, and scales that share one float32 scale."""
 CODE_BYTES = 4 * (16 + 256 + 1)
 """Float32 tables that bitsandbytes keeps with each weight: NF4's, the scales' and an offset."""
-CHUNK = 256
-"""Tokens that TRL's chunked cross-entropy projects onto the vocabulary at a time."""
+STOCK_CHUNK, PACKED_CHUNK = (256, 4), (128, 3)
+"""Tokens that a supervised loss projects onto the vocabulary at a time, and its float32 numbers for
+each logit: TRL's has logits, log-probs, probabilities and a product of both, that of packed rows
+log-probs and two gradients."""
 EIGHT_BIT_BLOCK, EIGHT_BIT_MINIMUM = 256, 4096
 """Of bitsandbytes' 8-bit optimizers: values per scale, and the smallest tensor that is 8-bit."""
 SHARED_INPUTS = {"q_proj": "attention", "k_proj": "attention", "v_proj": "attention",
@@ -240,15 +242,18 @@ def _casts(batch: Batch) -> bool:
     return batch.itemsize < FLOAT32 and not batch.quantized
 
 
-def logit_bytes(vocabulary: int, chunked: bool, batch: Batch, fused: bool = True) -> int:
-    """Return the bytes that TRL's losses use for logits at the peak.
+def logit_bytes(
+    vocabulary: int, chunk: tuple[int, int] | None, batch: Batch, fused: bool = True
+) -> int:
+    """Return the bytes that losses use for logits at the peak.
 
-    SFT projects 256 tokens at a time (`chunked`): logits, log-probs, probabilities and a product of
-    both, in float32. DPO projects every token of both sequences: float32 logits and their gradient.
-    Without TRL's fused kernel, which needs a GPU, two more of that size.
+    SFT projects a chunk of tokens at a time. DPO has none: it projects every token of both
+    sequences, to float32 logits and their gradient. Without TRL's fused kernel, which needs a GPU,
+    two more of that size.
     """
-    if chunked:
-        return min(CHUNK, batch.tokens) * vocabulary * FLOAT32 * 4
+    if chunk:
+        tokens, copies = chunk
+        return min(tokens, batch.tokens) * vocabulary * FLOAT32 * copies
     return batch.tokens * vocabulary * FLOAT32 * (2 if fused else 4)
 
 

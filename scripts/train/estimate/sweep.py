@@ -25,6 +25,8 @@ from scripts.provenance.record import SUFFIX
 from scripts.train.estimate.pace import pace_of
 from scripts.train.estimate.sizes import (
     FLOAT32,
+    PACKED_CHUNK,
+    STOCK_CHUNK,
     Batch,
     Layout,
     activation_bytes,
@@ -161,6 +163,9 @@ def count_tokens(lengths: list[tuple[int, ...]], trainer: Part) -> tuple[int, in
 def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longest: int) -> Part:
     """Return the bytes of GPU memory that a trial needs at its peak, by part and in total.
 
+    It is that of the stock layout, which needs the most and which `auto` falls back to, except for
+    a supervised trial that asks for packed rows.
+
     Parameters
     ----------
     trial
@@ -172,9 +177,15 @@ def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longes
     longest
         Tokens of the longest sequence.
     """
-    trainer = trial["trainer"]
+    trainer, chunk = trial["trainer"], None
+    sequences = trainer["per_device_train_batch_size"] * len(COMPLETIONS[trial["rows"]])
+    if trial["rows"] == "demonstrations":
+        chunk = STOCK_CHUNK
+        if trial["layout"] == "shared":
+            # One row without padding and mask, shorter than a batch unless that has one row.
+            sequences, longest, chunk = 1, sequences * longest, PACKED_CHUNK
     batch = Batch(
-        sequences=trainer["per_device_train_batch_size"] * len(COMPLETIONS[trial["rows"]]),
+        sequences=sequences,
         longest=longest,
         itemsize=FLOAT32 if trial["precision"] == "float32" else 2,
         quantized=trial["quantization"] != "none",
@@ -187,7 +198,7 @@ def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longes
         "gradients": weights.trainable * FLOAT32,
         "optimizer": optimizer_bytes(weights, trainer["optim"]),
         "activations": activation_bytes(model, weights, batch),
-        "logits": logit_bytes(model.vocab_size, trial["rows"] == "demonstrations", batch),
+        "logits": logit_bytes(model.vocab_size, chunk, batch),
         "block": block_bytes(model, weights, batch),
     }
     tensors = sum(parts.values()) - min(parts["logits"], parts["block"])
