@@ -203,7 +203,7 @@ def test_supervised_rows_are_packed_under_dropout(
         settings = trial("sft", "4x1", max_steps=2)
         trainer = made(settings, dropping(settings), ROWS, tmp_path)
         before = active_dropout(trainer.model)
-        trainer.args.seed = seed
+        torch.manual_seed(seed)
         trainer.train()
         assert (trainer.layout.ran, trainer.layout.reason) == ("shared", None)
         assert trainer.layout.check["logps"] < 1e-4 < trainer.layout.check["logps_unbranched"]
