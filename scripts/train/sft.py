@@ -34,7 +34,6 @@ CHUNK = 128
 """Tokens whose logits are in memory at a time. TRL's loss has 256; with a vocabulary of 49,152,
 half of that is faster on a CPU, because more of it stays in the cache."""
 
-
 CPU_PASS = 1024
 """Tokens of a pass on a CPU, which computes longer ones no faster."""
 
@@ -53,7 +52,7 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.predicted: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.predicted: list[list[torch.Tensor]] = []
         """Of the passes of a step so far, whether each token was the likeliest, and the entropy."""
 
     @classmethod
@@ -96,7 +95,7 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
     def _unfit(self) -> str | None:
         """Return why a step's loss would not be the sum of its rows' losses, or None."""
         if not self.model_accepts_loss_kwargs:
-            return "the model does not let a loss be a mean over all tokens of a step"
+            return "the model's loss is a mean over each batch, not over the tokens of a step"
         return super()._unfit()
 
     def _unproven(self) -> str | None:
@@ -227,4 +226,5 @@ class _Loss(torch.autograd.Function):
     def backward(ctx: Any, loss: torch.Tensor, *_: Any) -> tuple[torch.Tensor, None, None]:
         """Return the gradient of the states."""
         (gradient,) = ctx.saved_tensors
-        return gradient * loss.to(gradient.dtype), None, None
+        # In float32: a scaled loss may be more than float16 holds.
+        return (gradient.float() * loss).to(gradient.dtype), None, None

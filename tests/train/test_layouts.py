@@ -140,7 +140,7 @@ UNFIT = {
     ("dpo", dropout): r"dropout is active \(.*lora_dropout.*\), and would be drawn once",
     ("dpo", attention_dropout): r"dropout is active \(.*attention_dropout\), and would be drawn",
     ("sft", scaled): "the model changes the logits that its head returns",
-    ("sft", mean_of_a_batch): "the model does not let a loss be a mean over all tokens of a step",
+    ("sft", mean_of_a_batch): "the model's loss is a mean over each batch, not over the tokens",
     **{(method, mistral): SLIDES for method in METHODS},
     **{(method, sliding_qwen2): SLIDES for method in METHODS},
     **{(method, deaf_in_training): DIFFERS for method in METHODS},
