@@ -2,15 +2,14 @@
 
 import operator
 import re
-import resource
 import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from scripts.common.cli import BadInput
+from scripts.common.processes import limited_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +20,6 @@ SECONDS = 5.0
 """Processor time in which a template must have written a text; real ones take milliseconds."""
 BYTES = 2 << 30
 """Memory that a template may take besides; one operation of C is stopped by nothing else."""
-STATM = Path("/proc/self/statm")
 BITS = 1 << 20
 """Of a power, of which one operation may have no end."""
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
@@ -111,17 +109,11 @@ def _limited(name: str) -> Iterator[None]:
         raise BadInput(f"{name}: found no end after {SECONDS:g} s; a text takes milliseconds")
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
-        # macOS says and limits no such thing.
-        if STATM.exists():
-            most = int(STATM.read_text().split()[0]) * resource.getpagesize() + BYTES
-            if soft == resource.RLIM_INFINITY or soft > most:
-                resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-        yield
+        with limited_memory(BYTES):
+            yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
 
