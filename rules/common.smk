@@ -18,6 +18,7 @@ from pathlib import Path
 
 from scripts.common.files import shortest
 from scripts.common.splits import SPLITS
+from scripts.config.base import PLAIN, is_odd
 from scripts.config.check import load
 from scripts.config.files import ConfigError, read_config
 from scripts.config.plan import Reports, make_plan, unfinished
@@ -32,11 +33,9 @@ gc.set_threshold(100_000, 50, 100)
 # Slurm warns every process of a job with this signal; by default Snakemake would end, and the job.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# Snakemake reads names in braces and angle brackets, and PYTHONPATH ends at a colon.
-if set(workflow.basedir) & set("{}<>:"):
-    raise SystemExit(
-        f"the project's folder: found {workflow.basedir}; allowed are paths without {{, }}, <, > and :"
-    )
+# PYTHONPATH ends at a colon.
+if is_odd(workflow.basedir) or ":" in workflow.basedir:
+    raise SystemExit(f"the project's folder: found {workflow.basedir!r}: {PLAIN}, and without :")
 # The hub is off; the rules that fetch turn it on for themselves.
 shell.prefix(
     f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
@@ -58,7 +57,7 @@ def plan_of(files, overrides):
     """Return the plan of the config files, or stop with what is wrong in them."""
     try:
         return make_plan(load(files, overrides))
-    except (ConfigError, ValueError) as error:
+    except ConfigError as error:
         raise SystemExit(f"the configuration has mistakes\n{error}") from None
 
 

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class BadInput(Exception):
@@ -39,10 +40,24 @@ def run(main: Callable[[], int], without: Iterable[str] = ()) -> None:
     sys.exit(code)
 
 
+def printable(text: str) -> str:
+    """Return text with escapes for control characters, which a terminal would obey, but new lines.
+
+    Names and texts in messages are anybody's.
+    """
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() or it == "\n" else ascii(it)[1:-1] for it in text)
+
+
 def one_line(error: Exception) -> str:
     """Return what went wrong; of what nobody foresaw, also what was read last, and the file that
     holds the traceback.
     """
+    return printable(_said(error))
+
+
+def _said(error: Exception) -> str:
     if isinstance(error, BadInput):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -62,11 +77,12 @@ LONGEST = 500
 def _keep_traceback(error: Exception) -> str:
     """Write a traceback beside the log, or else to a temporary file; return its path."""
     text = "".join(traceback.format_exception(error))
+    encoding: Any = {"encoding": "utf-8", "errors": "backslashreplace"}
     try:
         # A job's standard error is its log.
         log = os.readlink(f"/proc/self/fd/{sys.stderr.fileno()}")
         if os.path.isfile(log):
-            with open(f"{log}.traceback", "w", encoding="utf-8") as file:
+            with open(f"{log}.traceback", "w", **encoding) as file:
                 file.write(text)
             return os.path.relpath(file.name)
     except (OSError, ValueError):
@@ -74,7 +90,7 @@ def _keep_traceback(error: Exception) -> str:
         pass
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", prefix="prefmake-", suffix=".traceback", delete=False
+            "w", prefix="prefmake-", suffix=".traceback", delete=False, **encoding
         ) as kept:
             kept.write(text)
         return kept.name

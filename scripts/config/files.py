@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
+from scripts.common.cli import printable
+
 Location = tuple[str | int, ...]
 
 BYTES, NODES, DEPTH, DIGITS = 4_000_000, 100_000, 40, 20
@@ -80,14 +82,14 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {_shown(self.path)}: {_shown(self.text)}"
+        return f"{_shown(self.file)}:{self.line}: {_shown(self.path)}: {_shown(self.text)}"
 
 
 def _shown(text: str) -> str:
     """Return text in one line of bounded length."""
     if len(text) > SHOWN:
         text = f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
-    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+    return printable(text).replace("\n", "\\n")
 
 
 class ConfigError(Exception):

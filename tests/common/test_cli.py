@@ -27,6 +27,9 @@ def called(code: str, log: Path) -> tuple[int, str]:
          "error: a.csv: found 3, allowed are 1 and 2\n"),
         ("def main(): open('/nowhere/a')", "error: /nowhere/a: No such file or directory\n"),
         ("def main(): open('/', 'w')", "error: /: Is a directory\n"),
+        # A terminal would obey what a file or a name holds.
+        (r"def main(): raise BadInput('a\x1b[2J\u202e\r\udcff é\nb')",
+         "error: a\\x1b[2J\\u202e\\r\\udcff é\nb\n"),
     ],
 )  # fmt: skip
 def test_foreseen_errors_are_a_line(code: str, said: str, tmp_path: Path) -> None:
@@ -42,6 +45,7 @@ def test_foreseen_errors_are_a_line(code: str, said: str, tmp_path: Path) -> Non
         ("raise ValueError('one\\ntwo')", "ValueError: one two"),
         ("next(iter(()))", "StopIteration:"),
         ("raise MemoryError", "not enough memory"),
+        (r"raise ValueError('a\x1b]0;t\x07\udcff')", r"ValueError: a\x1b]0;t\x07\udcff"),
         ("raise ValueError('x' * 10_000)", f"ValueError: {'x' * 488}"),
     ],
 )  # fmt: skip
