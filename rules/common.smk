@@ -16,7 +16,8 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from scripts.common.files import shortest
+from scripts.common.files import in_the_way, shortest
+from scripts.common.folders import unwritable
 from scripts.common.splits import SPLITS
 from scripts.config.base import PLAIN, is_odd
 from scripts.config.check import load
@@ -121,6 +122,22 @@ def check_targets():
         if target.is_relative_to(results):
             if refusal := PLAN.refusal(target.relative_to(results)):
                 raise SystemExit(f"{target}: {refusal}")
+
+
+def check_folders():
+    """Stop with one line where a file is in the place of a folder: Snakemake would say a traceback."""
+    places = [".snakemake", *(f"{folder('results')}/{name}" for name in PLAN.folders())]
+    places += [f"{folder(it)}/{name}" for it in ("logs", "benchmarks") for name in PLAN.named]
+    if refusal := next(filter(None, map(in_the_way, places)), unwritable(".snakemake")):
+        raise SystemExit(refusal)
+
+
+onstart:
+    # Planning, which comes before, writes to none of them.
+    if refusal := next(
+        filter(None, (unwritable(folder(it)) for it in ("results", "logs", "benchmarks"))), None
+    ):
+        raise SystemExit(refusal)
 
 
 def job(rule, env, command, stdin=""):

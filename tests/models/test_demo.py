@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
 from scripts.models import demo
+from tests.conftest import contents, no_file_grows
 
 CORPUS = Path(__file__).resolve().parents[2] / "demo" / "corpora" / "pretraining.jsonl"
 SETTINGS = {
@@ -261,3 +262,17 @@ def test_bad_input_is_one_line(tmp_path: Path, text: str, settings: str, complai
     corpus.write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
     with pytest.raises(BadInput, match=complaint):
         demo.main(arguments(corpus, settings, tmp_path))
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_snapshot(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = demo.new_model(demo.ModelSettings(**SETTINGS), len(tokenizer), 0, 1, 2)
+    (tmp_path / "config.json").write_text("old", encoding="utf-8")
+    for beyond in (10_000, 1_000):
+        with (
+            no_file_grows(beyond),
+            pytest.raises(BadInput, match=f"^{tmp_path}: the disk is full .*File too large"),
+        ):
+            demo.save(model, tokenizer, tmp_path)
+        assert contents(tmp_path) == {"config.json": b"old"}

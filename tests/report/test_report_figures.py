@@ -15,8 +15,8 @@ from scripts.common.files import write_json
 from scripts.report import figure_command
 from scripts.report.headline import leading
 from scripts.report.results import Results, parse_states
-from scripts.report.style import DISTINCT, looks, use_style
-from tests.conftest import ROOT
+from scripts.report.style import DISTINCT, looks, save, use_style
+from tests.conftest import ROOT, contents, no_file_grows
 from tests.report.conftest import LORA, PAIRS, paired
 
 FIGURES = (
@@ -239,3 +239,15 @@ def test_the_leading_trials_are_the_best_in_the_plans_order(very_many):
 def test_as_many_looks_as_promised_differ():
     names = [str(number) for number in range(DISTINCT)]
     assert len({(look.color, look.dashes) for look in looks(names).values()}) == DISTINCT
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_figure(tmp_path):
+    """matplotlib says something else of it, and PDF and PNG are of one figure."""
+    from matplotlib.figure import Figure
+
+    paths = tmp_path / "a.pdf", tmp_path / "a.png"
+    for path in paths:
+        path.write_bytes(b"old")
+    with no_file_grows(beyond=2048), pytest.raises(OSError, match=r"a\.p(df|ng)'$"):
+        save(Figure(figsize=(9, 9), facecolor="red"), *paths, "Title")
+    assert contents(tmp_path) == {"a.pdf": b"old", "a.png": b"old"}
