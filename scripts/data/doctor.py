@@ -26,7 +26,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_json, read_rows, write_json
 from scripts.common.texts import SharedNgrams, ngrams, normalized, said
 from scripts.data.tokenize import TOO_LONG, Encoder
-from scripts.lm.chat import Refused
+from scripts.lm.chat import Refused, template_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -526,7 +526,7 @@ def main(argv: list[str] | None = None) -> int:
     template = arguments.generation_template or arguments.template
     text, name = None, "the tokenizer's chat template"
     if template not in (None, "chat"):
-        text, name = Path(template).read_text(encoding="utf-8"), Path(template).name
+        text, name = template_text(Path(template)), Path(template).name
     findings = examine(
         splits,
         read_rows(arguments.dropped),

@@ -16,7 +16,7 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.data.dropped import counted
-from scripts.lm.chat import Refused, rendered
+from scripts.lm.chat import Refused, rendered, template_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -269,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from scripts.lm.tokenizers import load_tokenizer
 
-    template = arguments.template.read_text(encoding="utf-8") if arguments.template else None
+    template = template_text(arguments.template) if arguments.template else None
     name = arguments.template.name if template is not None else "the tokenizer's chat template"
     encoder = Encoder(load_tokenizer(arguments.model), template, name)
     completions = COMPLETIONS[arguments.rows]

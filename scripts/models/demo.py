@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput, run
+from scripts.common.columns import read_rows
 from scripts.common.files import make_shared
 from scripts.common.folders import is_full
 from scripts.models.fetch import fetch_tokenizer
@@ -101,15 +102,22 @@ def read_settings(text: str) -> ModelSettings:
 
 
 def read_texts(corpus: Path) -> list[str]:
-    """Return the ``text`` of each row that is not blank; raise ValueError where there is none."""
+    """Return the ``text`` of each row that is not blank.
+
+    Raises
+    ------
+    BadInput, ValueError
+        Where the corpus cannot be read; where there is none.
+    """
     texts = []
-    with corpus.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            text = json.loads(line).get("text")
-            if not isinstance(text, str):
-                raise ValueError(f"{corpus}, line {number}: no text")
-            if text.strip():
-                texts.append(text)
+    try:
+        for place, row in read_rows(corpus, {"text": "text"}):
+            if row["text"] is None:
+                raise BadInput(f"{place}: no text")
+            if row["text"].strip():
+                texts.append(row["text"])
+    except BadInput as error:
+        raise BadInput(f"{corpus}: {error}") from None
     if not texts:
         raise ValueError(f"{corpus}: no text at all")
     return texts

@@ -257,11 +257,32 @@ def test_a_vocabulary_without_room_is_refused() -> None:
         ("a", "{", "Expecting property name"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, text: str, settings: str, complaint: str) -> None:
+def test_a_corpus_or_settings_that_cannot_be_used(
+    tmp_path: Path, text: str, settings: str, complaint: str
+) -> None:
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
     with pytest.raises(BadInput, match=complaint):
         demo.main(arguments(corpus, settings, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (b'["a"]', "line 2: found a list, ['a']; allowed: an object"),
+        (b'{"text": 3}', "line 2: column text: found a number, 3; allowed: text"),
+        (b'{"texts": "a"}', "line 2: no text"),
+        (b"{", "line 2: no JSON: expecting property name"),
+        (b'{"text": "\xff"}', "line 2: found byte 0xff; allowed: text in UTF-8"),
+        (b'{"text": "\\ud800"}', "line 2: column text: found half a character"),
+    ],
+)
+def test_a_row_of_a_corpus_that_is_none_is_named(tmp_path: Path, row: bytes, said: str) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_bytes(b'{"text": "a"}\n' + row)
+    with pytest.raises(BadInput) as error:
+        demo.read_texts(corpus)
+    assert str(error.value).startswith(f"{corpus}: {said}")
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_snapshot(

@@ -17,7 +17,7 @@ from scripts.report.headline import leading
 from scripts.report.results import Results, parse_states
 from scripts.report.style import DISTINCT, looks, save, use_style
 from tests.conftest import ROOT, contents, no_file_grows
-from tests.report.conftest import LORA, PAIRS, paired
+from tests.report.conftest import LORA, OBJECTIVE, PAIRS, TRAINER, paired
 
 FIGURES = (
     "accuracy", "before_after", "curves", "forest", "length", "power", "quality", "reliability",
@@ -111,6 +111,19 @@ def test_trials_that_are_not_done(name, results):
     nothing |= {folder: ["not run"] for folder in ("bases/tutor", "bases/titles")}
     nothing["baselines/titles.train.test"] = ["not run"]
     drawn(name, results, nothing)
+
+
+def test_numbers_of_a_logarithmic_axis_are_not_written_as_formulas(empty_results, figures):
+    """Which the style would leave as they are written."""
+    for number in range(9):
+        setting = {"trainer": TRAINER | OBJECTIVE | {"learning_rate": 10.0 ** (-number - 1)}}
+        empty_results.trial(f"d-{number}", "dpo", figures["preferred"](), setting=setting)
+    for name in ("sensitivity", "quality", "power"):
+        figure = drawn(name, empty_results)
+        figure.canvas.draw()
+        said = [text.get_text() for it in figure.axes for text in it.get_xticklabels()]
+        assert not any("$" in text for text in said)
+        assert name != "sensitivity" or {"1e-9", "1e-1"} <= set(said)
 
 
 def test_a_trial_of_several_seeds_says_which_is_not_done(empty_results):
