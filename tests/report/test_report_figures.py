@@ -123,7 +123,7 @@ def test_numbers_of_a_logarithmic_axis_are_not_written_as_formulas(empty_results
         figure.canvas.draw()
         said = [text.get_text() for it in figure.axes for text in it.get_xticklabels()]
         assert not any("$" in text for text in said)
-        assert name != "sensitivity" or {"1e-9", "1e-1"} <= set(said)
+        assert name != "sensitivity" or any(text.startswith("1e-") for text in said)
 
 
 def test_a_trial_of_several_seeds_says_which_is_not_done(empty_results):
