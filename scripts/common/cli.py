@@ -1,6 +1,7 @@
 """What the command lines of all modules have in common."""
 
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -41,13 +42,37 @@ def run(main: Callable[[], int], without: Iterable[str] = ()) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text with escapes for control characters, which a terminal would obey, but new lines.
+    """Return text as it may be shown: without secrets, and with escapes for control characters,
+    which a terminal would obey, but new lines.
 
     Names and texts in messages are anybody's.
     """
+    text = without_secrets(text)
     if text.isprintable():
         return text
     return "".join(it if it.isprintable() or it == "\n" else ascii(it)[1:-1] for it in text)
+
+
+def without_secrets(text: str) -> str:
+    """Return text without the token, passwords in addresses, and keys in their queries."""
+    token = secret()
+    text = text.replace(token, f"${TOKEN}") if token else text
+    return _KEY.sub("…", _PASSWORD.sub("…", text))
+
+
+def secret() -> str:
+    """Return the token that the environment holds; nothing where there is none."""
+    found = os.environ.get(TOKEN, "").strip()
+    # What is so short is none, and stands in any text.
+    return found if len(found) >= SHORTEST else ""
+
+
+TOKEN, SHORTEST = "HF_TOKEN", 8
+"""The variable of the only token that is used, and how many characters a token has at least."""
+_PASSWORD = re.compile(r"(?<=://)[^\s/@'\"]+(?=@(?!sha256:))")
+_KEY = re.compile(
+    r"(?i)(?<=[?&])(?:[\w.-]*(?:token|secret|password|signature|key)[\w.-]*)=[^\s&#'\"]+"
+)
 
 
 def one_line(error: Exception) -> str:
@@ -76,7 +101,7 @@ LONGEST = 500
 
 def _keep_traceback(error: Exception) -> str:
     """Write a traceback beside the log, or else to a temporary file; return its path."""
-    text = "".join(traceback.format_exception(error))
+    text = without_secrets("".join(traceback.format_exception(error)))
     encoding: Any = {"encoding": "utf-8", "errors": "backslashreplace"}
     try:
         # A job's standard error is its log.

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scripts.common.cli import BadInput
+from scripts.common.cli import TOKEN, BadInput, secret
 from scripts.common.files import Row
 from scripts.common.processes import limited_memory
 
@@ -86,9 +86,13 @@ def read_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]
         without the file's name.
     """
     readers = {".parquet": _parquet_rows, ".csv": _csv_rows}
+    token = secret()
     with _readable(path):
         for place, row in readers.get(path.suffix, _json_rows)(path, kinds):
-            yield place, {name: _checked(row.get(name), place, name, kinds[name]) for name in kinds}
+            kept = {name: _checked(row.get(name), place, name, kinds[name]) for name in kinds}
+            if token and token in str(kept):
+                raise BadInput(f"{place}: found the token of ${TOKEN}; rows stand in reports")
+            yield place, kept
 
 
 def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:

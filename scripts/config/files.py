@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from scripts.common.cli import printable
+from scripts.common.cli import TOKEN, printable, without_secrets
 
 Location = tuple[str | int, ...]
 
@@ -217,6 +217,11 @@ def _text(path: Path, name: str) -> str:
     if odd := _CONTROL.search(text):
         found = f"found the control character U+{ord(odd[0]):04X}; allowed is text in UTF-8"
         raise _refusal(name, text.count("\n", 0, odd.start()) + 1, found)
+    if without_secrets(text) != text:
+        lines = enumerate(text.splitlines(), 1)
+        line = next(number for number, line in lines if without_secrets(line) != line)
+        found = f"found a token or password; crates hold this file: a token belongs into ${TOKEN}"
+        raise _refusal(name, line, found)
     return text
 
 

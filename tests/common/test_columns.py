@@ -257,6 +257,21 @@ def test_columns_are_found_without_reading_all(tmp_path: Path) -> None:
     assert column_names(tmp_path / "a.parquet", ["b"]) == ["q"]
 
 
+@pytest.mark.parametrize("kind", ["text", "group", "lists"])
+def test_a_row_that_holds_the_token_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: columns.Kind
+) -> None:
+    """It would stand in reports."""
+    token = "hf_loopbackSecret123"
+    monkeypatch.setenv("HF_TOKEN", f" {token}\n")
+    value = [{"content": f"a {token}"}] if kind == "lists" else f"a {token}"
+    rows = json.dumps({"q": value[:0]}) + "\n" + json.dumps({"q": value})
+    with pytest.raises(BadInput, match=r"^line 2: found the token of \$HF_TOKEN; rows stand in re"):
+        read(tmp_path / "a.jsonl", rows, {"q": kind})
+    monkeypatch.setenv("HF_TOKEN", "a")
+    assert len(read(tmp_path / "a.jsonl", rows, {"q": kind})) == 2
+
+
 def test_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
     (tmp_path / "a.parquet").mkdir()
