@@ -213,10 +213,17 @@ def split_rows(rows: list[Row], splits: Row, dropped: Sequence[Row] = ()) -> dic
         if not chosen[split] and splits.get(split, True):
             sources = ", ".join(dict.fromkeys(row["split"] for row in rows)) or "nothing"
             raise BadInput(
-                f"split {split} is empty: {splits}; the source has rows in {sources}; "
-                f"dropped: {counted(dropped)}"
+                f"split {split} is empty: {_asked(split, splits)}; the source has rows in "
+                f"{sources}; dropped: {counted(dropped)}"
             )
     return chosen
+
+
+def _asked(split: str, splits: Row) -> str:
+    """Return what a split is to be, in words."""
+    if splits["by"] == "source":
+        return str(splits[split])
+    return f"{splits.get(split, 'the rest')} of the {splits['by']}s of {splits['source']}"
 
 
 def _sliced(rows: list[Row], expression: str | None) -> list[Row]:
@@ -276,11 +283,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     settings = arguments.dataset
 
-    rows, dropped = canonical_rows(read_rows(arguments.rows), settings)
-    if not rows:
-        raise BadInput(f"{arguments.rows}: no row is left; dropped: {counted(dropped)}")
-    splits = split_rows(rows, settings["splits"], dropped)
-    _require_counts(splits, dropped, settings["expect"])
+    raw = read_rows(arguments.rows)
+    try:
+        rows, dropped = canonical_rows(raw, settings)
+        if not rows:
+            raise BadInput(f"no row is left; dropped: {counted(dropped)}")
+        splits = split_rows(rows, settings["splits"], dropped)
+        _require_counts(splits, dropped, settings["expect"])
+    except BadInput as error:
+        raise BadInput(f"{arguments.rows}: {error}") from None
     schema = DEMONSTRATIONS if settings["format"] == "instruction" else PREFERENCES
     for split, members in splits.items():
         columns = [{name: row[name] for name in schema.names} for row in members]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
-from scripts.common.files import Row
+from scripts.common.files import Row, read_text
 from scripts.evaluate.questions import Question
 from scripts.lm.chat import Refused, rendered
 
@@ -54,7 +54,7 @@ def read_template(path: Path) -> "Template":
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         found = find_undeclared_variables(environment.parse(text))
     except TemplateError as error:

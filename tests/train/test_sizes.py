@@ -26,6 +26,7 @@ from scripts.lm.pairs import pair_logps
 from scripts.lm.snapshots import load_base
 from scripts.lm.tokenizers import load_tokenizer
 from scripts.models.manifest import write_manifest
+from scripts.train.check import check_adapter
 from scripts.train.estimate.sizes import (
     Batch,
     activation_bytes,
@@ -79,6 +80,29 @@ def test_published_steps_and_trainable_parameters(name: str) -> None:
     steps = optimizer_steps(ROWS[trial["dataset"]], trial["trainer"])
     trained = layout(MODELS[trial["model"]], trial["lora"]).trainable
     assert (steps, trained) == PUBLISHED[name]
+
+
+def test_the_papers_models_can_have_the_adapters_of_its_trials(tmp_path: Path) -> None:
+    adapters = make_plan(load([ROOT / "config.yaml"])).adapters
+    modules = {str(trial["lora"]["target_modules"]) for trial in TRIALS.values()}
+    assert {str(lora["target_modules"]) for lora in adapters.values()} == modules
+    for name, lora in adapters.items():
+        model = name.split("/")[0]
+        MODELS[model].save_pretrained(tmp_path / model)
+        check_adapter(tmp_path / model, lora)
+
+
+@pytest.mark.parametrize("modules", [["q_projj"], ["lm_head", "q_proj", "wte"]])
+def test_modules_that_a_model_lacks_are_named(tmp_path: Path, modules: list[str]) -> None:
+    lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "init_lora_weights": True}
+    MODELS["tinyllama"].save_pretrained(tmp_path)
+    with pytest.raises(BadInput) as refused:
+        check_adapter(tmp_path, lora | {"target_modules": modules})
+    lacking = ", ".join(it for it in modules if it != "q_proj")
+    assert str(refused.value) == (
+        f"model {tmp_path}: lora.target_modules: found {lacking}; the model has "
+        "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    )
 
 
 def test_a_published_trial_and_its_variants_are_set_up_alike() -> None:
