@@ -104,7 +104,7 @@ def test_json(tmp_path: Path, name: str, content: str, places: list[str]) -> Non
         ("a.jsonl", '{"q": "1"}\n{"q": "2", "q": "3"}',
          'line 2: no JSON that is read: the key "q" stands twice in an object: text, \'2\''),
         ("a.jsonl", '{"a": "2", "q": "1", "b": 3, "q": null}',
-         'line 1: no JSON that is read: the key "q" stands twice in an object: text, \'1\' and nul'),
+         'line 1: no JSON that is read: the key "q" stands twice in an object: text, \'1\' and nu'),
         ("a.jsonl", '{"q": [{"role": 1, "role": 2}]}', 'line 1: no JSON that is read: the key'),
         ("a.jsonl", f'{{"q": {"[" * 100_000}', "line 1: no JSON that is read: "),
         ("a.jsonl", f'{{"n": {"9" * 5000}}}', "line 1: no JSON that is read: Exceeds the limit"),
