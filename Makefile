@@ -4,6 +4,7 @@
 # make paper      the paper's tables and figures from paper/metrics/: no GPU, nothing is trained
 # make test       checks, and all tests but those marked `all`, which take long
 # make test-all   checks and all tests
+# make mutants    whether the tests of what makes numbers notice changed lines (an hour; resumes)
 # make browser    Chromium, and `make slurm` Slurm, which some tests need: as root, from Debian
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
 # make docs       docs/config.md, docs/metrics.md and the JSON schema, from the code
@@ -19,7 +20,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse paper bench test test-all check browser slurm lock check-locks docs corpora
+.PHONY: setup demo rehearse paper bench test test-all mutants check browser slurm lock check-locks docs corpora
 
 setup: $(VENV)/bin/prefmake
 
@@ -60,6 +61,9 @@ test: check
 test-all: check
 	$(PYTEST) -m "not timed"
 	pytest -m timed
+
+mutants: setup
+	nice python -m tests.mutants
 
 # What some tests need and no package index has: a browser for the pages, and Slurm for its profile.
 # As root only, and only where it is missing; without it, these tests are skipped.

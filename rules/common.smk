@@ -16,6 +16,9 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
+from snakemake.jobs import Job
+from snakemake.persistence import PersistenceBase
+
 from scripts.common.files import in_the_way, shortest
 from scripts.common.folders import unwritable
 from scripts.common.splits import SPLITS
@@ -42,6 +45,29 @@ shell.prefix(
     f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
     " HF_HUB_OFFLINE=1; "
 )
+
+
+def remember_failures():
+    """Have Snakemake not record a failed job as done.
+
+    Snakemake 9.27 does (https://github.com/snakemake/snakemake/issues/3808). With new settings, whose
+    job failed, and old results of the jobs after it, the next run had nothing to do, and the old
+    results passed for those of the new settings.
+    """
+    postprocess, finished = Job.postprocess, PersistenceBase.finished
+
+    async def postprocess_or_fail(job, *words, error=False, **options):
+        job.is_failed = error
+        await postprocess(job, *words, error=error, **options)
+
+    async def finished_unless_failed(persistence, job):
+        if not job.is_failed:
+            await finished(persistence, job)
+
+    Job.postprocess, PersistenceBase.finished = postprocess_or_fail, finished_unless_failed
+
+
+remember_failures()
 # Of a module; each of a thousand trials asks for its trainer's.
 code_digest = cache(digests.code_digest)
 
@@ -140,20 +166,24 @@ onstart:
         raise SystemExit(refusal)
 
 
-def job(rule, env, command, stdin=""):
+def job(rule, env, command, stdin="", keep=False, code=None):
     """Return a rule's shell command: its module, run by the wrapper that writes its provenance.
 
-    Inputs come through a file descriptor: thousands of them are too long for a command line.
-    `exec`, so that what stops the job reaches the wrapper, which hands it on.
+    What is worth hours is kept (scripts/provenance/kept.py). `code` is the digest of the code of what
+    `checked` names; that of others is a param, with which they rerun. Inputs come through a file
+    descriptor: thousands of them are too long for a command line. `exec`, so that what stops the job
+    reaches the wrapper, which hands it on.
     """
     given = "<<'STDIN'" if stdin else ""
+    planned = (code, env_digest(env)) if code else ("{params.code}", "{params.env}")
     results = shlex.quote(folder("results")).replace("{", "{{").replace("}", "}}")
     words = [
         "exec python -m scripts.provenance.job",
         f"--rule {rule} --env {env} --accelerator {PLAN.accelerator}",
         "--allow-env-drift" if PLAN.allow_env_drift else "",
         "--stdin" if stdin else "",
-        "--code {params.code} --env-digest {params.env}",
+        "--keep" if keep else "",
+        "--code {} --env-digest {}".format(*planned),
         f"--results {results}",
         "--provenance {output.provenance:q} --outputs {output:q} --inputs-from 3",
         f"-- {command} 2> {{log:q}} 3<<'INPUTS' {given}",
@@ -182,13 +212,20 @@ def named_files(names, files):
     return [f"{name}={file}" for name, file in zip(names, files)]
 
 
-def backend_checks(source):
-    """Return what a download waits for: a backend that cannot run is told before it begins.
+def checked(*files):
+    """Return the files of checks that a job waits for, and that never make it run again.
 
-    It is the same for every plan, and only its presence counts, or another backend would fetch
-    everything again.
+    The jobs that make them must have nothing that makes them run again either, such as digests among
+    their params: of what waits for an `ancient` file that is made again in the same run, Snakemake
+    9.27 does not ask whether it changed too, and leaves it as it was
+    (https://github.com/snakemake/snakemake/issues/4166).
     """
-    return [ancient("<results>/backends.json")] if source.is_on_hub else []
+    return [ancient(file) for file in files]
+
+
+def backend_checks(source):
+    """Return what a download waits for: a backend that cannot run is told before it begins."""
+    return checked("<results>/backends.json") if source.is_on_hub else []
 
 
 # ------------------------------------------------------------------------------------------ reports

@@ -54,6 +54,7 @@ rule score:
             "evaluate",
             "python -m scripts.evaluate.score --model {input.model:q} {params.settings}"
             " {params.files} --out {params.out:q}",
+            keep=True,
         )
 
 
@@ -86,6 +87,7 @@ rule judge:
             "evaluate",
             "python -m scripts.evaluate.judge --sets {params.sets:q} {params.files}"
             " --out {output.verdicts:q}",
+            keep=True,
         )
 
 

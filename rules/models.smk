@@ -11,7 +11,7 @@ Makes:
 
 
 rule check_backends:
-    """The backends that trials ask for run here; known before anything is downloaded."""
+    """The backends that trials ask for run here; known before the first download."""
     output:
         backends="<results>/backends.json",
         provenance="<results>/backends.provenance.json",
@@ -23,15 +23,12 @@ rule check_backends:
         env_file("train")
     resources:
         gpu=1,
-    params:
-        backends=PLAN.backends(),
-        code=code_digest("scripts/lm/backends.py"),
-        env=env_digest("train"),
     shell:
         job(
             "check_backends",
             "train",
-            "python -m scripts.lm.backends {params.backends:q} --out {output.backends:q}",
+            f"python -m scripts.lm.backends {' '.join(PLAN.backends())} --out {{output.backends:q}}",
+            code=code_digest("scripts/lm/backends.py"),
         )
 
 

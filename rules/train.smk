@@ -5,6 +5,7 @@ Takes:
     results/tokens/{tokens}/{split}.parquet, report.json
 
 Makes:
+    results/checks/{model}/{adapter}.json              an adapter that the model can have
     results/plan.json                                  the estimate: steps, memory, hours
     results/probes/{trial}.json                        the first steps, timed
     results/references/{reference}/{split}.parquet     log-probs of pairs; .json: what they cost
@@ -118,19 +119,54 @@ rule reference:
             "python -m scripts.train.reference --model {input.model:q} {params.files}"
             " --backend {params.backend} --precision {params.precision}"
             " --quantization {params.quantization} --out {output.logps:q}",
+            keep=True,
+        )
+
+
+rule check_adapter:
+    """A model has its tensors, and the modules that trials adapt; known before one is trained."""
+    input:
+        model=lambda wildcards: checked(f"<results>/models/{wildcards.model}/manifest.json"),
+    output:
+        check="<results>/checks/{model}/{adapter}.json",
+        provenance="<results>/checks/{model}/{adapter}.provenance.json",
+    log:
+        "<logs>/checks/{model}/{adapter}.log",
+    benchmark:
+        "<benchmarks>/checks/{model}/{adapter}.tsv"
+    wildcard_constraints:
+        model=only(PLAN.trained_models()),
+    conda:
+        env_file("train")
+    params:
+        # The name is their digest, so that they never change.
+        lora=lambda wildcards: as_json(PLAN.adapters[f"{wildcards.model}/{wildcards.adapter}"]),
+    shell:
+        job(
+            "check_adapter",
+            "train",
+            "python -m scripts.train.check --model {input.model:q} --lora {params.lora:q}"
+            " --out {output.check:q}",
+            code=code_digest("scripts/train/check.py"),
         )
 
 
 rule train:
-    """One trial with one seed, by the trainer of its method."""
+    """One trial with one seed, by the trainer of its method.
+
+    What an earlier run made stays until this one is whole.
+    """
     input:
         unpack(lambda wildcards: PLAN.training(**wildcards).inputs()),
+        check=lambda wildcards: checked(PLAN.training(**wildcards).check),
     output:
-        adapter=expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER),
-        trial="<results>/trials/{trial}/seed-{seed}/trial.json",
-        run="<results>/trials/{trial}/seed-{seed}/train.json",
-        history="<results>/trials/{trial}/seed-{seed}/history.jsonl",
-        provenance="<results>/trials/{trial}/seed-{seed}/train.provenance.json",
+        adapter=update(
+            expand("<results>/trials/{{trial}}/seed-{{seed}}/adapter/{file}", file=ADAPTER)
+        ),
+        trial=update("<results>/trials/{trial}/seed-{seed}/trial.json"),
+        run=update("<results>/trials/{trial}/seed-{seed}/train.json"),
+        history=update("<results>/trials/{trial}/seed-{seed}/history.jsonl"),
+        provenance=update("<results>/trials/{trial}/seed-{seed}/train.provenance.json"),
     log:
         "<logs>/trials/{trial}/seed-{seed}/train.log",
     benchmark:
@@ -159,4 +195,5 @@ rule train:
             "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"
             " --checkpoint-minutes {resources.checkpoint_minutes}",
+            keep=True,
         )

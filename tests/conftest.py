@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -72,6 +73,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(model, tokenizer, folder / "snapshot")
     write_manifest(folder / "manifest.json", folder / "snapshot", {"source": "demo"})
     return folder / "manifest.json"
+
+
+@pytest.fixture
+def snapshot(tiny_model: Path, tmp_path: Path) -> Path:
+    """Return the folder of a model's copy that may be spoiled; its manifest lies beside it."""
+    shutil.copytree(tiny_model.parent, tmp_path / "model")
+    return tmp_path / "model" / "snapshot"
 
 
 @pytest.fixture(scope="session")

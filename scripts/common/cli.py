@@ -1,5 +1,6 @@
 """What the command lines of all modules have in common."""
 
+import errno
 import os
 import re
 import sys
@@ -12,6 +13,20 @@ from typing import Any
 class BadInput(Exception):
     """Input that cannot be used. The message says where, what was found, and what is allowed."""
 
+
+MAKE_ROOM = "make room on this disk, and run it again"
+NO_FOLDER = "a folder is needed there: move the file away, or name another place"
+REMEDIES = {
+    errno.ENOSPC: MAKE_ROOM,
+    errno.EDQUOT: MAKE_ROOM,
+    errno.EFBIG: MAKE_ROOM,
+    errno.EACCES: "its owner can allow it, with chmod",
+    errno.EROFS: "name a place on a disk that can be written",
+    errno.EEXIST: NO_FOLDER,
+    errno.ENOTDIR: NO_FOLDER,
+    errno.EISDIR: "a file is needed there: move the folder away, or name another place",
+}
+"""What can be done about an error of the system."""
 
 _reading = ""
 
@@ -86,13 +101,21 @@ def _said(error: Exception) -> str:
     if isinstance(error, BadInput):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {system_error(error)}"
     if isinstance(error, MemoryError):
         said = "not enough memory"
     else:
         said = " ".join(f"{type(error).__name__}: {error}".split())
     after = f", after reading {_reading}" if _reading else ""
     return f"{said[:LONGEST]}{after}; traceback in {_keep_traceback(error)}"
+
+
+def system_error(error: OSError) -> str:
+    """Return what the system says, and what can be done; not what a library writes around it."""
+    if error.errno is None:
+        return str(error)
+    remedy = REMEDIES.get(error.errno)
+    return os.strerror(error.errno) + (f"; {remedy}" if remedy else "")
 
 
 LONGEST = 500

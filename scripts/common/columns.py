@@ -172,6 +172,7 @@ def _parquet_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, 
         if count > max(ROWS_ANYWAY, size):
             raise BadInput(f"found {count:,} rows in fewer bytes; a row takes a byte or more")
         names = [name for name in file.schema_arrow.names if name in kinds]
+        _require_sum(file.metadata)
         _require_once(names, "")
         try:
             # A text that many rows have stands in the file once. Threads would end the process.
@@ -197,6 +198,15 @@ def _values(column: "pa.ChunkedArray", name: str) -> list[Any]:
     # What Python has no value for, such as a text that is none, or a date before the year 1.
     except (ArrowException, UnicodeDecodeError, OverflowError, ValueError) as error:
         raise BadInput(f"column {name}, {column.type}: {error}") from None
+
+
+def _require_sum(metadata: Any) -> None:
+    """Raise BadInput if a footer, which has no checksum, contradicts itself: rows would be lost."""
+    count = metadata.num_rows
+    counts = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
+    if sum(counts) != count:
+        text = f"found {count:,} rows in all and {sum(counts):,} in its parts"
+        raise BadInput(f"{text}; the file is damaged")
 
 
 # -------------------------------------------------------------------------------------------- JSON

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import BadInput, note_reading
+from scripts.common.cli import NO_FOLDER, BadInput, note_reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,10 +30,11 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise BadInput(in_the_way(path.parent)) from None
+    except (FileExistsError, NotADirectoryError) as error:
+        # Where the folder is to be is a file, or above it.
+        raise OSError(error.errno, error.strerror, str(nearest(path.parent))) from None
     with named(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_hidden(path))
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(descriptor)
         temporary = Path(name)
         try:
@@ -47,18 +48,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 def in_the_way(folder: str | Path) -> str | None:
     """Return in one line which file is where a folder, or one above it, must be; None for none."""
     there = nearest(folder)
-    return None if there.is_dir() else f"{there}: a file where a folder must be; move it away"
+    return None if there.is_dir() else f"{there}: found a file; {NO_FOLDER}"
 
 
 def nearest(path: str | Path) -> Path:
     """Return a path, or what there is that is nearest above it."""
     path = Path(path).absolute()
     return next(it for it in (path, *path.parents) if os.path.lexists(it))
-
-
-def _hidden(path: Path) -> str:
-    """Return how the name of a file begins while it is written."""
-    return f".{path.name}."
 
 
 @contextmanager
@@ -71,7 +67,8 @@ def named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         name = os.path.basename(str(error.filename or ""))
-        if not name or name.startswith(_hidden(path)) or error.errno in FULL:
+        hidden = name.startswith(".") and path.name in name
+        if not name or hidden or error.errno in FULL:
             error.filename = str(path)
         raise
 
@@ -87,16 +84,47 @@ def make_shared(path: Path) -> None:
     path.chmod(0o666 & ~mask)
 
 
+def read_text(path: str | Path) -> str:
+    """Return the text of a file that people wrote. Raises BadInput where it is not UTF-8."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = f"found byte 0x{error.object[error.start]:02x}"
+        raise BadInput(f"{path}: line {line}: {found}; allowed: text in UTF-8") from None
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
+class Damaged(BadInput, ValueError):
+    """A file that this project wrote, and that does not hold what it should."""
+
+
+def damaged(path: object, found: object) -> Damaged:
+    """Return the error of a file in which something else was found."""
+    reason = (str(found).strip() or type(found).__name__).splitlines()[0].rstrip(".")
+    return Damaged(f"{path}: {reason}: it was cut or edited; delete it, and make it again")
+
+
 def read_json(path: str | Path) -> Any:
-    """Return the value in a JSON file."""
+    """Return the value in a JSON file. Raises Damaged where it holds none."""
     note_reading(path)
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"not JSON: {error}") from None
+
+
+def read_object(path: str | Path) -> Row:
+    """Return the object in a JSON file. Raises Damaged where it holds something else."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise damaged(path, "not a JSON object")
+    return found
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -105,10 +133,16 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_jsonl(path: str | Path) -> list[Row]:
-    """Return the objects of a JSON Lines file."""
+    """Return the objects of a JSON Lines file. Raises Damaged where a line is none."""
     note_reading(path)
-    with open(path, encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
+    rows: list[Row] = []
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                rows += [json.loads(line)] if line.strip() else []
+            except (ValueError, RecursionError) as error:
+                raise damaged(f"{path}: line {number}", f"not JSON: {error}") from None
+    return rows
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
@@ -117,12 +151,24 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> None:
     write_text(path, "".join(lines))
 
 
-def read_rows(path: str | Path) -> list[Row]:
-    """Return the rows of a Parquet file as dictionaries."""
+def read_table(path: str | Path) -> "pa.Table":
+    """Return the Arrow table in a Parquet file. Raises Damaged where it holds none."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     note_reading(path)
-    return pq.read_table(path).to_pylist()
+    # Arrow's own errors do not name the file.
+    with open(path, "rb"):
+        pass
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, f"not Parquet: {error}") from None
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Return the rows of a Parquet file as dictionaries. Raises as `read_table` does."""
+    return read_table(path).to_pylist()
 
 
 def write_rows(path: str | Path, rows: list[Row], schema: "pa.Schema") -> None:

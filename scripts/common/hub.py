@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
-from scripts.common.cli import TOKEN, BadInput, printable, secret
+from scripts.common.cli import TOKEN, BadInput, printable, secret, system_error
 from scripts.common.files import sha256
 
 WORKERS = 4
@@ -390,7 +390,7 @@ def _one_line(where: str) -> Iterator[None]:
     except HFValidationError:
         raise BadInput(f"{where}: not a repository's name, which is owner/name") from None
     except OSError as error:
-        raise BadInput(f"{where}: {error.strerror or error}") from None
+        raise BadInput(f"{where}: {system_error(error)}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise BadInput(f"{where}: {_host()} does not answer as a hub does") from None
 

@@ -90,12 +90,14 @@ def state_of(folder: Path, training: Part, now: float) -> State:
     now
         Seconds since 1970.
     """
-    found = read_if_there(folder / "work" / "progress.json")
-    failed = read_if_there(folder / "work" / "failed.json")
+    work = folder / "work"
+    of_it = read_if_there(work / "fingerprint.json").get("trial", training) == training
+    found = read_if_there(work / "progress.json") if of_it else {}
+    failed = read_if_there(work / "failed.json") if of_it else {}
     if failed:
         return State(FAILED, one_line(failed["reason"]), progress=found)
     if found:
-        reason = _interruption(folder / "work", found, now)
+        reason = _interruption(work, found, now)
         return State(STALE if reason else RUNNING, reason, progress=found)
     trained = (folder / "train.json").is_file() and read_if_there(folder / "trial.json") == training
     return State(DONE if trained else NOT_RUN)

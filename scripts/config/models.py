@@ -26,7 +26,7 @@ class HubModel(Closed):
 
 
 class FolderModel(Closed):
-    """A local folder with config.json, safetensors and tokenizer files."""
+    """A local folder with config.json, tokenizer.json and model.safetensors or its shards."""
 
     folder: PlainPath
 

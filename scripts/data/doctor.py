@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, read_json, read_rows, write_json
+from scripts.common.files import Row, read_json, read_rows, read_text, write_json
 from scripts.common.texts import SharedNgrams, ngrams, normalized, said
 from scripts.data.dropped import by_reason
 from scripts.data.tokenize import TOO_LONG, Encoder
-from scripts.lm.chat import Refused, template_text
+from scripts.lm.chat import Refused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -508,9 +508,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(arguments.data) != len(arguments.tokens):
         raise BadInput(f"--tokens: found {len(arguments.tokens)}, need {len(arguments.data)}")
 
-    from transformers import AutoTokenizer
-
-    from scripts.lm.tokenizers import snapshot_folder
+    from scripts.lm.tokenizers import read_tokenizer, snapshot_folder
 
     report = read_json(arguments.report)
     splits = [
@@ -518,13 +516,11 @@ def main(argv: list[str] | None = None) -> int:
         for data, tokens in zip(arguments.data, arguments.tokens, strict=True)
     ]
     folder = snapshot_folder(arguments.model)
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
+    tokenizer = read_tokenizer(folder)
     template = arguments.generation_template or arguments.template
     text, name = None, "the tokenizer's chat template"
     if template not in (None, "chat"):
-        text, name = template_text(Path(template)), Path(template).name
+        text, name = read_text(template), Path(template).name
     findings = examine(
         splits,
         read_rows(arguments.dropped),

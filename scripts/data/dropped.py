@@ -1,11 +1,13 @@
 """Why rows were left out."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from scripts.common.files import Row
 
-MOST, LONGEST = 10, 200
+MOST, LONGEST = 20, 200
 """So many reasons are told, and so many characters of each: some hold what a row says."""
+OTHERS = "something else"
 
 
 def told(reason: Exception) -> str:
@@ -21,10 +23,12 @@ def by_reason(dropped: Iterable[Row]) -> dict[str, list[str]]:
         found.setdefault(row["reason"], []).append(row["id"])
     ordered = sorted(found.items(), key=lambda it: -len(it[1]))
     rest = [name for _, names in ordered[MOST:] for name in names]
-    return dict(ordered[:MOST]) | ({"other reasons": rest} if rest else {})
+    return dict(ordered[:MOST]) | ({OTHERS: rest} if rest else {})
 
 
 def counted(dropped: Iterable[Row]) -> str:
     """Return the reasons of dropped rows with their counts, the most frequent first."""
-    reasons = by_reason(dropped).items()
-    return ", ".join(f"{len(names)} × {reason}" for reason, names in reasons) or "none"
+    reasons = Counter(row["reason"] for row in dropped).most_common()
+    shown = [f"{n} × {reason}" for reason, n in reasons[:MOST]]
+    rest = sum(n for _, n in reasons[MOST:])
+    return ", ".join([*shown, *([f"{rest} × {OTHERS}"] if rest else [])]) or "none"

@@ -198,7 +198,9 @@ def _read(files: Files, columns: Columns) -> tuple["pa.Table", dict[str, int]]:
                 present = column_names(path, columns)
                 for column in columns:
                     if column not in present:
-                        allowed = ", ".join(present) or "none"
+                        # A name may have lines.
+                        names = (it if it.isprintable() else json.dumps(it) for it in present)
+                        allowed = ", ".join(names) or "none"
                         raise BadInput(f"no column {column}; it has: {allowed}")
                 for place, row in read_rows(path, columns):
                     rows.append({**row, SPLIT_COLUMN: split})

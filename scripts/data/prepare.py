@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import random
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,8 +100,10 @@ def _message(message: Row) -> dict[str, str]:
         if message.get(key):
             raise Dropped(f"a message has {key} (read are role and content)")
     if message["role"] not in ROLES:
-        raise Dropped(f"unknown role {message['role']!r} (allowed: {', '.join(ROLES)})")
-    return {"role": message["role"], "content": message["content"].strip()}
+        role = reprlib.repr(message["role"])
+        raise Dropped(f"unknown role {role} (allowed: {', '.join(ROLES)})")
+    # Bytes could be stripped, too.
+    return {"role": message["role"], "content": str.strip(message["content"])}
 
 
 # ------------------------------------------------------------------------------------ cleaning
@@ -210,10 +213,17 @@ def split_rows(rows: list[Row], splits: Row, dropped: Sequence[Row] = ()) -> dic
         if not chosen[split] and splits.get(split, True):
             sources = ", ".join(dict.fromkeys(row["split"] for row in rows)) or "nothing"
             raise BadInput(
-                f"split {split} is empty: {splits}; the source has rows in {sources}; "
-                f"dropped: {counted(dropped)}"
+                f"split {split} is empty: {_asked(split, splits)}; the source has rows in "
+                f"{sources}; dropped: {counted(dropped)}"
             )
     return chosen
+
+
+def _asked(split: str, splits: Row) -> str:
+    """Return what a split is to be, in words."""
+    if splits["by"] == "source":
+        return str(splits[split])
+    return f"{splits.get(split, 'the rest')} of the {splits['by']}s of {splits['source']}"
 
 
 def _sliced(rows: list[Row], expression: str | None) -> list[Row]:
@@ -273,11 +283,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     settings = arguments.dataset
 
-    rows, dropped = canonical_rows(read_rows(arguments.rows), settings)
-    if not rows:
-        raise BadInput(f"{arguments.rows}: no row is left; dropped: {counted(dropped)}")
-    splits = split_rows(rows, settings["splits"], dropped)
-    _require_counts(splits, dropped, settings["expect"])
+    raw = read_rows(arguments.rows)
+    try:
+        rows, dropped = canonical_rows(raw, settings)
+        if not rows:
+            raise BadInput(f"no row is left; dropped: {counted(dropped)}")
+        splits = split_rows(rows, settings["splits"], dropped)
+        _require_counts(splits, dropped, settings["expect"])
+    except BadInput as error:
+        raise BadInput(f"{arguments.rows}: {error}") from None
     schema = DEMONSTRATIONS if settings["format"] == "instruction" else PREFERENCES
     for split, members in splits.items():
         columns = [{name: row[name] for name in schema.names} for row in members]

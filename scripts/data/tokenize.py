@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, read_rows, write_json, write_rows
+from scripts.common.files import Row, read_rows, read_text, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.data.dropped import counted, told
-from scripts.lm.chat import Refused, rendered, template_text
+from scripts.lm.chat import Refused, rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,8 +42,10 @@ class Encoder:
         tokenizer: "PreTrainedTokenizerBase",
         template: str | None = None,
         name: str = "the chat template",
+        vocabulary: int | None = None,
     ):
-        """Takes the template's text; None is the tokenizer's own.
+        """Takes the template's text; None is the tokenizer's own. `vocabulary` is the number of
+        tokens that the model embeds; None is any.
 
         Raises
         ------
@@ -51,10 +53,14 @@ class Encoder:
             When there is no template at all.
         """
         if template is None and tokenizer.chat_template is None:
-            raise BadInput("the tokenizer has no chat template; name one with `template:`")
+            raise BadInput(
+                f"{tokenizer.name_or_path}: the tokenizer has no chat template; name one with "
+                "`template:`"
+            )
         self.tokenizer = tokenizer
         self.template = template
         self.name = name
+        self.vocabulary = sys.maxsize if vocabulary is None else vocabulary
         added = tokenizer.added_tokens_decoder.values()
         special = {*tokenizer.all_special_tokens, *(str(one) for one in added if one.special)}
         self.special = [token for token in sorted(special) if token.strip()]
@@ -96,6 +102,9 @@ class Encoder:
                         f"{self.name} leaves out a part of a message of the {message['role']}"
                     )
         prompt_ids, ids = self.encode(head), self.encode(head + tail)
+        if beyond := [number for number in ids if number >= self.vocabulary]:
+            token = self.tokenizer.convert_ids_to_tokens(beyond[0])
+            raise Lost(f"the model does not embed the token {token}, with the id {beyond[0]}")
         if ids[: len(prompt_ids)] == prompt_ids:
             return prompt_ids, ids[len(prompt_ids) :], False
         return prompt_ids, self._continuation(tail), True
@@ -267,11 +276,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the token splits")
     arguments = parser.parse_args(argv)
 
-    from scripts.lm.tokenizers import load_tokenizer
+    from scripts.lm.checks import read_config, vocabulary
+    from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
 
-    template = template_text(arguments.template) if arguments.template else None
+    template = read_text(arguments.template) if arguments.template else None
     name = arguments.template.name if template is not None else "the tokenizer's chat template"
-    encoder = Encoder(load_tokenizer(arguments.model), template, name)
+    size = vocabulary(read_config(snapshot_folder(arguments.model)))
+    encoder = Encoder(load_tokenizer(arguments.model), template, name, size)
     completions = COMPLETIONS[arguments.rows]
     report = {}
     for path in arguments.data:

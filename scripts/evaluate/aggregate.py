@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, read_json, read_rows, write_json
+from scripts.common.files import Row, read_object, read_rows, write_json
 from scripts.evaluate.intervals import Interval, crossed_bootstrap
 from scripts.evaluate.paired import by_group
 
@@ -112,7 +112,7 @@ def crossed_interval(items: list[list[Row]]) -> Interval | None:
 
 def read_metrics(paths: list[Path]) -> list[Row]:
     """Return the metrics of each seed. Raise BadInput if one lacks a set that another has."""
-    metrics = [read_json(path) for path in paths]
+    metrics = [read_object(path) for path in paths]
     for path, one in zip(paths, metrics, strict=True):
         for other_path, other in zip(paths, metrics, strict=True):
             lacks = other["sets"].keys() - one["sets"].keys()

@@ -1,6 +1,7 @@
 """The number at the end of a worked answer."""
 
 import re
+from decimal import Decimal
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?"
 """Digits, with commas between thousands or, as in India, hundreds; then perhaps a fraction."""
@@ -19,8 +20,10 @@ _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 _MINUS = str.maketrans("\u2212", "-")
 
 
-def final_number(text: str) -> float | None:
+def final_number(text: str) -> float | Decimal | None:
     """Return the last number in a text, or None where there is none.
+
+    It is exact: a Decimal where a float would be another number, as of 20 digits, or infinite.
 
     A number directly behind GSM8K's own mark, as in `#### 12`, takes precedence over all others;
     of several such the last one. What stands around digits (a currency, a unit, emphasis) is no
@@ -28,7 +31,10 @@ def final_number(text: str) -> float | None:
     """
     text = text.translate(_MINUS)
     numbers = [found["number"] for found in _MARK.finditer(text)] or _NUMBER.findall(text)
-    return float(numbers[-1].replace(",", "").replace("$", "")) if numbers else None
+    if not numbers:
+        return None
+    number = Decimal(numbers[-1].replace(",", "").replace("$", ""))
+    return near if Decimal(repr(near := float(number))) == number else number
 
 
 def marked_number(text: str) -> str | None:

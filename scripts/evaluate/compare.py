@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, read_json, write_json
+from scripts.common.files import Row, read_object, read_table, write_json
 from scripts.evaluate.paired import (
     Pair,
     Panel,
@@ -92,9 +92,8 @@ class Model:
 def read_blocks(path: Path) -> dict[Key, Block]:
     """Return the items of each metric of a run."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    table = read_table(path)
     key = pc.binary_join_element_wise(pc.fill_null(table["set"], ""), table["metric"], "\n")
     # Numbers from 0 on, in the order in which the metrics first appear in the file.
     numbered = pc.dictionary_encode(key).combine_chunks()
@@ -118,7 +117,7 @@ def read_base(root: Path, experiment: str, name: str) -> Model:
 def read_trial(root: Path, method: str, name: str, runs: list[str]) -> Model:
     """Return a trial with all its seeds."""
     folders = [root / "trials" / one for one in runs]
-    trial = read_json(folders[0] / "trial.json")
+    trial = read_object(folders[0] / "trial.json")
     start = trial.get("start")
     model = Model(
         name,

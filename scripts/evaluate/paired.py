@@ -185,7 +185,7 @@ def holm(values: list[float]) -> list[float]:
     """Return p-values corrected for being so many (Holm 1979)."""
     from statsmodels.stats.multitest import multipletests
 
-    return [float(value) for value in multipletests(values, method="holm")[1]] if values else []
+    return [float(value) for value in multipletests(values, method="holm")[1]]
 
 
 def _mcnemar(panel: Panel, pair: Pair) -> float:
@@ -194,7 +194,7 @@ def _mcnemar(panel: Panel, pair: Pair) -> float:
 
     first, second = panel.means[0][list(pair)]
     table = [[0, int((first > second).sum())], [int((first < second).sum()), 0]]
-    return min(1.0, float(mcnemar(table, exact=True).pvalue))
+    return float(mcnemar(table, exact=True).pvalue)
 
 
 def _differing(panel: Panel, pair: Pair) -> "ndarray":

@@ -105,13 +105,13 @@ class Unsloth:
         Raises
         ------
         BadInput
-            When Unsloth would not do what is asked: not compute in float32, not load in 4 bit, or
-            add tokens.
+            When the snapshot's tensors are not those of its model, or Unsloth would not do what is
+            asked: not compute in float32, not load in 4 bit, or add tokens.
         """
         import torch
-        from transformers import AutoConfig
 
-        from scripts.lm.snapshots import weights_dtype
+        from scripts.lm.checks import read_config
+        from scripts.lm.snapshots import check_weights, weights_dtype
         from scripts.lm.tokenizers import snapshot_folder
 
         dtype = weights_dtype(precision)
@@ -120,10 +120,11 @@ class Unsloth:
                 "precision: found float32; on a GPU, backend unsloth computes in 16 bit whatever "
                 "the weights are: use auto, bfloat16 or float16, or backend: transformers"
             )
+        check_weights(manifest)
         from unsloth import FastLanguageModel
 
         folder = snapshot_folder(manifest)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = read_config(folder)
         model, _ = FastLanguageModel.from_pretrained(
             str(folder),
             # Longer rows are cut. The rows were cut to the configured length before.

@@ -97,29 +97,24 @@ def read_settings(text: str) -> ModelSettings:
     if missing := sorted(names - values.keys()):
         raise ValueError(f"missing model settings: {', '.join(missing)}")
     if unknown := sorted(values.keys() - names):
-        raise ValueError(f"unknown model settings: {', '.join(unknown)}")
+        allowed = ", ".join(sorted(names))
+        raise ValueError(f"unknown model settings: {', '.join(unknown)}; allowed: {allowed}")
     return ModelSettings(**values)
 
 
 def read_texts(corpus: Path) -> list[str]:
-    """Return the ``text`` of each row that is not blank.
-
-    Raises
-    ------
-    BadInput, ValueError
-        Where the corpus cannot be read; where there is none.
-    """
+    """Return the ``text`` of each row that is not blank; raise BadInput where there is none."""
     texts = []
     try:
         for place, row in read_rows(corpus, {"text": "text"}):
             if row["text"] is None:
-                raise BadInput(f"{place}: no text")
+                raise BadInput(f"{place}: no text; each row needs one")
             if row["text"].strip():
                 texts.append(row["text"])
+        if not texts:
+            raise BadInput("no text at all; at least one is needed")
     except BadInput as error:
         raise BadInput(f"{corpus}: {error}") from None
-    if not texts:
-        raise ValueError(f"{corpus}: no text at all")
     return texts
 
 
@@ -172,7 +167,10 @@ def pack(
         stream += [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
     rows = len(stream) // sequence_length
     if not rows:
-        raise ValueError(f"{len(stream)} tokens do not fill one row of {sequence_length}")
+        raise ValueError(
+            f"sequence_length: found {sequence_length}; the texts have {len(stream)} tokens, which "
+            "do not fill one row"
+        )
     return torch.tensor(stream[: rows * sequence_length]).view(rows, sequence_length)
 
 
@@ -320,11 +318,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(args.model)
         texts = read_texts(args.corpus)
+        tokenizer = train_tokenizer(texts, settings.vocab_size)
+        rows = pack(texts, tokenizer, settings.sequence_length)
     except ValueError as error:
-        raise BadInput(str(error)) from None
-    tokenizer = train_tokenizer(texts, settings.vocab_size)
+        raise BadInput(f"--model: {error}") from None
     tokenizer.model_max_length = settings.max_position_embeddings
-    model = pretrain(settings, pack(texts, tokenizer, settings.sequence_length), tokenizer)
+    model = pretrain(settings, rows, tokenizer)
     parameters = sum(weight.numel() for weight in model.parameters())
     print(f"{parameters} parameters, {len(tokenizer)} tokens", file=sys.stderr)
     save(model, tokenizer, args.out)

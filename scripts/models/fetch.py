@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.common.cli import run
 from scripts.common.hub import Repository
-from scripts.models.manifest import SNAPSHOT, TOKENIZER, snapshot_files, write_manifest
+from scripts.models.manifest import snapshot_files, write_manifest
 
 SMALL = ["*.json", "*.jinja"]
 INDEX = ["*.index.json"]
@@ -22,10 +22,10 @@ PATTERNS = ["*.safetensors", *SMALL]
 def fetch_snapshot(source: dict[str, str], manifest: Path) -> None:
     """Write the manifest of a whole snapshot; a hub's snapshot goes beside it."""
     if "folder" in source:
-        write_manifest(manifest, Path(source["folder"]), {"source": "folder"}, needed=SNAPSHOT)
+        write_manifest(manifest, Path(source["folder"]), {"source": "folder"})
         return
     folder, origin, names = _downloaded(_repository(source, PATTERNS), manifest)
-    write_manifest(manifest, folder, origin, names, needed=SNAPSHOT)
+    write_manifest(manifest, folder, origin, names)
 
 
 def fetch_tokenizer(source: dict[str, str], manifest: Path) -> None:
@@ -39,7 +39,7 @@ def fetch_tokenizer(source: dict[str, str], manifest: Path) -> None:
         size = _repository(source, PATTERNS).bytes
         folder, origin, names = _downloaded(_repository(source, SMALL, INDEX), manifest)
     origin |= {"snapshot_bytes": size}
-    write_manifest(manifest, folder, origin, _small(names), needed=TOKENIZER)
+    write_manifest(manifest, folder, origin, _small(names), weights=False)
 
 
 def _repository(
@@ -76,4 +76,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, without=["torch"])

@@ -9,10 +9,19 @@ from typing import Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import sha256, write_json
-from scripts.lm.checks import check_code
+from scripts.lm.checks import (
+    check_adapters,
+    check_code,
+    check_generation,
+    check_ids,
+    read_config,
+    refuse_stand_in,
+    vocabulary,
+)
+from scripts.lm.tokenizers import check_tokens, read_tokenizer
+from scripts.lm.weights import read_weights
 
-TOKENIZER = ("config.json", "tokenizer.json")
-SNAPSHOT = (*TOKENIZER, "*.safetensors")
+NEEDED = ("config.json", "tokenizer.json")
 
 
 def snapshot_files(folder: Path) -> list[str]:
@@ -29,7 +38,7 @@ def write_manifest(
     folder: Path,
     origin: dict[str, Any],
     names: list[str] | None = None,
-    needed: tuple[str, ...] = SNAPSHOT,
+    weights: bool = True,
 ) -> None:
     """Write where a snapshot came from, and the size and digest of each of its files.
 
@@ -37,27 +46,48 @@ def write_manifest(
     ----------
     names
         The files that the manifest lists; default: all.
-    needed
-        Names, or patterns of names, that must be among them.
+    weights
+        Whether weights must be among them.
 
     Raises
     ------
     BadInput
-        If one of them is missing, or a config asks for code.
+        If a file is missing or broken, or they do not belong together; see `check_files`.
     """
     names = snapshot_files(folder) if names is None else names
-    for pattern in needed:
-        if not fnmatch.filter(names, pattern):
-            where = origin.get("repository", folder)
-            present = ", ".join(names) or "nothing"
-            raise BadInput(f"{where}: a model needs {pattern}; found {present}")
-    check_code(folder / name for name in fnmatch.filter(names, "*config.json"))
+    check_files(folder, names, weights, origin.get("repository", folder))
     files = [
         {"name": name, "bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
         for name in names
     ]
     relative = os.path.relpath(folder.resolve(), manifest.parent.resolve())
     write_json(manifest, {**origin, "folder": Path(relative).as_posix(), "files": files})
+
+
+def check_files(folder: Path, names: list[str], weights: bool, where: str | Path) -> None:
+    """Raise BadInput unless files are a base model's: whole, without code, adapters, or ids of
+    tokens that the model does not embed. Whether the weights fit the config, torch has to tell:
+    `scripts.lm.snapshots.check_weights` does.
+    """
+    check_adapters(folder)
+    for path in sorted(folder.iterdir()):
+        if not path.exists():
+            raise BadInput(f"{path}: a link to {os.readlink(path)}, which is not there")
+    for name in NEEDED:
+        if name not in names:
+            present = ", ".join(names) or "nothing"
+            raise BadInput(f"{where}: a model needs {name}; found {present}")
+    for name in names:
+        if Path(name).suffix in (".json", ".jinja") and "/" not in name:
+            refuse_stand_in(folder / name)
+    objects = ("*config.json", "special_tokens_map.json", "added_tokens.json")
+    check_code(folder / name for one in objects for name in fnmatch.filter(names, one))
+    if weights:
+        read_weights(folder, names)
+    size = vocabulary(read_config(folder))
+    check_ids(folder, size)
+    check_generation(folder)
+    check_tokens(folder, read_tokenizer(folder), size)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,4 +102,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, without=["torch"])

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from mimetypes import MimeTypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile, is_zipfile
 
 from scripts.common.cli import BadInput
 from scripts.common.files import ROOT, named
@@ -78,11 +79,14 @@ def pack(results: Path, configs: list[Path], out: Path, author: str | None = Non
     Raises
     ------
     BadInput
-        If the run is not finished, is not as its records say, or a folder that is no crate is in
+        If the run is not finished, is not as its records say, or something that is no crate is in
         the way.
     """
-    if out.is_dir() and not (out / METADATA).is_file():
-        raise BadInput(f"{out}: a folder that is no RO-Crate is in the way")
+    if out.exists() and not _is_crate(out):
+        raise BadInput(
+            f"{out}: is no RO-Crate, and is not replaced by one; name another folder, or file with "
+            ".zip"
+        )
     jobs = _finished_jobs(results)
     _check_as_made(results, jobs)
     crate = Packer(jobs, configs, results.name, author).pack()
@@ -331,6 +335,16 @@ def _ran_on(job: Job) -> str:
     changed = f" with changes in {', '.join(git['changed'])}" if git and git["dirty"] else ""
     drift = f"; drifted: {', '.join(env['drift'])}" if env["drift"] else ""
     return f"{commit}{changed}; env {env['form']} {env['digest']}{drift}"
+
+
+def _is_crate(path: Path) -> bool:
+    """Return True if a folder or a zip file holds what describes a crate."""
+    if path.is_dir():
+        return (path / METADATA).is_file()
+    if not is_zipfile(path):
+        return False
+    with ZipFile(path) as packed:
+        return METADATA in packed.namelist()
 
 
 def _finished_jobs(results: Path) -> list[Job]:

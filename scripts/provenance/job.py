@@ -31,6 +31,7 @@ from scripts.common.files import ROOT, read_json, write_json
 from scripts.common.files import sha256 as file_digest
 from scripts.provenance import environment
 from scripts.provenance.digests import code_digest, code_files, read_sources
+from scripts.provenance.kept import Kept
 from scripts.provenance.record import FAILED, SCHEMA, SUFFIX, Part, entry, maker, named
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -417,6 +418,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--inputs-from", type=int, help="file descriptor that names more of them")
     parser.add_argument("--stdin", action="store_true", help="the command reads standard input")
     parser.add_argument("--outputs", nargs="*", default=[], help="files that the command makes")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep what is made, and put back what was kept"
+    )
     where = argv.index("--") if "--" in argv else len(argv)
     arguments, command = parser.parse_args(argv[:where]), argv[where + 1 :]
     if not command:
@@ -428,8 +432,10 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return arguments, command
 
 
-def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
-    """Run the command and return its record, with no outputs yet.
+def run_recorded(arguments: argparse.Namespace, command: list[str]) -> tuple[Part, Kept | None]:
+    """Run the command, or put back what it made before from the same.
+
+    Return its record, whose outputs are not yet listed, and what is kept of it, if anything is.
 
     Raises
     ------
@@ -448,8 +454,18 @@ def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
     before = read_sources()
     read = [entry(file, results) for file in arguments.inputs]
     check_inputs(read, arguments.inputs)
+    links = behind(read, arguments.inputs)
+    made_from = [command, arguments.code, env, [[it["file"], it["sha256"]] for it in read]]
+    kept = Kept(results, file, made_from, arguments.outputs) if arguments.keep else None
+    if kept and (earlier := kept.put_back(arguments.inputs)):
+        print(
+            f"rule {arguments.rule}: put back what it made before from the same settings, inputs "
+            f"and code; to make it again, delete {kept.folder} and run snakemake --forcerun",
+            file=sys.stderr,
+        )
+        return earlier | links, kept
     code = run_command(command, None if arguments.stdin else subprocess.DEVNULL)
-    return {
+    record = {
         "schema": SCHEMA,
         "file": file,
         "rule": arguments.rule,
@@ -460,13 +476,14 @@ def run_recorded(arguments: argparse.Namespace, command: list[str]) -> Part:
         "exit": code,
         "seeds": seeds_in(settings),
         "digests": digests_of(read, settings),
-        **behind(read, arguments.inputs),
+        **links,
         "outputs": [],
         "code": code_part(command, before),
         "git": git_of(answer(status)),
         "env": env,
         "machine": machine(gpus_of(answer(gpus))),
     }
+    return record, kept
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -481,7 +498,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, command = parse(sys.argv[1:] if argv is None else argv)
     failed = arguments.provenance.removesuffix(SUFFIX) + FAILED
     try:
-        record = run_recorded(arguments, command)
+        record, kept = run_recorded(arguments, command)
         missing = [file for file in arguments.outputs if not os.path.exists(file)]
         if record["exit"] or missing:
             _write_failed(failed, record)
@@ -490,12 +507,22 @@ def main(argv: list[str] | None = None) -> int:
         if missing:
             raise BadInput(f"rule {arguments.rule}: succeeded without making {missing[0]}")
         record["outputs"] = [entry(file, arguments.results) for file in arguments.outputs]
+        if kept:
+            _keep(kept, record)
         write_json(arguments.provenance, record)
         Path(failed).unlink(missing_ok=True)
     except OSError as error:
         where = error.filename or arguments.provenance
         raise BadInput(f"rule {arguments.rule}: {where}: {error.strerror}") from None
     return 0
+
+
+def _keep(kept: Kept, record: Part) -> None:
+    """Keep what was made. On a full disk it may not be kept, and is whole all the same."""
+    try:
+        kept.keep(record)
+    except OSError as error:
+        print(f"{error.filename or kept.folder}: not kept: {error.strerror}", file=sys.stderr)
 
 
 def _write_failed(path: str, record: Part) -> None:

@@ -4,13 +4,14 @@ The records of every job behind these files are copied too, so that tables made 
 still be traced to their sources.
 """
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_json, sha256, write_json, written_whole
-from scripts.provenance.record import ORIGINS, maker
+from scripts.common.files import damaged, read_object, sha256, write_json, written_whole
+from scripts.provenance.record import ORIGINS, below, maker
 
 MANIFEST = "manifest.json"
 OPTIONAL = ("comparisons/*.json",)
@@ -56,7 +57,7 @@ def check_published(files: Iterable[str], folder: Path) -> None:
     if absent := _missing(folder, [*files, MANIFEST]):
         head = f"{folder}: {len(absent)} files are missing (publish a finished run to fill it)"
         raise BadInput("\n".join([head, *absent]))
-    published = read_json(folder / MANIFEST)
+    published = read_object(folder / MANIFEST)
     changed = [
         str(folder / file)
         for file in sorted({*files, *published})
@@ -91,7 +92,10 @@ def _copy(results: Path, out: Path, files: list[str]) -> None:
     whole one.
     """
     manifest = out / MANIFEST
-    before = read_json(manifest) if manifest.is_file() else {}
+    before = read_object(manifest) if manifest.is_file() else {}
+    for file in before:
+        if below(out / file, out) is None:
+            raise damaged(manifest, f"names {json.dumps(file)}, which lies outside its folder")
     manifest.unlink(missing_ok=True)
     for file in set(before) - set(files):
         (out / file).unlink(missing_ok=True)

@@ -30,11 +30,15 @@ FAILED = ".provenance.failed.json"
 """The record of a failed job. No rule declares it, so Snakemake keeps it."""
 FOLDERS = 256
 """Number of folders whose records are kept in memory; a table may read from thousands."""
+KEPT = ".kept"
+"""The folder in the results where earlier versions of them are kept."""
 WITHOUT_RECORDS = re.compile(
-    r"(^|/)(data/[^/]+/snapshot|models/[^/]+/(tokenizer/)?snapshot|trials/[^/]+/seed-[^/]+/work)$"
+    r"(^|/)(data/[^/]+/snapshot|models/[^/]+/(tokenizer/)?snapshot|trials/[^/]+/seed-[^/]+/work"
+    rf"|{re.escape(KEPT)})$"
 )
-"""Folders that hold no records: downloads, which manifests list, and training in progress. More of
-the path than the name counts, since a trial or a dataset may be called `work` or `snapshot`."""
+"""Folders that hold no records: downloads, which manifests list, training in progress, and earlier
+versions. More of the path than the name counts, since a trial or a dataset may be called `work` or
+`snapshot`."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ def read_checked(path: Path, kind: type[Kind], what: str) -> Kind:
         raise BadInput(f"{path}: {error.strerror or error}; allowed: {what}") from None
     except ValidationError as errors:
         first = errors.errors(include_url=False)[0]
-        place = "".join(f" {part}," for part in first["loc"])
+        # A key may have lines.
+        parts = (it if str(it).isprintable() else json.dumps(it) for it in first["loc"])
+        place = "".join(f" {part}," for part in parts)
         found = repr(first["input"])
         found = f", found {found if len(found) <= 60 else found[:60] + '…'}"
         if first["type"] in ("json_invalid", "missing"):

@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_json, read_jsonl
+from scripts.common.files import damaged, read_json, read_jsonl, read_object
 from scripts.common.methods import BASE, LOOKUP, LOOKUP_LABEL
 from scripts.common.states import DONE, FAILED, NOT_SCORED, STALE, State, one_line, start_failed
 
@@ -86,13 +86,17 @@ def parse_states(text: str) -> dict[str, State]:
 
 
 def read(path: Path, reader: Callable[[Path], Any]) -> Any:
-    """Return what a file holds. Raise BadInput where it is missing or unreadable."""
+    """Return what a file holds. Raise BadInput where it is missing, or holds something else."""
+    if not path.exists():
+        raise BadInput(f"{path}: no such file")
+    with open(path, "rb"):
+        pass
     try:
         return reader(path)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file") from None
+    except BadInput:
+        raise
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise damaged(path, error) from None
 
 
 def at(content: Any, place: Path | str, *keys: str) -> Any:
@@ -277,7 +281,7 @@ class Results:
     def _document(self, path: Path) -> Any:
         """Return what a JSON file holds, which is read once."""
         if path not in self._documents:
-            self._documents[path] = read(path, read_json)
+            self._documents[path] = read(path, read_object)
         return self._documents[path]
 
     @cached_property

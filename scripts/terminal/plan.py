@@ -54,8 +54,6 @@ def read(path: Path) -> Part:
         estimate = read_json(path)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; scripts.train.estimate.sweep makes it") from None
-    except ValueError as error:
-        raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(estimate, dict) or not estimate.keys() >= KEYS:
         raise BadInput(f"{path}: not an estimate; one has {', '.join(sorted(KEYS))}")
     return estimate

@@ -2,12 +2,17 @@
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
+from scripts.common.files import damaged
 from scripts.common.methods import METHODS
 from scripts.common.metrics import METRICS
 from scripts.provenance.record import SUFFIX
 from scripts.terminal.console import grid, terminal
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Row = dict[str, str]
 
@@ -24,21 +29,13 @@ def show(results: Path) -> None:
         raise BadInput(f"{results}/tables: no tables; a finished run makes them")
     console = terminal()
     for path in tables:
+        try:
+            table = main_columns(path)
+        except KeyError as error:
+            raise damaged(path, f"no column {error.args[0]}") from None
+        except ValueError as error:
+            raise damaged(path, error) from None
         console.print(path.with_suffix(".md"), soft_wrap=True)
-        with open(path, encoding="utf-8", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-        present = dict.fromkeys(name for row in rows for name in row)
-        # One that has no direction describes a model and does not say how good it is.
-        ranked = [it for it in METRICS.values() if it.higher_is_better is not None]
-        names = [it.name for it in ranked if it.home != "training" and it.name in present][:MOST]
-        of_answers = [place for place, name in enumerate(names) if METRICS[name].home == "answers"]
-        if of_answers:
-            names.insert(of_answers[0], "set")
-        mark = next((row["mark"] for row in rows if row.get("mark")), None)
-        columns = (*SETTINGS, *names)
-        table = grid([name.replace("_", " ") for name in columns], WORDS, mark)
-        for row in telling(rows, names):
-            table.add_row(*(cell(row, name) for name in columns))
         console.print(table)
     for kind in ("tables", "figures"):
         files = [it for it in (results / kind).glob("*.*") if not it.name.endswith(SUFFIX)]
@@ -46,6 +43,25 @@ def show(results: Path) -> None:
         console.print(f"{results / kind}/: {', '.join(names)} ({', '.join(forms)})", soft_wrap=True)
     if (page := results / "report.html").is_file():
         console.print(f"{page}: all of it in one page, with every answer", soft_wrap=True)
+
+
+def main_columns(path: Path) -> "Table":
+    """Return a method's table with its first metrics only."""
+    with open(path, encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    present = dict.fromkeys(name for row in rows for name in row)
+    # One that has no direction describes a model and does not say how good it is.
+    ranked = [it for it in METRICS.values() if it.higher_is_better is not None]
+    names = [it.name for it in ranked if it.home != "training" and it.name in present][:MOST]
+    of_answers = [place for place, name in enumerate(names) if METRICS[name].home == "answers"]
+    if of_answers:
+        names.insert(of_answers[0], "set")
+    mark = next((row["mark"] for row in rows if row.get("mark")), None)
+    columns = (*SETTINGS, *names)
+    table = grid([name.replace("_", " ") for name in columns], WORDS, mark)
+    for row in telling(rows, names):
+        table.add_row(*(cell(row, name) for name in columns))
+    return table
 
 
 def telling(rows: list[Row], names: list[str]) -> list[Row]:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.common.cli import BadInput
 from scripts.common.files import Row, make_shared, read_rows, write_json, write_jsonl
 from scripts.common.folders import whole_folder
 from scripts.train.work import MINUTES, Work, at_work, fingerprint_of
@@ -87,8 +88,10 @@ def train_trial(module: str, files: argparse.Namespace, work: Work) -> None:
     model = start_of(trial).attach(backend, base, trial, files.start)
 
     def dataset(tokens: Path, reference: Path | None) -> "Dataset":
-        logps = read_rows(reference) if reference else None
-        return kind.make_dataset(trial, read_rows(tokens), logps)
+        rows = read_rows(tokens)
+        if not rows:
+            raise BadInput(f"{tokens}: no rows to train on, or to take a loss of")
+        return kind.make_dataset(trial, rows, read_rows(reference) if reference else None)
 
     rows, valid = dataset(files.tokens, files.reference), None
     if files.valid_tokens:

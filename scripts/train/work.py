@@ -9,8 +9,8 @@
 
 Checkpoints and results with another fingerprint are removed. The declared outputs are hard links
 to the finished files, made one by one. The finished files stay in the work folder until the trial
-is scored: if the process is killed before Snakemake notices that it is done, and Snakemake removes
-the outputs before it starts the job again, nothing is trained twice.
+is scored: if the process is killed before Snakemake notices that it is done, and the job is started
+again, nothing is trained twice.
 """
 
 import platform

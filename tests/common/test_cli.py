@@ -28,7 +28,9 @@ def called(code: str, log: Path) -> tuple[int, str]:
         ("def main(): raise BadInput('a.csv: found 3, allowed are 1 and 2')",
          "error: a.csv: found 3, allowed are 1 and 2\n"),
         ("def main(): open('/nowhere/a')", "error: /nowhere/a: No such file or directory\n"),
-        ("def main(): open('/', 'w')", "error: /: Is a directory\n"),
+        ("def main(): open('/', 'w')",
+         "error: /: Is a directory; a file is needed there: move the folder away, or name another "
+         "place\n"),
         # A terminal would obey what a file or a name holds.
         (r"def main(): raise BadInput('a\x1b[2J\u202e\r\udcff é\nb')",
          "error: a\\x1b[2J\\u202e\\r\\udcff é\nb\n"),

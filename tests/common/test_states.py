@@ -66,6 +66,19 @@ def test_a_trial_finished_under_other_settings_is_not_run(tmp_path: Path) -> Non
     assert state_of(tmp_path, TRAINING, NOW) == State(NOT_RUN)
 
 
+@pytest.mark.parametrize("left", ["failed.json", "progress.json"])
+def test_what_a_trial_with_other_settings_left_says_nothing_of_a_finished_one(
+    tmp_path: Path, left: str
+) -> None:
+    finished(tmp_path)
+    at_work(tmp_path, NOW)
+    write_json(tmp_path / "work" / left, progress(1, 2, NOW, NOW) | {"reason": "other"})
+    other = TRAINING | {"trainer": {"learning_rate": 2e-3}}
+    write_json(tmp_path / "work" / "fingerprint.json", {"trial": other})
+    assert state_of(tmp_path, TRAINING, NOW) == State(DONE)
+    assert state_of(tmp_path, other, NOW).word == (FAILED if left == "failed.json" else RUNNING)
+
+
 def test_a_trial_whose_results_are_half_there_is_not_run(tmp_path: Path) -> None:
     finished(tmp_path)
     (tmp_path / "train.json").unlink()

@@ -32,6 +32,9 @@ def test_at_the_first_all_later_turns_stay_in_the_response() -> None:
 def test_what_is_no_dialogue(text: str, reason: str) -> None:
     with pytest.raises(NotADialogue, match=reason):
         split_at_last(text)
+    if reason == "no assistant turn":
+        with pytest.raises(NotADialogue, match=reason):
+            split_at_first(text)
 
 
 def test_a_turn_named_inside_a_line_is_text() -> None:

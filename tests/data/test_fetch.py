@@ -60,6 +60,13 @@ def test_a_column_that_no_file_has_is_named(tmp_path: Path) -> None:
         fetch_files({"train": str(path)}, TEXTS)
 
 
+def test_a_name_of_two_lines_is_told_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('q,"two\nlines"\n1,2\n', encoding="utf-8")
+    with pytest.raises(BadInput, match=rf'^{path}: no column a; it has: q, "two\\nlines"$'):
+        fetch_files({"train": str(path)}, TEXTS)
+
+
 def test_a_column_that_one_file_lacks_is_named(tmp_path: Path) -> None:
     whole, lacks = tmp_path / "a.jsonl", tmp_path / "b.csv"
     whole.write_text('{"q": "1", "a": "2"}\n', encoding="utf-8")

@@ -11,6 +11,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_rows
 from scripts.common.splits import SPLIT_COLUMN
 from scripts.data import fetch, prepare
+from scripts.data.dropped import counted
 
 STRINGS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
 
@@ -87,6 +88,9 @@ ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
         ({"chosen": said("wizard", "c")}, "unknown role 'wizard'"),
         ({"prompt": [{"from": "human", "value": "p"}]}, "not a list of {role, content}"),
         ({"prompt": [{"role": "user", "content": None}]}, "not a list of {role, content}"),
+        ({"chosen": [{"role": "assistant", "content": b"c"}]}, "not a list of {role, content}"),
+        ({"prompt": [{"role": b"user", "content": "p"}]}, "unknown role b'user'"),
+        ({"prompt": said("x" * 99, "p")}, "unknown role 'xxxxxxxxxxxx...xxxxxxxxxxxxx' (allowed: "),
         ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "p"}]}]}, "not a list"),
         ({"chosen": [{**ANSWERED[0], "tool_calls": [{"id": "1"}]}]}, "a message has tool_calls"),
         ({"chosen": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
@@ -94,8 +98,13 @@ ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
         ({"prompt": [{**ASKED[0], "name": "Ada"}]}, "a message has name"),
         ({"chosen": [{**ANSWERED[0], "reasoning_content": "so"}]}, "a message has reasoning_cont"),
         ({"chosen": ANSWERED + ASKED + ANSWERED}, "completion of several turns"),
+        ({"chosen": ANSWERED + ASKED}, "completion of several turns"),
+        ({"chosen": ANSWERED + said("assistant", "")}, "empty completion"),
+        ({"prompt": []}, "empty prompt"),
+        ({"prompt": said("system", "s") + said("user", " ")}, "empty prompt"),
         ({"chosen": ASKED + ANSWERED}, "completion repeats the prompt"),
         ({"rejected": said("user", "r")}, "completion of role user (allowed: assistant)"),
+        ({"rejected": ASKED}, "completion of role user (allowed: assistant)"),
         ({"prompt": ASKED + ANSWERED}, "prompt ends in an assistant turn"),
     ],
 )  # fmt: skip
@@ -116,6 +125,15 @@ def test_what_a_message_has_besides_that_says_nothing_is_no_matter() -> None:
     assert rows[0]["prompt"] == asked
 
 
+def test_where_no_two_rows_have_one_reason_the_first_are_told() -> None:
+    dropped = [{"reason": f"unknown role {number}"} for number in (7, *range(1000))]
+    said = counted(dropped)
+    assert said.startswith("2 × unknown role 7, 1 × unknown role 0, 1 × unknown role 1, ")
+    assert said.endswith(", 1 × unknown role 19, 980 × something else")
+    assert counted(dropped[:3]) == "1 × unknown role 7, 1 × unknown role 0, 1 × unknown role 1"
+    assert counted([]) == "none"
+
+
 def test_an_assistant_turn_behind_another_is_no_answer_to_a_prompt() -> None:
     text = "\n\nHuman: Hi\n\nAssistant: A\n\nAssistant: {}"
     row = {"chosen": text.format("B"), "rejected": text.format("C")}
@@ -134,6 +152,7 @@ def test_pairs_of_dialogues() -> None:
             {"chosen": head + "Hello.", "rejected": "\n\nHuman: Ho\n\nAssistant: Hello!"},
             {"chosen": head + "Hello, you.", "rejected": head + "No."},
             {"chosen": None, "rejected": None},
+            {"chosen": head + "Hello, you.", "rejected": None},
         ),
         settings("dialogues", {"chosen": "chosen", "rejected": "rejected"},
                  response="last", min_characters=5),
@@ -142,6 +161,7 @@ def test_pairs_of_dialogues() -> None:
     assert [row["reason"] for row in dropped] == [
         "the two dialogues have different prompts",
         "completion shorter than 5 characters",
+        "no assistant turn",
         "no assistant turn",
     ]
 
@@ -173,8 +193,11 @@ def test_equal_prompts_are_one_group_unless_a_column_says_otherwise() -> None:
     )
     by_prompt, _ = prepare.canonical_rows(data, settings("pairs", STRINGS))
     by_topic, _ = prepare.canonical_rows(data, settings("pairs", STRINGS, group="topic"))
-    assert len({row["group"] for row in by_prompt}) == 1
+    # As `sha256sum` has it of [{"role": "user", "content": "p"}].
+    assert [row["group"] for row in by_prompt] == ["c69cc2d956ee1946"] * 2
     assert [row["group"] for row in by_topic] == ["1", "2"]
+    other, _ = prepare.canonical_rows([data[0] | {"prompt": "P"}], settings("pairs", STRINGS))
+    assert other[0]["group"] != by_prompt[0]["group"]
 
 
 def test_texts_are_compared_in_one_unicode_form() -> None:
@@ -200,8 +223,9 @@ def test_a_row_without_a_group_is_refused(group: str | None) -> None:
 
 
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
-    with pytest.raises(BadInput, match="no column prompt; it has: question"):
-        prepare.canonical_rows(raw({"question": "x"}), settings("pairs", STRINGS))
+    with pytest.raises(BadInput, match=r"no column prompt; it has: question, topic$"):
+        prepare.canonical_rows(raw({"question": "x", "topic": 1}), settings("pairs", STRINGS))
+    assert prepare.canonical_rows([], settings("pairs", STRINGS)) == ([], [])
 
 
 ROWS = [
@@ -236,8 +260,19 @@ def test_overlapping_slices_are_refused() -> None:
     ],
 )
 def test_a_split_that_would_be_empty_is_refused(rule: dict[str, Any]) -> None:
-    with pytest.raises(BadInput, match=r"is empty: .* the source has rows in train"):
+    with pytest.raises(BadInput, match=r"is empty: .* the source has rows in train; dropped: none"):
         prepare.split_rows(ROWS, rule)
+    with pytest.raises(
+        BadInput, match=r"is empty: .* the source has rows in nothing; dropped: 1 × x"
+    ):
+        prepare.split_rows([], rule, [{"reason": "x"}])
+
+
+def test_a_draw_that_leaves_no_row_to_train_is_refused() -> None:
+    """Of 2 rows 0.4 and 0.4 are one row each."""
+    rule = {"by": "row", "source": "train", "valid": 0.4, "test": 0.4, "seed": 0}
+    with pytest.raises(BadInput, match="split train is empty: "):
+        prepare.split_rows(ROWS[:2], rule)
 
 
 @pytest.mark.parametrize("by", ["row", "group"])
@@ -251,6 +286,8 @@ def test_fractions_are_drawn_by_seed(by: str) -> None:
     }
     assert splits == prepare.split_rows(ROWS, rule)
     assert splits != prepare.split_rows(ROWS, rule | {"seed": 4})
+    sides = [{row["group"] for row in rows} for rows in splits.values()]
+    assert bool(sides[0] & sides[1]) == (by == "row")
 
 
 def test_by_group_no_group_sits_on_two_sides() -> None:
@@ -269,8 +306,8 @@ def run_stage(tmp_path: Path, source: Path, rules: dict[str, Any]) -> Path:
                 "--columns", json.dumps(columns),
                 "--rows", str(tmp_path / "raw.parquet"), "--record", str(record)])  # fmt: skip
     out = tmp_path / "out"
-    prepare.main(["--dataset", json.dumps(rules), "--rows", str(tmp_path / "raw.parquet"),
-                  "--out", str(out)])  # fmt: skip
+    rows = str(tmp_path / "raw.parquet")
+    assert prepare.main(["--dataset", json.dumps(rules), "--rows", rows, "--out", str(out)]) == 0
     return out
 
 
@@ -289,6 +326,30 @@ def test_command_line_writes_splits_and_dropped(tmp_path: Path) -> None:
     ]
 
 
+def test_command_line_writes_pairs(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n', encoding="utf-8")
+    rules = settings("pairs", STRINGS)
+    rules["splits"] = {"by": "source", "train": "train", "valid": None, "test": None}
+    (row,) = read_rows(run_stage(tmp_path, source, rules) / "train.parquet")
+    assert row.pop("group")
+    assert row == {
+        "id": "train-0",
+        "prompt": said("user", "p"),
+        "chosen": said("assistant", "c"),
+        "rejected": said("assistant", "r"),
+    }
+
+
+@pytest.mark.parametrize("left_out", ["--dataset", "--rows", "--out"])
+def test_command_line_needs_all_of_its_options(left_out: str) -> None:
+    given = {"--dataset": "{}", "--rows": "raw.parquet", "--out": "out"}
+    del given[left_out]
+    with pytest.raises(SystemExit) as exit:
+        prepare.main([part for option in given.items() for part in option])
+    assert exit.value.code == 2
+
+
 @pytest.mark.parametrize("part", ["train", "train[:1]"])
 def test_where_no_row_is_left_the_reasons_are_the_message(tmp_path: Path, part: str) -> None:
     """Of the whole source, or of a split."""
@@ -302,7 +363,8 @@ def test_where_no_row_is_left_the_reasons_are_the_message(tmp_path: Path, part: 
         "instruction", {"prompt": "prompt", "completion": "completion"}, min_characters=1
     )
     rules["splits"] = {"by": "source", "train": part, "valid": None, "test": None}
-    with pytest.raises(BadInput, match=r"; dropped: [12] × empty completion$"):
+    found = "no row is left" if part == "train" else "split train is empty: .* has rows in train"
+    with pytest.raises(BadInput, match=rf"{found}; dropped: [12] × empty completion$"):
         run_stage(tmp_path, source, rules)
     assert not (tmp_path / "out").exists()
 

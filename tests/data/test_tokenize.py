@@ -91,6 +91,19 @@ def test_a_second_bos_is_counted(tiny_model: Path) -> None:
     assert report["second_bos"] == 1
 
 
+def test_a_token_that_the_model_does_not_embed_drops_its_row(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    size = len(tokenizer)
+    tokenizer.add_tokens(["[new]"])
+    rows = [row("a", "b", "fine"), row("a", "a [new] one", "new")]
+    kept, report = tokenize_rows(rows, Encoder(tokenizer, vocabulary=size), ("completion",), 64)
+    assert [r["id"] for r in kept] == ["fine"]
+    reason = f"the model does not embed the token [new], with the id {size}"
+    assert report["dropped"] == [{"id": "new", "reason": reason}]
+    resized = Encoder(tokenizer, vocabulary=size + 1)
+    assert len(tokenize_rows(rows, resized, ("completion",), 64)[0]) == 2
+
+
 def test_a_template_that_writes_the_prompt_in_two_ways_is_refused(tiny_model: Path) -> None:
     template = "{%- if not add_generation_prompt -%}{{- 'other ' -}}{%- endif -%}" + MERGING
     encoder = Encoder(load_tokenizer(tiny_model), template)

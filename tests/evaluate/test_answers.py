@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,23 @@ from scripts.evaluate.answers import final_number, marked_number
         ("١٨", 18),
         ("...", None),
         ("$,", None),
+        # No float is this number: the next one is 10^16, or infinite.
+        ("9007199254740993", 2**53 + 1),
+        ("-9,007,199,254,740,993", -(2**53) - 1),
+        ("0.30000000000000001", Decimal("0.30000000000000001")),
+        ("9" * 400, 10**400 - 1),
+        (f"#### {'9' * 400}.5", Decimal("9" * 400 + ".5")),
+        ("0." + "0" * 400 + "1", Decimal("1e-401")),
     ],
 )
-def test_final_number(text: str, number: float | None) -> None:
+def test_final_number(text: str, number: float | Decimal | None) -> None:
     assert final_number(text) == number
+
+
+def test_numbers_that_differ_in_the_last_digit_are_different() -> None:
+    for one, two in [("123456789012345678", "123456789012345679"), ("9" * 400, "9" * 401)]:
+        assert final_number(one) != final_number(two)
+    assert isinstance(final_number("$1,234.56"), float)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Paired tests, and intervals over seeds and groups: by hand, and by other implementations."""
 
 import time
+from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import permutation_test
+from scipy.stats import binomtest, permutation_test
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -105,27 +107,91 @@ def test_drawn_flips_are_those_of_scipy_within_their_error() -> None:
     assert p == pytest.approx(other, abs=4 * np.sqrt(other / DRAWS))
 
 
+def rational(scores, weights, groups) -> Fraction:
+    """Return the p-value of two models by swapping the groups in every way, without rounding."""
+    names = sorted(set(groups))
+    parts = [
+        [
+            [sum(Fraction(str(it)) for it, name in zip(row, groups, strict=True) if name == group)
+             for group in names]
+            for row in rows
+        ]
+        for rows in (scores, weights)
+    ]  # fmt: skip
+
+    def distance(swapped) -> Fraction:
+        sums = [
+            [sum(part[row ^ swap][place] for place, swap in enumerate(swapped)) for part in parts]
+            for row in (0, 1)
+        ]
+        return abs(sums[0][0] / sums[0][1] - sums[1][0] / sums[1][1])
+
+    ways = [distance(swapped) for swapped in product((0, 1), repeat=len(names))]
+    return Fraction(sum(way >= ways[0] for way in ways), len(ways))
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (1e9, 1), (1, 1e9), (1e-9, 1e12)])
+@pytest.mark.parametrize("seed", range(8))
+def test_flips_are_counted_as_without_rounding(seed: int, scale: tuple[float, float]) -> None:
+    """Of few different numbers, so that many ways of swapping are equal but for rounding.
+
+    In other units the same ways are equal. With weights that differ, and with equal ones.
+    """
+    draw = np.random.default_rng(seed)
+    groups = [0, 0, 1, 2, 3, 4, 5, 6][: 8 - seed % 2]
+    scores = draw.integers(1, 5, size=(2, len(groups))) / 10
+    weights = draw.integers(1, 30, size=(2, len(groups))) / 10
+    if seed < 3:
+        weights[1] = weights[0]
+    models = panel(*scores * scale[0], groups=groups, weights=weights * scale[1])
+    ((test, p),) = paired_tests(models, [(0, 1)])
+    assert (test, p) == (ENUMERATION, float(rational(scores, weights, groups)))
+
+
+def test_equal_scores_of_unequal_weights_differ() -> None:
+    """1 and 1/2: of eight ways of swapping all or none reach the difference."""
+    weights = np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
+    models = panel([1, 1, 1], [1, 1, 1], weights=weights)
+    assert list(models.values) == [1, 0.5]
+    assert paired_tests(models, [(0, 1)]) == [(ENUMERATION, 2 / 8)]
+    # Successes that weigh 2 are no single ones.
+    twice = panel([2, 2, 0], [0, 0, 0], weights=np.full((2, 3), 2.0))
+    ones = panel([1, 1, 0], [0, 0, 0], weights=np.full((2, 3), 2.0))
+    assert paired_tests(twice, [(0, 1)]) == paired_tests(ones, [(0, 1)]) == [(ENUMERATION, 2 / 4)]
+
+
+@pytest.mark.parametrize(("groups", "test"), [(12, ENUMERATION), (13, SAMPLE)])
+def test_up_to_twelve_groups_are_swapped_in_every_way(groups: int, test: str) -> None:
+    """Groups in which the models are alike do not count."""
+    models = panel([0.5] * groups + [1.0] * 9, [0.0] * groups + [1.0] * 9)
+    ((found, p),) = paired_tests(models, [(0, 1)])
+    assert found == test
+    assert p == 2 / 2**12 if test == ENUMERATION else p < 0.002
+
+
 def test_a_drawn_p_is_never_zero_and_the_same_again() -> None:
     models = panel([1.0] * 30, [0.25] * 30)
-    assert paired_tests(models, [(0, 1)]) == [(SAMPLE, 1 / (DRAWS + 1))]
+    assert paired_tests(models, [(0, 1)]) == [(SAMPLE, 1 / 10_001)]
     assert paired_tests(models, [(0, 1)]) == paired_tests(models, [(0, 1)])
 
 
 def test_many_tests_are_drawn_so_often_that_holm_can_tell() -> None:
-    models = panel([1.0] * 30, *[[0.25] * 30] * 400)
-    found = paired_tests(models, [(0, other) for other in range(1, 401)])
-    assert {p for _, p in found} == {1 / 16_001}
+    models = panel([1.0] * 30, *[[0.25] * 30] * 405)
+    found = paired_tests(models, [(0, other) for other in range(1, 406)])
+    assert {p for _, p in found} == {1 / 16_201}
     assert max(holm([p for _, p in found])) <= 1 / 40
 
 
 def test_only_a_test_that_may_yet_be_shown_is_drawn_more_often() -> None:
-    apart, alike = [0.25] * 30, [1.0, 0.5] * 15
-    models = panel([1.0, 0.5, 0.5, 1.0] * 7 + [1.0, 1.0], *[apart, alike] * 200)
+    """Thirty groups differ by 1/2 each, in favor of the first model in so many of them."""
+    models = panel(
+        [0.5] * 30, *([0.0] * won + [1.0] * (30 - won) for won in [30, 22, 21, 17] * 100)
+    )
     found = paired_tests(models, [(0, other) for other in range(1, 401)])
-    assert {p for _, p in found[::2]} == {1 / 16_001}
-    (p,) = {p for _, p in found[1::2]}
-    assert p > 0.1
-    assert p * (DRAWS + 1) == pytest.approx(round(p * (DRAWS + 1)))
+    for place, (won, drawn) in enumerate([(30, 16_000), (22, 16_000), (21, 16_000), (17, 10_000)]):
+        (p,) = {p for _, p in found[place::4]}
+        assert p == pytest.approx(binomtest(won, 30).pvalue, abs=0.012)
+        assert p * (drawn + 1) == pytest.approx(round(p * (drawn + 1)), abs=1e-6)
 
 
 def test_models_that_are_alike_differ_by_nothing() -> None:
@@ -215,6 +281,12 @@ def test_seeds_that_differ_widen_the_interval_of_two_groups() -> None:
     assert interval == (0.0, 1.0)
 
 
+def test_a_resample_that_weighs_nothing_does_not_count() -> None:
+    """The second group weighs nothing; alone it is no number, and all other resamples are 2."""
+    interval = crossed_bootstrap(np.array([[4.0, 0.0]]), np.array([[2.0, 0.0]]))
+    assert interval == (2.0, 2.0)
+
+
 def test_one_group_has_no_interval() -> None:
     assert crossed_bootstrap(np.ones((3, 1)), np.ones((3, 1))) is None
     assert difference_intervals(panel([1, 0], [0, 0], groups=[0, 0]), [(0, 1)]) is None
@@ -268,6 +340,41 @@ def test_the_interval_of_a_difference_is_paired_and_covers_the_truth() -> None:
 def test_the_deviation_of_groups_by_hand() -> None:
     """Differences 1, 2 and 3 of groups that weigh alike: deviation 1, and 1 / √3 the error."""
     assert group_deviations(panel([1, 2, 3], [0, 0, 0]), [(0, 1)]) == pytest.approx([1.0])
+
+
+def test_two_groups_have_an_interval_and_a_deviation() -> None:
+    """Differences 1 and 3: a resample's is 1, 2 or 3; their deviation is √2."""
+    models = panel([1, 3], [0, 0])
+    assert difference_intervals(models, [(0, 1)]).ravel().tolist() == [1.0, 3.0]
+    assert group_deviations(models, [(0, 1)]) == pytest.approx([np.sqrt(2)])
+
+
+def test_the_deviation_of_groups_is_that_of_their_influence() -> None:
+    """What a group adds is the slope of the difference in how often the group is there."""
+    draw = np.random.default_rng(6)
+    groups, seeds = np.array([0, 0, 1, 2, 2, 3, 4]), 3
+    scores, weights = draw.normal(size=(seeds, 7)), draw.uniform(1, 5, size=(seeds, 7))
+    models = panel(scores[:2], scores[2], groups=groups, weights=weights)
+
+    def difference(counts: np.ndarray) -> float:
+        tops, bottoms = scores @ counts[groups], weights @ counts[groups]
+        return tops[:2].sum() / bottoms[:2].sum() - tops[2] / bottoms[2]
+
+    step = 1e-6 * np.eye(5)
+    slopes = [5 * (difference(1 + row) - difference(1 - row)) / 2e-6 for row in step]
+    (found,) = group_deviations(models, [(0, 1)])
+    assert found == pytest.approx(np.std(slopes, ddof=1), rel=1e-6)
+
+
+def test_the_metric_of_a_model_is_the_mean_over_its_seeds_of_ratios() -> None:
+    """Of (1 + 5) / (1 + 2) = 2 and (4 + 4 + 1) / (1 + 1 + 1) = 3 with an item of no score."""
+    weights = np.array([[1.0, 2.0, 0.0], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]])
+    models = panel([[1, 5, 0], [4, 4, 1]], [1, 1, 1], weights=weights)
+    assert list(models.values) == [2.5, 0.5]
+    assert [it.tolist() for it in models.means] == [
+        [[2.5, 4.5, 0.5], [1, 1, 1]],
+        [[1, 1.5, 0.5], [2, 2, 2]],
+    ]
 
 
 def test_the_deviation_of_groups_gives_the_error_of_resampling() -> None:

@@ -32,18 +32,25 @@ def write_model(root: Path) -> Path:
     folder = root / "models" / MODEL
     folder.mkdir(parents=True, exist_ok=True)
     shards = {f"part.{number}": name for number, name in enumerate(WEIGHT_FILES[:2])}
+    needed = {
+        "config.json": {"model_type": "llama", "vocab_size": 2},
+        "tokenizer.json": {
+            "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+            "added_tokens": [],
+        },
+        WEIGHT_FILES[2]: {"metadata": {}, "weight_map": shards},
+    }
     for number, name in enumerate([*TOKENIZER_FILES, *WEIGHT_FILES, *OTHER_FILES]):
         anything = random.Random(number)
         if name.endswith(".safetensors"):
             content = _safetensors(
                 f"part.{number - len(TOKENIZER_FILES)}", anything.randbytes(300_000)
             )
-        elif name.endswith(".index.json"):
-            content = json.dumps({"weight_map": shards}).encode()
         elif name.endswith(".json"):
-            content = json.dumps({"anything": anything.randbytes(130).hex()}).encode()
+            free = {"anything": anything.randbytes(130).hex()} if "config" in name else {}
+            content = json.dumps(needed.get(name, {}) | free).encode()
         else:
-            content = anything.randbytes(300)
+            content = anything.randbytes(150).hex().encode()
         (folder / name).write_bytes(content)
     return folder
 

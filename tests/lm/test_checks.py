@@ -1,8 +1,6 @@
 """What a snapshot's files have to be like: refused by name, before transformers sees them."""
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,19 +9,7 @@ from scripts.common.cli import BadInput
 from scripts.lm.checks import read_object
 from scripts.lm.tokenizers import load_tokenizer
 from scripts.models.manifest import write_manifest
-
-Copy = Callable[[], Path]
-
-
-@pytest.fixture
-def snapshot(tiny_model: Path, tmp_path: Path) -> Path:
-    """Return the folder of a model's copy that may be spoiled; its manifest lies beside it."""
-    shutil.copytree(tiny_model.parent, tmp_path / "model")
-    return tmp_path / "model" / "snapshot"
-
-
-def edit(path: Path, **values: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+from tests.models.spoiled import edit
 
 
 def listed(folder: Path) -> Path:
@@ -60,9 +46,7 @@ def test_code_of_a_model_is_refused_and_never_run(
 ) -> None:
     ran = snapshot / "ran"
     (snapshot / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
-    if not (snapshot / name).exists():
-        (snapshot / name).write_text("{}")
-    edit(snapshot / name, **content)
+    edit(name, **content)(snapshot)
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     with pytest.raises(BadInput, match=rf"^\S*/{name}: found auto_map, ") as refused:
         listed(snapshot)
@@ -98,7 +82,7 @@ def test_the_word_alone_is_no_code(tmp_path: Path, text: str) -> None:
         (b"[]", "found list, allowed is a JSON object"),
         (b"null", "found NoneType"),
         (b"[" * 100_000, "not JSON: "),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "not JSON: "),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "found the stand-in"),
     ],
 )
 def test_a_config_that_is_none_is_named(tmp_path: Path, content: bytes, said: str) -> None:

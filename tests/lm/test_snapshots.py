@@ -1,6 +1,6 @@
 """Loading: precision, and adapters merged or attached."""
 
-import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,7 +9,27 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from scripts.common.cli import BadInput
-from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters, weights_dtype
+from scripts.lm.backends import BACKENDS
+from scripts.lm.snapshots import (
+    attach_adapter,
+    check_weights,
+    load_base,
+    merge_adapters,
+    weights_dtype,
+)
+from scripts.models.manifest import write_manifest
+from tests.models.spoiled import (
+    INDEX,
+    SHARDS,
+    WEIGHTS,
+    Spoil,
+    cut,
+    edit,
+    remove,
+    renamed,
+    sharded,
+    weights,
+)
 
 LORA = {"r": 2, "lora_alpha": 4, "lora_dropout": 0.0, "target_modules": "all-linear",
         "init_lora_weights": True}  # fmt: skip
@@ -62,19 +82,301 @@ def test_merged_and_attached_adapters_are_the_same_model(tiny_model: Path, adapt
     assert torch.allclose(merged, attached, atol=1e-4)
 
 
-def test_a_snapshot_that_is_not_as_listed_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_model.parent, tmp_path / "copy")
-    weights = tmp_path / "copy" / "snapshot" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
+LORA_A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+
+
+def tensors_of_adapter(change: Callable[[dict], dict | None]) -> Spoil:
+    return lambda folder: (
+        (folder / "adapter_model.safetensors").rename(folder / WEIGHTS),
+        weights(change)(folder),
+        (folder / WEIGHTS).rename(folder / "adapter_model.safetensors"),
+    )
+
+
+@pytest.mark.parametrize("load", [attach_adapter, lambda model, it: merge_adapters(model, [it])])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (remove("adapter_config.json"), "needs adapter_config.json and adapter_model.safetensors"),
+        (remove("adapter_model.safetensors"), "; found no adapter_model.safetensors"),
+        (cut("adapter_config.json", 9), "/adapter_config.json: not JSON: "),
+        (cut("adapter_model.safetensors", 9000), "/adapter_model.safetensors: found 9000 bytes, "),
+        (edit("adapter_config.json", peft_type="NEW"), ": PEFT does not take it: "),
+        (edit("adapter_config.json", r=3), ": PEFT does not take it: RuntimeError: "),
+        (
+            tensors_of_adapter(lambda tensors: {k: it for k, it in tensors.items() if k != LORA_A}),
+            f"adapter_config.json describes it: {LORA_A} is missing",
+        ),
+        (
+            tensors_of_adapter(lambda tensors: tensors.update(zzz=torch.zeros(1))),
+            "adapter_config.json describes it: zzz is not one of its tensors",
+        ),
+        (
+            edit("adapter_config.json", target_modules=["q_proj"]),
+            "is not one of its tensors",
+        ),
+        (edit("adapter_config.json", auto_map={}), "/adapter_config.json: found auto_map"),
+    ],
+)
+def test_an_adapter_that_is_not_whole_is_refused(
+    tiny_model: Path, adapter: Path, load: Callable, spoil: Spoil, said: str
+) -> None:
+    """PEFT would make up what is missing, and leave out what it does not know."""
+    spoil(adapter)
+    with pytest.raises(BadInput) as refused:
+        load(load_base(tiny_model, "auto", "none"), adapter)
+    assert str(refused.value).startswith(str(adapter))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def listed(folder: Path) -> Path:
+    """Return a new manifest of a folder, which has to be fine as far as its files tell."""
+    write_manifest(folder.parent / "new.json", folder, {"source": "folder"})
+    return folder.parent / "new.json"
+
+
+UP = "model.layers.1.mlp.up_proj.weight"
+EMBEDDING = "model.embed_tokens.weight"
+OTHERS: dict[str, tuple[Spoil, str, str]] = {
+    "a tensor is missing": (
+        renamed(lambda name: None if name == UP else name),
+        WEIGHTS,
+        f"not the weights of LlamaForCausalLM as config.json describes it: {UP} (64×64) is missing",
+    ),
+    "a norm is missing": (
+        renamed(lambda name: None if name == "model.norm.weight" else name),
+        WEIGHTS,
+        "model.norm.weight (64) is missing",
+    ),
+    "a layer is missing": (
+        renamed(lambda name: None if ".1." in name else name),
+        WEIGHTS,
+        "model.layers.1.input_layernorm.weight (64) is missing, "
+        "model.layers.1.mlp.down_proj.weight (64×64) is missing, "
+        "model.layers.1.mlp.gate_proj.weight (64×64) is missing, and 6 more",
+    ),
+    "the embedding is missing": (
+        renamed(lambda name: None if name == EMBEDDING else name),
+        WEIGHTS,
+        f"{EMBEDDING} (300×64) is missing",
+    ),
+    "an untied head is missing": (
+        edit("config.json", tie_word_embeddings=False),
+        WEIGHTS,
+        "lm_head.weight (300×64) is missing",
+    ),
+    "fewer layers in the config": (
+        edit("config.json", num_hidden_layers=1),
+        WEIGHTS,
+        "model.layers.1.input_layernorm.weight is not one of its tensors",
+    ),
+    "far more layers in the config": (
+        edit("config.json", num_hidden_layers=10**7),
+        "config.json",
+        "num_hidden_layers: found 10000000; the weights have 20 tensors",
+    ),
+    "a head for values": (
+        weights(lambda tensors: tensors.update({"v_head.weight": torch.zeros(1, 64)})),
+        WEIGHTS,
+        "v_head.weight is not one of its tensors",
+    ),
+    "a classifier": (
+        weights(lambda tensors: tensors.update({"score.weight": torch.zeros(2, 64)})),
+        WEIGHTS,
+        "score.weight is not one of its tensors",
+    ),
+    "a bias": (
+        weights(
+            lambda tensors: tensors.update(
+                {"model.layers.0.self_attn.q_proj.bias": torch.zeros(64)}
+            )
+        ),
+        WEIGHTS,
+        "model.layers.0.self_attn.q_proj.bias is not one of its tensors",
+    ),
+    "another shape": (
+        weights(lambda tensors: tensors.update({UP: torch.zeros(64, 32)})),
+        WEIGHTS,
+        f"{UP} is 64×32, not 64×64",
+    ),
+    "one dimension": (
+        weights(lambda tensors: tensors.update({UP: torch.zeros(64 * 64)})),
+        WEIGHTS,
+        f"{UP} is 4096, not 64×64",
+    ),
+    "a larger embedding in the config": (
+        edit("config.json", vocab_size=320),
+        WEIGHTS,
+        f"{EMBEDDING} is 300×64, not 320×64",
+    ),
+    "another width in the config": (
+        edit("config.json", hidden_size=128, head_dim=64),
+        WEIGHTS,
+        f"{EMBEDDING} is 300×64, not 300×128",
+    ),
+    "no width in the config": (
+        edit("config.json", hidden_size=0),
+        WEIGHTS,
+        f"{EMBEDDING} is 300×64, not 300×0",
+    ),
+    "names of DataParallel": (renamed(lambda name: f"module.{name}"), WEIGHTS, "module.model."),
+    "names of torch.compile": (renamed(lambda name: f"_orig_mod.{name}"), WEIGHTS, "_orig_mod.m"),
+    "names of PEFT": (
+        renamed(lambda name: f"base_model.model.{name}"),
+        WEIGHTS,
+        "base_model.model.model.embed_tokens.weight is not one of its tensors",
+    ),
+    "a tensor twice": (
+        weights(lambda tensors: tensors.update({"norm.weight": torch.zeros(64)})),
+        WEIGHTS,
+        "norm.weight and model.norm.weight are one tensor",
+    ),
+    "capital letters": (renamed(str.upper), WEIGHTS, "MODEL.EMBED_TOKENS.WEIGHT is not one of"),
+    "another architecture": (
+        edit("config.json", model_type="gpt2"),
+        WEIGHTS,
+        "not the weights of GPT2LMHeadModel as config.json describes it: ",
+    ),
+    "no tensor": (renamed(lambda name: None), "config.json", "the weights have 0 tensors"),
+    "another shape in a shard": (
+        lambda folder: [
+            weights(lambda tensors: tensors.update({EMBEDDING: torch.zeros(3)}))(folder),
+            sharded()(folder),
+        ],
+        SHARDS[0],
+        f"{EMBEDDING} is 3, not 300×64",
+    ),
+    "missing in a shard": (
+        sharded(
+            lambda index: index["weight_map"].pop(EMBEDDING),
+            lambda folder: weights_of(folder / SHARDS[0], without=EMBEDDING),
+        ),
+        INDEX,
+        f"{EMBEDDING} (300×64) is missing",
+    ),
+    "whole numbers": (
+        weights(lambda tensors: {name: it.to(torch.int8) for name, it in tensors.items()}),
+        WEIGHTS,
+        f"{EMBEDDING} has whole numbers (I8), without a quantization_config in config.json",
+    ),
+    "an activation that is none": (
+        edit("config.json", hidden_act="siluu"),
+        "config.json",
+        "transformers cannot build its model: KeyError: 'siluu'",
+    ),
+    "positions that are none": (
+        edit("config.json", rope_parameters={"rope_type": "mystery"}),
+        "config.json",
+        "transformers cannot build its model: KeyError: 'mystery'",
+    ),
+    "quantized, so it says": (
+        edit("config.json", quantization_config={"load_in_4bit": True}),
+        "config.json",
+        "found quantization_config, but no quantized weight; remove it",
+    ),
+    "a library that is not installed": (
+        edit("config.json", quantization_config={"quant_method": "gptq", "bits": 4}),
+        "config.json",
+        "quantization_config: cannot be loaded: ImportError: ",
+    ),
+    "a library that is unheard-of": (
+        edit("config.json", quantization_config={"quant_method": "zzz"}),
+        "config.json",
+        "quantization_config: cannot be loaded: ValueError: Unknown quantization type, got zzz",
+    ),
+}  # fmt: skip
+
+
+def weights_of(path: Path, without: str) -> None:
+    """Leave a tensor out of a file."""
+    from safetensors.torch import load, save_file
+
+    tensors = load(path.read_bytes())
+    save_file({name: it for name, it in tensors.items() if name != without}, path)
+
+
+@pytest.mark.parametrize(("spoil", "name", "said"), OTHERS.values(), ids=OTHERS)
+def test_weights_that_are_not_those_of_the_config_are_refused(
+    snapshot: Path, spoil: Spoil, name: str, said: str
+) -> None:
+    spoil(snapshot)
+    with pytest.raises(BadInput) as refused:
+        check_weights(listed(snapshot))
+    message = str(refused.value)
+    assert message.startswith(f"{snapshot / name}: ")
+    assert said in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_no_backend_loads_them(snapshot: Path, backend: str, quantization: str) -> None:
+    """transformers would load another shape into a 4-bit model, and random weights into any."""
+    weights(lambda tensors: tensors.update({UP: torch.zeros(64, 32)}))(snapshot)
+    with pytest.raises(BadInput, match=f"{UP} is 64×32, not 64×64"):
+        BACKENDS[backend].load(listed(snapshot), "auto", quantization)
+
+
+QUANTIZED = {
+    "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+    "fp4 in float32": {"load_in_4bit": True, "bnb_4bit_quant_storage": "float32"},
+    "8 bit": {"load_in_8bit": True},
+}
+
+
+@pytest.mark.parametrize("options", QUANTIZED.values(), ids=QUANTIZED)
+def test_weights_that_were_saved_quantized(snapshot: Path, options: dict[str, object]) -> None:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    saved = AutoModelForCausalLM.from_pretrained(
+        snapshot, quantization_config=BitsAndBytesConfig(**options)
+    )
+    saved.save_pretrained(snapshot)
+    load_base(listed(snapshot), "auto", "none")
+    # What transformers would not mind: a norm of another shape.
+    weights(lambda tensors: tensors.update({"model.norm.weight": torch.zeros(3)}))(snapshot)
+    with pytest.raises(BadInput, match=r"model\.norm\.weight is 3, not 64$"):
+        check_weights(listed(snapshot))
+    norm = {"model.norm.weight": torch.zeros(64)}
+    weights(lambda tensors: {**{k: v for k, v in tensors.items() if k != UP}, **norm})(snapshot)
+    with pytest.raises(BadInput, match=f"{UP} \\(64×64\\) is missing"):
+        check_weights(listed(snapshot))
+    edit("config.json", quantization_config=...)(snapshot)
+    with pytest.raises(BadInput, match=r"has whole numbers|, not 64×64"):
+        check_weights(listed(snapshot))
+
+
+def test_a_config_does_not_choose_the_attention(snapshot: Path) -> None:
+    edit("config.json", _attn_implementation="flash_attention_2")(snapshot)
+    assert load_base(listed(snapshot), "auto", "none").config._attn_implementation == "sdpa"
+
+
+def test_a_snapshot_that_is_not_as_listed_is_refused(snapshot: Path) -> None:
+    cut(WEIGHTS, (snapshot / WEIGHTS).stat().st_size - 1)(snapshot)
     with pytest.raises(BadInput, match="not the file that"):
-        load_base(tmp_path / "copy" / "manifest.json", "auto", "none")
+        load_base(snapshot.parent / "manifest.json", "auto", "none")
+
+
+def test_what_came_beside_a_listed_snapshot_is_not_loaded(snapshot: Path) -> None:
+    """transformers would load an adapter, and whole weights instead of shards."""
+    whole = (snapshot / WEIGHTS).read_bytes()
+    sharded()(snapshot)
+    manifest = listed(snapshot)
+    (snapshot / WEIGHTS).write_bytes(whole)
+    with pytest.raises(BadInput, match=f"{WEIGHTS}: {INDEX} does not list it"):
+        load_base(manifest, "auto", "none")
+    (snapshot / WEIGHTS).unlink()
+    load_base(manifest, "auto", "none")
+    (snapshot / "adapter_config.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"adapter_config\.json: an adapter in the folder"):
+        load_base(manifest, "auto", "none")
 
 
 def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path) -> None:
     """stories260K gives a story's words a far higher log-prob than the same words backwards."""
     from scripts.lm.logprobs import completion_logps
     from scripts.lm.tokenizers import load_tokenizer
-    from scripts.models.manifest import write_manifest
 
     manifest = tmp_path / "manifest.json"
     write_manifest(manifest, hub / "models" / "karpathy" / "stories260K", {"source": "folder"})

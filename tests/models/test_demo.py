@@ -198,7 +198,7 @@ def test_packing_separates_the_texts(tokenizer: PreTrainedTokenizerFast) -> None
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     stream = [bos, *tokenizer("ab")["input_ids"], eos, bos, *tokenizer("c")["input_ids"], eos]
     assert rows.flatten().tolist() == stream[: len(stream) // 3 * 3]
-    with pytest.raises(ValueError, match="do not fill one row"):
+    with pytest.raises(ValueError, match="not fill one row"):
         demo.pack(["ab"], tokenizer, 100)
 
 

@@ -90,7 +90,7 @@ def test_a_manifest_has_listed_files_only(
     """Not what else lies in the snapshot's folder."""
     write_model(tmp_path / "hub")
     loopback(tmp_path / "hub", commits={MODEL: COMMIT})
-    other = tmp_path / "snapshot" / COMMIT / "adapter_config.json"
+    other = tmp_path / "snapshot" / COMMIT / "other.json"
     other.parent.mkdir(parents=True)
     other.write_text("{}")
     manifest = tmp_path / "manifest.json"

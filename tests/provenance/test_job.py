@@ -434,3 +434,117 @@ def test_git_is_run_where_there_is_a_repository(
     assert job.answer(job.ask("no-such-program")) is None
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     assert job.git_of(job.answer(job.ask(*status)))["commit"] is None
+
+
+WRITE = """
+import sys
+from pathlib import Path
+made, text, runs = sys.argv[1:]
+Path(made).parent.mkdir(parents=True, exist_ok=True)
+Path(made).write_text(text)
+with open(runs, "a") as file:
+    file.write(text + " ")
+"""
+
+
+def kept_job(results: Path, text: str, *words: str, program: str = WRITE) -> tuple[Path, list[str]]:
+    """Return a job's output, and the arguments of the job, which writes a text and notes it."""
+    made, source = results / "trials/a/seed-0/adapter/weights", results.parent / "source"
+    if not source.exists():
+        source.write_text("rows", encoding="utf-8")
+    command = (sys.executable, "-c", program, str(made), text, str(results.parent / "runs"))
+    words = ("--keep", *words)
+    step = "trials/a/seed-0/train"
+    return made, wrapped(results, step, *command, inputs=[source], outputs=[made], words=words)
+
+
+def made_by(results: Path, text: str, *words: str) -> str:
+    """Run such a job after Snakemake removed what it made before; return what it made."""
+    made, arguments = kept_job(results, text, *words)
+    made.unlink(missing_ok=True)
+    Path(results, "trials/a/seed-0/train.provenance.json").unlink(missing_ok=True)
+    provenance.forget()
+    assert job.main(arguments) == 0
+    return made.read_text(encoding="utf-8")
+
+
+def runs(results: Path) -> list[str]:
+    return Path(results.parent, "runs").read_text(encoding="utf-8").split()
+
+
+def test_going_back_puts_back_what_was_made_before_with_its_record(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_by(results, "one")
+    before = record_of(results, "trials/a/seed-0/train")
+    made_by(results, "two")
+    assert made_by(results, "one") == "one"
+    assert record_of(results, "trials/a/seed-0/train") == before
+    assert "rule rule: put back what it made before" in capsys.readouterr().err
+    assert made_by(results, "two") == "two"
+    assert runs(results) == ["one", "two"]
+
+
+def test_one_version_before_the_last_is_kept(results: Path) -> None:
+    for text in ("one", "two", "three", "two", "one"):
+        made_by(results, text)
+    assert runs(results) == ["one", "two", "three", "one"]
+    assert len(list(results.glob(".kept/trials/a/seed-0/train/*/record.json"))) == 2
+    assert [it.name for it in provenance.records_in(results)] == ["train.provenance.json"]
+
+
+def test_what_nothing_changed_for_is_made_again(results: Path) -> None:
+    """It was deleted or forced; neither would help if the same came back."""
+    made_by(results, "one")
+    made_by(results, "one")
+    assert runs(results) == ["one", "one"]
+
+
+def test_what_only_has_a_newer_input_is_put_back(results: Path) -> None:
+    """An input that is put back has a new time."""
+    made_by(results, "one")
+    os.utime(results.parent / "source")
+    made_by(results, "one")
+    assert runs(results) == ["one"]
+
+
+def test_after_a_try_that_failed_the_version_before_it_is_put_back(results: Path) -> None:
+    made_by(results, "one")
+    _, arguments = kept_job(results, "two", program="raise SystemExit(3)")
+    assert job.main(arguments) == 3
+    assert made_by(results, "one") == "one"
+    assert runs(results) == ["one"]
+
+
+@pytest.mark.parametrize("what", ["inputs", "code", "env", "a file that is cut"])
+def test_what_was_made_from_something_else_is_not_put_back(
+    results: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words: list[str] = []
+    made_by(results, "one")
+    made_by(results, "two")
+    if what == "inputs":
+        (results.parent / "source").write_text("other rows", encoding="utf-8")
+    elif what == "code":
+        monkeypatch.setattr(job, "check_planned", lambda *_: None)
+        words = ["--code", "another"]
+    elif what == "env":
+        monkeypatch.setattr(environment, "drift", lambda env, accelerator: ["peft 0.1"])
+        words = ["--allow-env-drift"]
+    else:
+        for kept in results.glob(".kept/trials/a/seed-0/train/*/0"):
+            kept.write_text("cut", encoding="utf-8")
+    assert made_by(results, "one", *words) == "one"
+    assert runs(results) == ["one", "two", "one"]
+
+
+def test_what_cannot_be_kept_is_made_all_the_same(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
+
+    monkeypatch.setattr("scripts.provenance.kept.put", full)
+    assert made_by(results, "one") == "one"
+    assert "x: not kept: No space left on device" in capsys.readouterr().err
+    assert record_of(results, "trials/a/seed-0/train")["exit"] == 0

@@ -164,6 +164,7 @@ BAD: dict[str, tuple[Callable[[Handed], Any], str]] = {
         "ratings, 0, choice, .*'left', 'right', 'tie' or 'skip'.* found 'both'",
     ),
     "one key more": (lambda it: broken(it, more=1), "more, "),
+    "a key of two lines": (lambda it: broken(it, **{"two\nlines": 1}), r' "two\\nlines", Extra'),
 }
 
 

@@ -81,4 +81,4 @@ def test_of_very_many_reasons_the_most_frequent_are_told(tmp_path: Path) -> None
     reasons = [f"unknown role 'r{number:03d}'" for number in range(300)]
     (note,) = data_notes([dropped(tmp_path, "pairs", "empty prompt", *reasons, "empty prompt")])
     assert note.startswith("Data pairs: 302 rows dropped before the split (2 × empty prompt, 1 × ")
-    assert note.endswith("1 × unknown role 'r008', 291 × other reasons).")
+    assert note.endswith("1 × unknown role 'r018', 281 × something else).")

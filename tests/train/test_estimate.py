@@ -142,7 +142,7 @@ def hub_manifest(manifest: Path, snapshot: Path, commit: str, weights: bool) -> 
     if not weights:
         names = [name for name in names if not name.endswith(".safetensors")]
         origin["snapshot_bytes"] = 12_345
-    write_manifest(manifest, snapshot, origin, names, needed=())
+    write_manifest(manifest, snapshot, origin, names, weights=False)
     return manifest
 
 

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from scripts.common.cli import BadInput
+from scripts.common.files import write_json
 from scripts.config.check import load
 from scripts.config.plan import make_plan
 from scripts.lm.adapters import lora_config
@@ -26,6 +27,7 @@ from scripts.lm.pairs import pair_logps
 from scripts.lm.snapshots import load_base
 from scripts.lm.tokenizers import load_tokenizer
 from scripts.models.manifest import write_manifest
+from scripts.train.check import check_adapter
 from scripts.train.estimate.sizes import (
     Batch,
     activation_bytes,
@@ -79,6 +81,35 @@ def test_published_steps_and_trainable_parameters(name: str) -> None:
     steps = optimizer_steps(ROWS[trial["dataset"]], trial["trainer"])
     trained = layout(MODELS[trial["model"]], trial["lora"]).trainable
     assert (steps, trained) == PUBLISHED[name]
+
+
+def unweighted(folder: Path, model: PreTrainedConfig) -> Path:
+    """Write a model's configuration without weights; return its manifest."""
+    model.save_pretrained(folder)
+    write_json(folder / "manifest.json", {"folder": ".", "files": []})
+    return folder / "manifest.json"
+
+
+def test_the_papers_models_can_have_the_adapters_of_its_trials(tmp_path: Path) -> None:
+    adapters = make_plan(load([ROOT / "config.yaml"])).adapters
+    modules = {str(trial["lora"]["target_modules"]) for trial in TRIALS.values()}
+    assert {str(lora["target_modules"]) for lora in adapters.values()} == modules
+    for name, lora in adapters.items():
+        model = name.split("/")[0]
+        check_adapter(unweighted(tmp_path / model, MODELS[model]), lora)
+
+
+@pytest.mark.parametrize("modules", [["q_projj"], ["lm_head", "q_proj", "wte"]])
+def test_modules_that_a_model_lacks_are_named(tmp_path: Path, modules: list[str]) -> None:
+    lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "init_lora_weights": True}
+    manifest = unweighted(tmp_path, MODELS["tinyllama"])
+    with pytest.raises(BadInput) as refused:
+        check_adapter(manifest, lora | {"target_modules": modules})
+    lacking = ", ".join(it for it in modules if it != "q_proj")
+    assert str(refused.value) == (
+        f"{manifest}: lora.target_modules: found {lacking}; the model has "
+        "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    )
 
 
 def test_a_published_trial_and_its_variants_are_set_up_alike() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.common.cli import NO_FOLDER
 from scripts.common.files import read_json
+from tests.hub.repositories import write_model
 from tests.workflow.conftest import CUT_DOWN, Project, copied
 
 # The literal command: one core, one GPU, and no target, so that `all` is made.
@@ -19,6 +21,7 @@ def test_the_paper(project: Project) -> None:
     """The literal command on config.yaml: 29 trials and their five bases; shared references."""
     assert project.rules(*LITERAL) == {
         "check_backends": 1,
+        "check_adapter": 6,
         "fetch_dataset": 10,
         "fetch_tokenizer": 2,
         "fetch_model": 2,
@@ -53,6 +56,7 @@ def test_the_demo(project: Project) -> None:
         "lookup": 2,
         "fetch_dataset": 5,
         "train_demo_model": 1,
+        "check_adapter": 1,
         "prepare_dataset": 5,
         "tokenize": 5,
         "reference": 5,
@@ -387,7 +391,7 @@ def test_a_file_in_a_folders_place_stops_before_any_job(project: Project) -> Non
         path.parent.mkdir(parents=True)
         path.write_text("kept", encoding="utf-8")
         done = project.run("--workflow-profile", "profiles/demo", check=False)
-        said = f"{path}: a file where a folder must be; move it away"
+        said = f"{path}: found a file; {NO_FOLDER}"
         assert (done.returncode, done.stderr.splitlines()[-1]) == (1, said)
         assert path.read_text(encoding="utf-8") == "kept"
         path.unlink()
@@ -444,10 +448,10 @@ def test_a_trial_of_two_gpus_asks_for_both_and_is_refused_where_there_is_one(
 
 def test_a_models_folder_is_read_as_its_manifest_lists_it(project: Project) -> None:
     """Leftovers of a download, and folders with a dot in their names, are not inputs."""
-    folder = project.folder / "demo" / "model"
-    files = ("config.json", "tokenizer.json", "model.safetensors", "of.it/more.json")
-    for name in (*files, ".cache/one.lock"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    folder = write_model(project.folder / "hub").rename(project.folder / "demo" / "model")
+    files = {it.name for it in folder.iterdir()} | {"of.it/more.json"}
+    for name in ("of.it/more.json", ".cache/one.lock"):
+        (folder / name).parent.mkdir()
         (folder / name).write_text("{}", encoding="utf-8")
     config = yaml.safe_load((project.folder / "demo/config.yaml").read_text(encoding="utf-8"))
     config["models"]["demo"]["source"] = {"folder": "model"}

@@ -44,7 +44,10 @@ def declared(project: Project) -> dict[str, tuple[str, set[str], set[str]]]:
     found = {}
     for rule, body in JOB.findall(done.stdout + done.stderr):
         files = dict(re.findall(r"^    (input|output): (.+)$", body, re.MULTILINE))
-        inputs, outputs = (set(files.get(kind, "").split(", ")) for kind in ("input", "output"))
+        inputs, outputs = (
+            {file.removesuffix(" (update)") for file in files.get(kind, "").split(", ")}
+            for kind in ("input", "output")
+        )
         # The rule `all` makes nothing.
         for own in (file for file in outputs if file.endswith(SUFFIX)):
             found[own] = (rule, inputs, outputs)
@@ -441,7 +444,7 @@ def test_an_unfinished_run_and_a_folder_in_the_way_are_refused(
     results: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
-    with pytest.raises(BadInput, match="no RO-Crate is in the way"):
+    with pytest.raises(BadInput, match="is no RO-Crate, and is not replaced"):
         crate.pack(results, [], tmp_path / "mine")
     shutil.rmtree(results / "tables")
     with pytest.raises(BadInput, match="no tables with provenance"):

@@ -1,7 +1,9 @@
 """References, and trials as they are trained."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from scripts.common.methods import METHODS
 from scripts.config.plan import paths
@@ -81,6 +83,22 @@ class Training:
     def probe_inputs(self) -> Files:
         """Return what timing its first steps reads."""
         return {key: file for key, file in self.inputs().items() if key in ("model", "tokens")}
+
+    @property
+    def adapter(self) -> Part:
+        """Its adapter as it is checked: one of all that differ in rank, alpha or dropout only."""
+        return self.lora | {"r": 1, "lora_alpha": 1, "lora_dropout": 0.0}
+
+    @property
+    def adapter_name(self) -> str:
+        """The model, and a digest of that adapter."""
+        settings = json.dumps(self.adapter, sort_keys=True)
+        return f"{self.model}/{sha256(settings.encode()).hexdigest()[:12]}"
+
+    @property
+    def check(self) -> str:
+        """The file that says that the model can have the adapter."""
+        return f"<results>/checks/{self.adapter_name}.json"
 
     @property
     def trainer_module(self) -> str:

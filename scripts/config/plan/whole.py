@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import PurePath
 
 from scripts.config.plan import paths
-from scripts.config.plan.data import Dataset, Files, Model, Overlap, Tokens
+from scripts.config.plan.data import Dataset, Files, Model, Overlap, Part, Tokens
 from scripts.config.plan.evaluation import Base, Lookup, Run, Subject, Trial
 from scripts.config.plan.training import Reference, Training, probed
 from scripts.report.catalog import FIGURES, TABLES
@@ -58,6 +58,11 @@ class Plan:
     def probes(self) -> dict[str, Training]:
         """The trials whose first steps are timed, by name."""
         return probed(run.training for run in self.runs.values())
+
+    @cached_property
+    def adapters(self) -> dict[str, Part]:
+        """The adapters that are checked, by model and digest."""
+        return {run.training.adapter_name: run.training.adapter for run in self.runs.values()}
 
     def training(self, trial: str, seed: int | str) -> Training:
         """Return a trial with one seed as it is trained."""
@@ -120,6 +125,7 @@ class Plan:
             "bases": ("experiment", self.bases),
             "comparisons": ("experiment", self.bases),
             "probes": ("probe", self.probes),
+            "checks": ("model", self.trained_models()),
             "trials": ("trial", self.trials),
             "tables": ("table", TABLES),
             "figures": ("figure", FIGURES),

@@ -79,10 +79,8 @@ def measure(trial: Part, manifest: Path, rows: list[Row], steps: int) -> Part:
     Raises
     ------
     BadInput
-        When so few steps are asked for that none would be timed, or there are no rows.
+        When so few steps are asked for that none would be timed.
     """
-    if not rows:
-        raise BadInput("the token split has no rows to train on")
     cut = first_steps(trial, steps)
     with tempfile.TemporaryDirectory() as work:
         trainer = trainer_of(cut, manifest, draw(rows, trial, steps), Path(work))
@@ -125,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     rows = read_rows(arguments.tokens)
+    if not rows:
+        raise BadInput(f"{arguments.tokens}: no rows to train on")
     write_json(arguments.out, measure(arguments.trial, arguments.model, rows, arguments.steps))
     return 0
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import read_json, write_json
+from scripts.common.files import read_json, read_table, write_json
 from scripts.provenance.record import SUFFIX
 from scripts.train.estimate.pace import pace_of
 from scripts.train.estimate.sizes import (
@@ -92,15 +92,12 @@ def read_model(manifest: Path) -> Model:
     The latter has `snapshot_bytes`, the size of the whole snapshot. A snapshot on the hub has to be
     downloaded unless its own manifest, one folder up, is there.
     """
-    from transformers import AutoConfig
-
+    from scripts.lm.checks import read_config
     from scripts.lm.tokenizers import snapshot_folder
 
     content = read_json(manifest)
     here = sum(file["bytes"] for file in content["files"])
-    config = AutoConfig.from_pretrained(
-        snapshot_folder(manifest), local_files_only=True, trust_remote_code=False
-    )
+    config = read_config(snapshot_folder(manifest))
     check_architecture(config)
     size = content.get("snapshot_bytes", here)
     elsewhere = "snapshot_bytes" in content and content["source"] == "hub"
@@ -122,15 +119,13 @@ def read_lengths(path: Path, rows: str) -> list[tuple[int, ...]]:
     BadInput
         When the file does not hold this kind of rows.
     """
-    import pyarrow.parquet as pq
-
     names = COMPLETIONS[rows]
-    found = pq.read_schema(path).names
+    table = read_table(path)
+    found = table.column_names
     if missing := [name for name in ("prompt_ids", *names) if name not in found]:
         raise BadInput(f"{path}: has no {', '.join(missing)}; columns: {', '.join(found)}")
-    table = pq.read_table(path, columns=["prompt_ids", *names])
     columns = [
-        table[name].combine_chunks().value_lengths().to_pylist() for name in table.column_names
+        table[name].combine_chunks().value_lengths().to_pylist() for name in ("prompt_ids", *names)
     ]
     return [
         tuple(prompt + completion for completion in completions)
@@ -375,8 +370,8 @@ def read_trials(path: str) -> list[Part]:
         When the file holds something else.
     """
     try:
-        content = json.load(sys.stdin) if path == "-" else read_json(Path(path))
-    except ValueError as error:
+        content = json.load(sys.stdin) if path == "-" else read_json(path)
+    except json.JSONDecodeError as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
     if not isinstance(content, list) or not all("training" in entry for entry in content):
         raise BadInput(f"{path}: not a list of trials as scripts.config.check show prints it")
