@@ -220,21 +220,23 @@ def _column(values: list[Any], kind: Kind, column: str, places: list[str]) -> "p
     """Return values as an Arrow column, of the type that those of lists have together."""
     import pyarrow as pa
 
-    def made(count: int) -> "pa.Array":
-        return pa.array(values[:count], None if kind == "lists" else pa.string())
+    def made(values: list[Any]) -> "pa.Array":
+        return pa.array(values, None if kind == "lists" else pa.string())
 
-    def fails(count: int) -> str:
+    def wrong(values: list[Any]) -> str:
         try:
-            made(count)
+            made(values)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             return (str(error).strip() or type(error).__name__).splitlines()[0]
         return ""
 
-    if not fails(len(values)):
-        return made(len(values))
-    first = bisect_left(range(len(values)), 1, key=lambda count: bool(fails(count + 1)))
-    reason = fails(first + 1)
-    raise BadInput(f"{places[first]}: {column}: not of the type of the rows before: {reason}")
+    if not wrong(values):
+        return made(values)
+    last = bisect_left(range(len(values)), 1, key=lambda place: bool(wrong(values[: place + 1])))
+    reason = f"not of the type of the rows before: {wrong(values[: last + 1])}"
+    if alone := wrong(values[last : last + 1]):
+        reason = f"cannot be kept: {alone}"
+    raise BadInput(f"{places[last]}: {column}: {reason}")
 
 
 def _file_record(path: Path, name: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@
 each answer is.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -15,11 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import BadInput
+from scripts.common.cli import BadInput, printable
 from scripts.common.files import Row, read_json, sha256, write_json, write_text
 from scripts.common.methods import BASE
 from scripts.common.texts import cut
 from scripts.rating.key import Contest, Item, Key, Model, keyed, read_key
+from scripts.report.text import allowed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -296,9 +296,6 @@ def page_html(page: Row) -> str:
     """Return the page as one file; its policy lets it load nothing and run its own script only."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    def digest(text: str) -> str:
-        return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
     style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     environment = Environment(
         loader=FileSystemLoader(PARTS),
@@ -307,7 +304,7 @@ def page_html(page: Row) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html").render(
-        page=as_script(page), style=style, script=script, digests=[digest(style), digest(script)]
+        page=as_script(page), style=style, script=script, digests=[allowed(style), allowed(script)]
     )
 
 
@@ -356,6 +353,6 @@ def write(results: Path, out: Path, asked: Asked) -> None:
     write_json(place, key.model_dump())
     write_text(out / "rating.html", html)
     for line in told(key, page):
-        print(line)
+        print(printable(line))
     print(f"for raters: {out / 'rating.html'}")
     print(f"for nobody else: {place}")

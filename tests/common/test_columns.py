@@ -153,9 +153,10 @@ def test_a_file_that_is_cut_off(tmp_path: Path, name: str) -> None:
         (pa.array([0.5]), "row 1: column q: found a number, 0.5; allowed: text"),
         (
             pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers()),
-            "not readable as .parquet: 'utf-8' codec can't decode byte 0xff",
+            "column q, string: 'utf-8' codec can't decode byte 0xff",
         ),
-        (pa.array([2**55], pa.timestamp("ms")), "not readable as .parquet: date value out of"),
+        (pa.array([2**55], pa.timestamp("ms")), "column q, timestamp[ms]: date value out of"),
+        (pa.array([2**62], pa.duration("s")), "column q, duration[s]: Python int too large"),
     ],
 )
 def test_a_column_of_another_type(tmp_path: Path, values: pa.Array, found: str) -> None:
@@ -192,6 +193,22 @@ def test_a_parquet_file_of_more_rows_than_bytes(
         list(read_rows(tmp_path / "a.parquet", TEXTS))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_parquet_file_of_one_text_that_many_rows_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: bool
+) -> None:
+    """900 GB in 5 kB."""
+    monkeypatch.setattr(columns, "UNPACKED_ROWS", 1 << 27)
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 900_000, pa.int32()), ["1" * 10**6])
+    values: pa.Array = texts
+    if nested:
+        messages = pa.StructArray.from_arrays([texts], ["content"])
+        values = pa.ListArray.from_arrays(pa.array([0, 900_000], pa.int32()), messages)
+    pq.write_table(pa.table({"q": values}), tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(BadInput, match=r"^its rows take more than 100 times the file's size in"):
+        list(read_rows(tmp_path / "a.parquet", {"q": "lists" if nested else "text"}))
+
+
 def test_a_byte_that_has_changed_in_a_text(tmp_path: Path) -> None:
     """Where the file has checksums."""
     path, table = tmp_path / "a.parquet", pa.table({"q": ["one"], "a": ["two"]})
@@ -199,6 +216,23 @@ def test_a_byte_that_has_changed_in_a_text(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"one", b"ohe", 1))
     with pytest.raises(BadInput, match=r"^not readable as \.parquet: .*CRC"):
         list(read_rows(path, TEXTS))
+
+
+def test_a_footer_in_which_bytes_have_changed(tmp_path: Path) -> None:
+    """Each one of them: a file is read, or refused in one line."""
+    path, table = tmp_path / "a.parquet", pa.table({"q": ["é"], "a": ["2"]})
+    pq.write_table(table, path, store_schema=False)
+    whole = path.read_bytes()
+    said = set()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :])
+        try:
+            column_names(path, TEXTS)
+            list(read_rows(path, TEXTS))
+        except BadInput as error:
+            said.add(str(error))
+    assert not any("\n" in line for line in said)
+    assert any(line.startswith("not readable as .parquet: ") for line in said)
 
 
 def test_parquet_with_names_that_hold_one_another(tmp_path: Path) -> None:
@@ -285,6 +319,21 @@ def test_columns_are_found_without_reading_all(tmp_path: Path) -> None:
     assert column_names(tmp_path / "a.csv", ["b"]) == ["q", "a"]
     pq.write_table(pa.table({"q": [1]}), tmp_path / "a.parquet")
     assert column_names(tmp_path / "a.parquet", ["b"]) == ["q"]
+
+
+@pytest.mark.parametrize("kind", ["text", "group", "lists"])
+def test_a_row_that_holds_the_token_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: columns.Kind
+) -> None:
+    """It would stand in reports."""
+    token = "hf_loopbackSecret123"
+    monkeypatch.setenv("HF_TOKEN", f" {token}\n")
+    value = [{"content": f"a {token}"}] if kind == "lists" else f"a {token}"
+    rows = json.dumps({"q": value[:0]}) + "\n" + json.dumps({"q": value})
+    with pytest.raises(BadInput, match=r"^line 2: found the token of \$HF_TOKEN; rows stand in re"):
+        read(tmp_path / "a.jsonl", rows, {"q": kind})
+    monkeypatch.setenv("HF_TOKEN", "a")
+    assert len(read(tmp_path / "a.jsonl", rows, {"q": kind})) == 2
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

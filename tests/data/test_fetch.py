@@ -96,14 +96,24 @@ def test_lists_keep_all_of_their_keys(tmp_path: Path) -> None:
     assert table["q"].to_pylist()[1] == [{"role": "tool", "content": None, "name": "x"}]
 
 
-@pytest.mark.parametrize("odd", ["text", 3, [3], [{"content": {}}], [{"content": 2**70}]])
-def test_a_list_of_another_type_is_named(tmp_path: Path, odd: object) -> None:
+@pytest.mark.parametrize(
+    ("odd", "found"),
+    [
+        ("text", "found text, 'text'; allowed: a list"),
+        (3, "found a number, 3; allowed: a list"),
+        ({"role": "user"}, "found an object, {'role': 'user'}; allowed: a list"),
+        ([3], "not of the type of the rows before: cannot mix"),
+        ([{"content": {}}], "not of the type of the rows before: cannot mix"),
+        ([{"content": 2**70}], "cannot be kept: Python int too large"),
+        ([{"content": "\ud800"}], "cannot be kept: 'utf-8' codec can't encode"),
+    ],
+)
+def test_a_list_of_another_type_is_named(tmp_path: Path, odd: object, found: str) -> None:
     rows = [{"q": [{"role": "user", "content": "1"}]}] * 5 + [{"q": odd}] + [{"q": [{}]}] * 2
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    with pytest.raises(
-        BadInput, match=r"a\.jsonl: line 6: column q: not of the type of the rows b"
-    ):
+    with pytest.raises(BadInput) as caught:
         fetch_files({"train": f"{tmp_path}/a.jsonl"}, {"q": "lists"})
+    assert f"a.jsonl: line 6: column q: {found}" in str(caught.value)
 
 
 def write_table(root: Path, name: str, rows: dict[str, list[str]]) -> Path:

@@ -25,10 +25,12 @@ from scripts.report.page.answers import PROMPTS, sets_of
 from scripts.report.page.findings import NOTE, Sentence, sentences
 from scripts.report.page.trials import groups_of
 from scripts.report.results import Results, read
+from scripts.report.text import allowed
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+PARTS = Path(__file__).parent
 FEW_COLUMNS = 10
 """A table with more is printed across."""
 
@@ -126,7 +128,7 @@ def environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(PARTS),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -140,8 +142,12 @@ def environment() -> "Environment":
 def page(
     results: Results, grids: Iterable[Grid], pictures: Iterable[Picture], mark: str | None
 ) -> str:
-    """Return the page; of very many trials it has the settings and answers of those that lead."""
+    """Return the page; of very many trials it has the settings and answers of those that lead.
+
+    Its policy lets it load nothing, and run its own script only.
+    """
     kept, left_out = leading(results)
+    style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return (
         environment()
         .get_template("page.html")
@@ -156,6 +162,9 @@ def page(
             most=PROMPTS,
             groups=groups_of(kept),
             mark=mark,
+            style=style,
+            script=script,
+            digests=[allowed(style), allowed(script)],
         )
     )
 

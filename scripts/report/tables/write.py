@@ -196,7 +196,7 @@ def _no_formula(value: Any) -> Any:
     return f"'{value}"
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a formula begins with, in full width too."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -250,9 +250,7 @@ def markdown_text(table: Table) -> str:
 
 def _markdown_cell(text: str, align: str, bold: bool) -> str:
     if align == "p":
-        # Anybody's text, which may hold links, images, entities and formulas too.
-        lines = (re.sub(r"([\[\]&$!#])", r"\\\1", markdown(it)) for it in text.strip().splitlines())
-        return "<br>".join(lines)
+        return "<br>".join(markdown(it, whole=True) for it in text.strip().splitlines())
     return f"**{markdown(text)}**" if bold and text else markdown(text)
 
 
@@ -270,7 +268,7 @@ def latex_text(table: Table) -> str:
         lines += [
             r"\begin{table}[tp]",
             r"\centering",
-            rf"\caption{{{latex(caption)}}}",
+            rf"\caption{{{latex(' '.join(caption.split()))}}}",
             rf"\label{{tab:{table.name}{f'-{number}' if number > 1 else ''}}}",
             r"\smallskip",
             r"\setlength{\tabcolsep}{4pt}",
