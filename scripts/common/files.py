@@ -90,7 +90,7 @@ def make_shared(path: Path) -> None:
 def read_text(path: str | Path) -> str:
     """Return the text of a file that people wrote. Raises BadInput where it is not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         found = f"found byte 0x{error.object[error.start]:02x}"

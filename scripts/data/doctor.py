@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, read_json, read_rows, write_json
+from scripts.common.files import Row, read_json, read_rows, read_text, write_json
 from scripts.common.texts import SharedNgrams, ngrams, normalized, said
 from scripts.data.tokenize import TOO_LONG, Encoder
-from scripts.lm.chat import Refused, template_text
+from scripts.lm.chat import Refused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -522,7 +522,7 @@ def main(argv: list[str] | None = None) -> int:
     template = arguments.generation_template or arguments.template
     text, name = None, "the tokenizer's chat template"
     if template not in (None, "chat"):
-        text, name = template_text(Path(template)), Path(template).name
+        text, name = read_text(template), Path(template).name
     findings = examine(
         splits,
         read_rows(arguments.dropped),

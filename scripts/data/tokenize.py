@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.files import Row, read_rows, write_json, write_rows
+from scripts.common.files import Row, read_rows, read_text, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.data.dropped import counted
-from scripts.lm.chat import Refused, rendered, template_text
+from scripts.lm.chat import Refused, rendered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -279,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
     from scripts.lm.checks import read_config, vocabulary
     from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
 
-    template = template_text(arguments.template) if arguments.template else None
+    template = read_text(arguments.template) if arguments.template else None
     name = arguments.template.name if template is not None else "the tokenizer's chat template"
     size = vocabulary(read_config(snapshot_folder(arguments.model)))
     encoder = Encoder(load_tokenizer(arguments.model), template, name, size)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
-from scripts.common.files import Row
+from scripts.common.files import Row, read_text
 from scripts.evaluate.questions import Question
-from scripts.lm.chat import Refused, rendered, template_text, written
+from scripts.lm.chat import Refused, rendered, written
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -60,7 +60,7 @@ def asking(path: Path) -> Callable[[Question], str]:
     from jinja2.meta import find_undeclared_variables
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    text = template_text(path)
+    text = read_text(path)
     found: set[str] = set()
     templates: list[Template] = []
 

@@ -6,7 +6,6 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from scripts.common.cli import BadInput
@@ -123,17 +122,6 @@ def written(write: Callable[[], str], said: str, name: str) -> str:
         found = f"found an address of memory, {ADDRESS.findall(text)[0]!r}"
         raise BadInput(f"{name}: {found}; the same rows need the same tokens")
     return text
-
-
-def template_text(path: Path) -> str:
-    """Return the text of a template's file. Raises BadInput where it is not UTF-8."""
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        found = f"found byte 0x{content[error.start]:02x}; allowed: text in UTF-8"
-        raise BadInput(f"{path}, line {line}: {found}") from None
 
 
 @contextmanager

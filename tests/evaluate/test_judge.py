@@ -158,7 +158,7 @@ LOOP, END = "{% for i in a %}", "{% endfor %}"
         ),
         ("{{ prompt }} {{ a }} {{ b }} {{ '\\ud800' }}", ": UnicodeEncodeError: "),
         ("{{ prompt }} {{ a }} {{ b }}" + "{{ (" * 3000, ": RecursionError: "),
-        (b"{{ prompt }}\n\xff", ", line 2: found byte 0xff; allowed: text in UTF-8"),
+        (b"{{ prompt }}\n\xff", ": line 2: found byte 0xff; allowed: text in UTF-8"),
     ],
 )
 def test_a_mistake_in_a_question_is_one_line(
