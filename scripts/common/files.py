@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import NO_FOLDER, BadInput, note_reading
+from scripts.common.cli import BadInput, note_reading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,11 +30,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        # Where the folder is to be is a file, or above it.
-        raise OSError(error.errno, error.strerror, str(nearest(path.parent))) from None
+    except (FileExistsError, NotADirectoryError):
+        raise BadInput(in_the_way(path.parent)) from None
     with named(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_hidden(path))
         os.close(descriptor)
         temporary = Path(name)
         try:
@@ -48,13 +47,18 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 def in_the_way(folder: str | Path) -> str | None:
     """Return in one line which file is where a folder, or one above it, must be; None for none."""
     there = nearest(folder)
-    return None if there.is_dir() else f"{there}: found a file; {NO_FOLDER}"
+    return None if there.is_dir() else f"{there}: a file where a folder must be; move it away"
 
 
 def nearest(path: str | Path) -> Path:
     """Return a path, or what there is that is nearest above it."""
     path = Path(path).absolute()
     return next(it for it in (path, *path.parents) if os.path.lexists(it))
+
+
+def _hidden(path: Path) -> str:
+    """Return how the name of a file begins while it is written."""
+    return f".{path.name}."
 
 
 @contextmanager
@@ -67,8 +71,7 @@ def named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         name = os.path.basename(str(error.filename or ""))
-        hidden = name.startswith(".") and path.name in name
-        if not name or hidden or error.errno in FULL:
+        if not name or name.startswith(_hidden(path)) or error.errno in FULL:
             error.filename = str(path)
         raise
 
@@ -87,7 +90,7 @@ def make_shared(path: Path) -> None:
 def read_text(path: str | Path) -> str:
     """Return the text of a file that people wrote. Raises BadInput where it is not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         found = f"found byte 0x{error.object[error.start]:02x}"

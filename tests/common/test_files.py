@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from scripts.common import folders
-from scripts.common.cli import NO_FOLDER, one_line
+from scripts.common.cli import BadInput, one_line
 from scripts.common.files import (
     read_json,
     read_jsonl,
@@ -95,7 +95,8 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_one(
     path.write_text("old", encoding="utf-8")
     with no_file_grows(beyond=4096), pytest.raises(OSError, match="too large") as error:
         write(path, source)
-    assert one_line(error.value).startswith(f"{path}: File too large; ")
+    assert one_line(error.value).startswith(f"{path}: ")
+    assert one_line(error.value).endswith("ile too large; make room on this disk, and run it again")
     assert contents(path.parent) == {"a": b"old"}
 
 
@@ -113,7 +114,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path, write: Callable[[Path, Path]
         (disk / "a").write_text("old", encoding="utf-8")
         with pytest.raises(OSError, match="No space left on device") as error:
             write(disk / "a", source)
-        assert one_line(error.value).startswith(f"{disk}/a: No space left on device; ")
+        assert one_line(error.value).startswith(f"{disk}/a: ")
         assert contents(disk) == {"a": b"old"}
         assert folders.unwritable(disk / "b") is None
         # A page for the file, and all others for this one.
@@ -125,7 +126,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path, write: Callable[[Path, Path]
         assert folders.unwritable(disk / "b" / "c") == said
         with pytest.raises(OSError, match="Read-only") as error:
             write(disk / "a", source)
-        assert one_line(error.value).startswith(f"{disk}/a: Read-only file system; ")
+        assert one_line(error.value).startswith(f"{disk}/a: Read-only file system; name a place")
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
@@ -139,18 +140,18 @@ def test_a_read_only_disk_is_named_with_the_file(
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     with pytest.raises(OSError, match="Read-only") as error:
         write_text(tmp_path / "a.txt", "")
-    assert one_line(error.value).startswith(f"{tmp_path}/a.txt: Read-only file system; ")
+    assert one_line(error.value).startswith(f"{tmp_path}/a.txt: Read-only file system; name a")
 
 
 def test_a_folder_in_a_files_place_and_a_file_in_a_folders(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     with pytest.raises(OSError, match="directory") as error:
         write_text(tmp_path / "a", "")
-    assert one_line(error.value).startswith(f"{tmp_path}/a: Is a directory; ")
+    assert one_line(error.value).startswith(f"{tmp_path}/a: Is a directory; a file is needed")
     (tmp_path / "file").write_text("old", encoding="utf-8")
     for place in ("file/a", "file/a/b"):
-        with pytest.raises(OSError, match=r"exists|Not a directory") as error:
+        with pytest.raises(BadInput) as refused:
             write_text(tmp_path / place, "")
-        assert one_line(error.value).startswith(f"{tmp_path}/file: ")
-        assert one_line(error.value).endswith(NO_FOLDER)
+        said = f"{tmp_path}/file: a file where a folder must be; move it away"
+        assert str(refused.value) == said
     assert contents(tmp_path) == {"file": b"old"}

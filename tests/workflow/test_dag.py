@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.common.cli import NO_FOLDER
 from scripts.common.files import read_json
 from tests.hub.repositories import write_model
 from tests.workflow.conftest import CUT_DOWN, Project, copied
@@ -391,7 +390,7 @@ def test_a_file_in_a_folders_place_stops_before_any_job(project: Project) -> Non
         path.parent.mkdir(parents=True)
         path.write_text("kept", encoding="utf-8")
         done = project.run("--workflow-profile", "profiles/demo", check=False)
-        said = f"{path}: found a file; {NO_FOLDER}"
+        said = f"{path}: a file where a folder must be; move it away"
         assert (done.returncode, done.stderr.splitlines()[-1]) == (1, said)
         assert path.read_text(encoding="utf-8") == "kept"
         path.unlink()
