@@ -335,6 +335,21 @@ def test_a_readme_of_aliases_that_stand_for_others(
             fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
 
 
+@pytest.mark.parametrize(
+    "card",
+    [
+        "No front matter",
+        "---\nlicense: mit\n---\n",
+        f"---\nmore: &a 1\nlist: [{', '.join(['*a'] * 20)}]\n---\n",
+    ],
+)
+def test_a_readme_that_names_no_files(tmp_path: Path, loopback: Start, card: str) -> None:
+    """With as many aliases as are allowed, too."""
+    loopback(repository(tmp_path, README_md=card, train_csv="q,a\n1,2\n"))
+    table, _ = fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+    assert table["q"].to_pylist() == ["1"]
+
+
 def test_a_readme_says_which_files_are_which_split(tmp_path: Path, loopback: Start) -> None:
     named = "data_files: [{split: train, path: b.csv}, {split: test, path: 'a.*'}]"
     root = repository(
