@@ -1477,8 +1477,6 @@ def dataset(name: str, files: dict[str, str], place: str, remedy: str) -> Case:
 CASES = [*configs(), *data(), *models(), *machine(), *security()]
 UNFORESEEN = {
     "rate: answers that were cut": "scripts/rating/ask.py",
-    "no adapter in the folder": "scripts/lm/snapshots.py",
-    "scoring: an adapter that is not there": "scripts/lm/snapshots.py",
     "verify: a record without outputs": "scripts/provenance/record.py",
     "the page: a table that was edited": "scripts/report/page/make.py",
     "a script of a dataset": "scripts/data/fetch.py",
