@@ -181,4 +181,5 @@ def _is_id(value: Any, key: str, size: int) -> bool:
 
 def brief(error: Exception) -> str:
     """Return what a library says, on one line that is not too long."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
+    said = " ".join(str(error).split()) or type(error).__name__
+    return (f"no {said}" if isinstance(error, KeyError) else said)[:LONGEST]
