@@ -853,7 +853,7 @@ def models() -> Iterator[Case]:
         ("no such backend", "auto --quantization none --backend vllm", "backend: found vllm",
          "allowed are transformers, unsloth"),
         ("no adapter in the folder", "auto --quantization none --start adapter",
-         "adapter: no adapter_config.json", "which a trained adapter has"),
+         "adapter: an adapter needs adapter_config.json", "found no adapter_config.json"),
     ):
         yield Case("models", name, [*reference, *words.split()], place, remedy,
                    files | {"adapter/README.md": ""}, [Place.model])
@@ -1308,7 +1308,7 @@ def trials() -> Iterator[Case]:
          "cut.parquet: ", "make it again", ()),
         ("scoring: an adapter that is not there",
          [*score, "--completions", "tokens.parquet", "--adapters", "nowhere"],
-         "nowhere: no adapter_config.json", "which a trained adapter has", ()),
+         "nowhere: an adapter needs adapter_config.json", "found no adapter_config.json", ()),
     ):
         yield Case("models", name, words, place, remedy, files, [Place.model], leaves)
 

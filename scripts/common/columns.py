@@ -159,12 +159,22 @@ def _parquet_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, 
         if count > max(ROWS_ANYWAY, path.stat().st_size):
             raise BadInput(f"found {count:,} rows in fewer bytes; a row takes a byte or more")
         names = [name for name in file.schema_arrow.names if name in kinds]
+        _require_sum(file.metadata)
         _require_once(names, "")
         rows = file.read(columns=names).select(names).to_pylist()
     if not names:
         rows = [{}] * count
     for number, row in enumerate(rows, 1):
         yield f"row {number}", row
+
+
+def _require_sum(metadata: Any) -> None:
+    """Raise BadInput if a footer, which has no checksum, contradicts itself: rows would be lost."""
+    count = metadata.num_rows
+    counts = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
+    if sum(counts) != count:
+        text = f"found {count:,} rows in all and {sum(counts):,} in its parts"
+        raise BadInput(f"{text}; the file is damaged")
 
 
 # -------------------------------------------------------------------------------------------- JSON

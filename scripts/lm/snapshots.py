@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
-from scripts.lm.adapters import WEIGHTS as ADAPTER
+from scripts.lm.adapters import read_adapter
 from scripts.lm.checks import brief, read_config
 from scripts.lm.tokenizers import snapshot_folder
 from scripts.lm.weights import INDEX, WEIGHTS, Tensor, read_weights
@@ -291,43 +291,12 @@ def _keep_gradients(model: "PreTrainedModel") -> None:
 
 
 def merge_adapters(model: "PreTrainedModel", adapters: list[Path]) -> "PreTrainedModel":
-    """Return the model with the adapters merged into its weights, one after the other.
-
-    Raises BadInput as `attach_adapter` does.
-    """
+    """Return the model with the adapters merged into its weights, one after the other."""
     for adapter in adapters:
-        model = attach_adapter(model, adapter).merge_and_unload()
+        model = read_adapter(model, adapter).merge_and_unload()
     return model
 
 
 def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
-    """Return the model with a trained adapter, not merged, as it was trained.
-
-    Raises
-    ------
-    BadInput
-        When the folder holds no adapter, or one of another model: PEFT would leave out what does
-        not fit, and only warn of what is missing.
-    """
-    import torch
-    from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import safe_open
-
-    for name in ("adapter_config.json", ADAPTER):
-        if not (adapter / name).is_file():
-            raise BadInput(f"{adapter}: no {name}, which a trained adapter has")
-    try:
-        with safe_open(adapter / ADAPTER, "pt") as file:
-            there = set(file.keys())
-        tuned = PeftModel.from_pretrained(model, adapter)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:
-        raise BadInput(f"{adapter}: not an adapter of this model: {brief(error)}") from error
-    needed = get_peft_model_state_dict(tuned, save_embedding_layers=False).keys()
-    if odd := sorted(there ^ needed):
-        found = f"found {odd[0]}, which the model has no place for"
-        if odd[0] in needed:
-            found = f"lacks {odd[0]}"
-        raise BadInput(f"{adapter / ADAPTER}: {found}; not an adapter of this model")
-    return tuned.eval()
+    """Return the model with a trained adapter, not merged, as it was trained."""
+    return read_adapter(model, adapter).eval()

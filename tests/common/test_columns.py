@@ -36,6 +36,8 @@ def read(path: Path, content: str | bytes, kinds: dict[str, Kind] = TEXTS) -> li
         ("q,a\n\\n,né\u2028好\n", [("line 2", "\\n", "né\u2028好")]),
         (f"q,a\n1,{'x' * 200_000}\n", [("line 2", "1", "x" * 200_000)]),
         ('"q","a"\n"1","2;3"\n', [("line 2", "1", "2;3")]),
+        ('q,a,x;y\n"1\n1;1\n","2\t2",""\n', [("line 2", "1\n1;1\n", "2\t2")]),
+        ("q,a\n\ufeff1,\ufeff2\n", [("line 2", "\ufeff1", "\ufeff2")]),
         ("q,a\n", []),
     ],
 )
@@ -101,6 +103,8 @@ def test_json(tmp_path: Path, name: str, content: str, places: list[str]) -> Non
         ("a.jsonl", "null", "line 1: found null; allowed: an object"),
         ("a.jsonl", '{"q": "1"}\n{"q": "2", "q": "3"}',
          'line 2: no JSON that is read: the key "q" stands twice in an object: text, \'2\''),
+        ("a.jsonl", '{"a": "2", "q": "1", "b": 3, "q": null}',
+         'line 1: no JSON that is read: the key "q" stands twice in an object: text, \'1\' and nu'),
         ("a.jsonl", '{"q": [{"role": 1, "role": 2}]}', 'line 1: no JSON that is read: the key'),
         ("a.jsonl", f'{{"q": {"[" * 100_000}', "line 1: no JSON that is read: "),
         ("a.jsonl", f'{{"n": {"9" * 5000}}}', "line 1: no JSON that is read: Exceeds the limit"),
@@ -204,6 +208,60 @@ def test_parquet_with_names_that_hold_one_another(tmp_path: Path) -> None:
     pq.write_table(pa.table([["1"], ["2"]], ["q", "q"]), tmp_path / "a.parquet")
     with pytest.raises(BadInput, match=r'^the column "q" stands twice'):
         list(read_rows(tmp_path / "a.parquet", TEXTS))
+
+
+def test_of_parquet_only_what_is_asked_for_is_looked_at(tmp_path: Path) -> None:
+    """A file may have two columns of one name, and a date that Python has not, if nobody asks."""
+    dates = pa.array([2**55], pa.timestamp("ms"))
+    table = pa.table([["1"], dates, ["x"], ["y"]], ["q", "date", "twice", "twice"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert list(read_rows(tmp_path / "a.parquet", TEXTS)) == [("row 1", {"q": "1", "a": None})]
+    pq.write_table(table.slice(1), tmp_path / "a.parquet")
+    assert list(read_rows(tmp_path / "a.parquet", TEXTS)) == []
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
+    rows = [(f"row {number}", {"q": None, "a": None}) for number in (1, 2)]
+    assert list(read_rows(tmp_path / "a.parquet", TEXTS)) == rows
+
+
+def test_a_parquet_file_may_have_as_many_rows_as_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = pa.array(["1"] * 10_000)
+    pq.write_table(pa.table({"q": same}), tmp_path / "a.parquet")
+    monkeypatch.setattr(columns, "ROWS_ANYWAY", 10_000)
+    assert (tmp_path / "a.parquet").stat().st_size < 5_000
+    assert len(list(read_rows(tmp_path / "a.parquet", {"q": "text"}))) == 10_000
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 63])
+def test_a_parquet_file_whose_footer_contradicts_itself(tmp_path: Path, count: int) -> None:
+    """Of the row group's count; it stands before the offset of its pages, and is no byte of them.
+
+    Thrift writes 3 as 6: numbers are doubled, so that the sign is the last bit.
+    """
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"q": ["1", "2", "3"], "a": ["x"] * 3}), path)
+    content = path.read_bytes()
+    place = content.rindex(b"\x16\x06\x26\x08") + 1
+    path.write_bytes(content[:place] + bytes([2 * count]) + content[place + 1 :])
+    with pytest.raises(BadInput, match=rf"^found 3 rows in all and {count} in its parts"):
+        list(read_rows(path, TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(7, "7"), (10**37 - 1, "9" * 37), (10**38 - 1, "9" * 38), (10**39 - 1, "9" * 38 + "…")],
+)
+def test_of_a_long_value_the_beginning_is_told(tmp_path: Path, value: int, shown: str) -> None:
+    with pytest.raises(BadInput, match=rf": found a number, {shown}; allowed: text$"):
+        read(tmp_path / "a.jsonl", f'{{"q": {value}}}')
+
+
+def test_lists_are_read_as_they_are(tmp_path: Path) -> None:
+    content = '{"q": [{"role": "user", "content": "p"}, true, 1.5]}\n{"q": []}\n{"a": 1}\n'
+    rows = read(tmp_path / "a.jsonl", content, {"q": "lists"})
+    found = [[{"role": "user", "content": "p"}, True, 1.5], [], None]
+    assert rows == [(f"line {number}", value) for number, value in enumerate(found, 1)]
 
 
 def test_a_group_is_text_or_a_whole_number(tmp_path: Path) -> None:
