@@ -180,5 +180,7 @@ def _is_id(value: Any, key: str, size: int) -> bool:
 
 
 def brief(error: Exception) -> str:
-    """Return what a library says, on one line that is not too long."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
+    """Return what a library says, on one line that is not too long, without names of classes."""
+    text = str(error.__cause__ or error) or type(error).__name__
+    said = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(text.split()))
+    return (f"no {said}" if isinstance(error, KeyError) else said)[:LONGEST]

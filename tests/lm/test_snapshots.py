@@ -102,7 +102,7 @@ def tensors_of_adapter(change: Callable[[dict], dict | None]) -> Spoil:
         (cut("adapter_config.json", 9), "/adapter_config.json: not JSON: "),
         (cut("adapter_model.safetensors", 9000), "/adapter_model.safetensors: found 9000 bytes, "),
         (edit("adapter_config.json", peft_type="NEW"), ": PEFT does not take it: "),
-        (edit("adapter_config.json", r=3), ": PEFT does not take it: RuntimeError: "),
+        (edit("adapter_config.json", r=3), ": PEFT does not take it: Error(s) in loading "),
         (
             tensors_of_adapter(lambda tensors: {k: it for k, it in tensors.items() if k != LORA_A}),
             f"adapter_config.json describes it: {LORA_A} is missing",
@@ -263,12 +263,12 @@ OTHERS: dict[str, tuple[Spoil, str, str]] = {
     "an activation that is none": (
         edit("config.json", hidden_act="siluu"),
         "config.json",
-        "transformers cannot build its model: KeyError: 'siluu'",
+        "transformers cannot build its model: no 'siluu'",
     ),
     "positions that are none": (
         edit("config.json", rope_parameters={"rope_type": "mystery"}),
         "config.json",
-        "transformers cannot build its model: KeyError: 'mystery'",
+        "transformers cannot build its model: no 'mystery'",
     ),
     "quantized, so it says": (
         edit("config.json", quantization_config={"load_in_4bit": True}),
@@ -278,12 +278,12 @@ OTHERS: dict[str, tuple[Spoil, str, str]] = {
     "a library that is not installed": (
         edit("config.json", quantization_config={"quant_method": "gptq", "bits": 4}),
         "config.json",
-        "quantization_config: cannot be loaded: ImportError: ",
+        "quantization_config: cannot be loaded: Loading a GPTQ ",
     ),
     "a library that is unheard-of": (
         edit("config.json", quantization_config={"quant_method": "zzz"}),
         "config.json",
-        "quantization_config: cannot be loaded: ValueError: Unknown quantization type, got zzz",
+        "quantization_config: cannot be loaded: Unknown quantization type, got zzz",
     ),
 }  # fmt: skip
 
