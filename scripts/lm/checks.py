@@ -166,6 +166,9 @@ def check_generation(folder: Path) -> None:
     for key in SAMPLING:
         if not isinstance(content.get(key), int | float | None):
             raise BadInput(f"{path}: {key}: found {content[key]!r}; allowed are numbers")
+    if not isinstance(content.get("do_sample"), bool | None):
+        found = content["do_sample"]
+        raise BadInput(f"{path}: do_sample: found {found!r}; allowed are true and false")
     try:
         GenerationConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:

@@ -273,6 +273,11 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
         GENERATION,
         "temperature: found 'hot'; allowed are numbers",
     ),
+    "sampling in words": (
+        edit(GENERATION, do_sample="no"),
+        GENERATION,
+        "do_sample: found 'no'; allowed are true and false",
+    ),
     "an unknown cache": (
         edit(GENERATION, cache_implementation="none"),
         GENERATION,
