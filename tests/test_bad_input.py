@@ -1495,12 +1495,6 @@ def dataset(name: str, files: dict[str, str], place: str, remedy: str) -> Case:
 
 
 CASES = [*configs(), *data(), *models(), *machine(), *security()]
-UNFORESEEN = {
-    "rate: answers that were cut": "scripts/rating/ask.py",
-    "the page: a table that was edited": "scripts/report/page/make.py",
-    "a script of a dataset": "scripts/data/fetch.py",
-}
-"""Cases that are not yet told as they should be, and where."""
 INTERNAL = re.compile(r"\b\w*(Error|Exception|Warning)\b|BadInput|<class |object at 0x|NoneType")
 """What is said to people who know this project's code, or Python's."""
 
@@ -1549,21 +1543,7 @@ def called(words: list[str]) -> Any:
     return ended.value.code
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(
-            it,
-            id=f"{it.kind}: {it.name}",
-            marks=[
-                pytest.mark.xfail(reason=f"nobody foresaw it in {UNFORESEEN[it.name]}", strict=True)
-            ]
-            if it.name in UNFORESEEN
-            else [],
-        )
-        for it in CASES
-    ],
-)
+@pytest.mark.parametrize("case", CASES, ids=[f"{it.kind}: {it.name}" for it in CASES])
 def test_bad_input_is_a_line_and_loses_nothing(
     case: Case, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -1609,4 +1589,3 @@ def test_the_counts_by_kind() -> None:
     assert set(counts) == set(KINDS)
     assert all(case.place and case.remedy for case in CASES)
     assert len({f"{case.kind}: {case.name}" for case in CASES}) == len(CASES) >= FEWEST
-    assert set(UNFORESEEN) <= {case.name for case in CASES}

@@ -100,6 +100,8 @@ def _split_files(
     the listed files, and is not asked where the front matter names others.
     """
     from datasets import disable_progress_bars, load_dataset_builder
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError
 
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as work:
@@ -117,9 +119,14 @@ def _split_files(
             builder = load_dataset_builder(str(root), name=name, cache_dir=f"{work}/cache")
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from None
+        except (DataFilesNotFoundError, EmptyDatasetError):
+            allowed = ", ".join(SUFFIXES)
+            raise BadInput(f"{where}: no file that is read; allowed: {allowed}") from None
         except Exception as error:  # Whatever a stranger's front matter can cause.
             reason = str(error.__cause__ or error).strip() or type(error).__name__
-            raise BadInput(f"{where}: {reason.splitlines()[0]}") from None
+            # The folder of links is nobody's business.
+            reason = reason.splitlines()[0].replace(f"{root}/", "").replace(str(root), repr("."))
+            raise BadInput(f"{where}: {reason}") from None
         splits = {
             str(split): [_relative(file, root, where) for file in files]
             for split, files in (builder.config.data_files or {}).items()
