@@ -19,8 +19,10 @@ from pathlib import Path
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 
-from scripts.common.files import shortest
+from scripts.common.files import in_the_way, shortest
+from scripts.common.folders import unwritable
 from scripts.common.splits import SPLITS
+from scripts.config.base import PLAIN, is_odd
 from scripts.config.check import load
 from scripts.config.files import ConfigError, read_config
 from scripts.config.plan import Reports, make_plan, unfinished
@@ -35,11 +37,9 @@ gc.set_threshold(100_000, 50, 100)
 # Slurm warns every process of a job with this signal; by default Snakemake would end, and the job.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# Snakemake reads names in braces and angle brackets, and PYTHONPATH ends at a colon.
-if set(workflow.basedir) & set("{}<>:"):
-    raise SystemExit(
-        f"the project's folder: found {workflow.basedir}; allowed are paths without {{, }}, <, > and :"
-    )
+# PYTHONPATH ends at a colon.
+if is_odd(workflow.basedir) or ":" in workflow.basedir:
+    raise SystemExit(f"the project's folder: found {workflow.basedir!r}: {PLAIN}, and without :")
 # The hub is off; the rules that fetch turn it on for themselves.
 shell.prefix(
     f"set -euo pipefail; export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(workflow.basedir)}"
@@ -84,7 +84,7 @@ def plan_of(files, overrides):
     """Return the plan of the config files, or stop with what is wrong in them."""
     try:
         return make_plan(load(files, overrides))
-    except (ConfigError, ValueError) as error:
+    except ConfigError as error:
         raise SystemExit(f"the configuration has mistakes\n{error}") from None
 
 
@@ -148,6 +148,22 @@ def check_targets():
         if target.is_relative_to(results):
             if refusal := PLAN.refusal(target.relative_to(results)):
                 raise SystemExit(f"{target}: {refusal}")
+
+
+def check_folders():
+    """Stop with one line where a file is in the place of a folder: Snakemake would say a traceback."""
+    places = [".snakemake", *(f"{folder('results')}/{name}" for name in PLAN.folders())]
+    places += [f"{folder(it)}/{name}" for it in ("logs", "benchmarks") for name in PLAN.named]
+    if refusal := next(filter(None, map(in_the_way, places)), unwritable(".snakemake")):
+        raise SystemExit(refusal)
+
+
+onstart:
+    # Planning, which comes before, writes to none of them.
+    if refusal := next(
+        filter(None, (unwritable(folder(it)) for it in ("results", "logs", "benchmarks"))), None
+    ):
+        raise SystemExit(refusal)
 
 
 def job(rule, env, command, stdin="", keep=False, code=None):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scripts.common.cli import BadInput, one_line
+from scripts.common.cli import BadInput, one_line, printable
 from scripts.terminal.workflow import Failed, Sweep, run
 
 BEFORE, DURING, AFTER = "Before a run", "While it runs", "After it"
@@ -317,7 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
         text = error.format_message()
     except Exception as error:
         text = one_line(error)
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {printable(text)}", file=sys.stderr)
     return 1
 
 

@@ -1,10 +1,11 @@
 """What tests of several stages share: a tiny model, real data where there is some, a hub."""
 
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,23 @@ def hub() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real hub repositories at {folder} (set PREFMAKE_HUB)")
     return folder
+
+
+@contextmanager
+def no_file_grows(beyond: int) -> Iterator[None]:
+    """Make this process's writes fail as on a full disk, once a file has so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (beyond, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file in a folder, hidden ones too, by its path there."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable
+from typing import Any
 
 
 class BadInput(Exception):
@@ -54,10 +56,48 @@ def run(main: Callable[[], int], without: Iterable[str] = ()) -> None:
     sys.exit(code)
 
 
+def printable(text: str) -> str:
+    """Return text as it may be shown: without secrets, and with escapes for control characters,
+    which a terminal would obey, but new lines.
+
+    Names and texts in messages are anybody's.
+    """
+    text = without_secrets(text)
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() or it == "\n" else ascii(it)[1:-1] for it in text)
+
+
+def without_secrets(text: str) -> str:
+    """Return text without the token, passwords in addresses, and keys in their queries."""
+    token = secret()
+    text = text.replace(token, f"${TOKEN}") if token else text
+    return _KEY.sub("…", _PASSWORD.sub("…", text))
+
+
+def secret() -> str:
+    """Return the token that the environment holds; nothing where there is none."""
+    found = os.environ.get(TOKEN, "").strip()
+    # What is so short is none, and stands in any text.
+    return found if len(found) >= SHORTEST else ""
+
+
+TOKEN, SHORTEST = "HF_TOKEN", 8
+"""The variable of the only token that is used, and how many characters a token has at least."""
+_PASSWORD = re.compile(r"(?<=://)[^\s/@'\"]+(?=@(?!sha256:))")
+_KEY = re.compile(
+    r"(?i)(?<=[?&])(?:[\w.-]*(?:token|secret|password|signature|key)[\w.-]*)=[^\s&#'\"]+"
+)
+
+
 def one_line(error: Exception) -> str:
     """Return what went wrong; of what nobody foresaw, also what was read last, and the file that
     holds the traceback.
     """
+    return printable(_said(error))
+
+
+def _said(error: Exception) -> str:
     if isinstance(error, BadInput):
         return str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -84,12 +124,13 @@ LONGEST = 500
 
 def _keep_traceback(error: Exception) -> str:
     """Write a traceback beside the log, or else to a temporary file; return its path."""
-    text = "".join(traceback.format_exception(error))
+    text = without_secrets("".join(traceback.format_exception(error)))
+    encoding: Any = {"encoding": "utf-8", "errors": "backslashreplace"}
     try:
         # A job's standard error is its log.
         log = os.readlink(f"/proc/self/fd/{sys.stderr.fileno()}")
         if os.path.isfile(log):
-            with open(f"{log}.traceback", "w", encoding="utf-8") as file:
+            with open(f"{log}.traceback", "w", **encoding) as file:
                 file.write(text)
             return os.path.relpath(file.name)
     except (OSError, ValueError):
@@ -97,7 +138,7 @@ def _keep_traceback(error: Exception) -> str:
         pass
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", prefix="prefmake-", suffix=".traceback", delete=False
+            "w", prefix="prefmake-", suffix=".traceback", delete=False, **encoding
         ) as kept:
             kept.write(text)
         return kept.name

@@ -14,18 +14,24 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from scripts.common.cli import BadInput
+from scripts.common.cli import TOKEN, BadInput, secret
 from scripts.common.files import Row
+from scripts.common.processes import limited_memory
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
 
 Kind = Literal["text", "group", "lists"]
-"""What a column holds: text; text or whole numbers, kept as text; or lists, checked later."""
+"""What a column holds: text; text or whole numbers, kept as text; or lists, whose parts are checked
+later.
+"""
 
-_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "group": (str, int), "lists": (object,)}
-_ALLOWED = {"text": "text", "group": "text or whole numbers"}
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "group": (str, int), "lists": (list,)}
+_ALLOWED = {"text": "text", "group": "text or whole numbers", "lists": "a list"}
 _FIELD = r'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n,]*)'
 _RECORD = re.compile(f"{_FIELD}(?:,{_FIELD})*[\r\n]*")
 _CSV_ERRORS = {
@@ -35,6 +41,8 @@ _CSV_ERRORS = {
 }
 UNPACKED, UNPACKED_ANYWAY = 100, 1 << 24
 """So many times its size, and so many bytes more, may a packed file hold; gzip can pack 1,032."""
+UNPACKED_ROWS = 1 << 30
+"""So many bytes more the rows of a Parquet file may take in memory, where a text is an object."""
 ROWS_ANYWAY = 1_000_000
 """A Parquet file may hold more rows than this if it has a byte for each."""
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -78,9 +86,13 @@ def read_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]
         without the file's name.
     """
     readers = {".parquet": _parquet_rows, ".csv": _csv_rows}
+    token = secret()
     with _readable(path):
         for place, row in readers.get(path.suffix, _json_rows)(path, kinds):
-            yield place, {name: _checked(row.get(name), place, name, kinds[name]) for name in kinds}
+            kept = {name: _checked(row.get(name), place, name, kinds[name]) for name in kinds}
+            if token and token in str(kept):
+                raise BadInput(f"{place}: found the token of ${TOKEN}; rows stand in reports")
+            yield place, kept
 
 
 def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:
@@ -115,8 +127,8 @@ def _readable(path: Path) -> Iterator[None]:
     if path.suffix == ".parquet":
         from pyarrow import ArrowException
 
-        # The latter two from values that are no text, or no date.
-        broken += (ArrowException, UnicodeDecodeError, OverflowError)
+        # The latter two from a footer in which bytes have changed.
+        broken += (ArrowException, ValueError, LookupError)
     if path.is_dir():
         raise BadInput("a folder; allowed: a file")
     try:
@@ -153,18 +165,48 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _parquet_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet as pq
 
+    size = path.stat().st_size
     # Of files that have checksums; else a byte that has changed in a text is seen by nobody.
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         count = file.metadata.num_rows
-        if count > max(ROWS_ANYWAY, path.stat().st_size):
+        if count > max(ROWS_ANYWAY, size):
             raise BadInput(f"found {count:,} rows in fewer bytes; a row takes a byte or more")
         names = [name for name in file.schema_arrow.names if name in kinds]
+        _require_sum(file.metadata)
         _require_once(names, "")
-        rows = file.read(columns=names).select(names).to_pylist()
-    if not names:
-        rows = [{}] * count
-    for number, row in enumerate(rows, 1):
-        yield f"row {number}", row
+        try:
+            # A text that many rows have stands in the file once. Threads would end the process.
+            with limited_memory(UNPACKED * size + UNPACKED_ROWS):
+                table = file.read(columns=names, use_threads=False)
+                columns = {name: _values(table[name], name) for name in names}
+        except MemoryError:
+            text = f"its rows take more than {UNPACKED} times the file's size in memory"
+            raise BadInput(
+                f"{text}; write it unpacked, without dictionaries, if it is meant"
+            ) from None
+    for number in range(count):
+        yield f"row {number + 1}", {name: values[number] for name, values in columns.items()}
+
+
+def _values(column: "pa.ChunkedArray", name: str) -> list[Any]:
+    from pyarrow import ArrowException
+
+    try:
+        return column.to_pylist()
+    except MemoryError:
+        raise
+    # What Python has no value for, such as a text that is none, or a date before the year 1.
+    except (ArrowException, UnicodeDecodeError, OverflowError, ValueError) as error:
+        raise BadInput(f"column {name}, {column.type}: {error}") from None
+
+
+def _require_sum(metadata: Any) -> None:
+    """Raise BadInput if a footer, which has no checksum, contradicts itself: rows would be lost."""
+    count = metadata.num_rows
+    counts = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
+    if sum(counts) != count:
+        text = f"found {count:,} rows in all and {sum(counts):,} in its parts"
+        raise BadInput(f"{text}; the file is damaged")
 
 
 # -------------------------------------------------------------------------------------------- JSON
@@ -190,7 +232,9 @@ def _parsed(text: str, first: int) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
-        what = f"{error.msg[:1].lower()}{error.msg[1:]} at character {error.colno}"
+        what = (
+            f"{error.msg[:1].lower()}{error.msg[1:].removesuffix(' at')} at character {error.colno}"
+        )
         raise BadInput(f"line {first + error.lineno - 1}: no JSON: {what}") from None
     except (ValueError, RecursionError) as error:
         reason = str(error).partition(";")[0] or type(error).__name__

@@ -1,5 +1,6 @@
 """Reading and writing the project's files: atomically, and with the same bytes every time."""
 
+import errno
 import hashlib
 import json
 import os
@@ -27,32 +28,56 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     A reader therefore sees the old file or the new one, never half of one.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with named(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
     try:
-        with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise BadInput(in_the_way(path.parent)) from None
+    with named(path):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_hidden(path))
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
             yield temporary
             make_shared(temporary)
             os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def in_the_way(folder: str | Path) -> str | None:
+    """Return in one line which file is where a folder, or one above it, must be; None for none."""
+    there = nearest(folder)
+    return None if there.is_dir() else f"{there}: a file where a folder must be; move it away"
+
+
+def nearest(path: str | Path) -> Path:
+    """Return a path, or what there is that is nearest above it."""
+    path = Path(path).absolute()
+    return next(it for it in (path, *path.parents) if os.path.lexists(it))
+
+
+def _hidden(path: Path) -> str:
+    """Return how the name of a file begins while it is written."""
+    return f".{path.name}."
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Add a path to an OSError that names no file, as errors of writing do not, or a hidden one
-    that is written in place of it.
+    """Make an OSError name a path that is written.
+
+    Errors of writing name no file, or the hidden one, or where copying failed that which is copied.
     """
     try:
         yield
     except OSError as error:
-        found = os.path.basename(error.filename or ".")
-        if found.startswith(".") and (found == "." or path.name in found):
+        name = os.path.basename(str(error.filename or ""))
+        if not name or name.startswith(_hidden(path)) or error.errno in FULL:
             error.filename = str(path)
         raise
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, the user's quota is, or the file has the largest size allowed."""
 
 
 def make_shared(path: Path) -> None:
@@ -65,7 +90,7 @@ def make_shared(path: Path) -> None:
 def read_text(path: str | Path) -> str:
     """Return the text of a file that people wrote. Raises BadInput where it is not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         found = f"found byte 0x{error.object[error.start]:02x}"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.common.files import named, read_json, sha256
+from scripts.common.files import FULL, named, nearest, read_json, sha256
 
 CONTENTS = "contents.json"
 """The file in a folder that lists all others with their digests."""
@@ -62,6 +62,17 @@ def discard(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
+def unwritable(folder: str | Path) -> str | None:
+    """Return in one line why no file can be written below a folder, which may not be there yet."""
+    there = nearest(folder)
+    # On a read-only disk the superuser has no access either.
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there}: no file can be written here: read-only, or another user's"
+    if os.statvfs(there).f_bfree == 0:
+        return f"{there}: {os.strerror(errno.ENOSPC)}"
+    return None
+
+
 def put(source: Path, target: Path) -> None:
     """Link or copy a file to `target`, which never exists in part."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,10 +116,6 @@ def sync(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk is full, the user's quota is, or the file has the largest size allowed."""
 
 
 def is_full(error: Exception) -> bool:

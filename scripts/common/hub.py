@@ -10,6 +10,7 @@ docs/dependencies.md names the tests that show it.
 """
 
 import json
+import logging
 import os
 import re
 import sys
@@ -25,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
-from scripts.common.cli import BadInput, system_error
+from scripts.common.cli import TOKEN, BadInput, printable, secret, system_error
 from scripts.common.files import sha256
 
 WORKERS = 4
@@ -39,6 +40,8 @@ LONGEST_LISTING = 1 << 27
 """Bytes of a listing: about 500,000 files."""
 LONGEST_NAME = 240
 """Bytes of a file's or a folder's name; file systems take 255, with the suffix of a part."""
+SEARCHED = 1 << 26
+"""So many bytes of a file are searched for the token that was sent: more are rows or weights."""
 COMMIT = re.compile("[0-9a-f]{40}")
 SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -160,6 +163,9 @@ class Repository:
             validate_repo_id,
         )
 
+        # It says the address when it tries again, with what may stand before the host.
+        for handler in logging.getLogger("huggingface_hub").handlers:
+            handler.addFilter(_make_printable)
         with _one_line(str(self)):
             validate_repo_id(self.name)
             revision = quote(self.revision, safe="")
@@ -177,7 +183,10 @@ class Repository:
                     answer += piece
                     if len(answer) > LONGEST_LISTING:
                         raise BadInput(f"{self}: a listing of more than {LONGEST_LISTING:,} bytes")
-            info = ModelInfo(**json.loads(answer))
+            listed = json.loads(answer)
+            if (token := secret()) and token in json.dumps(listed, ensure_ascii=False):
+                raise BadInput(f"{self}: the hub's answer holds the token of ${TOKEN}")
+            info = ModelInfo(**listed)
         if not COMMIT.fullmatch(str(info.sha)):
             raise BadInput(f"{self}: the hub answers with {_shown(info.sha)}, which is no commit")
         if self.revision not in (info.sha, "main"):
@@ -203,6 +212,11 @@ class Repository:
                     f"{self}: {file.rfilename}: found {found}, expected {listed}; deleted, so that"
                     " the next run downloads it again"
                 )
+            with open(partial, "rb") as downloaded:
+                echoed = (token := secret()) and token.encode() in downloaded.read(SEARCHED)
+            if echoed:
+                partial.unlink()
+                raise BadInput(f"{self}: {file.rfilename}: holds the token of ${TOKEN}; deleted")
             partial.replace(target)
 
     def _complete(self, partial: Path, file: Any, progress: "_Progress") -> None:
@@ -242,9 +256,14 @@ class Repository:
                     wait = next(waits, None)
                     if wait is None or (response is not None and response.status_code < 500):
                         raise
-                    print(f"{_reason(error)}; next try in {wait} s", file=sys.stderr)
+                    print(f"{printable(_reason(error))}; next try in {wait} s", file=sys.stderr)
                     progress.update(-out.tell())
             progress.stopped.wait(wait)
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 class _TooLong(Exception):
@@ -341,9 +360,9 @@ def _endpoint() -> str:
 
 def _token() -> str | bool:
     """Return the token, or False, with which the library sends none that it finds elsewhere."""
-    token = os.environ.get("HF_TOKEN", "").strip()
+    token = os.environ.get(TOKEN, "").strip()
     if not (token.isascii() and token.isprintable() and " " not in token):
-        raise BadInput("HF_TOKEN: not a token: it holds a space or a character beyond ASCII")
+        raise BadInput(f"{TOKEN}: not a token: it holds a space or a character beyond ASCII")
     return token or False
 
 

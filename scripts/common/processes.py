@@ -1,4 +1,4 @@
-"""Processes identified by machine, number and start time.
+"""Processes identified by machine, number and start time, and how much memory this one may take.
 
 The number is not enough: it is used again once the process has ended, and each container has its
 own numbers. psutil would not do: its start times change when the clock is set, and the env of
@@ -6,9 +6,11 @@ reports does not have it.
 """
 
 import os
+import resource
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,3 +122,21 @@ def _look_elsewhere(pid: int) -> _Seen | None:
     if not words or words[1].startswith(GONE):
         return None
     return _Seen(int(words[0]), " ".join(words[2:7]), words[7:])
+
+
+@contextmanager
+def limited_memory(more: int) -> Iterator[None]:
+    """Raise MemoryError in the block once this process takes so many bytes more than now.
+
+    On Linux only: macOS neither says nor limits it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        if PROC.is_dir():
+            pages = int((PROC / "self/statm").read_text(encoding="ascii").split()[0])
+            most = pages * resource.getpagesize() + more
+            if soft == resource.RLIM_INFINITY or soft > most:
+                resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -35,12 +35,20 @@ Commit = Annotated[
 
 
 Named = TypeVar("Named", Path, str)
+PLAIN = "allowed are paths without {, }, <, > and control characters"
+
+
+def is_odd(path: str) -> bool:
+    """Return True if a path cannot be a job's input.
+
+    Inputs are lines, and Snakemake reads {wildcards} and <pathvars> in their names.
+    """
+    return not path.isprintable() or bool(set(path) & set("{}<>"))
 
 
 def _plain(path: Named) -> Named:
-    # A job's inputs are lines, and Snakemake reads {wildcards} and <pathvars> in their names.
-    if not str(path).isprintable() or set(str(path)) & set("{}<>"):
-        raise ValueError("allowed are paths without {, }, <, > and control characters")
+    if is_odd(str(path)):
+        raise ValueError(PLAIN)
     if len(str(path).encode()) > 4000 or any(len(it.encode()) > 250 for it in Path(path).parts):
         raise ValueError("allowed are paths of 4000 bytes, in parts of 250")
     return path

@@ -10,12 +10,14 @@ from scripts.common.columns import column_names
 from scripts.common.methods import METHODS
 from scripts.common.splits import SPLITS, parse_slices
 from scripts.common.templates import TEMPLATES, template_name, template_path
+from scripts.config.base import PLAIN, is_odd
 from scripts.config.data import Dataset, FileData, formats_of, splits_of
 from scripts.config.evaluation import Generate, Judge
 from scripts.config.files import Location, dotted
 from scripts.config.models import DemoModel, FolderModel, ModelSource
 from scripts.config.schema import AnyPhase, Config, Experiment
 from scripts.config.trials import Trial
+from scripts.models.manifest import snapshot_files
 
 Found = Iterator[tuple[Location, str]]
 """Places in the configuration, and what is wrong there."""
@@ -36,6 +38,7 @@ def problems_of(config: Config) -> Found:
     for name, experiment in config.experiments.items():
         yield from _below(("experiments", name), _in_experiment(config, experiment))
     yield from _names(config)
+    yield from _same_templates(config)
     if not any(experiment.enabled for experiment in config.experiments.values()):
         yield ("experiments",), "each has enabled: false; at least one is needed"
     if config.claims is not None and not config.claims.is_file():
@@ -51,8 +54,11 @@ def _below(place: Location, found: Found) -> Found:
 def _in_model(source: ModelSource) -> Found:
     if isinstance(source, DemoModel) and not source.demo.is_file():
         yield ("demo",), _no_file(source.demo)
-    if isinstance(source, FolderModel) and not (source.folder / "config.json").is_file():
-        yield ("folder",), _no_file(source.folder / "config.json")
+    if isinstance(source, FolderModel):
+        if not (source.folder / "config.json").is_file():
+            yield ("folder",), _no_file(source.folder / "config.json")
+        for name in filter(is_odd, snapshot_files(source.folder)):
+            yield ("folder",), f"found {source.folder}/{name}: {PLAIN}"
 
 
 def _in_experiment(config: Config, experiment: Experiment) -> Found:
@@ -84,6 +90,28 @@ def _names(config: Config) -> Found:
                     other = dotted(seen[trial.name])
                     yield (*place, "name"), f"{trial.name} is also the name of {other}"
                 seen.setdefault(trial.name, place)
+
+
+def _same_templates(config: Config) -> Found:
+    """Yield the templates that would write tokens of the same name as another one's."""
+    seen: dict[tuple[object, ...], Path | None] = {}
+    for name, experiment in config.experiments.items():
+        for place, part in _parts(experiment) if experiment.enabled else ():
+            template = part.template or experiment.template
+            path, called = template_path(template), template_name(template)
+            lengths = experiment.max_length, getattr(part, "max_prompt_length", None)
+            other = seen.setdefault((part.dataset, experiment.model, called, *lengths), path)
+            if path and other and path.resolve() != other.resolve():
+                text = f"found {path}: the name of {other}, too; allowed: files of unlike names"
+                yield ("experiments", name, *place, "template"), text
+
+
+def _parts(experiment: Experiment) -> Iterator[tuple[Location, AnyPhase | Generate]]:
+    """Yield the parts of an experiment that have a dataset and a template, with their places."""
+    for name, phase in experiment.phases.items():
+        yield (name,), phase
+    for name, generate in experiment.generate.items():
+        yield ("generate", name), generate
 
 
 def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
@@ -124,11 +152,7 @@ def _in_names(experiment: Experiment) -> Found:
         getattr(it, "start", None) for part in experiment.phases.values() for it in part.trials
     ]
     start = max(filter(None, starts), key=len, default="base")
-    parts = [((name,), part) for name, part in experiment.phases.items()]
-    for place, part in [
-        *parts,
-        *((("generate", name), it) for name, it in experiment.generate.items()),
-    ]:
+    for place, part in _parts(experiment):
         template = template_name(part.template or experiment.template)
         name = f"{start}.{part.dataset}.{experiment.model}.{template}"
         if len(name.encode()) > LONGEST:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
+from scripts.common.cli import TOKEN, printable, without_secrets
+
 Location = tuple[str | int, ...]
 
 BYTES, NODES, DEPTH, DIGITS = 4_000_000, 100_000, 40, 20
@@ -80,14 +82,14 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {_shown(self.path)}: {_shown(self.text)}"
+        return f"{_shown(self.file)}:{self.line}: {_shown(self.path)}: {_shown(self.text)}"
 
 
 def _shown(text: str) -> str:
     """Return text in one line of bounded length."""
     if len(text) > SHOWN:
         text = f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
-    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+    return printable(text).replace("\n", "\\n")
 
 
 class ConfigError(Exception):
@@ -215,6 +217,11 @@ def _text(path: Path, name: str) -> str:
     if odd := _CONTROL.search(text):
         found = f"found the control character U+{ord(odd[0]):04X}; allowed is text in UTF-8"
         raise _refusal(name, text.count("\n", 0, odd.start()) + 1, found)
+    if without_secrets(text) != text:
+        lines = enumerate(text.splitlines(), 1)
+        line = next(number for number, line in lines if without_secrets(line) != line)
+        found = f"found a token or password; crates hold this file: a token belongs into ${TOKEN}"
+        raise _refusal(name, line, found)
     return text
 
 

@@ -14,7 +14,7 @@ A finding says how many rows of how many, and what that means for a result. Its 
 """
 
 import argparse
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_json, read_rows, read_text, write_json
 from scripts.common.texts import SharedNgrams, ngrams, normalized, said
+from scripts.data.dropped import by_reason
 from scripts.data.tokenize import TOO_LONG, Encoder
 from scripts.lm.chat import Refused
 
@@ -362,9 +363,7 @@ def report_findings(split: Split) -> list[Row]:
     def examples(count: str) -> list[str]:
         return report["examples"].get(count, [])
 
-    lost: dict[str, list[str]] = defaultdict(list)
-    for row in report["dropped"]:
-        lost[row["reason"]].append(row["id"])
+    lost = by_reason(report["dropped"])
     kept, of = report["rows"], report["rows"] + len(report["dropped"])
     return [
         finding("too_long_prompts", "warning", lost.pop(TOO_LONG, []), of,
@@ -426,11 +425,10 @@ def examine_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
 
 def examine_dropped(dropped: list[Row]) -> list[Row]:
     """Return a finding for each reason why rows of the source were left out."""
-    reasons = Counter(row["reason"] for row in dropped)
     return [
-        finding("dropped_rows", "note", [row["id"] for row in dropped if row["reason"] == reason],
-                len(dropped), f"rows left out of the source, before it was split: {reason}")
-        for reason, _ in reasons.most_common()
+        finding("dropped_rows", "note", names, len(dropped),
+                f"rows left out of the source, before it was split: {reason}")
+        for reason, names in by_reason(dropped).items()
     ] or [finding("dropped_rows", "note", [], 0, "rows left out of the source")]  # fmt: skip
 
 

@@ -100,6 +100,8 @@ def _split_files(
     the listed files, and is not asked where the front matter names others.
     """
     from datasets import disable_progress_bars, load_dataset_builder
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError
 
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as work:
@@ -117,9 +119,14 @@ def _split_files(
             builder = load_dataset_builder(str(root), name=name, cache_dir=f"{work}/cache")
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from None
+        except (DataFilesNotFoundError, EmptyDatasetError):
+            allowed = ", ".join(SUFFIXES)
+            raise BadInput(f"{where}: no file that is read; allowed: {allowed}") from None
         except Exception as error:  # Whatever a stranger's front matter can cause.
             reason = str(error.__cause__ or error).strip() or type(error).__name__
-            raise BadInput(f"{where}: {reason.splitlines()[0]}") from None
+            # The folder of links is nobody's business.
+            reason = reason.splitlines()[0].replace(f"{root}/", "").replace(str(root), repr("."))
+            raise BadInput(f"{where}: {reason}") from None
         splits = {
             str(split): [_relative(file, root, where) for file in files]
             for split, files in (builder.config.data_files or {}).items()
@@ -220,21 +227,23 @@ def _column(values: list[Any], kind: Kind, column: str, places: list[str]) -> "p
     """Return values as an Arrow column, of the type that those of lists have together."""
     import pyarrow as pa
 
-    def made(count: int) -> "pa.Array":
-        return pa.array(values[:count], None if kind == "lists" else pa.string())
+    def made(values: list[Any]) -> "pa.Array":
+        return pa.array(values, None if kind == "lists" else pa.string())
 
-    def fails(count: int) -> str:
+    def wrong(values: list[Any]) -> str:
         try:
-            made(count)
+            made(values)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             return (str(error).strip() or type(error).__name__).splitlines()[0]
         return ""
 
-    if not fails(len(values)):
-        return made(len(values))
-    first = bisect_left(range(len(values)), 1, key=lambda count: bool(fails(count + 1)))
-    reason = fails(first + 1)
-    raise BadInput(f"{places[first]}: {column}: not of the type of the rows before: {reason}")
+    if not wrong(values):
+        return made(values)
+    last = bisect_left(range(len(values)), 1, key=lambda place: bool(wrong(values[: place + 1])))
+    reason = f"not of the type of the rows before: {wrong(values[: last + 1])}"
+    if alone := wrong(values[last : last + 1]):
+        reason = f"cannot be kept: {alone}"
+    raise BadInput(f"{places[last]}: {column}: {reason}")
 
 
 def _file_record(path: Path, name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES
 from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices
 from scripts.common.texts import composed, said
 from scripts.data.dialogues import Messages, NotADialogue, split_at_first, split_at_last
-from scripts.data.dropped import counted
+from scripts.data.dropped import counted, told
 
 
 class Dropped(Exception):
@@ -130,7 +130,7 @@ def canonical_rows(raw: list[Row], settings: Row) -> tuple[list[Row], list[Row]]
             _require_turns(cleaned)
             group = _group(row, name, cleaned, settings)
         except Dropped as reason:
-            dropped.append({"id": name, "split": split, "index": index, "reason": str(reason)})
+            dropped.append({"id": name, "split": split, "index": index, "reason": told(reason)})
             continue
         kept.append({"id": name, "group": group, "split": split, "index": index} | cleaned)
     return kept, dropped

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, read_text, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
-from scripts.data.dropped import counted
+from scripts.data.dropped import counted, told
 from scripts.lm.chat import Refused, rendered
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def tokenize_rows(
         try:
             tokens, merged = _encode_row(row, encoder, completions)
         except Lost as reason:
-            dropped.append({"id": row["id"], "reason": str(reason)})
+            dropped.append({"id": row["id"], "reason": told(reason)})
             continue
         prompt_ids = tokens["prompt_ids"]
         tokens["prompt_ids"] = prompt_ids[-(max_prompt_length or len(prompt_ids)) :]

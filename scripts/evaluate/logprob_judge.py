@@ -5,13 +5,14 @@ model is not sampled: the log-prob of the verdict "A" less that of "B" is its an
 al. 2023, https://arxiv.org/abs/2306.05685 (pairwise comparison), without the noise of a draw.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
 from scripts.common.files import Row, read_text
 from scripts.evaluate.questions import Question
-from scripts.lm.chat import Refused, rendered
+from scripts.lm.chat import Refused, rendered, written
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -35,10 +36,10 @@ def by_logprob(manifest: Path, settings: Row, questions: list[Question]) -> list
     from scripts.lm.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer(manifest)
-    template = read_template(Path(settings["template"]))
+    ask = asking(Path(settings["template"]))
     sequences = []
     for question in questions:
-        sequences += verdicts(tokenizer, template.render(vars(question)))
+        sequences += verdicts(tokenizer, ask(question))
     model = load_base(manifest, settings["precision"], settings["quantization"])
     _check_length(
         sequences, model.config.get_text_config().max_position_embeddings, settings["model"]
@@ -47,24 +48,40 @@ def by_logprob(manifest: Path, settings: Row, questions: list[Question]) -> list
     return [next(logps) - next(logps) for _ in questions]
 
 
-def read_template(path: Path) -> "Template":
-    """Return the Jinja template of a question. Raises BadInput where it shows not all of it."""
-    from jinja2 import StrictUndefined, TemplateError
+def asking(path: Path) -> Callable[[Question], str]:
+    """Return what writes a question as a Jinja template does.
+
+    Raises
+    ------
+    BadInput
+        When the template does not show all of a question; calling it, as `written` does.
+    """
+    from jinja2 import StrictUndefined
     from jinja2.meta import find_undeclared_variables
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     text = read_text(path)
-    try:
-        found = find_undeclared_variables(environment.parse(text))
-    except TemplateError as error:
-        raise BadInput(f"{path}: not a Jinja template: {error}") from None
+    found: set[str] = set()
+    templates: list[Template] = []
+
+    def read() -> str:
+        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+        found.update(find_undeclared_variables(environment.parse(text)))
+        templates.append(environment.from_string(text))
+        return ""
+
+    written(read, "", str(path))
     if found != VARIABLES:
         raise BadInput(
             f"{path}: found the variables {', '.join(sorted(found)) or 'none'}; "
             f"a question shows {', '.join(sorted(VARIABLES))}"
         )
-    return environment.from_string(text)
+
+    def ask(question: Question) -> str:
+        values = vars(question)
+        return written(lambda: templates[0].render(values), "".join(values.values()), str(path))
+
+    return ask
 
 
 def verdicts(
@@ -77,7 +94,9 @@ def verdicts(
     """
     head = _before_verdict(tokenizer, question)
     ids = [tokenizer(head + word, add_special_tokens=False)["input_ids"] for word in VERDICTS]
-    shared = next(place for place, (a, b) in enumerate(zip(*ids, strict=False)) if a != b)
+    shared = next((place for place, (a, b) in enumerate(zip(*ids, strict=False)) if a != b), None)
+    if shared is None:
+        raise BadInput(f"judge: its tokenizer writes the verdicts {' and '.join(VERDICTS)} alike")
     return [(one[:shared], one[shared:]) for one in ids]
 
 

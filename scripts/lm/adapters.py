@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
+from scripts.lm.checks import brief, read_object
+from scripts.lm.weights import Tensor, read_tensors
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
+CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 REFERENCE = "reference"
 """The name of an adapter that is loaded beside a model's own."""
@@ -42,6 +45,49 @@ def lora_config(model: "PreTrainedModel", lora: dict[str, Any]) -> "LoraConfig":
     return LoraConfig(task_type="CAUSAL_LM", **lora)
 
 
+def read_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
+    """Return the model with a saved adapter beside its weights.
+
+    Raises
+    ------
+    BadInput
+        When the adapter's files are not whole, or its tensors are not those of its configuration.
+        PEFT would leave missing ones as they are drawn, silently.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    tensors = adapter_tensors(adapter)
+    try:
+        loaded = PeftModel.from_pretrained(model, adapter)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and "size mismatch" not in str(error):
+            # The machine's, such as memory, not the adapter's.
+            raise
+        raise BadInput(f"{adapter}: PEFT does not take it: {brief(error)}") from None
+    needed = get_peft_model_state_dict(loaded, save_embedding_layers=False)
+    if others := sorted(needed.keys() ^ tensors.keys()):
+        raise BadInput(
+            f"{adapter / WEIGHTS}: not the weights of an adapter as adapter_config.json describes "
+            f"it: {others[0]} is {'missing' if others[0] in needed else 'not one of its tensors'}"
+        )
+    return loaded
+
+
+def adapter_tensors(adapter: Path) -> dict[str, Tensor]:
+    """Return the names and shapes of a saved adapter's tensors.
+
+    Raises
+    ------
+    BadInput
+        When one of its files is missing or not whole.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (adapter / name).is_file():
+            raise BadInput(f"{adapter}: an adapter needs {CONFIG} and {WEIGHTS}; found no {name}")
+    read_object(adapter / CONFIG)
+    return read_tensors(adapter / WEIGHTS)
+
+
 def module_of(weight: str) -> str:
     """Return the module of an adapter's weight, which is named `….{module}.lora_A.weight`."""
     return weight.split(".")[-3]
@@ -71,6 +117,7 @@ def as_reference(model: "PeftModel", adapter: Path | None) -> Iterator[None]:
             yield
         return
     own = model.active_adapter
+    adapter_tensors(adapter)
     model.load_adapter(adapter, adapter_name=REFERENCE)
     model.set_adapter(REFERENCE)
     try:

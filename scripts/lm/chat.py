@@ -2,15 +2,14 @@
 
 import operator
 import re
-import resource
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from scripts.common.cli import BadInput
+from scripts.common.processes import limited_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +20,6 @@ SECONDS = 5.0
 """Processor time in which a template must have written a text; real ones take milliseconds."""
 BYTES = 2 << 30
 """Memory that a template may take besides; one operation of C is stopped by nothing else."""
-STATM = Path("/proc/self/statm")
 BITS = 1 << 20
 """Of a power, of which one operation may have no end."""
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
@@ -55,9 +53,6 @@ def rendered(
     BadInput
         When it has a mistake, takes too long, or would write another text at another time.
     """
-    from jinja2 import TemplateError
-    from jinja2.filters import FILTERS
-    from jinja2.sandbox import SandboxedEnvironment
 
     def undated(*_: object, **__: object) -> NoReturn:
         raise BadInput(
@@ -65,26 +60,55 @@ def rendered(
             "another day; write the date into a copy of the template, and name that by `template:`"
         )
 
-    def drawn(*_: object) -> NoReturn:
-        raise BadInput(f"{name}: found the filter random; the same rows need the same tokens")
+    def write() -> str:
+        text: str = tokenizer.apply_chat_template(
+            messages,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=prompt,
+            strftime_now=undated,
+            lipsum=undated,
+        )
+        return text
+
+    return written(write, "".join(str(message["content"]) for message in messages), name)
+
+
+def written(write: Callable[[], str], said: str, name: str) -> str:
+    """Return the text that a template writes, which may be a stranger's program.
+
+    Parameters
+    ----------
+    write
+        Runs the template.
+    said
+        All the text that it is given.
+    name
+        What messages of errors call it.
+
+    Raises
+    ------
+    Refused, BadInput
+        As `rendered` does.
+    """
+    from jinja2 import TemplateError
+    from jinja2.filters import FILTERS
+    from jinja2.sandbox import SandboxedEnvironment
 
     SandboxedEnvironment.intercepted_binops = frozenset(["**"])
     SandboxedEnvironment.default_binop_table["**"] = _power
-    FILTERS["random"] = drawn
+    # An environment that is made from now on has it.
+    FILTERS["random"] = _drawn
     try:
         with _limited(name):
-            text = tokenizer.apply_chat_template(
-                messages,
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=prompt,
-                strftime_now=undated,
-                lipsum=undated,
-            )
+            text = write()
         # Half a character is no text that could be encoded.
         text.encode()
     except BadInput:
         raise
+    except _Drawn:
+        found = "found the filter random; the same rows need the same tokens"
+        raise BadInput(f"{name}: {found}") from None
     except MemoryError as error:
         found = f"found a text of more than {BYTES >> 30} GiB; allowed are so many"
         raise BadInput(f"{name}{_line(error)}: {found}") from None
@@ -94,7 +118,6 @@ def rendered(
             raise Refused(" ".join(str(error).split())) from None
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise BadInput(f"{name}{_line(error)}: {said}") from error
-    said = "".join(str(message["content"]) for message in messages)
     if len(ADDRESS.findall(text)) > len(ADDRESS.findall(said)):
         found = f"found an address of memory, {ADDRESS.findall(text)[0]!r}"
         raise BadInput(f"{name}: {found}; the same rows need the same tokens")
@@ -111,19 +134,21 @@ def _limited(name: str) -> Iterator[None]:
         raise BadInput(f"{name}: found no end after {SECONDS:g} s; a text takes milliseconds")
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
-        # macOS says and limits no such thing.
-        if STATM.exists():
-            most = int(STATM.read_text().split()[0]) * resource.getpagesize() + BYTES
-            if soft == resource.RLIM_INFINITY or soft > most:
-                resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-        yield
+        with limited_memory(BYTES):
+            yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+class _Drawn(Exception):
+    """A template draws by chance."""
+
+
+def _drawn(*_: object) -> NoReturn:
+    raise _Drawn
 
 
 def _power(base: Any, exponent: Any) -> Any:

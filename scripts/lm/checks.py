@@ -166,6 +166,9 @@ def check_generation(folder: Path) -> None:
     for key in SAMPLING:
         if not isinstance(content.get(key), int | float | None):
             raise BadInput(f"{path}: {key}: found {content[key]!r}; allowed are numbers")
+    if not isinstance(content.get("do_sample"), bool | None):
+        found = content["do_sample"]
+        raise BadInput(f"{path}: do_sample: found {found!r}; allowed are true and false")
     try:
         GenerationConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:
@@ -180,5 +183,7 @@ def _is_id(value: Any, key: str, size: int) -> bool:
 
 
 def brief(error: Exception) -> str:
-    """Return what a library says, on one line that is not too long."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
+    """Return what a library says, on one line that is not too long, without names of classes."""
+    text = str(error.__cause__ or error) or type(error).__name__
+    said = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(text.split()))
+    return (f"no {said}" if isinstance(error, KeyError) else said)[:LONGEST]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
+from scripts.lm.adapters import read_adapter
 from scripts.lm.checks import brief, read_config
 from scripts.lm.tokenizers import snapshot_folder
 from scripts.lm.weights import INDEX, WEIGHTS, Tensor, read_weights
@@ -291,15 +292,11 @@ def _keep_gradients(model: "PreTrainedModel") -> None:
 
 def merge_adapters(model: "PreTrainedModel", adapters: list[Path]) -> "PreTrainedModel":
     """Return the model with the adapters merged into its weights, one after the other."""
-    from peft import PeftModel
-
     for adapter in adapters:
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        model = read_adapter(model, adapter).merge_and_unload()
     return model
 
 
 def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
     """Return the model with a trained adapter, not merged, as it was trained."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, adapter).eval()
+    return read_adapter(model, adapter).eval()

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from scripts.common.cli import BadInput, run
 from scripts.common.columns import read_rows
 from scripts.common.files import make_shared
+from scripts.common.folders import is_full
 from scripts.models.fetch import fetch_tokenizer
 from scripts.models.manifest import write_manifest
 
@@ -287,12 +288,17 @@ def pretrain(
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write the snapshot; ``out`` receives its files only when all of them are whole."""
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as partial:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        make_shared(Path(partial, "model.safetensors"))
-        for name in SNAPSHOT:
-            os.replace(Path(partial, name), out / name)
+    try:
+        with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as partial:
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+            make_shared(Path(partial, "model.safetensors"))
+            for name in SNAPSHOT:
+                os.replace(Path(partial, name), out / name)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise BadInput(f"{out}: the disk is full ({error})") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, is_zipfile
 
 from scripts.common.cli import BadInput
-from scripts.common.files import ROOT
+from scripts.common.files import ROOT, named
 from scripts.provenance.digests import code_files
 from scripts.provenance.environment import env_digest
 from scripts.provenance.record import SUFFIX, Job, Part, read_job, records_in
@@ -398,12 +398,12 @@ def _env_now(form: str) -> str | None:
 def _write(crate: "ROCrate", out: Path) -> None:
     """Write the crate as a zip file or a folder; an error leaves nothing half written."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
-        made = Path(work, out.name)
+    with named(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
+        made = Path(work, "crate")
+        crate.write(made)
         if out.suffix == ".zip":
-            crate.write_zip(made)
-        else:
-            crate.write(made)
+            # Where the disk is full, the library's own zip has other errors than that.
+            made = Path(shutil.make_archive(str(Path(work, "packed")), "zip", made))
         if out.is_dir():
             shutil.rmtree(out)
         os.replace(made, out)

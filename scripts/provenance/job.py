@@ -37,6 +37,12 @@ from scripts.provenance.record import FAILED, SCHEMA, SUFFIX, Part, entry, maker
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 FROM_TERMINALS = (signal.SIGINT, signal.SIGHUP)
 """Signals that may be ignored from the start, as by nohup or in the background of a shell."""
+CAUSES: dict[int, str] = {
+    signal.SIGKILL: ", as when memory runs out",
+    signal.SIGSEGV: ": a fault in a library, or a file that it cannot read",
+    signal.SIGABRT: ": a fault in a library, or memory ran out",
+}
+"""What else there is to say where a signal ended a command."""
 CODE = ("Snakefile", "envs", "profiles", "report", "rules", "scripts")
 """Where a file that git does not track makes the project dirty."""
 FIELDS = {"1": 8, "2": 9, "u": 10}
@@ -346,6 +352,12 @@ def run_command(command: list[str], stdin: int | None = subprocess.DEVNULL) -> i
         for number in waiting:
             process.send_signal(number)
         code = process.wait()
+        if code < 0 and -code not in PASSED_ON:
+            # Such a command says nothing itself.
+            name, why = signal.Signals(-code).name, CAUSES.get(-code, "")
+            print(
+                f"error: {module_of(command) or command[0]}: ended by {name}{why}", file=sys.stderr
+            )
     except FileNotFoundError:
         raise BadInput(f"{command[0]}: no such program") from None
     finally:

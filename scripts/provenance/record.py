@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.cli import BadInput
-from scripts.common.files import ROOT, read_json, sha256
+from scripts.common.files import ROOT, damaged, read_json, sha256
 
 Part = dict[str, Any]
 """One file in a record: its name, SHA-256 and size, and for an input who made it."""
@@ -28,6 +28,8 @@ SCHEMA = 1
 SUFFIX = ".provenance.json"
 FAILED = ".provenance.failed.json"
 """The record of a failed job. No rule declares it, so Snakemake keeps it."""
+PARTS = {"rule": str, "inputs": list, "outputs": list, "code": dict, "env": dict}
+"""What is read of every record, and its types."""
 FOLDERS = 256
 """Number of folders whose records are kept in memory; a table may read from thousands."""
 KEPT = ".kept"
@@ -157,12 +159,18 @@ def _parsed(path: str, record: bytes) -> Job:
     try:
         content = json.loads(record)
     except ValueError as error:
-        raise BadInput(f"{path}: not JSON: {error}") from None
+        raise damaged(path, f"not JSON: {error}") from None
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
         raise BadInput(f"{path}: found schema {found}, allowed is {SCHEMA}")
-    if not path.endswith("/" + content["file"]):
-        raise BadInput(f"{path}: it says that it lies at {content['file']} in the results")
+    if not path.endswith(f"/{content.get('file')}"):
+        raise BadInput(f"{path}: it says that it lies at {content.get('file')} in the results")
+    for key, kind in PARTS.items():
+        if not isinstance(content.get(key), kind):
+            raise damaged(path, f"{key}: missing, or of another type")
+    for part in [*content["inputs"], *content["outputs"]]:
+        if not isinstance(part, dict) or not {"file", "sha256"} <= part.keys():
+            raise damaged(path, "a file without its name or digest")
     results = path.removesuffix("/" + content["file"])
     return Job(results, content["file"], content, hashlib.sha256(record).hexdigest())
 

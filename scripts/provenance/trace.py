@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput
 from scripts.provenance.cell import Behind, Cell, find_cell
 from scripts.provenance.record import Job, Part, below, digest_now, maker, shown_path
+from scripts.terminal.console import terminal
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -52,13 +53,8 @@ def show(
     cell = (
         None if row is None or column is None else find_cell(item.with_suffix(".csv"), row, column)
     )
-
-    from rich.console import Console
-
-    console = Console()
     # Lines are not wrapped in a file or a pipe.
-    options: Any = {} if console.is_terminal else {"width": WIDE}
-    Console(**options).print(trace(item, cell, whole))
+    terminal(WIDE).print(trace(item, cell, whole))
 
 
 def trace(item: Path, cell: Cell | None, whole: bool) -> "Tree":

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts.common.cli import BadInput
+from scripts.common.cli import BadInput, printable
 from scripts.common.files import read_json
 from scripts.provenance.record import (
     FAILED,
@@ -49,7 +49,7 @@ Finding = tuple[str, str]
 def verify(results: Path) -> bool:
     """Print what is wrong in the results; return True if nothing is. Raises as `findings` does."""
     found, counts = findings(results)
-    print(report(found, counts))
+    print(printable(report(found, counts)))
     return not found
 
 

@@ -4,7 +4,6 @@
 each answer is.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -15,11 +14,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import BadInput
-from scripts.common.files import Row, read_json, sha256, write_json, write_text
+from scripts.common.cli import BadInput, printable
+from scripts.common.files import (
+    Row,
+    damaged,
+    read_object,
+    read_table,
+    sha256,
+    write_json,
+    write_text,
+)
 from scripts.common.methods import BASE
 from scripts.common.texts import cut
 from scripts.rating.key import Contest, Item, Key, Model, keyed, read_key
+from scripts.report.text import allowed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -92,9 +100,9 @@ class Subject:
 
         Prompts that also stand in the rows of training, and so are not scored, are missing.
         """
-        from pandas import DataFrame, concat, read_parquet
+        from pandas import DataFrame, concat
 
-        found = read_parquet(self.generations, columns=["set", "id", "text"])
+        found = _columns(self.generations, ["set", "id", "text"])
         parts = []
         for name, how in self.sets.items():
             part = found[found["set"] == name].merge(self._rows(how), on="id")
@@ -103,19 +111,25 @@ class Subject:
         return concat(parts) if parts else DataFrame(columns=COLUMNS)
 
     def _rows(self, how: Row) -> "DataFrame":
-        from pandas import read_parquet
-
         def read(name: str, columns: list[str]) -> "DataFrame":
             path = self.root / f"{name}.parquet"
             if not path.is_file():
                 raise BadInput(f"{path}: no such file; a finished run has it")
-            return read_parquet(path, columns=columns)
+            return _columns(path, columns)
 
         rows = read(f"data/{how['dataset']}/{how['split']}", ["id", "group", "prompt"])
         if how["overlap"]:
             rows = rows[~rows["id"].isin(read(f"overlaps/{how['overlap']}", ["id"])["id"])]
         # A group of whatever set: sets may ask one dataset.
         return rows.assign(group=f"{how['dataset']}/" + rows["group"])
+
+
+def _columns(path: Path, names: list[str]) -> "DataFrame":
+    """Return columns of a Parquet file. Raise BadInput where it was cut or edited."""
+    table = read_table(path)
+    if lacks := sorted(set(names) - set(table.column_names)):
+        raise damaged(path, f"no column {lacks[0]}")
+    return table.select(names).to_pandas()
 
 
 def subjects_in(root: Path) -> list[Subject]:
@@ -126,8 +140,8 @@ def subjects_in(root: Path) -> list[Subject]:
     found = []
     for pattern in ("bases/*/metrics.json", "trials/*/seed-*/metrics.json"):
         for path in sorted(root.glob(pattern)):
+            metrics = read_object(path)
             try:
-                metrics = read_json(path)
                 sets = {name: part["settings"] for name, part in metrics.get("sets", {}).items()}
                 folder = path.parent.relative_to(root).as_posix()
                 experiment, name, seed = (metrics[key] for key in ("experiment", "name", "seed"))
@@ -296,9 +310,6 @@ def page_html(page: Row) -> str:
     """Return the page as one file; its policy lets it load nothing and run its own script only."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    def digest(text: str) -> str:
-        return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
     style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     environment = Environment(
         loader=FileSystemLoader(PARTS),
@@ -307,7 +318,7 @@ def page_html(page: Row) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html").render(
-        page=as_script(page), style=style, script=script, digests=[digest(style), digest(script)]
+        page=as_script(page), style=style, script=script, digests=[allowed(style), allowed(script)]
     )
 
 
@@ -356,6 +367,6 @@ def write(results: Path, out: Path, asked: Asked) -> None:
     write_json(place, key.model_dump())
     write_text(out / "rating.html", html)
     for line in told(key, page):
-        print(line)
+        print(printable(line))
     print(f"for raters: {out / 'rating.html'}")
     print(f"for nobody else: {place}")

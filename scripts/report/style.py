@@ -1,6 +1,7 @@
 """One look for all figures: theme, sizes, colours that differ in grey too, intervals, legends."""
 
 from collections.abc import Iterable
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 from textwrap import wrap
@@ -136,9 +137,13 @@ def mark(figure: "Figure", text: str) -> None:
 
 def save(figure: "Figure", pdf: Path, png: Path, title: str) -> None:
     """Write a figure as PDF and PNG, both or neither, with its title and without the date."""
-    with written_whole(pdf) as vector, written_whole(png) as pixels:
-        figure.savefig(vector, format="pdf", metadata={"CreationDate": None, "Title": title})
-        figure.savefig(pixels, format="png", metadata={"Software": None, "Title": title})
+    vector, pixels = BytesIO(), BytesIO()
+    figure.savefig(vector, format="pdf", metadata={"CreationDate": None, "Title": title})
+    figure.savefig(pixels, format="png", metadata={"Software": None, "Title": title})
+    # Where the disk is full, matplotlib has other errors than that.
+    with written_whole(pdf) as first, written_whole(png) as second:
+        first.write_bytes(vector.getvalue())
+        second.write_bytes(pixels.getvalue())
 
 
 def axis_label(name: str, set_name: str | None = None) -> str:

@@ -1,5 +1,7 @@
 """How numbers and text are written for people: in tables, captions and on the page."""
 
+import base64
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
@@ -72,6 +74,23 @@ def code_point(character: str) -> str:
     return f"[U+{ord(character):04X}]"
 
 
-def markdown(text: str) -> str:
-    """Return a line of text in which Markdown sees no markup."""
-    return re.sub(r"([\\`*_<>|~])", r"\\\1", " ".join(printable(text).split()))
+def markdown(text: str, whole: bool = False) -> str:
+    """Return a line of text in which Markdown sees no markup, link, image, entity or formula.
+
+    Brackets, as those of intervals, and other marks stay as they are where they stand for
+    themselves; in a `whole` text, which is longer and anybody's, none does.
+    """
+    marks = WHOLE if whole else MARKUP
+    return marks.sub(r"\\\g<0>", " ".join(printable(text).split()))
+
+
+WHOLE = re.compile(r"[\\`*_<>|~$&!#\[\]]")
+MARKUP = re.compile(r"[\\`*_<>|~$]|!(?=\[)|\](?=[(\[:])|&(?=#|\w+;)|^(?:[-+](?=\s)|#)")
+
+
+def allowed(source: str) -> str:
+    """Return how the policy of a page names the one script or style sheet that it allows.
+
+    https://www.w3.org/TR/CSP3/#grammardef-hash-source
+    """
+    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

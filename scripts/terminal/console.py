@@ -1,7 +1,9 @@
 """The terminal that pages are printed to, and the look of their tables."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -11,12 +13,23 @@ WIDTH = 100
 """The columns of a page that goes into a file or a pipe."""
 
 
-def terminal() -> "Console":
-    """Return the terminal, or, where the output goes into a file, one of `WIDTH` columns."""
-    from rich.console import Console
+def terminal(width: int = WIDTH) -> "Console":
+    """Return the terminal, or, where the output goes into a file, one of so many columns.
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=WIDTH, highlight=False)
+    Texts are printed as they are, without markup. Their control characters, which could move the
+    cursor, turn text around or make the terminal answer, are printed as escapes.
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Terminal(Console):
+        def render(self, *words: Any, **options: Any) -> Iterable[Segment]:
+            for text, style, control in super().render(*words, **options):
+                yield Segment(text if control else printable(text), style, control)
+
+    plain: Any = {"highlight": False, "markup": False, "emoji": False}
+    console = Terminal(**plain)
+    return console if console.is_terminal else Terminal(width=width, **plain)
 
 
 def grid(columns: Iterable[str], words: Iterable[str] = (), title: str | None = None) -> "Table":

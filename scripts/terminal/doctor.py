@@ -1,11 +1,14 @@
 """What `prefmake doctor` prints: the findings on each dataset, the worst first."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
 from scripts.terminal.console import grid, terminal
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 Finding = dict[str, Any]
 
@@ -16,7 +19,7 @@ EXAMPLES = 3
 
 def show(files: list[Path]) -> None:
     """Print a table for each file that scripts.data.doctor wrote. Raise BadInput for any other."""
-    from rich.markup import escape
+    from rich.text import Text
 
     console = terminal()
     for path in files:
@@ -28,14 +31,15 @@ def show(files: list[Path]) -> None:
         severities = [finding["severity"] for finding in content["findings"]]
         counts = ", ".join(f"{severities.count(severity)} {severity}" for severity in COLORS)
         rows = ", ".join(f"{split} {count:,}" for split, count in content["rows"].items() if count)
-        console.print(f"[bold]{escape(content['name'])}[/] ({rows}): {counts}", soft_wrap=True)
+        name = Text(content["name"], style="bold")
+        console.print(name.append(f" ({rows}): {counts}", style="not bold"), soft_wrap=True)
 
         found = [finding for finding in content["findings"] if finding["severity"] != "ok"]
         table = grid(("severity", "split", "count", "what it means"), ("what it means",))
         for finding in sorted(found, key=lambda finding: list(COLORS).index(finding["severity"])):
             severity = finding["severity"]
             table.add_row(
-                f"[{COLORS[severity]}]{severity}[/]",
+                Text(severity, style=COLORS[severity]),
                 finding["split"] or "",
                 f"{finding['count']:,} of {finding['of']:,}",
                 meaning(finding),
@@ -44,18 +48,21 @@ def show(files: list[Path]) -> None:
             console.print(table)
         checks = dict.fromkeys(finding["check"] for finding in content["findings"])
         clean = [named(check) for check in checks if all(it["check"] != check for it in found)]
-        console.print(f"[{COLORS['ok']}]ok[/]: {', '.join(clean) or 'none'}\n")
+        console.print(Text("ok", COLORS["ok"]), f": {', '.join(clean) or 'none'}\n", sep="")
 
 
-def meaning(finding: Finding) -> str:
-    """Return a finding's check, sentence and first examples as one cell, with rich's markup."""
-    from rich.markup import escape
+def meaning(finding: Finding) -> "Text":
+    """Return a finding's check, sentence and first examples as one cell."""
+    from rich.text import Text
 
     examples = finding["examples"][:EXAMPLES]
     if examples and finding["count"] > len(examples):
         examples = [*examples, "…"]
-    where = f" [dim]({escape(', '.join(examples))})[/]" if examples else ""
-    return f"[bold]{named(finding['check'])}[/]: {escape(finding['text'])}{where}"
+    text = Text(named(finding["check"]), style="bold")
+    text.append(f": {finding['text']}", style="not bold")
+    if examples:
+        text.append(f" ({', '.join(examples)})", style="not bold dim")
+    return text
 
 
 def named(check: str) -> str:

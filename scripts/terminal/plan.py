@@ -45,7 +45,7 @@ def show(path: Path) -> None:
     console = terminal()
     console.print(runs, memory, sep="\n")
     for line in (*sums(estimate), *estimate["notes"]):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def read(path: Path) -> Part:

@@ -66,13 +66,10 @@ class Sweep:
 
     @cached_property
     def plan(self) -> "Plan":
-        """The configuration, resolved. Raise BadInput where it contradicts itself."""
+        """The configuration, resolved. Raises as `config` does."""
         from scripts.config.plan import make_plan
 
-        try:
-            return make_plan(self.config)
-        except ValueError as error:
-            raise BadInput(str(error)) from None
+        return make_plan(self.config)
 
     @property
     def results(self) -> Path:

@@ -12,21 +12,22 @@ from scripts.common.cli import BadInput, run
 from scripts.common.files import write_json
 
 
-def check_adapter(folder: Path, lora: dict[str, Any]) -> None:
-    """Raise BadInput if the model of a snapshot cannot have an adapter, as in a resolved trial."""
+def check_adapter(manifest: Path, lora: dict[str, Any]) -> None:
+    """Raise BadInput if the model of a manifest cannot have an adapter, as in a resolved trial."""
     from scripts.lm.checks import read_config
+    from scripts.lm.tokenizers import snapshot_folder
     from scripts.train.estimate.sizes import layout
 
+    config = read_config(snapshot_folder(manifest))
     try:
-        layout(read_config(folder), lora)
+        layout(config, lora)
     except (BadInput, ValueError) as error:
-        raise BadInput(f"model {folder}: {' '.join(str(error).split())}") from error
+        raise BadInput(f"{manifest}: {' '.join(str(error).split())}") from error
 
 
 def main(argv: list[str] | None = None) -> int:
     """Check an adapter, and write it down."""
     from scripts.lm.snapshots import check_weights
-    from scripts.lm.tokenizers import snapshot_folder
 
     parser = argparse.ArgumentParser(prog="python -m scripts.train.check", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="manifest.json of the base model")
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)
     check_weights(arguments.model)
-    check_adapter(snapshot_folder(arguments.model), arguments.lora)
+    check_adapter(arguments.model, arguments.lora)
     write_json(arguments.out, arguments.lora)
     return 0
 

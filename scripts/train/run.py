@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import math
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -306,8 +307,8 @@ def _model_card(trial: Part, method: str) -> str:
         f"# {trial['name']}, seed {trial['seed']}",
         f"A LoRA adapter trained by {method} with TRL (backend "
         f"`{trial['backend']}`) on the dataset "
-        f"`{trial['dataset']}` (tokens `{trial['tokens']}`, split `{trial['train']}`).",
-        f"Base model: `{trial['base']}`"
+        f"`{trial['dataset']}` (tokens {_code(trial['tokens'])}, split `{trial['train']}`).",
+        f"Base model: {_code(trial['base'])}"
         + (f" at `{trial['revision']}`." if trial["revision"] else "."),
         start_of(trial).applies_to(start)
         if start
@@ -315,6 +316,13 @@ def _model_card(trial: Part, method: str) -> str:
         f"```json\n{settings}\n```",
     ]
     return str(ModelCard("\n\n".join(text) + "\n"))
+
+
+def _code(text: str) -> str:
+    """Return text, such as a folder's name, as code in Markdown, which none of its signs ends."""
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    room = " " if "`" in text else ""
+    return f"{ticks}{room}{text}{room}{ticks}"
 
 
 def history(log: list[Row]) -> list[Row]:

@@ -94,7 +94,7 @@ class Overwritten(Merged):
         from safetensors.torch import load_file
         from torch.nn import Dropout
 
-        from scripts.lm.adapters import WEIGHTS, lora_config, module_of
+        from scripts.lm.adapters import WEIGHTS, adapter_tensors, lora_config, module_of
 
         if start is None:
             raise BadInput(
@@ -112,6 +112,7 @@ class Overwritten(Merged):
                 f"lora.init_lora_weights: found {lora['init_lora_weights']}; a start that is "
                 "overwritten allows true or gaussian, which leave the base's weights as they are"
             )
+        adapter_tensors(start)
         old, weights = PeftConfig.from_pretrained(start), load_file(start / WEIGHTS)
         both = self.lora(lora, old.to_dict(), set(map(module_of, weights)))
         adapter = lora_config(base, both | {"lora_dropout": lora["lora_dropout"]})

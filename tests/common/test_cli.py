@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from scripts.common.cli import BadInput, one_line
 from tests.conftest import ROOT
 
 SAY = "from scripts.common.cli import BadInput, run; from scripts.common.files import read_json\n"
@@ -29,6 +31,9 @@ def called(code: str, log: Path) -> tuple[int, str]:
         ("def main(): open('/', 'w')",
          "error: /: Is a directory; a file is needed there: move the folder away, or name another "
          "place\n"),
+        # A terminal would obey what a file or a name holds.
+        (r"def main(): raise BadInput('a\x1b[2J\u202e\r\udcff é\nb')",
+         "error: a\\x1b[2J\\u202e\\r\\udcff é\nb\n"),
     ],
 )  # fmt: skip
 def test_foreseen_errors_are_a_line(code: str, said: str, tmp_path: Path) -> None:
@@ -44,6 +49,7 @@ def test_foreseen_errors_are_a_line(code: str, said: str, tmp_path: Path) -> Non
         ("raise ValueError('one\\ntwo')", "ValueError: one two"),
         ("next(iter(()))", "StopIteration:"),
         ("raise MemoryError", "not enough memory"),
+        (r"raise ValueError('a\x1b]0;t\x07\udcff')", r"ValueError: a\x1b]0;t\x07\udcff"),
         ("raise ValueError('x' * 10_000)", f"ValueError: {'x' * 488}"),
     ],
 )  # fmt: skip
@@ -58,6 +64,31 @@ def test_an_unforeseen_error_is_a_line_too(code: str, said: str, tmp_path: Path)
     assert text.count("\n") == 1
     assert kept == tmp_path / "a.log.traceback" or kept.resolve() == tmp_path / "a.log.traceback"
     assert "Traceback (most recent call last):" in kept.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Bearer hf_loopbackSecret123!", "Bearer $HF_TOKEN!"),
+        ("http://user:pa55word@host/a", "http://…@host/a"),
+        ("http://hf_other@host:80?x=1", "http://…@host:80?x=1"),
+        ("https://host/a?b=1&access_token=abc&c=2", "https://host/a?b=1&…&c=2"),
+        ("https://host/a?X-Amz-Signature=abc 'x'", "https://host/a?… 'x'"),
+        ("docker://image@sha256:0a", "docker://image@sha256:0a"),
+        ("mail a@b.c, 3://4 ? token=1", "mail a@b.c, 3://4 ? token=1"),
+    ],
+)
+def test_secrets_are_not_shown(
+    text: str, shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", " hf_loopbackSecret123\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert one_line(BadInput(text)) == shown
+    # Nor in the file that keeps a traceback.
+    line = one_line(ValueError(text))
+    assert line.startswith(f"ValueError: {shown}; traceback in {tmp_path}")
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_text(encoding="utf-8").endswith(f"ValueError: {shown}\n")
 
 
 def test_what_is_interrupted_is_no_error(tmp_path: Path) -> None:

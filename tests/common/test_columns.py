@@ -36,6 +36,8 @@ def read(path: Path, content: str | bytes, kinds: dict[str, Kind] = TEXTS) -> li
         ("q,a\n\\n,né\u2028好\n", [("line 2", "\\n", "né\u2028好")]),
         (f"q,a\n1,{'x' * 200_000}\n", [("line 2", "1", "x" * 200_000)]),
         ('"q","a"\n"1","2;3"\n', [("line 2", "1", "2;3")]),
+        ('q,a,x;y\n"1\n1;1\n","2\t2",""\n', [("line 2", "1\n1;1\n", "2\t2")]),
+        ("q,a\n\ufeff1,\ufeff2\n", [("line 2", "\ufeff1", "\ufeff2")]),
         ("q,a\n", []),
     ],
 )
@@ -101,6 +103,8 @@ def test_json(tmp_path: Path, name: str, content: str, places: list[str]) -> Non
         ("a.jsonl", "null", "line 1: found null; allowed: an object"),
         ("a.jsonl", '{"q": "1"}\n{"q": "2", "q": "3"}',
          'line 2: no JSON that is read: the key "q" stands twice in an object: text, \'2\''),
+        ("a.jsonl", '{"a": "2", "q": "1", "b": 3, "q": null}',
+         'line 1: no JSON that is read: the key "q" stands twice in an object: text, \'1\' and nu'),
         ("a.jsonl", '{"q": [{"role": 1, "role": 2}]}', 'line 1: no JSON that is read: the key'),
         ("a.jsonl", f'{{"q": {"[" * 100_000}', "line 1: no JSON that is read: "),
         ("a.jsonl", f'{{"n": {"9" * 5000}}}', "line 1: no JSON that is read: Exceeds the limit"),
@@ -149,9 +153,10 @@ def test_a_file_that_is_cut_off(tmp_path: Path, name: str) -> None:
         (pa.array([0.5]), "row 1: column q: found a number, 0.5; allowed: text"),
         (
             pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers()),
-            "not readable as .parquet: 'utf-8' codec can't decode byte 0xff",
+            "column q, string: 'utf-8' codec can't decode byte 0xff",
         ),
-        (pa.array([2**55], pa.timestamp("ms")), "not readable as .parquet: date value out of"),
+        (pa.array([2**55], pa.timestamp("ms")), "column q, timestamp[ms]: date value out of"),
+        (pa.array([2**62], pa.duration("s")), "column q, duration[s]: Python int too large"),
     ],
 )
 def test_a_column_of_another_type(tmp_path: Path, values: pa.Array, found: str) -> None:
@@ -188,6 +193,22 @@ def test_a_parquet_file_of_more_rows_than_bytes(
         list(read_rows(tmp_path / "a.parquet", TEXTS))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_parquet_file_of_one_text_that_many_rows_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nested: bool
+) -> None:
+    """900 GB in 5 kB."""
+    monkeypatch.setattr(columns, "UNPACKED_ROWS", 1 << 27)
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 900_000, pa.int32()), ["1" * 10**6])
+    values: pa.Array = texts
+    if nested:
+        messages = pa.StructArray.from_arrays([texts], ["content"])
+        values = pa.ListArray.from_arrays(pa.array([0, 900_000], pa.int32()), messages)
+    pq.write_table(pa.table({"q": values}), tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(BadInput, match=r"^its rows take more than 100 times the file's size in"):
+        list(read_rows(tmp_path / "a.parquet", {"q": "lists" if nested else "text"}))
+
+
 def test_a_byte_that_has_changed_in_a_text(tmp_path: Path) -> None:
     """Where the file has checksums."""
     path, table = tmp_path / "a.parquet", pa.table({"q": ["one"], "a": ["two"]})
@@ -197,6 +218,23 @@ def test_a_byte_that_has_changed_in_a_text(tmp_path: Path) -> None:
         list(read_rows(path, TEXTS))
 
 
+def test_a_footer_in_which_bytes_have_changed(tmp_path: Path) -> None:
+    """Each one of them: a file is read, or refused in one line."""
+    path, table = tmp_path / "a.parquet", pa.table({"q": ["é"], "a": ["2"]})
+    pq.write_table(table, path, store_schema=False)
+    whole = path.read_bytes()
+    said = set()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :])
+        try:
+            column_names(path, TEXTS)
+            list(read_rows(path, TEXTS))
+        except BadInput as error:
+            said.add(str(error))
+    assert not any("\n" in line for line in said)
+    assert any(line.startswith("not readable as .parquet: ") for line in said)
+
+
 def test_parquet_with_names_that_hold_one_another(tmp_path: Path) -> None:
     table = pa.table({"a.b": [1], "a": ["2"], "q.a": [{"a": 1}], "q": ["1"]})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -204,6 +242,60 @@ def test_parquet_with_names_that_hold_one_another(tmp_path: Path) -> None:
     pq.write_table(pa.table([["1"], ["2"]], ["q", "q"]), tmp_path / "a.parquet")
     with pytest.raises(BadInput, match=r'^the column "q" stands twice'):
         list(read_rows(tmp_path / "a.parquet", TEXTS))
+
+
+def test_of_parquet_only_what_is_asked_for_is_looked_at(tmp_path: Path) -> None:
+    """A file may have two columns of one name, and a date that Python has not, if nobody asks."""
+    dates = pa.array([2**55], pa.timestamp("ms"))
+    table = pa.table([["1"], dates, ["x"], ["y"]], ["q", "date", "twice", "twice"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert list(read_rows(tmp_path / "a.parquet", TEXTS)) == [("row 1", {"q": "1", "a": None})]
+    pq.write_table(table.slice(1), tmp_path / "a.parquet")
+    assert list(read_rows(tmp_path / "a.parquet", TEXTS)) == []
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
+    rows = [(f"row {number}", {"q": None, "a": None}) for number in (1, 2)]
+    assert list(read_rows(tmp_path / "a.parquet", TEXTS)) == rows
+
+
+def test_a_parquet_file_may_have_as_many_rows_as_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = pa.array(["1"] * 10_000)
+    pq.write_table(pa.table({"q": same}), tmp_path / "a.parquet")
+    monkeypatch.setattr(columns, "ROWS_ANYWAY", 10_000)
+    assert (tmp_path / "a.parquet").stat().st_size < 5_000
+    assert len(list(read_rows(tmp_path / "a.parquet", {"q": "text"}))) == 10_000
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 63])
+def test_a_parquet_file_whose_footer_contradicts_itself(tmp_path: Path, count: int) -> None:
+    """Of the row group's count; it stands before the offset of its pages, and is no byte of them.
+
+    Thrift writes 3 as 6: numbers are doubled, so that the sign is the last bit.
+    """
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"q": ["1", "2", "3"], "a": ["x"] * 3}), path)
+    content = path.read_bytes()
+    place = content.rindex(b"\x16\x06\x26\x08") + 1
+    path.write_bytes(content[:place] + bytes([2 * count]) + content[place + 1 :])
+    with pytest.raises(BadInput, match=rf"^found 3 rows in all and {count} in its parts"):
+        list(read_rows(path, TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(7, "7"), (10**37 - 1, "9" * 37), (10**38 - 1, "9" * 38), (10**39 - 1, "9" * 38 + "…")],
+)
+def test_of_a_long_value_the_beginning_is_told(tmp_path: Path, value: int, shown: str) -> None:
+    with pytest.raises(BadInput, match=rf": found a number, {shown}; allowed: text$"):
+        read(tmp_path / "a.jsonl", f'{{"q": {value}}}')
+
+
+def test_lists_are_read_as_they_are(tmp_path: Path) -> None:
+    content = '{"q": [{"role": "user", "content": "p"}, true, 1.5]}\n{"q": []}\n{"a": 1}\n'
+    rows = read(tmp_path / "a.jsonl", content, {"q": "lists"})
+    found = [[{"role": "user", "content": "p"}, True, 1.5], [], None]
+    assert rows == [(f"line {number}", value) for number, value in enumerate(found, 1)]
 
 
 def test_a_group_is_text_or_a_whole_number(tmp_path: Path) -> None:
@@ -227,6 +319,21 @@ def test_columns_are_found_without_reading_all(tmp_path: Path) -> None:
     assert column_names(tmp_path / "a.csv", ["b"]) == ["q", "a"]
     pq.write_table(pa.table({"q": [1]}), tmp_path / "a.parquet")
     assert column_names(tmp_path / "a.parquet", ["b"]) == ["q"]
+
+
+@pytest.mark.parametrize("kind", ["text", "group", "lists"])
+def test_a_row_that_holds_the_token_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: columns.Kind
+) -> None:
+    """It would stand in reports."""
+    token = "hf_loopbackSecret123"
+    monkeypatch.setenv("HF_TOKEN", f" {token}\n")
+    value = [{"content": f"a {token}"}] if kind == "lists" else f"a {token}"
+    rows = json.dumps({"q": value[:0]}) + "\n" + json.dumps({"q": value})
+    with pytest.raises(BadInput, match=r"^line 2: found the token of \$HF_TOKEN; rows stand in re"):
+        read(tmp_path / "a.jsonl", rows, {"q": kind})
+    monkeypatch.setenv("HF_TOKEN", "a")
+    assert len(read(tmp_path / "a.jsonl", rows, {"q": kind})) == 2
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

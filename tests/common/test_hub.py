@@ -1,6 +1,8 @@
 """The hub: what is downloaded, what is refused, what is said, and what the library lacks."""
 
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -12,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from scripts.common import hub as client
-from scripts.common.cli import BadInput
+from scripts.common.cli import BadInput, one_line
 from scripts.common.hub import Repository
-from tests.conftest import ROOT
+from tests.conftest import ROOT, contents
 from tests.hub.repositories import (
     COMMIT,
     MODEL,
@@ -52,11 +54,6 @@ def hub(source: Path, tmp_path: Path, loopback: Start, monkeypatch: pytest.Monke
 
 def fetch(tmp_path: Path, revision: str = COMMIT, **options: list[str]) -> Path:
     return Repository(MODEL, revision, "model", **options).download(tmp_path / "got")[0]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def ranges(hub: Hub, name: str) -> list[str | None]:
@@ -353,6 +350,79 @@ def test_a_token_on_the_disk_is_not_used(tmp_path: Path, hub: Hub) -> None:
     assert done.returncode == 1
     assert "HF_TOKEN" in done.stderr.splitlines()[-1]
     assert {request.authorization for request in hub.requests} == {None}
+
+
+JSON = {"rfilename": "a.json", "size": 3, "blobId": "a" * 40}
+
+
+@pytest.mark.parametrize(
+    ("path", "raw"),
+    [
+        ("/api/*", f"{TOKEN} 200\r\n\r\n"),
+        ("/api/*", f"HTTP/1.1 200 OK\r\n{TOKEN}\r\n\r\n"),
+        ("/api/*", f"HTTP/1.1 302 Found\r\nLocation: {TOKEN}://u:{TOKEN}@x/?token={TOKEN}\r\n\r\n"),
+        ("*/config.json", f"{TOKEN} 200\r\n\r\n"),
+    ],
+)
+def test_a_hub_that_repeats_the_token_outside_of_an_answer(
+    tmp_path: Path, hub: Hub, path: str, raw: str,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.faults = [Fault(path, raw=raw.encode())]
+    with pytest.raises(BadInput) as caught:
+        fetch(tmp_path)
+    said = one_line(caught.value) + "".join(capfd.readouterr())
+    assert "the connection to 127.0.0.1" in said
+    assert TOKEN.lower() not in said.lower()
+
+
+@pytest.mark.parametrize(
+    ("sha", "file"),
+    [
+        (TOKEN, JSON),
+        (COMMIT, JSON | {"rfilename": f"{TOKEN}.json"}),
+        (COMMIT, JSON | {"rfilename": f"../{TOKEN}.json"}),
+        (COMMIT, JSON | {"blobId": TOKEN}),
+        (COMMIT, JSON | {"lfs": {"sha256": TOKEN, "size": 3, "pointerSize": 1}}),
+    ],
+)
+def test_a_listing_that_holds_the_token_is_refused(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, sha: str, file: dict[str, object]
+) -> None:
+    """Names and commits stand in records and logs."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    answer(hub, sha, file)
+    with pytest.raises(BadInput, match=r"the hub's answer holds the token of \$HF_TOKEN$"):
+        fetch(tmp_path, "main")
+    assert not (tmp_path / "got").exists()
+
+
+@pytest.mark.parametrize("name", ["a.json", "chat_template.jinja"])
+def test_a_file_that_holds_the_token_is_refused(
+    source: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its text could stand in every prompt."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    (source / name).write_text(f'{{"a": "{TOKEN}"}}')
+    with pytest.raises(BadInput, match=rf"{name}: holds the token of \$HF_TOKEN; deleted$"):
+        fetch(tmp_path)
+    assert not any(TOKEN.encode() in it for it in contents(tmp_path / "got").values())
+
+
+def test_a_password_in_the_hubs_address_is_not_shown(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor where the library says that it tries again."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("://", "://user:pa55word@"))
+    said = io.StringIO()
+    for handler in logging.getLogger("huggingface_hub").handlers:
+        monkeypatch.setattr(handler, "stream", said)
+    hub.faults = [Fault("/api/*", status=503)]
+    with pytest.raises(BadInput, match=r"the hub has failed \(503\)") as caught:
+        fetch(tmp_path)
+    assert "://…@127.0.0.1" in said.getvalue()
+    assert "pa55word" not in one_line(caught.value) + "".join(capfd.readouterr()) + said.getvalue()
 
 
 @pytest.mark.parametrize("token", ["two words", "hf_né", "a\nb"])

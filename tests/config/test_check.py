@@ -221,6 +221,42 @@ def test_a_mistake_is_one_line(folder: Path, change: tuple[str, object], line: s
     assert found[0].startswith(line)
 
 
+def test_two_templates_of_one_name_are_refused(folder: Path) -> None:
+    """Where they would write the same tokens; a name is free elsewhere."""
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "t.jinja").write_text("x", encoding="utf-8")
+    said = (
+        f"{E1}.generate.g.template: found {folder}/b/t.jinja: the name of {folder}/a/t.jinja, too"
+    )
+    for dataset, lines in {"problems": [said], "pairs": []}.items():
+        generate = {"g": {"dataset": dataset, "template": "b/t.jinja"}}
+        changes = ((f"{E1}.sft.template", "a/t.jinja"), (f"{E1}.generate", generate))
+        path = written(folder, *changes)
+        found = problems(path) if lines else load([path]) and []
+        assert [line.partition("; allowed")[0] for line in found] == lines
+
+
+@pytest.mark.parametrize("name", ["a\nINPUTS\nb", "{x}.txt", "<results>", "a\x1b[2J", "below/{x}"])
+def test_a_model_of_files_that_cannot_be_a_jobs_inputs_is_refused(folder: Path, name: str) -> None:
+    path = folder / "model" / name
+    path.parent.mkdir(parents=True)
+    for file in (path, folder / "model" / "config.json"):
+        file.write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load([written(folder, ("models.m.source", {"folder": "model"}))])
+    (line,) = str(caught.value).splitlines()
+    assert "models.m.source.folder: found " in line
+    assert line.endswith(": allowed are paths without {, }, <, > and control characters")
+    assert line.isprintable()
+
+
+def test_a_configs_own_name_is_printed_in_one_line(folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([folder / "a\nb\x1b[2J\u202e.yaml"])
+    assert str(caught.value).startswith(rf"{folder}/a\nb\x1b[2J\u202e.yaml:1: ")
+
+
 DIVERGING = "sigmoid, sigmoid_norm, hinge, ipo, exo_pair, robust, discopop"
 BUT_SFT = "; it has on sigmoid, hinge, ipo, exo_pair, nca_pair, robust, bco_pair, sppo_hard, aot, "
 BUT_SFT += "aot_unpaired, apo_zero, apo_down, discopop, sigmoid_norm"

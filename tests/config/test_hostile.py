@@ -97,6 +97,9 @@ def cases() -> Iterator[tuple[str, str | bytes, str]]:
     yield "Latin-1", "a: 1\nb: é".encode("latin-1"), f"2: {WHOLE}found the byte 0xe9, which is not"
     yield "NUL", b"a: 1\nb: \0", f"2: {WHOLE}found the control character U+0000; allowed is text in"
     yield "bytes", bytes(range(256)), f"2: {WHOLE}found the byte 0x80, which is not UTF-8"
+    secret = f"{WHOLE}found a token or password; crates hold this file: a token belongs into $HF_T"
+    yield "a password", "a: 1\n# http://user:pa55word@host", f"2: {secret}"
+    yield "a key in an address", "a: 'https://host/?x=1&token=abc'", f"1: {secret}"
     yield "a BOM", b"\xef\xbb\xbfa: 1", "1: a: unknown key; allowed: pathvars"
     for text in ("", "\n", "# x", "abc", "- 1", "1", "~", "..."):
         yield f"only {text!r}", text, ""

@@ -14,6 +14,7 @@ from scripts.common.rows import DEMONSTRATIONS, DROPPED
 from scripts.common.templates import TEMPLATES
 from scripts.data import doctor, fetch, prepare, tokenize
 from scripts.data.doctor import Split, end_ids, examine, examine_held_out, examine_rows
+from scripts.data.dropped import LONGEST, MOST, counted, told
 from scripts.data.tokenize import Encoder, tokenize_rows
 from scripts.lm.tokenizers import load_tokenizer
 
@@ -351,6 +352,19 @@ def test_dropped_rows_by_reason() -> None:
     assert short(empty) == ("note", 1, 3, ["b"])
     assert empty["text"].endswith(": empty")
     assert doctor.examine_dropped([])[0]["severity"] == "ok"
+
+
+def test_of_very_many_reasons_the_rest_is_one() -> None:
+    """Each row may have its own."""
+    names = ["train-7", *(f"train-{number}" for number in range(20_000))]
+    dropped = [{"id": name, "split": "train", "reason": f"role {name}"} for name in names]
+    found = doctor.examine_dropped(dropped)
+    assert short(found[0])[:3] == ("note", 2, 20_001)
+    assert len(found) == MOST + 1
+    assert found[-1]["count"] == 20_000 - MOST
+    assert found[-1]["text"].endswith(": something else")
+    assert counted(dropped).endswith("1 × role train-19, 19980 × something else")
+    assert told(ValueError("a\n" * 999)) == "a " * (LONGEST // 2) + "…"
 
 
 def test_end_ids_are_the_models_and_the_tokenizers(tmp_path: Path, tokenizer: Tokenizer) -> None:

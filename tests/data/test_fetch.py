@@ -15,6 +15,7 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.columns import Kind
 from scripts.common.files import read_json, read_rows, sha256
+from scripts.data import fetch
 from scripts.data.fetch import Columns, fetch_files, fetch_hub
 from tests.conftest import ROOT
 from tests.hub.repositories import COMMIT, write_hh_rlhf
@@ -60,6 +61,58 @@ def test_a_column_that_no_file_has_is_named(tmp_path: Path) -> None:
         fetch_files({"train": str(path)}, TEXTS)
 
 
+def test_a_file_without_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n{}\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"^{path}: no column q; it has: none$"):
+        fetch_files({"train": str(path)}, TEXTS)
+
+
+def test_a_column_of_nothing_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"q": null, "a": "1"}\n', encoding="utf-8")
+    table, _ = fetch_files({"train": str(path)}, TEXTS)
+    assert table.schema.types == [pa.string()] * 3
+    assert table.to_pylist() == [{"q": None, "a": "1", "_split": "train"}]
+
+
+def options(folder: Path, source: dict[str, object]) -> dict[str, str]:
+    """Return the options of the command line that fetches into a folder."""
+    return {
+        "--source": json.dumps(source),
+        "--columns": json.dumps(TEXTS),
+        "--rows": str(folder / "raw.parquet"),
+        "--record": str(folder / "raw.json"),
+    }
+
+
+def test_command_line_of_a_file_and_of_a_repository(tmp_path: Path, loopback: Start) -> None:
+    hub = repository(tmp_path, train_csv="q,a\n1,2\n")
+    loopback(hub)
+    path = hub / "datasets" / "owner" / "name" / "train.csv"
+    sources = {
+        "file": {"file": {"train": str(path)}},
+        "hub": {"hub": "owner/name", "revision": "main", "name": None},
+    }
+    for kind, source in sources.items():
+        given = options(tmp_path / kind, source)
+        assert fetch.main([part for option in given.items() for part in option]) == 0
+        rows = read_rows(tmp_path / kind / "raw.parquet")
+        assert rows == [{"q": "1", "a": "2", "_split": "train"}]
+        record = read_json(tmp_path / kind / "raw.json")
+        assert (record["source"], record["rows"]) == (kind, {"train": 1})
+    assert list((tmp_path / "hub" / "snapshot").rglob("train.csv"))
+
+
+@pytest.mark.parametrize("left_out", ["--source", "--columns", "--rows", "--record"])
+def test_command_line_needs_all_of_its_options(tmp_path: Path, left_out: str) -> None:
+    given = options(tmp_path, {"file": {}})
+    del given[left_out]
+    with pytest.raises(SystemExit) as exit:
+        fetch.main([part for option in given.items() for part in option])
+    assert exit.value.code == 2
+
+
 def test_a_name_of_two_lines_is_told_in_one(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('q,"two\nlines"\n1,2\n', encoding="utf-8")
@@ -96,14 +149,24 @@ def test_lists_keep_all_of_their_keys(tmp_path: Path) -> None:
     assert table["q"].to_pylist()[1] == [{"role": "tool", "content": None, "name": "x"}]
 
 
-@pytest.mark.parametrize("odd", ["text", 3, [3], [{"content": {}}], [{"content": 2**70}]])
-def test_a_list_of_another_type_is_named(tmp_path: Path, odd: object) -> None:
+@pytest.mark.parametrize(
+    ("odd", "found"),
+    [
+        ("text", "found text, 'text'; allowed: a list"),
+        (3, "found a number, 3; allowed: a list"),
+        ({"role": "user"}, "found an object, {'role': 'user'}; allowed: a list"),
+        ([3], "not of the type of the rows before: cannot mix"),
+        ([{"content": {}}], "not of the type of the rows before: cannot mix"),
+        ([{"content": 2**70}], "cannot be kept: Python int too large"),
+        ([{"content": "\ud800"}], "cannot be kept: 'utf-8' codec can't encode"),
+    ],
+)
+def test_a_list_of_another_type_is_named(tmp_path: Path, odd: object, found: str) -> None:
     rows = [{"q": [{"role": "user", "content": "1"}]}] * 5 + [{"q": odd}] + [{"q": [{}]}] * 2
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    with pytest.raises(
-        BadInput, match=r"a\.jsonl: line 6: column q: not of the type of the rows b"
-    ):
+    with pytest.raises(BadInput) as caught:
         fetch_files({"train": f"{tmp_path}/a.jsonl"}, {"q": "lists"})
+    assert f"a.jsonl: line 6: column q: {found}" in str(caught.value)
 
 
 def write_table(root: Path, name: str, rows: dict[str, list[str]]) -> Path:
@@ -292,6 +355,9 @@ CONFIGS = "---\nconfigs:\n- config_name: default\n  {}\n---\n"
         "data_files: {secret}",
         "data_files: ../../*/secret.csv",
         'data_files: ["train.csv", "~/secret.csv"]',
+        'data_files: ["~/secret.csv", "train.csv"]',
+        "data_files: ['{secret}', &a [train.csv], *a]",
+        "data_files: [3, ~, '{secret}']",
         "data_files: [{{split: train, path: [train.csv, 'a/../../b.csv']}}]",
         "data_files: [{{split: train, path: 'https://example.invalid/a.csv'}}]",
         "data_files: 'zip://a.csv::{secret}'",
@@ -303,17 +369,25 @@ CONFIGS = "---\nconfigs:\n- config_name: default\n  {}\n---\n"
 def test_a_readme_that_names_other_files_is_refused(
     tmp_path: Path, loopback: Start, named: str
 ) -> None:
-    """In the front matter, or in the file that may stand for it."""
+    """In the front matter, or in the file that may stand for it; in a list, or alone."""
     secret = tmp_path / "secret.csv"
     secret.write_text("q,a\nsecret,1\n")
     card = CONFIGS.format(named.format(secret=secret, root=tmp_path))
-    for number, name in enumerate(["README.md", ".huggingface.yaml"]):
+    texts = [card, card.strip("-\n"), card.replace("- config_name", "  config_name")]
+    names = ["README.md", ".huggingface.yaml", "README.md"]
+    for number, (name, text) in enumerate(zip(names, texts, strict=True)):
         root = repository(tmp_path / str(number), train_csv="q,a\n1,2\n")
-        text = card if name == "README.md" else card.strip("-\n")
         (root / "datasets" / "owner" / "name" / name).write_text(text)
         loopback(root)
         with pytest.raises(BadInput, match=r"^dataset owner/name: its configs name .* outside the"):
             fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+
+
+def test_a_readme_whose_files_hold_themselves(tmp_path: Path, loopback: Start) -> None:
+    loopback(repository(tmp_path, README_md=CONFIGS.format("data_files: &a [train.csv, *a]"),
+                        train_csv="q,a\n1,2\n"))  # fmt: skip
+    with pytest.raises(BadInput, match=r"^dataset owner/name: .+$"):
+        fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
 
 
 @pytest.mark.parametrize("link", ["[{}]", "{{<<: [{}]}}"])
@@ -333,6 +407,21 @@ def test_a_readme_of_aliases_that_stand_for_others(
         found = rf"^dataset owner/name: {re.escape(name)}: found 262 aliases; allowed are 20$"
         with pytest.raises(BadInput, match=found):
             fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "No front matter",
+        "---\nlicense: mit\n---\n",
+        f"---\nmore: &a 1\nlist: [{', '.join(['*a'] * 20)}]\n---\n",
+    ],
+)
+def test_a_readme_that_names_no_files(tmp_path: Path, loopback: Start, card: str) -> None:
+    """With as many aliases as are allowed, too."""
+    loopback(repository(tmp_path, README_md=card, train_csv="q,a\n1,2\n"))
+    table, _ = fetch_hub("owner/name", "main", None, tmp_path / "got", TEXTS)
+    assert table["q"].to_pylist() == ["1"]
 
 
 def test_a_readme_says_which_files_are_which_split(tmp_path: Path, loopback: Start) -> None:

@@ -84,3 +84,11 @@ def test_a_rule_imports_what_its_env_has(rule: Rule) -> None:
     assert rule.modules
     for accelerator in ACCELERATORS:
         assert lacking(rule, accelerator) == set()
+
+
+def test_only_rules_that_fetch_turn_the_hub_on() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk")]
+    assert sum(text.count("HF_HUB_OFFLINE=1") for text in texts) == 1
+    found = [rule for text in texts for rule in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]]
+    on = {rule.partition(":")[0] for rule in found if "HF_HUB_OFFLINE=0" in rule}
+    assert on == {"fetch_dataset", "fetch_tokenizer", "fetch_model"}

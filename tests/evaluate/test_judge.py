@@ -14,8 +14,9 @@ from scripts.common.templates import JUDGE
 from scripts.config.evaluation import Judge
 from scripts.evaluate import judge
 from scripts.evaluate.judge import Duel, as_text, duels_of, judge_duels, verdict
-from scripts.evaluate.logprob_judge import by_logprob, read_template, verdicts
+from scripts.evaluate.logprob_judge import asking, by_logprob, verdicts
 from scripts.evaluate.questions import Question
+from scripts.lm import chat
 from scripts.lm.snapshots import load_base
 from scripts.lm.tokenizers import load_tokenizer
 
@@ -104,10 +105,10 @@ def test_the_log_probs_are_the_models(
         tokenizer.chat_template = None
         monkeypatch.setattr("scripts.lm.tokenizers.load_tokenizer", lambda manifest: tokenizer)
     questions = [Question("Ada has 3 pens.", "7 pens", "3"), Question("Try", "a", "b c")]
-    template = read_template(JUDGE)
+    ask = asking(JUDGE)
     found = by_logprob(tiny_model, SETTINGS, questions)
     for question, margin in zip(questions, found, strict=True):
-        text = template.render(vars(question))
+        text = ask(question)
         assert all(part in text for part in vars(question).values())
         if chat:
             head = tokenizer.apply_chat_template(
@@ -136,20 +137,51 @@ def test_both_verdicts_follow_the_same_question(tiny_model: Path) -> None:
     assert a != b
 
 
+LOOP, END = "{% for i in a %}", "{% endfor %}"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{{ prompt }} {{ a }}", "found the variables a, prompt; a question shows a, b, prompt"),
-        ("x", "found the variables none; a question shows a, b, prompt"),
-        ("{{ prompt", "not a Jinja template: "),
+        ("{{ prompt }} {{ a }}", ": found the variables a, prompt; a question shows a, b, prompt"),
+        ("x", ": found the variables none; a question shows a, b, prompt"),
+        ("\n{{ prompt", ", line 2: TemplateSyntaxError: "),
+        ("{{ prompt }}\n{{ a.b.c }} {{ b }}", ", line 2: UndefinedError: 'str object' has no"),
+        ("{{ prompt }} {{ a }} {{ b }} {% include 'x' %}", ", line 1: TypeError: no loader"),
+        ("{{ prompt }} {{ a / 0 }} {{ b }}", ", line 1: TypeError: unsupported operand"),
+        ("{{ prompt }} {{ a }} {{ b.upper }}", ": found an address of memory, ' at 0x"),
+        ("{{ prompt }} {{ a }} {{ b | random }}", ": found the filter random"),
+        ("{{ prompt }} {{ a }} {{ b * 10**10 }}", ", line 1: found a text of more than 2 GiB"),
+        (
+            f"{{{{ prompt }}}} {{{{ a }}}} {{{{ b }}}} {LOOP * 4}{END * 4}",
+            ": found no end after 0.2 s",
+        ),
+        ("{{ prompt }} {{ a }} {{ b }} {{ '\\ud800' }}", ": UnicodeEncodeError: "),
+        ("{{ prompt }} {{ a }} {{ b }}" + "{{ (" * 3000, ": RecursionError: "),
+        (b"{{ prompt }}\n\xff", ": line 2: found byte 0xff; allowed: text in UTF-8"),
     ],
 )
-def test_a_question_shows_all_that_is_asked_about(tmp_path: Path, text: str, said: str) -> None:
+def test_a_mistake_in_a_question_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | bytes, said: str
+) -> None:
+    monkeypatch.setattr(chat, "SECONDS", 0.2)
     path = tmp_path / "question.jinja"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(BadInput) as caught:
-        read_template(path)
-    assert said in str(caught.value)
+        asking(path)(Question("p" * 999, "a" * 999, "b" * 999))
+    assert str(caught.value).startswith(f"{path}{said}")
+    assert "\n" not in str(caught.value)
+
+
+def test_verdicts_that_a_tokenizer_writes_alike(tiny_model: Path) -> None:
+    class Deaf:
+        chat_template = bos_token = None
+
+        def __call__(self, *_: object, **__: object) -> dict[str, list[int]]:
+            return {"input_ids": []}
+
+    with pytest.raises(BadInput, match=r"^judge: its tokenizer writes the verdicts A and B alike$"):
+        verdicts(Deaf(), "Which one?")
 
 
 def test_a_question_that_does_not_fit_is_bad_input(tiny_model: Path) -> None:

@@ -41,7 +41,8 @@ class Fault:
     """What goes wrong with the first `times` requests to a path, or with all.
 
     Either the hub answers with `status` and the error code `code`, or it closes the connection
-    after `cut` bytes of a file, or it sends `body` instead of the right bytes.
+    after `cut` bytes of a file, or it sends `body` instead of the right bytes, or `raw` instead of
+    an answer.
     """
 
     path: str  # an fnmatch pattern, such as "/api/*" or "*/config.json"
@@ -50,6 +51,12 @@ class Fault:
     code: str = ""
     cut: int | None = None
     body: bytes | None = None
+    raw: bytes | None = None
+
+    @property
+    def sends(self) -> bool:
+        """True if it only changes what is sent."""
+        return self.status is None and self.raw is None
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ class Hub:
         """Return the fault of a request, if any, and count it."""
         with self.lock:
             for fault in self.faults:
-                fits = fnmatchcase(path, fault.path) and (fault.status is None) == sending
+                fits = fnmatchcase(path, fault.path) and fault.sends == sending
                 if fits and fault.times != 0:
                     fault.times = None if fault.times is None else fault.times - 1
                     return fault
@@ -163,6 +170,10 @@ class Handler(BaseHTTPRequestHandler):
         self.form = parse_qs(self.rfile.read(length).decode())
         authorized = self.headers.get("Authorization") == f"Bearer {self.hub.token}"
         fault = self.hub.fault(self.name, sending=False)
+        if fault and fault.raw is not None:
+            self.close_connection = True
+            self.wfile.write(fault.raw)
+            return None
         if fault:
             return self.refuse(fault.status, fault.code)
         file, api = FILE.fullmatch(self.name), API.fullmatch(self.name)

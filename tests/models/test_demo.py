@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json
 from scripts.models import demo
+from tests.conftest import contents, no_file_grows
 
 CORPUS = Path(__file__).resolve().parents[2] / "demo" / "corpora" / "pretraining.jsonl"
 SETTINGS = {
@@ -256,8 +257,43 @@ def test_a_vocabulary_without_room_is_refused() -> None:
         ("a", "{", "Expecting property name"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, text: str, settings: str, complaint: str) -> None:
+def test_a_corpus_or_settings_that_cannot_be_used(
+    tmp_path: Path, text: str, settings: str, complaint: str
+) -> None:
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
     with pytest.raises(BadInput, match=complaint):
         demo.main(arguments(corpus, settings, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (b'["a"]', "line 2: found a list, ['a']; allowed: an object"),
+        (b'{"text": 3}', "line 2: column text: found a number, 3; allowed: text"),
+        (b'{"texts": "a"}', "line 2: no text"),
+        (b"{", "line 2: no JSON: expecting property name"),
+        (b'{"text": "\xff"}', "line 2: found byte 0xff; allowed: text in UTF-8"),
+        (b'{"text": "\\ud800"}', "line 2: column text: found half a character"),
+    ],
+)
+def test_a_row_of_a_corpus_that_is_none_is_named(tmp_path: Path, row: bytes, said: str) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_bytes(b'{"text": "a"}\n' + row)
+    with pytest.raises(BadInput) as error:
+        demo.read_texts(corpus)
+    assert str(error.value).startswith(f"{corpus}: {said}")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_snapshot(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = demo.new_model(demo.ModelSettings(**SETTINGS), len(tokenizer), 0, 1, 2)
+    (tmp_path / "config.json").write_text("old", encoding="utf-8")
+    for beyond in (10_000, 1_000):
+        with (
+            no_file_grows(beyond),
+            pytest.raises(BadInput, match=f"^{tmp_path}: the disk is full .*File too large"),
+        ):
+            demo.save(model, tokenizer, tmp_path)
+        assert contents(tmp_path) == {"config.json": b"old"}

@@ -187,7 +187,7 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
     "no heads": (
         edit(CONFIG, num_attention_heads=0),
         CONFIG,
-        "transformers does not take it: Zero",
+        "transformers does not take it: integer ",
     ),
     "heads that do not divide": (
         edit(CONFIG, num_attention_heads=7, head_dim=...),
@@ -273,10 +273,15 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
         GENERATION,
         "temperature: found 'hot'; allowed are numbers",
     ),
+    "sampling in words": (
+        edit(GENERATION, do_sample="no"),
+        GENERATION,
+        "do_sample: found 'no'; allowed are true and false",
+    ),
     "an unknown cache": (
         edit(GENERATION, cache_implementation="none"),
         GENERATION,
-        "transformers does not take it: ValueError: Invalid `cache_implementation`",
+        "transformers does not take it: Invalid `cache_implementation`",
     ),
     # The tokenizer.
     "no tokenizer": (remove("tokenizer.json"), "", "a model needs tokenizer.json; found chat_te"),
@@ -329,7 +334,7 @@ BROKEN: dict[str, tuple[Spoil, str, str]] = {
     "template in Latin-1": (
         write("chat_template.jinja", "é".encode("latin-1")),
         "",
-        "chat_template.jinja): UnicodeDecodeError",
+        "chat_template.jinja): 'utf-8' codec",
     ),
     "template is a stand-in": (
         write("chat_template.jinja", STAND_IN),

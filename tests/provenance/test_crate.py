@@ -1,9 +1,15 @@
 """How a crate names the files that it holds, and those that it only mentions."""
 
+import random
 from pathlib import Path
 
+import pytest
+
+from scripts.common.cli import one_line
 from scripts.provenance.crate import Packer, named_apart
+from scripts.provenance.crate import _write as write
 from scripts.provenance.record import Job
+from tests.conftest import contents, no_file_grows
 
 
 def test_sources_are_named_by_their_digests(tmp_path: Path) -> None:
@@ -29,3 +35,17 @@ def test_configurations_with_the_same_name_are_numbered() -> None:
         "overlay.yaml": paths[1],
         "3/config.yaml": paths[2],
     }
+
+
+@pytest.mark.parametrize("name", ["a", "a.zip"])
+def test_a_full_disk_names_the_crate_and_leaves_the_old_one(tmp_path: Path, name: str) -> None:
+    source, out = tmp_path / "source", tmp_path / "out" / name
+    source.write_bytes(random.Random(0).randbytes(99_999))
+    packer = Packer([], [], "run")
+    packer.file(source, "big.bin")
+    write(packer.crate, out)
+    before = contents(out.parent)
+    with no_file_grows(beyond=9_999), pytest.raises(OSError, match="too large") as error:
+        write(packer.crate, out)
+    assert one_line(error.value).startswith(f"{out}: File too large; ")
+    assert contents(out.parent) == before

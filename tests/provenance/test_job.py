@@ -331,9 +331,21 @@ def test_the_command_ignores_what_nohup_ignores(
     assert capfd.readouterr().out.split() == ["True"]
 
 
-def test_the_exit_code_says_which_signal_ended_the_command(started: Start) -> None:
-    process = started(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
-    assert process.wait(WAIT) == 128 + signal.SIGKILL
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGKILL, "ended by SIGKILL, as when memory runs out\n"),
+        (signal.SIGSEGV, "ended by SIGSEGV: a fault in a library, or a file that it cannot read\n"),
+        (signal.SIGFPE, "ended by SIGFPE\n"),
+        (signal.SIGTERM, ""),
+    ],
+)
+def test_the_exit_code_and_a_line_say_which_signal_ended_the_command(
+    results: Path, capfd: pytest.CaptureFixture[str], number: signal.Signals, said: str
+) -> None:
+    code = f"import os; os.kill(os.getpid(), {int(number)})"
+    assert job.main(wrapped(results, "x", sys.executable, "-c", code)) == 128 + number
+    assert capfd.readouterr().err == (said and f"error: {sys.executable}: {said}")
 
 
 @pytest.mark.skipif(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.common.cli import BadInput
+from scripts.common.cli import BadInput, one_line
 from scripts.common.files import read_json, sha256
 from scripts.provenance.publish import check_published, publish
+from tests.conftest import no_file_grows
 
 FILES = ["bases/a/metrics.json", "trials/b/seed-0/metrics.json"]
 
@@ -73,3 +74,13 @@ def test_an_edited_or_unpublished_file_is_named(out: Path) -> None:
     with pytest.raises(BadInput, match=r"2 files are not those of manifest\.json") as raised:
         check_published([*FILES, "more.json"], out)
     assert str(raised.value).splitlines()[1:] == [str(out / "more.json"), str(out / FILES[1])]
+
+
+def test_a_full_disk_names_the_copy_and_not_what_is_copied(run: Path, tmp_path: Path) -> None:
+    (run / FILES[1]).write_bytes(bytes(9999))
+    with no_file_grows(beyond=999), pytest.raises(OSError, match="too large") as error:
+        publish(FILES, run, tmp_path / "kept")
+    assert one_line(error.value).startswith(f"{tmp_path}/kept/{FILES[1]}: File too large; ")
+    assert tree(tmp_path / "kept") == [FILES[0]]
+    with pytest.raises(BadInput, match=r"manifest\.json"):
+        check_published(FILES, tmp_path / "kept")

@@ -75,3 +75,10 @@ def test_the_notes_stand_below_a_table(results: Results, tmp_path: Path) -> None
     note = "Data problems: 1 row dropped before the split (1 × empty prompt)."
     assert f"- {note}" in outputs[1].read_text(encoding="utf-8").splitlines()
     assert "Data problems: 1 row dropped" in outputs[2].read_text(encoding="utf-8")
+
+
+def test_of_very_many_reasons_the_most_frequent_are_told(tmp_path: Path) -> None:
+    reasons = [f"unknown role 'r{number:03d}'" for number in range(300)]
+    (note,) = data_notes([dropped(tmp_path, "pairs", "empty prompt", *reasons, "empty prompt")])
+    assert note.startswith("Data pairs: 302 rows dropped before the split (2 × empty prompt, 1 × ")
+    assert note.endswith("1 × unknown role 'r018', 281 × something else).")

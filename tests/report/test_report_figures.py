@@ -15,9 +15,9 @@ from scripts.common.files import write_json
 from scripts.report import figure_command
 from scripts.report.headline import leading
 from scripts.report.results import Results, parse_states
-from scripts.report.style import DISTINCT, looks, use_style
-from tests.conftest import ROOT
-from tests.report.conftest import LORA, PAIRS, paired
+from scripts.report.style import DISTINCT, looks, save, use_style
+from tests.conftest import ROOT, contents, no_file_grows
+from tests.report.conftest import LORA, OBJECTIVE, PAIRS, TRAINER, paired
 
 FIGURES = (
     "accuracy", "before_after", "curves", "forest", "length", "power", "quality", "reliability",
@@ -111,6 +111,19 @@ def test_trials_that_are_not_done(name, results):
     nothing |= {folder: ["not run"] for folder in ("bases/tutor", "bases/titles")}
     nothing["baselines/titles.train.test"] = ["not run"]
     drawn(name, results, nothing)
+
+
+def test_numbers_of_a_logarithmic_axis_are_not_written_as_formulas(empty_results, figures):
+    """Which the style would leave as they are written."""
+    for number in range(9):
+        setting = {"trainer": TRAINER | OBJECTIVE | {"learning_rate": 10.0 ** (-number - 1)}}
+        empty_results.trial(f"d-{number}", "dpo", figures["preferred"](), setting=setting)
+    for name in ("sensitivity", "quality", "power"):
+        figure = drawn(name, empty_results)
+        figure.canvas.draw()
+        said = [text.get_text() for it in figure.axes for text in it.get_xticklabels()]
+        assert not any("$" in text for text in said)
+        assert name != "sensitivity" or any(text.startswith("1e-") for text in said)
 
 
 def test_a_trial_of_several_seeds_says_which_is_not_done(empty_results):
@@ -239,3 +252,15 @@ def test_the_leading_trials_are_the_best_in_the_plans_order(very_many):
 def test_as_many_looks_as_promised_differ():
     names = [str(number) for number in range(DISTINCT)]
     assert len({(look.color, look.dashes) for look in looks(names).values()}) == DISTINCT
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_figure(tmp_path):
+    """matplotlib says something else of it, and PDF and PNG are of one figure."""
+    from matplotlib.figure import Figure
+
+    paths = tmp_path / "a.pdf", tmp_path / "a.png"
+    for path in paths:
+        path.write_bytes(b"old")
+    with no_file_grows(beyond=2048), pytest.raises(OSError, match=r"a\.p(df|ng)'$"):
+        save(Figure(figsize=(9, 9), facecolor="red"), *paths, "Title")
+    assert contents(tmp_path) == {"a.pdf": b"old", "a.png": b"old"}

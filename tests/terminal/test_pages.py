@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
+from rich.tree import Tree
 
 from scripts.common.cli import BadInput
 from scripts.common.files import write_json
 from scripts.terminal import doctor, plan, tables
+from scripts.terminal.console import terminal
 
 Row = dict[str, Any]
 Printed = Callable[[Callable[..., None], Any], str]
@@ -58,6 +61,32 @@ def test_findings_the_worst_first(tmp_path: Path, printed: Printed) -> None:
     # A check that found nothing in any split is named in one line.
     assert out.count("what it means") == 1
     assert "ok: empty rows b (train 1,026, test 114): 0 error, 0 warning, 0 note, 1 ok" in out
+
+
+HOSTILE = "\x1b[2J\x1b]0;t\x07 \x9b31m \u202eabc\r [red]b[/] [/x] :cat:"
+SHOWN = r"\x1b[2J\x1b]0;t \x9b31m \u202eabc [red]b[/] [/x] :cat:"
+"""rich leaves out the bell and the carriage return."""
+
+
+def test_no_text_reaches_the_terminal_as_a_command(tmp_path: Path, printed: Printed) -> None:
+    """Nor as markup."""
+    found = [finding(HOSTILE, "note", 1, 1, (HOSTILE,)) | {"text": HOSTILE}]
+    path = tmp_path / "a.json"
+    write_json(path, {"name": HOSTILE, "rows": {"train": 1}, "findings": found})
+    out = printed(doctor.show, [path])
+    assert out.isprintable()
+    assert out.startswith(f"{SHOWN} (train 1): 0 error, 0 warning, 1 note, 0 ok")
+    assert f"({SHOWN})" in out
+
+    def tree(console: Any) -> None:
+        branch = Tree(HOSTILE)
+        branch.add(Text(HOSTILE))
+        console.print(branch)
+        console.print(HOSTILE, Path(HOSTILE), sep="\n")
+
+    out = printed(tree, terminal(1000))
+    assert out.isprintable()
+    assert out.count(SHOWN) == 4
 
 
 def test_other_files_are_no_findings(tmp_path: Path) -> None:

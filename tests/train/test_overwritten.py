@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from scripts.common.cli import BadInput
@@ -16,6 +17,7 @@ from scripts.lm.pairs import pair_logps
 from scripts.lm.snapshots import attach_adapter, load_base
 from scripts.lm.tokenizers import load_tokenizer
 from scripts.train import dpo, reference
+from scripts.train.run import _model_card as model_card
 from scripts.train.starts import start_of
 from tests.train.conftest import resolved, trainer_of
 
@@ -169,3 +171,14 @@ def test_what_cannot_be_overwritten_is_refused(
     trial = trial_of(TARGETS[0] | lora)
     with pytest.raises(BadInput, match=message):
         dpo.main(["--trial", json.dumps(trial), *options])
+
+
+@pytest.mark.parametrize("name", ["a`b", "``](http://x) <b>", "`", "$x$ *y* [z](http://x)"])
+def test_a_model_card_has_no_markup_of_a_folders_name(name: str) -> None:
+    trial = resolved("sft") | {"base": f"/models/{name}", "revision": None}
+    card = model_card(trial | {"tokens": f"rows.base.{name}.64"}, "some method")
+    tokens = MarkdownIt("commonmark").parse(card.partition("---\n\n")[2])
+    inside = [it for token in tokens for it in token.children or []]
+    code = [it.content.strip() for it in inside if it.type == "code_inline"]
+    assert {it.type for it in inside} <= {"text", "softbreak", "code_inline"}
+    assert {f"rows.base.{name}.64", f"/models/{name}"} <= set(code)

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from scripts.common.cli import BadInput
+from scripts.common.files import write_json
 from scripts.config.check import load
 from scripts.config.plan import make_plan
 from scripts.lm.adapters import lora_config
@@ -84,25 +85,31 @@ def test_published_steps_and_trainable_parameters(name: str) -> None:
     assert (steps, trained) == PUBLISHED[name]
 
 
+def unweighted(folder: Path, model: PreTrainedConfig) -> Path:
+    """Write a model's configuration without weights; return its manifest."""
+    model.save_pretrained(folder)
+    write_json(folder / "manifest.json", {"folder": ".", "files": []})
+    return folder / "manifest.json"
+
+
 def test_the_papers_models_can_have_the_adapters_of_its_trials(tmp_path: Path) -> None:
     adapters = make_plan(load([ROOT / "config.yaml"])).adapters
     modules = {str(trial["lora"]["target_modules"]) for trial in TRIALS.values()}
     assert {str(lora["target_modules"]) for lora in adapters.values()} == modules
     for name, lora in adapters.items():
         model = name.split("/")[0]
-        MODELS[model].save_pretrained(tmp_path / model)
-        check_adapter(tmp_path / model, lora)
+        check_adapter(unweighted(tmp_path / model, MODELS[model]), lora)
 
 
 @pytest.mark.parametrize("modules", [["q_projj"], ["lm_head", "q_proj", "wte"]])
 def test_modules_that_a_model_lacks_are_named(tmp_path: Path, modules: list[str]) -> None:
     lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "init_lora_weights": True}
-    MODELS["tinyllama"].save_pretrained(tmp_path)
+    manifest = unweighted(tmp_path, MODELS["tinyllama"])
     with pytest.raises(BadInput) as refused:
-        check_adapter(tmp_path, lora | {"target_modules": modules})
+        check_adapter(manifest, lora | {"target_modules": modules})
     lacking = ", ".join(it for it in modules if it != "q_proj")
     assert str(refused.value) == (
-        f"model {tmp_path}: lora.target_modules: found {lacking}; the model has "
+        f"{manifest}: lora.target_modules: found {lacking}; the model has "
         "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     )
 

@@ -70,14 +70,18 @@ class Project:
         path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+TOKEN = "hf_workflowSecret123"
+"""Stands in no file of a run."""
+
+
 def environment() -> dict[str, str]:
-    """Return this process's environment with its Python first on the path.
+    """Return this process's environment with its Python first on the path, and a token.
 
     Bytecode is written; otherwise each of a run's many jobs would compile the project again.
     """
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**kept, "PATH": path}
+    return {**kept, "PATH": path, "HF_TOKEN": TOKEN}
 
 
 def copied(folder: Path) -> Project:

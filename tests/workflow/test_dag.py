@@ -364,8 +364,8 @@ def test_a_changed_lock_reruns_its_stage(rerun: Project) -> None:
 
 
 def test_results_may_go_elsewhere_and_paths_may_be_odd(tmp_path: Path) -> None:
-    project = copied(tmp_path / "an odd pa'th")
-    elsewhere = tmp_path / "some where"
+    project = copied(tmp_path / "an odd pa'th, \"$(touch X)`y` [z]*?;&#%~é|!")
+    elsewhere = tmp_path / "-some where$"
     project.run(
         "--workflow-profile", "profiles/demo", "-d", str(elsewhere),
         "results/demo/data/titles/train.parquet", "results/demo/data/dialogues/train.parquet",
@@ -381,6 +381,29 @@ def test_a_mistake_in_the_configuration_stops_before_any_job(project: Project) -
     assert "demo/config.yaml:" in done.stderr
     assert "experiments.tutor.sft.trials[1].lora.r: found 0" in done.stderr
     assert not (project.folder / "results").exists()
+
+
+def test_a_file_in_a_folders_place_stops_before_any_job(project: Project) -> None:
+    """Snakemake would end with a traceback."""
+    for name in ("results/demo/data/titles", "logs/demo/tokens"):
+        path = project.folder / name
+        path.parent.mkdir(parents=True)
+        path.write_text("kept", encoding="utf-8")
+        done = project.run("--workflow-profile", "profiles/demo", check=False)
+        said = f"{path}: a file where a folder must be; move it away"
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (1, said)
+        assert path.read_text(encoding="utf-8") == "kept"
+        path.unlink()
+
+
+def test_a_project_whose_folder_snakemake_would_read_is_refused(tmp_path: Path) -> None:
+    project = copied(tmp_path / "a{b}<c>\nd")
+    done = project.run("-n", "--workflow-profile", "profiles/demo", check=False)
+    assert done.returncode == 1
+    (line,) = (it for it in done.stderr.splitlines() if it.startswith("the project's folder"))
+    assert line.endswith(
+        "allowed are paths without {, }, <, > and control characters, and without :"
+    )
 
 
 def test_unexpected_row_counts_stop_the_run(project: Project) -> None:

@@ -49,7 +49,7 @@ def test_modules_that_a_model_lacks_are_refused_before_anything_is_trained(rerun
     done = rerun.run(*RUN, check=False)
     assert done.returncode != 0
     assert (
-        "snapshot: lora.target_modules: found q_projj; the model has down_proj, "
+        "manifest.json: lora.target_modules: found q_projj; the model has down_proj, "
         "gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in done.stdout + done.stderr
     )
     assert "rule train:" not in done.stdout + done.stderr

@@ -12,7 +12,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_rows, sha256, write_json
 from scripts.provenance import crate, record, trace, verify
 from scripts.provenance.record import FAILED, SUFFIX
-from tests.workflow.conftest import CUT_DOWN, JOB, Project
+from tests.workflow.conftest import CUT_DOWN, JOB, TOKEN, Project
 
 DEMO = Path("results", "demo")
 
@@ -52,6 +52,17 @@ def declared(project: Project) -> dict[str, tuple[str, set[str], set[str]]]:
         for own in (file for file in outputs if file.endswith(SUFFIX)):
             found[own] = (rule, inputs, outputs)
     return found
+
+
+def test_the_token_of_the_environment_stands_in_no_file(finished: Project) -> None:
+    """Of results, logs, and what Snakemake keeps; a crate holds these, and configurations."""
+    files = [path for path in finished.folder.rglob("*") if path.is_file()]
+    assert {"results", "logs", ".snakemake"} <= {
+        path.relative_to(finished.folder).parts[0] for path in files
+    }
+    assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+    named = [path for path in finished.folder.rglob("*") if TOKEN in path.name]
+    assert named == []
 
 
 def test_each_job_recorded_what_it_declared(finished: Project, records: dict[str, dict]) -> None:

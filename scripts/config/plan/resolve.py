@@ -25,13 +25,7 @@ from scripts.config.trials import PreferenceTrial, SftTrial
 
 
 def make_plan(config: Config) -> Plan:
-    """Return the plan of a checked configuration.
-
-    Raises
-    ------
-    ValueError
-        When two templates of one name are used for the same tokens.
-    """
+    """Return the plan of a checked configuration."""
     plan = Plan(
         models={
             name: Model(name, **model.model_dump(mode="json"))
@@ -160,7 +154,7 @@ class _Resolver:
             [part.dataset, self.model.name, template_name(template), *map(str, lengths)]
         )
         path = template_path(template)
-        tokens = Tokens(
+        self.plan.tokens[name] = Tokens(
             name=name,
             dataset=part.dataset,
             model=self.model.name,
@@ -169,9 +163,6 @@ class _Resolver:
             max_prompt_length=max_prompt_length,
             rows=self.config.datasets[part.dataset].rows,
         )
-        other = self.plan.tokens.setdefault(name, tokens)
-        if other != tokens:
-            raise ValueError(f"two templates of one name: {other.template} and {tokens.template}")
         return name
 
     def reference(self, tokens: str, start: str | None, backend: str = "transformers") -> str:

@@ -1,7 +1,7 @@
 """The whole plan, by the names that stand in paths."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
@@ -12,6 +12,8 @@ from scripts.config.plan.evaluation import Base, Lookup, Run, Subject, Trial
 from scripts.config.plan.training import Reference, Training, probed
 from scripts.report.catalog import FIGURES, TABLES
 
+OF_FILES = ("overlaps", "comparisons", "probes", "tables", "figures")
+"""Folders of the results that hold files, and no folder for each name."""
 SHOWN_NAMES = 10
 """So many names are listed where one was asked for that does not exist."""
 
@@ -110,16 +112,10 @@ class Plan:
         """Return the names of the tokens that trials learn from."""
         return sorted({run.training.tokens for run in self.runs.values()})
 
-    def refusal(self, target: str | PurePath) -> str | None:
-        """Return in one line why a file cannot exist; None where the names in its path do.
-
-        Parameters
-        ----------
-        target
-            A path below the results.
-        """
-        folder, *parts = PurePath(target).parts
-        named: dict[str, tuple[str, Collection[str]]] = {
+    @cached_property
+    def named(self) -> dict[str, tuple[str, Collection[str]]]:
+        """What each folder of the results holds, and the names of these."""
+        return {
             "models": ("model", self.models),
             "data": ("dataset", self.datasets),
             "tokens": ("tokens", self.tokens),
@@ -134,9 +130,26 @@ class Plan:
             "tables": ("table", TABLES),
             "figures": ("figure", FIGURES),
         }
-        if folder not in named or not parts:
+
+    def folders(self) -> Iterator[str]:
+        """Yield the folders of the results that files are written to, the upper ones first."""
+        for folder, (_, names) in self.named.items():
+            yield folder
+            yield from (f"{folder}/{name}" for name in names if folder not in OF_FILES)
+        yield from self.runs
+
+    def refusal(self, target: str | PurePath) -> str | None:
+        """Return in one line why a file cannot exist; None where the names in its path do.
+
+        Parameters
+        ----------
+        target
+            A path below the results.
+        """
+        folder, *parts = PurePath(target).parts
+        if folder not in self.named or not parts:
             return None
-        kind, allowed = named[folder]
+        kind, allowed = self.named[folder]
         name = parts[0]
         if len(parts) == 1:
             name = next((it for it in allowed if name.startswith(f"{it}.")), PurePath(name).stem)

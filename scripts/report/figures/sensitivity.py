@@ -27,6 +27,7 @@ from scripts.report.style import (
     panels_of,
     plot_trials,
 )
+from scripts.report.text import power
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,6 +140,9 @@ def _set_numbers(axes: "Axes", values: "DataFrame") -> None:
         gap = min(b - a for a, b in pairwise(places)) / (high - low)
         axes.set_xticks(numbers, labels, **_turned(labels, gap / 1.4))
         axes.xaxis.set_minor_locator(NullLocator())
+    elif logarithmic:
+        # matplotlib's own writes formulas, which the style leaves as they are.
+        axes.xaxis.set_major_formatter(lambda value, _: power(value))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 

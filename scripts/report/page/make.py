@@ -8,15 +8,14 @@ Beside this module are a template, a style sheet and a script, which go into the
 
 import argparse
 import base64
-import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.common.cli import BadInput, run
-from scripts.common.files import write_text
+from scripts.common.cli import run
+from scripts.common.files import damaged, read_object, write_text
 from scripts.common.methods import BASE, METHODS
 from scripts.report.arguments import parser, results_of
 from scripts.report.catalog import FIGURES, TABLES
@@ -25,10 +24,12 @@ from scripts.report.page.answers import PROMPTS, sets_of
 from scripts.report.page.findings import NOTE, Sentence, sentences
 from scripts.report.page.trials import groups_of
 from scripts.report.results import Results, read
+from scripts.report.text import allowed
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+PARTS = Path(__file__).parent
 FEW_COLUMNS = 10
 """A table with more is printed across."""
 
@@ -75,8 +76,8 @@ def picture(root: Path, name: str) -> Picture:
     """Return a figure of a run. Raise BadInput if its PNG is missing or is not one."""
     path = root / "figures" / f"{name}.png"
     content = read(path, Path.read_bytes)
-    if content[:8] != b"\x89PNG\r\n\x1a\n":
-        raise BadInput(f"{path}: not a PNG")
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
+        raise damaged(path, "not a PNG")
     # The header chunk is first, after its length and name (https://www.w3.org/TR/png/#11IHDR).
     width, height = struct.unpack(">II", content[16:24])
     data = base64.b64encode(content).decode()
@@ -86,9 +87,12 @@ def picture(root: Path, name: str) -> Picture:
 def grid(root: Path, name: str) -> Grid:
     """Return a table of a run. Raise BadInput if one of its files is missing or unreadable."""
     path = root / "tables" / f"{name}.json"
-    made = read(path, lambda it: json.loads(it.read_text(encoding="utf-8")))
+    made = read(path, read_object)
     content = read(path.with_suffix(".csv"), Path.read_bytes)
-    return Grid(caption=TABLES[name].caption, csv=base64.b64encode(content).decode(), **made)
+    try:
+        return Grid(caption=TABLES[name].caption, csv=base64.b64encode(content).decode(), **made)
+    except TypeError:
+        raise damaged(path, "not a table as reports write it") from None
 
 
 def chapters(results: Results) -> list[Chapter]:
@@ -126,7 +130,7 @@ def environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(PARTS),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -140,8 +144,12 @@ def environment() -> "Environment":
 def page(
     results: Results, grids: Iterable[Grid], pictures: Iterable[Picture], mark: str | None
 ) -> str:
-    """Return the page; of very many trials it has the settings and answers of those that lead."""
+    """Return the page; of very many trials it has the settings and answers of those that lead.
+
+    Its policy lets it load nothing, and run its own script only.
+    """
     kept, left_out = leading(results)
+    style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return (
         environment()
         .get_template("page.html")
@@ -156,6 +164,9 @@ def page(
             most=PROMPTS,
             groups=groups_of(kept),
             mark=mark,
+            style=style,
+            script=script,
+            digests=[allowed(style), allowed(script)],
         )
     )
 

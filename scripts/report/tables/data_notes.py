@@ -10,6 +10,8 @@ from scripts.report.notes import said_once
 from scripts.report.results import at, read, read_parquet
 from scripts.report.text import count
 
+MOST = 20
+"""So many reasons are told: some hold what a row says, and each row's differs."""
 CUT = {"truncated": "a truncated completion", "prompt_truncated": "a truncated prompt"}
 """What the report on tokens counts, and what people call it."""
 
@@ -58,7 +60,9 @@ def _of_tokens(path: Path) -> str:
 def _dropped(reasons: Counter[str], when: str) -> str:
     """Return how many rows were left out, by reason, the most frequent first."""
     ordered = sorted(reasons.items(), key=lambda found: (-found[1], found[0]))
-    why = ", ".join(f"{count(number)} × {reason}" for reason, number in ordered)
+    shown = [f"{count(number)} × {reason}" for reason, number in ordered[:MOST]]
+    rest = sum(number for _, number in ordered[MOST:])
+    why = ", ".join([*shown, *([f"{count(rest)} × something else"] if rest else [])])
     return f"{rows(reasons.total())} dropped {when}" + (f" ({why})" if why else "")
 
 

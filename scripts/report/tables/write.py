@@ -174,20 +174,20 @@ def csv_text(table: Table) -> str:
     Text that a spreadsheet would take for a formula has an apostrophe before it, as OWASP advises
     (https://owasp.org/www-community/attacks/CSV_Injection).
     """
-    from pandas import DataFrame
-
-    # A frame of objects, or whole numbers beside missing ones would become floats.
-    rows = [
-        [
-            str(it).lower() if isinstance(it, bool) else _no_formula(it)
-            for it in (row[name] for name in table.csv)
-        ]
+    names = [*(["mark"] if table.mark else []), *table.csv]
+    rows = (
+        [*([table.mark] if table.mark else []), *(row[name] for name in table.csv)]
         for row in table.rows
-    ]
-    frame = DataFrame(rows, columns=table.csv, dtype=object)
-    if table.mark:
-        frame.insert(0, "mark", _no_formula(table.mark))
-    return frame.to_csv(index=False, lineterminator="\n")
+    )
+    return "".join(",".join(map(_csv_cell, row)) + "\n" for row in (names, *rows))
+
+
+def _csv_cell(value: Any) -> str:
+    if missing(value):
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else str(_no_formula(value))
+    # Python's own writer leaves a carriage return as it is, which spreadsheets take for a new row.
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & set(',"\r\n') else text
 
 
 def _no_formula(value: Any) -> Any:
@@ -196,7 +196,7 @@ def _no_formula(value: Any) -> Any:
     return f"'{value}"
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a formula begins with, in full width too."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -250,9 +250,7 @@ def markdown_text(table: Table) -> str:
 
 def _markdown_cell(text: str, align: str, bold: bool) -> str:
     if align == "p":
-        # Anybody's text, which may hold links, images, entities and formulas too.
-        lines = (re.sub(r"([\[\]&$!#])", r"\\\1", markdown(it)) for it in text.strip().splitlines())
-        return "<br>".join(lines)
+        return "<br>".join(markdown(it, whole=True) for it in text.strip().splitlines())
     return f"**{markdown(text)}**" if bold and text else markdown(text)
 
 
@@ -270,7 +268,7 @@ def latex_text(table: Table) -> str:
         lines += [
             r"\begin{table}[tp]",
             r"\centering",
-            rf"\caption{{{latex(caption)}}}",
+            rf"\caption{{{latex(' '.join(caption.split()))}}}",
             rf"\label{{tab:{table.name}{f'-{number}' if number > 1 else ''}}}",
             r"\smallskip",
             r"\setlength{\tabcolsep}{4pt}",
