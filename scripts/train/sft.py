@@ -138,12 +138,11 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
         """Store TRL's metrics of stock batches whose rows all went through a pass, in order."""
         mode = "train" if self.model.training else "eval"
         counts = [int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches]
-        for name, parts in zip(
-            ("mean_token_accuracy", "entropy"), zip(*self.predicted, strict=True), strict=True
-        ):
-            of_batches = torch.cat(parts).split(counts)
-            self._metrics[mode][name] += [float(it.sum()) / max(len(it), 1) for it in of_batches]
+        likeliest, entropy = map(torch.cat, zip(*self.predicted, strict=True))
         self.predicted = []
+        for name, tokens in (("mean_token_accuracy", likeliest), ("entropy", entropy)):
+            means = [float(of.sum()) / max(len(of), 1) for of in tokens.split(counts)]
+            self._metrics[mode][name] += means
         if mode == "train":
             self._total_train_tokens += sum(int(it["attention_mask"].sum()) for it in batches)
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
