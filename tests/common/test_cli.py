@@ -83,6 +83,7 @@ def test_secrets_are_not_shown(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", " hf_loopbackSecret123\n")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("scripts.common.cli._reading", "")
     assert one_line(BadInput(text)) == shown
     # Nor in the file that keeps a traceback.
     line = one_line(ValueError(text))

@@ -21,7 +21,9 @@ def record(root: Path, step: str, outputs: list[str], **more: Any) -> None:
     content = {
         "schema": provenance.SCHEMA,
         "file": f"{step}.provenance.json",
-        "outputs": [{"file": file} for file in outputs],
+        "rule": Path(step).name,
+        "inputs": [],
+        "outputs": [{"file": file, "sha256": "0"} for file in outputs],
         "git": {"commit": "abc", "dirty": False, "changed": []},
         "code": {"module": "scripts/train/dpo.py", "digest": "c0de", "edited": []},
         "env": {"form": "train.cpu", "digest": "e4f", "drift": []},

@@ -215,6 +215,11 @@ def test_killed_at_every_write_of_more_trials(yard: Yard, name: str) -> None:
     assert_same(out, yard.whole(name))
 
 
+def trial_in(out: Path) -> dict[str, Any]:
+    """Return the trial whose work is in progress."""
+    return read_json(out / "work" / "fingerprint.json")["trial"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 @pytest.mark.parametrize("name", ["sft-accumulated", "dpo-dropout"])
 def test_a_signal_lets_it_finish_its_step(yard: Yard, name: str, number: signal.Signals) -> None:
@@ -225,7 +230,7 @@ def test_a_signal_lets_it_finish_its_step(yard: Yard, name: str, number: signal.
     work = out / "work"
     assert [it.name for it in work.glob("checkpoint-*")] == ["checkpoint-3"]
     assert not (work / "lock.json").exists()
-    state = state_of(out, {}, read_json(work / "progress.json")["updated"])
+    state = state_of(out, trial_in(out), read_json(work / "progress.json")["updated"])
     assert (state.word, state.progress["step"]) == (STALE, 3)
     assert state.reason == f"stopped by {number.name} at step 3 of 7; resumes from step 3"
     assert yard.attempt(CASES[name], out) == 0, said(out)
@@ -368,7 +373,7 @@ def test_an_orphan_is_stopped_and_its_work_is_resumed(yard: Yard) -> None:
     assert refused.startswith(f"error: {out / 'work'}: process {trainer} on ")
     assert f"is training this trial, under process {parent}" in refused
     now = read_json(out / "work" / "progress.json")["updated"]
-    assert state_of(out, {}, now).word == RUNNING
+    assert state_of(out, trial_in(out), now).word == RUNNING
 
     os.kill(parent, signal.SIGKILL)
     yard.nursery.wait(parent)
@@ -443,7 +448,7 @@ def test_a_killed_trial_says_where_it_will_resume(yard: Yard) -> None:
     yard.attempt(case, out, step=5, signal=signal.SIGKILL)
     found = read_json(out / "work" / "progress.json")
     pid, host = found["pid"], found["host"]
-    state = state_of(out, {}, found["updated"])
+    state = state_of(out, trial_in(out), found["updated"])
     assert state.word == STALE
     step = f"step {found['step']} of 7; resumes from step 4"
     assert state.reason == f"process {pid} on {host} was killed at {step}"
