@@ -209,6 +209,16 @@ def test_a_parquet_file_of_one_text_that_many_rows_have(
         list(read_rows(tmp_path / "a.parquet", {"q": "lists" if nested else "text"}))
 
 
+def test_a_parquet_file_may_have_a_text_many_times(tmp_path: Path) -> None:
+    """50 MB in 9 kB."""
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), ["1" * 1000])
+    pq.write_table(pa.table({"q": texts}), tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    rows = list(read_rows(tmp_path / "a.parquet", {"q": "text"}))
+    assert len(rows) == 50_000
+    assert rows[-1] == ("row 50000", {"q": "1" * 1000})
+
+
 def test_a_byte_that_has_changed_in_a_text(tmp_path: Path) -> None:
     """Where the file has checksums."""
     path, table = tmp_path / "a.parquet", pa.table({"q": ["one"], "a": ["two"]})
