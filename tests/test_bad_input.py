@@ -1344,12 +1344,12 @@ def measures() -> Iterator[Case]:
                  "a.parquet", "b.parquet", "--metrics", "a.json", "b.json"]
     compare = ["evaluate.compare", "--root", "results", "--out", "out.json", "--plan"]
     plan = {"experiment": "e", "base": "tiny_llama", "trials": {"sft": ["s/seed-0"]}, "metrics": {}}
-    page = ["report.page.make", *READ, "--html", "out.html"]
+    page = ["report.page.make", *READ, "--html", "results/out.html"]
     files: dict[str, Content] = {"a.json": '{"sets": {"g": {}}}', "b.json": '{"sets": {}}',
                                  "c.json": "{", "l.json": "[]",
                                  "none.parquet": partial(canonical, rows=[]),
                                  "cut.parquet": cut(canonical, 500), "out.json": EARLIER,
-                                 "out.parquet": EARLIER, "out.html": EARLIER,
+                                 "out.parquet": EARLIER, "results/out.html": EARLIER,
                                  "results/tables/sft.json": "{}", "results/tables/sft.csv": "",
                                  "results/figures/curves.png": "x"}
     for name, words, place, remedy in (
