@@ -63,7 +63,7 @@ def fresh(kept: Path, tmp_path: Path) -> Project:
     """Return a copy of the project with the published files; all sources are newer than those."""
     project = copied(tmp_path / "fresh")
     shutil.copytree(kept, project.folder / "kept")
-    later = time.time() + 3600
+    later = time.time()
     for part in ("scripts", "demo", "rules", "envs", "Snakefile", "config.yaml", "cut-down.yaml"):
         path = project.folder / part
         for file in [path, *path.rglob("*")]:
