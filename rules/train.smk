@@ -197,6 +197,6 @@ rule train:
             "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"
             " --checkpoint-minutes {resources.checkpoint_minutes}"
-            " --stop-when {resources.stop_when:q}",
+            " --stop-when={resources.stop_when}",
             keep=True,
         )

@@ -50,8 +50,8 @@ _DECLARED = (
         name="valid_loss_rose",
         holds="the last loss of the validation split, or that of the adapter that is kept, is more "
         "than {share:.1%} above the one before the first step",
-        why="On rows that it did not train on, the model is worse than before. Rounding in bfloat16 "
-        "moves such a loss by about 0.3 %.",
+        why="On rows that it did not train on, the model is worse than before. Rounding in "
+        "bfloat16 moves such a loss by about 0.3 %.",
         limits={"share": 0.015},
     ),
     Sign(
