@@ -44,3 +44,10 @@ class Sign:
             Where: the step from which on it holds, or the set of prompts.
         """
         return {"sign": self.name, "note": self.note, "text": text, **place}
+
+
+def said(found: Row) -> str:
+    """Return a sign that files have, in one line."""
+    kind = "note" if found["note"] else "warning"
+    since = f" (since step {found['step']})" if "step" in found else ""
+    return f"{kind}: {found['sign']}: {found['text']}{since}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput
 from scripts.common.files import Row, make_shared, read_rows, write_json, write_jsonl
 from scripts.common.folders import whole_folder
+from scripts.common.signs import said
 from scripts.train.work import MINUTES, Work, at_work, fingerprint_of
 
 if TYPE_CHECKING:
@@ -348,11 +349,7 @@ def _signs(signs: list[Row]) -> str:
     """Return the model card's paragraph on signs that training went wrong."""
     if not signs:
         return "No sign that training went wrong was found."
-    lines = [
-        f"- {'note' if it['note'] else 'warning'}, `{it['sign']}`, since step {it['step']}: "
-        f"{it['text']}"
-        for it in signs
-    ]
+    lines = [f"- {said(found)}" for found in signs]
     return "\n".join(["Signs at the end of training:", "", *lines])
 
 

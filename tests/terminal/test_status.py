@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scripts.common.files import write_json
+from scripts.common.files import read_json, write_json
 from scripts.common.states import NOT_RUN, State, progress
 from scripts.config.plan.evaluation import Run
 from scripts.terminal.status import Status, page, statuses_of, summary, watch
@@ -98,6 +98,22 @@ def test_the_page(results: Path) -> None:
         "sft-failed, seed 7: ValueError: nan",
         "dpo-stale, seed 7: no news for 10 minutes from process 17 on node1",
         "dpo-of-failed, seed 7: its start sft-failed, seed 7, failed",
+    ]
+
+
+def test_signs_are_shown_of_what_runs_and_of_what_is_done(results: Path) -> None:
+    fall = {"sign": "chosen_free_fall", "note": False, "text": "it fell", "step": 40}
+    little = {"sign": "adapter_hardly_moved", "note": True, "text": "it stood", "step": 150}
+    for path, found in (("sft-done/seed-7/train", [fall, little]),
+                        ("sft-running/seed-7/work/progress", [fall])):  # fmt: skip
+        file = results / "trials" / f"{path}.json"
+        write_json(file, read_json(file) | {"signs": found})
+    lines = recorded(100, statuses_of(results, TRIALS, NOW))
+    assert lines[0].endswith("seconds so far; 2 with warnings")
+    assert lines[-3:] == [
+        "sft-done, seed 7: warning: chosen_free_fall: it fell (since step 40)",
+        "sft-done, seed 7: note: adapter_hardly_moved: it stood (since step 150)",
+        "sft-running, seed 7: warning: chosen_free_fall: it fell (since step 40)",
     ]
 
 

@@ -158,7 +158,7 @@ def test_an_adapter_that_is_never_changed(
     line = "step 6/6: adapter_zero: B is 0 in every module of the adapter"
     assert line in capsys.readouterr().err.splitlines()
     card = (out / "adapter" / "README.md").read_text(encoding="utf-8")
-    assert "- warning, `adapter_zero`, since step 6: B is 0 in every module" in card
+    assert "- warning: adapter_zero: B is 0 in every module of the adapter (since step 6)" in card
 
 
 def test_an_adapter_that_hardly_moves_and_one_that_does(
