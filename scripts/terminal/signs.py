@@ -9,22 +9,21 @@ from scripts.train.signs import SIGNS, Stopper
 INTRODUCTION = """\
 # Signs that a trial goes wrong
 
-Every sign, with its threshold and the reason for it, as the code declares it; `make docs` writes this
-page. A sign is a warning, or a note: something to know that need not be wrong. It says what was
-found, never that a trial must not be used.
+Every sign, with its threshold and the reason for it, as the code declares it; `make docs` writes
+this page. A sign is a warning, or a note: something to know that need not be wrong.
 """
 TRAINING = """\
 ## While training
 
-Declared in `scripts/train/signs.py`. A sign is printed in the trial's log when it appears and when it
-passes. What holds is in `progress.json`, and at the end in `train.json` and in the model card of the
-adapter; `prefmake status` shows both. They are judged by what the trainer logs anyway, so they cost
-nothing: with `eval_strategy`, the validation split is evaluated before the first step too.
+Declared in `scripts/train/signs.py`. A sign is printed in the trial's log when it appears and when
+it passes. What holds is in `progress.json`, and at the end in `train.json` and in the model card of
+the adapter; `prefmake status` shows both. They are judged by what the trainer logs anyway, so they
+cost nothing: with `eval_strategy`, the validation split is evaluated before the first step too.
 
 `stop_when: [chosen_free_fall, loss_exploded]`, a key of a trial, stops it when one of these appears
 (■ below: may be named), with the step, the ids of its rows and a non-zero exit. A checkpoint is
-written first: when the sign is taken out of `stop_when`, the trial resumes from there, and ends as if
-it had never stopped. A change of `stop_when` retrains nothing.
+written first: when the sign is taken out of `stop_when`, the trial resumes from there, and ends as
+if it had never stopped. A change of `stop_when` retrains nothing.
 """
 
 

@@ -173,10 +173,8 @@ def summary(statuses: list[Status]) -> str:
     counts = [f"{words.count(word)} {LABELS.get(word, word)}" for word in COLORS if word in words]
     taken = sum(it.seconds or 0 for it in statuses)
     warned = sum(any(not found["note"] for found in it.signs) for it in statuses)
-    signs = f"; {warned} with warnings" if warned else ""
-    return (
-        f"{len(statuses)} runs: {', '.join(counts) or 'none'}; {taken:,.0f} seconds so far{signs}"
-    )
+    line = f"{len(statuses)} runs: {', '.join(counts) or 'none'}; {taken:,.0f} seconds so far"
+    return f"{line}; {warned} with warnings" if warned else line
 
 
 def show(results: Path, runs: "Mapping[str, Run]", once: bool = False) -> None:

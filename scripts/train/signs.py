@@ -41,9 +41,9 @@ _DECLARED = (
         "nats a completion and {nats_per_token:g} nats a token",
         why="A preference loss sees only the difference between chosen and rejected, and can lower "
         "both. A fall of half a nat a token makes each token of the answers that are wanted 40 % "
-        "less likely, and the probability goes to text that is in no pair; sound trials stay "
-        "within 0.2. The second limit is for completions of a few tokens, of which one alone "
-        "may fall by that.",
+        "less likely, and the probability goes to text that is in no pair; the demo's trials stay "
+        "within 0.2. Both limits have to be passed: long completions may lose more nats in all, "
+        "and one of a few tokens may lose half a nat a token without harm.",
         limits={"nats": 5.0, "nats_per_token": 0.5},
     ),
     Sign(

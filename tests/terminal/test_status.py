@@ -11,6 +11,7 @@ from rich.console import Console
 from scripts.common.files import read_json, write_json
 from scripts.common.states import NOT_RUN, State, progress
 from scripts.config.plan.evaluation import Run
+from scripts.terminal import signs
 from scripts.terminal.status import Status, page, statuses_of, summary, watch
 from tests.config.parts import run_of
 
@@ -144,3 +145,9 @@ def test_ctrl_c_ends_it_quietly(results: Path) -> None:
 def test_nothing_at_all() -> None:
     assert summary([]) == "0 runs: none; 0 seconds so far"
     assert recorded(100, [Status("e", "sft", "t", 0, State(NOT_RUN))])
+
+
+def test_the_page_of_signs_is_the_codes() -> None:
+    """`python -m scripts.terminal.signs > docs/signs.md` writes it."""
+    path = Path(__file__).parents[2] / "docs" / "signs.md"
+    assert path.read_text(encoding="utf-8") == signs.page()
