@@ -49,5 +49,6 @@ class Sign:
 def said(found: Row) -> str:
     """Return a sign that files have, in one line."""
     kind = "note" if found["note"] else "warning"
-    since = f" (since step {found['step']})" if "step" in found else ""
-    return f"{kind}: {found['sign']}: {found['text']}{since}"
+    step, prompts = found.get("step"), found.get("set")
+    where = f" (since step {step:g})" if step else f" (prompts {prompts})" if prompts else ""
+    return f"{kind}: {found['sign']}: {found['text']}{where}"
