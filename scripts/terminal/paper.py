@@ -1,6 +1,7 @@
 """What `prefmake publish` and `prefmake paper` do: keep what reports of a run read; make them."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from scripts.common.cli import BadInput
@@ -49,16 +50,17 @@ def keep(sweep: Sweep, results: Path, metrics: Path | None) -> None:
 def remake(sweep: Sweep, metrics: Path | None = None, report: Path | None = None) -> None:
     """Make tables, figures and page of a published run, and its part of docs/ if it has one."""
     run, folder = _place(sweep, metrics)
-    files = reported_files(sweep.plan)
-    check_published(files, folder)
     report = report or Path("results", "paper", folder.name)
     paths = {
         "results": shortest(report),
         "logs": str(Path("logs", "paper", folder.name)),
         "metrics": shortest(folder),
     }
+    sweep = replace(sweep, values={"pathvars": paths})
+    files = reported_files(sweep.plan)
+    check_published(files, folder)
     # A run may be going on meanwhile, and hold the lock.
-    sweep.snakemake("--cores", "all", "--nolock", "--allowed-rules", *RULES, pathvars=paths)
+    sweep.snakemake("--cores", "all", "--nolock", "--allowed-rules", *RULES)
     absent = [name for name in files if name not in (published_in(folder) or [])]
     print(f"{folder.name}: {shortest(report)}/: tables, figures and report.html")
     if absent:
@@ -71,7 +73,7 @@ def remake(sweep: Sweep, metrics: Path | None = None, report: Path | None = None
 def remake_all() -> None:
     """Make the reports of every run that is published; say which is not."""
     runs = read_runs(RUNS)
-    published = {name for name in runs if published_in(RUNS.parent / name) is not None}
+    published = [name for name in runs if published_in(RUNS.parent / name) is not None]
     for name, run in runs.items():
         if name not in published:
             words = " ".join(f"--config {file}" for file in run.config)
