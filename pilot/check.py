@@ -54,7 +54,8 @@ class Compared:
         """Return it as a row of the report."""
         found = self.differences
         largest, mean = (max(found), sum(found) / len(found)) if found else (0.0, 0.0)
-        cells = (self.name, len(found), f"{largest:.4g}", f"{mean:.4g}", f"{self.allowed:g}")
+        allowed = f"{self.allowed:g}" if self.allowed < float("inf") else "any"
+        cells = (self.name, len(found), f"{largest:.4g}", f"{mean:.4g}", allowed)
         return f"| {' | '.join(map(str, cells))} | {len(self.disagree)} |"
 
 
@@ -166,9 +167,13 @@ def check_logps(
     trial: Trial,
     most: int,
     nats: float,
+    exact: "PreTrainedModel | None" = None,
 ) -> Iterator[Compared]:
     """Score pairs, or completions where the trial learned from these, with the trial and its
     reference; return how log-probs and numbers of tokens compare.
+
+    With the same model in float32, return also how far its log-probs are from those here: what
+    rounding alone makes.
     """
     names = ("chosen", "rejected") if len(trial.scored("pairs")) else ("completion",)
     kind = "pairs" if len(names) == 2 else "completions"
@@ -178,6 +183,7 @@ def check_logps(
     tokens = Compared(f"tokens of {kind}", 0)
     own = Compared(f"log-probs of {kind} (nats)", nats)
     reference = Compared(f"log-probs of {kind} under the reference (nats)", nats)
+    rounding = Compared("the same, here against float32 (nats)", float("inf"))
     for row in spread(scored, most):
         for name in names:
             prefix = f"{name}_" if kind == "pairs" else ""
@@ -188,12 +194,17 @@ def check_logps(
             completion = completion[: trial.max_length - len(prompt)]
             what = f"{row['id']} {name}"
             tokens.add(what, abs(len(completion) - row[f"{prefix}tokens"]))
-            own.add(what, abs(logp(model, prompt, completion) - row[f"{prefix}logp"]))
+            scored_here = logp(model, prompt, completion)
+            own.add(what, abs(scored_here - row[f"{prefix}logp"]))
+            if exact is not None:
+                rounding.add(what, abs(scored_here - logp(exact, prompt, completion)))
             if has_reference:
                 with model.disable_adapter():
                     found = logp(model, prompt, completion)
                 reference.add(what, abs(found - row[f"reference_{prefix}logp"]))
     yield from (tokens, own, *([reference] if has_reference else []))
+    if exact is not None:
+        yield rounding
 
 
 def spread(frame: "DataFrame", most: int) -> list[Row]:
@@ -352,6 +363,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--nats", type=float, help=f"what a completion may be off by; default: {defaults}"
     )
+    parser.add_argument(
+        "--rounding", action="store_true", help="show too how far bfloat16 is from float32 here"
+    )
     arguments = parser.parse_args(argv)
     try:
         return check(arguments)
@@ -372,7 +386,8 @@ def check(arguments: argparse.Namespace) -> int:
     trial = Trial(arguments.trial, arguments.adapter)
     tokenizer = AutoTokenizer.from_pretrained(arguments.base, local_files_only=True)
     model = load(arguments.base, trial, arguments.precision)
-    compared = list(check_logps(model, tokenizer, trial, arguments.pairs, nats))
+    exact = load(arguments.base, trial, "float32") if arguments.rounding else None
+    compared = list(check_logps(model, tokenizer, trial, arguments.pairs, nats, exact))
     asked = arguments.set or trial.greedy()
     if asked is not None and arguments.answers:
         template = arguments.prompts_as or trial.template

@@ -211,8 +211,12 @@ def test_a_larger_bound_and_another_precision(
     few = ("--pairs", "2", "--answers", "0")
     assert checked(results, tiny_model, *few, precision="bfloat16") == 1
     assert rows_of(capsys.readouterr().out)["log-probs of pairs (nats)"][-1] == "1"
-    assert checked(results, tiny_model, *few, "--nats", "4", precision="bfloat16") == 0
+    more = ("--nats", "4", "--rounding")
+    assert checked(results, tiny_model, *few, *more, precision="bfloat16") == 0
     rows = rows_of(capsys.readouterr().out)
+    number, largest, _, allowed, _ = rows["the same, here against float32 (nats)"]
+    assert (number, allowed) == ("4", "any")
+    assert 0 < float(largest) < 0.5
     number, largest, mean, allowed, disagree = rows["log-probs of pairs (nats)"]
     assert (number, allowed, disagree) == ("4", "4", "0")
     assert 2.5 < float(largest) < 3.5
