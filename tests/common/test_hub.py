@@ -53,7 +53,7 @@ def hub(source: Path, tmp_path: Path, loopback: Start, monkeypatch: pytest.Monke
 
 
 def fetch(tmp_path: Path, revision: str = COMMIT, **options: list[str]) -> Path:
-    return Repository(MODEL, revision, "model", **options).download(tmp_path / "got")[0]
+    return Repository(MODEL, revision, "model", **options).download(tmp_path / "got")
 
 
 def ranges(hub: Hub, name: str) -> list[str | None]:
@@ -66,7 +66,8 @@ def test_a_repository_is_downloaded_whole_and_once(source: Path, tmp_path: Path,
     (source / "a folder").mkdir()
     (source / "a folder" / "100 % né.json").write_text("{}")
     repository = Repository(MODEL, "main", "model")
-    assert repository.download(tmp_path / "got") == (tmp_path / "got" / COMMIT, COMMIT)
+    assert repository.download(tmp_path / "got") == tmp_path / "got" / COMMIT
+    assert repository.origin == {"source": "hub", "repository": MODEL, "commit": COMMIT}
     assert contents(tmp_path / "got" / COMMIT) == contents(source)
     assert hub.sent() == sorted([*ALL_FILES, "a folder/100 % né.json"])
     hub.requests.clear()
@@ -304,7 +305,7 @@ def test_progress_is_printed(
     first, *_, last_count, last = capsys.readouterr().err.splitlines()
     assert first == f"model {MODEL} at {COMMIT}: {len(ALL_FILES)} files, {total:,} bytes"
     assert last_count == f"model {MODEL}: {total:,} of {total:,} bytes"
-    assert last == f"model {MODEL}: every file has the digest that the hub lists"
+    assert last == f"model {MODEL}: every file has its listed digest"
 
 
 # ------------------------------------------------------------------------------------------ token
