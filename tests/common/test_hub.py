@@ -295,6 +295,59 @@ def test_a_hub_out_of_reach_is_one_line(
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    "folder", ["nowhere", "hub/models", "hub/models/owner/model/config.json", ""]
+)
+def test_a_folder_without_repositories_is_one_line(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(source)
+    place = tmp_path / folder if folder else ""
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{place}")
+    with pytest.raises(BadInput) as refused:
+        fetch(tmp_path)
+    assert str(refused.value) == (
+        f"HF_ENDPOINT: found file:{place}; allowed after file: is a folder that holds"
+        " datasets/owner/name or models/owner/name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("owner/none", "{hub}/models/owner/none: no such folder"),
+        ("../owner", "not a repository's name, which is owner/name"),
+        ("owner/..", "not a repository's name, which is owner/name"),
+    ],
+)
+def test_a_folder_lacks_a_repository(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, line: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{tmp_path}/hub")
+    with pytest.raises(BadInput) as refused:
+        Repository(name, "main", "model").download(tmp_path / "got")
+    assert str(refused.value) == f"model {name}@main: {line.format(hub=tmp_path / 'hub')}"
+    assert not (tmp_path / "got").exists()
+
+
+def test_a_folders_files_are_copied_once_and_a_changed_one_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{tmp_path}/hub")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    repository = Repository(MODEL, COMMIT, "model")
+    got = repository.download(tmp_path / "got")
+    assert contents(got) == contents(source)
+    assert repository.origin == {"source": "folder", "repository": MODEL, "commit": None}
+    before = (got / SHARD).stat().st_ino
+    (got / "config.json").write_text("{}")
+    assert fetch(tmp_path) == got
+    assert contents(got) == contents(source)
+    assert (got / SHARD).stat().st_ino == before
+    (source / "config.json").write_text("{}")
+    assert fetch(tmp_path) != got
+
+
 def test_progress_is_printed(
     source: Path, tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
