@@ -147,8 +147,8 @@ def test_answers_are_asked_of_so_many_prompts() -> None:
     }
     assert limits == {
         ("sft", "gsm8k"): (120, 192),
-        ("sft-as-published", "gsm8k"): (120, 192),
-        ("dpo", "gsm8k"): (60, 192),
+        ("sft-as-published", "gsm8k"): (60, 192),
+        ("dpo", "gsm8k"): (30, 192),
     }
     splits = {name: base.evaluation.splits for name, base in PLAN.bases.items()}
     assert {it["pairs"] for name, it in splits.items() if not name.startswith("sft")} == {"test"}
