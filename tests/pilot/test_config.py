@@ -8,6 +8,7 @@ from scripts.config.check import load
 from scripts.config.files import read_config
 from scripts.config.plan import Plan, make_plan
 from scripts.config.plan.training import Training
+from scripts.report.tables.claims import read_claims
 from scripts.train.estimate.sizes import optimizer_steps
 from tests.conftest import ROOT
 
@@ -116,6 +117,23 @@ def test_a_published_trial_differs_from_the_papers_in_model_rows_and_length_only
         key: paper.trainer[key] for key in of_trainer
     }
     assert own.trainer["optim"] == "adamw_torch"
+
+
+def test_what_the_claims_are_compared_with_is_measured() -> None:
+    """The table of comparisons is refused where a planned trial lacks a metric."""
+    found = set()
+    for figure in read_claims(ROOT / "paper" / "claims.yaml").figures:
+        for claim in figure.claims:
+            for protocol, name in figure.protocols(claim).items():
+                if name not in PLAN.trials:
+                    continue
+                found.add(name)
+                ours, evaluation = figure.ours_under(protocol), PLAN.trials[name].runs[0].evaluation
+                if ours.set:
+                    assert evaluation.prompts[ours.set].dataset == "word-problems"
+                elif ours.figure:
+                    assert evaluation.pairs is not None
+    assert found == AS_PUBLISHED.keys()
 
 
 def test_what_is_not_published_differs_in_its_learning_rate_only() -> None:
