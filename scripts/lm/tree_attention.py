@@ -28,9 +28,10 @@ Projection = Callable[[torch.Tensor], torch.Tensor]
 """From hidden states to logits."""
 Computed = TypeVar("Computed")
 
-ALLOWED_FLOAT32, ALLOWED_16_BIT = 1e-3, 0.1
+ALLOWED_FLOAT32, ALLOWED_16_BIT = 1e-3, 0.2
 """How far shared log-probs and gradients may be from separate ones, as a share of the distance of
-those with branches ignored. Rounding gave 1e-6 and 4e-3: Llamas and Qwen2s of 3 layers."""
+those with branches ignored, which is 1. Rounding gave 1e-6 and 4e-3: Llamas and Qwen2s of 3 layers;
+0.09 in bfloat16 on a CPU: SmolLM2-135M, of 30 layers."""
 
 
 def tree_attention(
