@@ -114,6 +114,7 @@ rule measure:
             "completions_rows",
             "pairs",
             "pairs_rows",
+            "base",
             "generations",
             "verdicts",
             "sets_rows",

@@ -145,3 +145,19 @@ def version_notes(results: Results, models: "DataFrame") -> list[str]:
         found.append((row["model"], text))
     found = [(name, text) for name, text in found if text]
     return [f"Trained with {said_once(found)}."] if found else []
+
+
+def sign_notes(results: Results) -> list[str]:
+    """Return which trials have signs that they went wrong, and which have what is to be known."""
+    found: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
+    for row in results.signs.to_dict("records"):
+        place = f" on {row['set']}" if _is_text(row["set"]) else ""
+        found[row["note"]].setdefault(row["model"], []).append(f"{row['sign']}{place}")
+    titles = {False: "Signs that a trial went wrong", True: "To be known of trials"}
+    return [
+        f"{title} (docs/signs.md): "
+        + "; ".join(f"{model}: {', '.join(dict.fromkeys(signs))}" for model, signs in of.items())
+        + "."
+        for note, title in titles.items()
+        if (of := found[note])
+    ]

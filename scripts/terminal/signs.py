@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import get_args
 
 from scripts.common.signs import Sign
-from scripts.train.signs import SIGNS, Stopper
+from scripts.evaluate import signs as evaluate
+from scripts.train import signs as train
 
 INTRODUCTION = """\
 # Signs that a trial goes wrong
@@ -26,19 +27,28 @@ written first: when the sign is taken out of `stop_when`, the trial resumes from
 if it had never stopped. A change of `stop_when` retrains nothing.
 """
 
+EVALUATION = """\
+## In evaluation
+
+Declared in `scripts/evaluate/signs.py`, and judged by what is measured of a trial beside its base.
+They are in `metrics.json`, on top of `report.html`, in notes of tables and in `prefmake status`. An
+edited threshold measures again, and trains and scores nothing.
+"""
+
 
 def rows(signs: Iterable[Sign]) -> list[str]:
     """Return a table of signs, in Markdown."""
     lines = ["| sign | holds when | why |", "|---|---|---|"]
     for sign in signs:
-        marks = " (note)" * sign.note + " ■" * (sign.name in get_args(Stopper))
+        marks = " (note)" * sign.note + " ■" * (sign.name in get_args(train.Stopper))
         lines.append(f"| `{sign.name}`{marks} | {sign.holds.format(**sign.limits)} | {sign.why} |")
     return lines
 
 
 def page() -> str:
     """Return docs/signs.md."""
-    return "\n".join([INTRODUCTION, TRAINING, *rows(SIGNS.values()), ""])
+    parts = [INTRODUCTION, TRAINING, *rows(train.SIGNS.values()), ""]
+    return "\n".join([*parts, EVALUATION, *rows(evaluate.SIGNS.values()), ""])
 
 
 if __name__ == "__main__":

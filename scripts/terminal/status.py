@@ -61,7 +61,7 @@ class Status:
         Seconds to the last step at the pace so far, and seconds that the run took: training, and
         scoring once that is done.
     signs
-        The signs of a training that goes wrong: those that hold, or held at its end.
+        The signs that it goes wrong: of its training, and of its evaluation once that is done.
     """
 
     experiment: str
@@ -109,15 +109,16 @@ def statuses_of(results: Path, runs: "Mapping[str, Run]", now: float) -> list[St
 
 def _progress(folder: Path, state: State, now: float) -> dict[str, Any]:
     if state.word == DONE:
-        # Either may disappear at any moment, when the trial is trained again.
-        train, score = (read_if_there(folder / name) for name in ("train.json", "score.json"))
+        # Each may disappear at any moment, when the trial is trained again.
+        names = ("train.json", "score.json", "metrics.json")
+        train, score, metrics = (read_if_there(folder / name) for name in names)
         return {
             "step": train.get("steps"),
             "steps": train.get("steps"),
             "loss": train.get("last_loss"),
             "accuracy": train.get("last_accuracy"),
             "seconds": train["seconds"] + score.get("seconds", 0) if train else None,
-            "signs": tuple(train.get("signs", ())),
+            "signs": (*train.get("signs", ()), *metrics.get("signs", ())),
         }
     found = state.progress
     if not found:

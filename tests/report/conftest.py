@@ -215,6 +215,7 @@ def metrics(figures: Row, sets: Row | None = None) -> Row:
     named = ({"problems": answered} if answered else {}) | (sets or {})
     return {
         "read": {},
+        "signs": [],
         "metrics": own,
         "sets": {
             name: {"settings": SETTINGS, "left_out": 0, "metrics": made}

@@ -266,8 +266,11 @@ class Run(Subject):
         return {name: asked.duel() for name, asked in self.judged.items()}
 
     def measure_inputs(self) -> Files:
+        files = super().measure_inputs() | {
+            "base": f"<results>/bases/{self.experiment}/metrics.json"
+        }
         verdicts = f"<results>/{self.folder}/verdicts.parquet"
-        return super().measure_inputs() | ({"verdicts": verdicts} if self.judged else {})
+        return files | ({"verdicts": verdicts} if self.judged else {})
 
     def identity(self) -> Part:
         return super().identity() | self.splits()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import run
 from scripts.common.files import damaged, read_object, write_text
 from scripts.common.methods import BASE, METHODS
+from scripts.common.signs import said
 from scripts.report.arguments import parser, results_of
 from scripts.report.catalog import FIGURES, TABLES
 from scripts.report.headline import leading
@@ -24,7 +25,7 @@ from scripts.report.page.answers import PROMPTS, sets_of
 from scripts.report.page.findings import NOTE, Sentence, sentences
 from scripts.report.page.trials import groups_of
 from scripts.report.results import Results, read
-from scripts.report.text import allowed
+from scripts.report.text import allowed, missing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -104,6 +105,15 @@ def chapters(results: Results) -> list[Chapter]:
     ]
 
 
+def signs(results: Results) -> dict[bool, list[str]]:
+    """Return the signs that runs went wrong, by whether they are only notes, in a line each."""
+    found: dict[bool, list[str]] = {False: [], True: []}
+    for row in results.signs.to_dict("records"):
+        given = {key: None if missing(value) else value for key, value in row.items()}
+        found[row["note"]].append(f"{row['model']}, seed {row['seed']}: {said(given)}")
+    return found
+
+
 def ran(results: Results) -> str:
     """Return how many trials of each method an experiment has, and the seeds."""
     models = results.models
@@ -155,6 +165,7 @@ def page(
         .get_template("page.html")
         .render(
             chapters=chapters(results),
+            signs=signs(results),
             note=NOTE,
             grids=list(grids),
             pictures=list(pictures),
