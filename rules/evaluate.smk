@@ -94,7 +94,7 @@ rule judge:
 rule measure:
     """Every metric of one model with its intervals, from the rows alone."""
     input:
-        unpack(lambda wildcards: PLAN.subjects[wildcards.subject].measure_inputs()),
+        unpack(lambda wildcards: REPORTS.measure_inputs(wildcards.subject)),
     output:
         metrics="<results>/{subject}/metrics.json",
         scores="<results>/{subject}/items.parquet",
@@ -115,6 +115,7 @@ rule measure:
             "pairs",
             "pairs_rows",
             "base",
+            "start",
             "generations",
             "verdicts",
             "sets_rows",

@@ -232,6 +232,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
         parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
     parser.add_argument("--base", type=Path, help="metrics.json of a trial's base")
+    parser.add_argument("--start", type=Path, help="metrics.json of the trial that it starts from")
     parser.add_argument("--generations", type=Path, required=True, help="generations.parquet")
     parser.add_argument("--verdicts", type=Path, help="a judge's verdicts.parquet")
     parser.add_argument(
@@ -308,7 +309,8 @@ def main(argv: list[str] | None = None) -> int:
     }
     tokens = fmean(row["chosen_tokens"] for row in pairs) if pairs else None
     base = read_object(arguments.base) if arguments.base else None
-    measured["signs"] = signs_of(measured, base, tokens) if base else []
+    start = read_object(arguments.start) if arguments.start else base
+    measured["signs"] = signs_of(measured, base, start, tokens) if base and start else []
     write_json(arguments.metrics, measured)
     scored: list[tuple[str | None, AnyMetric]] = [(None, metric) for metric in own]
     scored += [(answers.name, metric) for answers in sets for metric in answers.metrics]

@@ -1,6 +1,6 @@
 """The page of all signs that a trial goes wrong: `python -m scripts.terminal.signs`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import get_args
 
 from scripts.common.signs import Sign
@@ -30,24 +30,25 @@ if it had never stopped. A change of `stop_when` retrains nothing.
 EVALUATION = """\
 ## In evaluation
 
-Declared in `scripts/evaluate/signs.py`, and judged by what is measured of a trial beside its base.
-They are in `metrics.json`, on top of `report.html`, in notes of tables and in `prefmake status`. An
-edited threshold measures again, and trains and scores nothing.
+Declared in `scripts/evaluate/signs.py`, and judged by what is measured of each run beside its base
+and the model that it starts from. They are in `metrics.json`, and with those of training at the top
+of `report.html`, in the notes of tables and in `prefmake status`. An edited threshold measures
+again, and trains, scores and generates nothing.
 """
 
 
-def rows(signs: Iterable[Sign]) -> list[str]:
-    """Return a table of signs, in Markdown."""
+def rows(signs: Iterable[Sign], stoppers: Collection[str] = ()) -> list[str]:
+    """Return a table of signs, in Markdown; those that may stop a training are marked."""
     lines = ["| sign | holds when | why |", "|---|---|---|"]
     for sign in signs:
-        marks = " (note)" * sign.note + " ■" * (sign.name in get_args(train.Stopper))
+        marks = " (note)" * sign.note + " ■" * (sign.name in stoppers)
         lines.append(f"| `{sign.name}`{marks} | {sign.holds.format(**sign.limits)} | {sign.why} |")
     return lines
 
 
 def page() -> str:
     """Return docs/signs.md."""
-    parts = [INTRODUCTION, TRAINING, *rows(train.SIGNS.values()), ""]
+    parts = [INTRODUCTION, TRAINING, *rows(train.SIGNS.values(), get_args(train.Stopper)), ""]
     return "\n".join([*parts, EVALUATION, *rows(evaluate.SIGNS.values()), ""])
 
 

@@ -8,6 +8,7 @@ import pytest
 from scripts.common.signs import said
 from scripts.common.wilson import wilson
 from scripts.evaluate.characters import odd_characters, usual
+from scripts.evaluate.intervals import BOOTSTRAP
 from scripts.evaluate.signs import SIGNS, signs_of
 from scripts.train import signs as of_training
 
@@ -22,6 +23,7 @@ def measured(sets: dict[str, Row] | None = None, **metrics: float) -> Row:
         return {"value": value, "n": 50, "intervals": intervals}
 
     return {
+        "experiment": "e",
         "metrics": {name: metric(name, value) for name, value in metrics.items()},
         "sets": {
             name: {"metrics": {key: metric(key, value) for key, value in of.items()}}
@@ -30,8 +32,9 @@ def measured(sets: dict[str, Row] | None = None, **metrics: float) -> Row:
     }
 
 
-def found(own: Row, base: Row, tokens: float | None = None) -> list[str]:
-    return [said(sign).removeprefix("warning: ") for sign in signs_of(own, base, tokens)]
+def found(own: Row, base: Row, tokens: float | None = None, start: Row | None = None) -> list[str]:
+    signs = signs_of(own, base, start or base, tokens)
+    return [said(sign).removeprefix("warning: ") for sign in signs]
 
 
 def test_the_trial_that_fell_apart_has_the_signs_that_it_should() -> None:
@@ -73,6 +76,21 @@ def test_losses_above_their_start(metric: str, value: float, sign: str | None) -
     (*names,) = (it.split(":")[0] for it in found(measured(**{metric: value}),
                                                    measured(held_out_loss=0.58)))  # fmt: skip
     assert names == ([sign] if sign else [])
+
+
+def test_a_held_out_loss_is_held_to_the_start() -> None:
+    base, start = measured(held_out_loss=1.42), measured(held_out_loss=0.865)
+    own = measured(held_out_loss=1.2)
+    assert found(own, base, start=start) == [
+        "held_out_loss_rose: held-out loss is 1.2, at its start 0.865"
+    ]
+    # The start of another experiment may be measured on other rows.
+    assert found(own, base, start=start | {"experiment": "other"}) == []
+    # What these rows cannot tell from the start is no sign: 0.865 and 1.5 % are 0.878.
+    for low, names in ((0.877, []), (0.879, ["held_out_loss_rose"])):
+        own = measured(held_out_loss=0.9)
+        own["metrics"]["held_out_loss"]["intervals"] = {BOOTSTRAP: [low, 0.95]}
+        assert [it.split(":")[0] for it in found(own, base, start=start)] == names
 
 
 def test_few_answers_show_nothing() -> None:

@@ -266,9 +266,11 @@ class Run(Subject):
         return {name: asked.duel() for name, asked in self.judged.items()}
 
     def measure_inputs(self) -> Files:
-        files = super().measure_inputs() | {
-            "base": f"<results>/bases/{self.experiment}/metrics.json"
-        }
+        files = super().measure_inputs()
+        beside = {"base": f"bases/{self.experiment}"}
+        if self.training.start:
+            beside["start"] = self.training.start
+        files |= {name: f"<results>/{folder}/metrics.json" for name, folder in beside.items()}
         verdicts = f"<results>/{self.folder}/verdicts.parquet"
         return files | ({"verdicts": verdicts} if self.judged else {})
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from scripts.common.methods import METHODS
 from scripts.common.metrics import comparison_rules
 from scripts.common.states import DONE, FAILED, NOT_RUN, NOT_SCORED, SCORED, State, states_of
-from scripts.config.plan.data import Part
+from scripts.config.plan.data import Files, Part
 from scripts.config.plan.evaluation import Base
 from scripts.config.plan.whole import Plan
+from scripts.evaluate import signs as of_evaluation
 from scripts.report.catalog import EVERYTHING, FIGURES, TABLES, Entry, Place
+from scripts.train import signs as of_training
 
 PAGE = Entry("page", "", EVERYTHING, ("metrics", "seed_metrics", "settings", "answers", "items"))
 """What the page reads besides the tables and figures."""
@@ -38,6 +40,14 @@ class Reports:
         for run in self.plan.runs.values():
             name = run.folder.removeprefix("trials/")
             self._runs.setdefault((run.experiment, run.method), []).append(name)
+
+    # ----------------------------------------------------------------------------------- measuring
+
+    def measure_inputs(self, subject: str) -> Files:
+        """Return what measuring a model reads; it is held only to those models that are awaited."""
+        files = self.plan.subjects[subject].measure_inputs()
+        missing = {f"<results>/{folder}/metrics.json" for folder in self.unfinished}
+        return {name: file for name, file in files.items() if str(file) not in missing}
 
     # -------------------------------------------------------------------------------- comparisons
 
@@ -203,6 +213,12 @@ class Reports:
             asked for base in self.plan.bases.values() for asked in base.evaluation.prompts.values()
         ]
         return list(dict.fromkeys(asked.file for asked in prompts))
+
+
+def sign_reasons() -> dict[str, str]:
+    """Return by sign what it means, as the page says it; that of training says more."""
+    signs = (*of_evaluation.SIGNS.values(), *of_training.SIGNS.values())
+    return {sign.name: sign.why for sign in signs}
 
 
 def methods_of(entry: Entry) -> list[str]:

@@ -8,6 +8,7 @@ Beside this module are a template, a style sheet and a script, which go into the
 
 import argparse
 import base64
+import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -65,6 +66,15 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Signs:
+    """A sign, what it means, and the runs that have it, in a line each."""
+
+    name: str
+    why: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
 class Chapter:
     """What an experiment ran and found."""
 
@@ -105,13 +115,25 @@ def chapters(results: Results) -> list[Chapter]:
     ]
 
 
-def signs(results: Results) -> dict[bool, list[str]]:
-    """Return the signs that runs went wrong, by whether they are only notes, in a line each."""
-    found: dict[bool, list[str]] = {False: [], True: []}
+def signs(results: Results, reasons: dict[str, str]) -> dict[bool, list[Signs]]:
+    """Return the signs that runs went wrong, by whether they are only notes.
+
+    Parameters
+    ----------
+    reasons
+        By sign what it means.
+    """
+    found: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
     for row in results.signs.to_dict("records"):
         given = {key: None if missing(value) else value for key, value in row.items()}
-        found[row["note"]].append(f"{row['model']}, seed {row['seed']}: {said(given)}")
-    return found
+        # Which sign it is stands above the line.
+        _, _, text = said(given).partition(f"{row['sign']}: ")
+        line = f"{row['model']}, seed {row['seed']}: {text}"
+        found[row["note"]].setdefault(row["sign"], []).append(line)
+    return {
+        note: [Signs(name, reasons.get(name, ""), lines) for name, lines in of.items()]
+        for note, of in found.items()
+    }
 
 
 def ran(results: Results) -> str:
@@ -152,7 +174,11 @@ def environment() -> "Environment":
 
 
 def page(
-    results: Results, grids: Iterable[Grid], pictures: Iterable[Picture], mark: str | None
+    results: Results,
+    grids: Iterable[Grid],
+    pictures: Iterable[Picture],
+    mark: str | None,
+    reasons: dict[str, str],
 ) -> str:
     """Return the page; of very many trials it has the settings and answers of those that lead.
 
@@ -165,7 +191,7 @@ def page(
         .get_template("page.html")
         .render(
             chapters=chapters(results),
-            signs=signs(results),
+            signs=signs(results, reasons),
             note=NOTE,
             grids=list(grids),
             pictures=list(pictures),
@@ -190,6 +216,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             f"--{kind}", nargs="+", default=[], choices=known, metavar="NAME",
             help=f"the {kind} to show, in order",
         )  # fmt: skip
+    options.add_argument(
+        "--reasons", type=json.loads, default={}, help="what each sign of a run gone wrong means"
+    )
     options.add_argument("--html", type=Path, required=True, help="the page to write")
     return options.parse_args(argv)
 
@@ -199,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     grids = (grid(arguments.root, name) for name in arguments.tables)
     pictures = (picture(arguments.root, name) for name in arguments.figures)
-    text = page(results_of(arguments), grids, pictures, arguments.mark)
+    text = page(results_of(arguments), grids, pictures, arguments.mark, arguments.reasons)
     write_text(arguments.html, text)
     return 0
 
