@@ -41,14 +41,6 @@ class Reports:
             name = run.folder.removeprefix("trials/")
             self._runs.setdefault((run.experiment, run.method), []).append(name)
 
-    # ----------------------------------------------------------------------------------- measuring
-
-    def measure_inputs(self, subject: str) -> Files:
-        """Return what measuring a model reads; it is held only to those models that are awaited."""
-        files = self.plan.subjects[subject].measure_inputs()
-        missing = {f"<results>/{folder}/metrics.json" for folder in self.unfinished}
-        return {name: file for name, file in files.items() if str(file) not in missing}
-
     # -------------------------------------------------------------------------------- comparisons
 
     def compared(self, experiment: str) -> Part:
@@ -75,6 +67,14 @@ class Reports:
 
     def _is_finished(self, trial: str) -> bool:
         return not any(run.folder in self.unfinished for run in self.plan.trials[trial].runs)
+
+    # ----------------------------------------------------------------------------------- measuring
+
+    def measure_inputs(self, subject: str) -> Files:
+        """Return what measuring a model reads; it is held only to those models that are awaited."""
+        files = self.plan.subjects[subject].measure_inputs()
+        missing = {f"<results>/{folder}/metrics.json" for folder in self.unfinished}
+        return {name: file for name, file in files.items() if str(file) not in missing}
 
     # ------------------------------------------------------------------------- tables and figures
 
