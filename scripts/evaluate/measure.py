@@ -231,8 +231,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     for kind in ("completions", "pairs"):
         parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
         parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
-    parser.add_argument("--base", type=Path, help="metrics.json of a trial's base")
-    parser.add_argument("--start", type=Path, help="metrics.json of the trial that it starts from")
+    parser.add_argument("--base-metrics", type=Path, help="metrics.json of a trial's base")
+    parser.add_argument("--start-metrics", type=Path, help="that of the trial that it starts from")
     parser.add_argument("--generations", type=Path, required=True, help="generations.parquet")
     parser.add_argument("--verdicts", type=Path, help="a judge's verdicts.parquet")
     parser.add_argument(
@@ -308,8 +308,10 @@ def main(argv: list[str] | None = None) -> int:
         "sets": {answers.name: answers.summary() for answers in sets},
     }
     tokens = fmean(row["chosen_tokens"] for row in pairs) if pairs else None
-    base = read_object(arguments.base) if arguments.base else None
-    start = read_object(arguments.start) if arguments.start else base
+    base, start = (
+        read_object(path) if path else None
+        for path in (arguments.base_metrics, arguments.start_metrics or arguments.base_metrics)
+    )
     measured["signs"] = signs_of(measured, base, start, tokens) if base and start else []
     write_json(arguments.metrics, measured)
     scored: list[tuple[str | None, AnyMetric]] = [(None, metric) for metric in own]

@@ -162,11 +162,11 @@ def test_measuring_reads_rows_overlaps_and_verdicts() -> None:
         "pairs_rows": "<results>/data/p/valid.parquet",
         "sets_rows": ["<results>/data/q/test.parquet"],
         "overlaps": ["<results>/overlaps/q.test.in.s.train.parquet"],
-        "base": "<results>/bases/e/metrics.json",
+        "base_metrics": "<results>/bases/e/metrics.json",
     }
     # What it is held to: the base, and what it starts from.
-    assert run_of(DPO, SFT).measure_inputs()["start"] == f"<results>/{SFT}/metrics.json"
-    assert not {"verdicts", "base", "start"} & base_of("e").measure_inputs().keys()
+    assert run_of(DPO, SFT).measure_inputs()["start_metrics"] == f"<results>/{SFT}/metrics.json"
+    assert not {"verdicts", "base_metrics", "start_metrics"} & base_of("e").measure_inputs().keys()
     supervised = replace(run_of(SFT), evaluation=EVALUATION.without_pairs())
     assert "pairs_rows" not in supervised.measure_inputs()
     asked = run_of(DPO).prompt_sets()["set"]
@@ -177,9 +177,9 @@ def test_measuring_reads_rows_overlaps_and_verdicts() -> None:
 
 def test_what_is_not_done_is_not_awaited_to_measure_a_run() -> None:
     plan = replace(PLAN, runs={DPO: run_of(DPO, SFT), SFT: run_of(SFT)})
-    beside = {"base", "start"}
+    beside = {"base_metrics", "start_metrics"}
     assert beside <= Reports(plan).measure_inputs(DPO).keys()
-    for folder, left in (("bases/e", {"start"}), (SFT, {"base"})):
+    for folder, left in (("bases/e", {"start_metrics"}), (SFT, {"base_metrics"})):
         reports = Reports(plan, {folder: State(NOT_SCORED)}, Path("results"))
         assert beside & reports.measure_inputs(DPO).keys() == left
 

@@ -236,12 +236,12 @@ def test_command_line(tmp_path: Path) -> None:
     base, start = tmp_path / "base.json", tmp_path / "start.json"
     place = {"experiment": found["experiment"], "sets": {}}
     write_json(base, place | {"metrics": {"held_out_loss": {"value": 0.5}}})
-    command += ["--base", str(base), "--metrics", str(metrics), "--items", str(items)]
+    command += ["--base-metrics", str(base), "--metrics", str(metrics), "--items", str(items)]
     assert measure.main(command) == 0
     (sign,) = read_json(metrics)["signs"]
     assert (sign["sign"], sign["note"]) == ("held_out_loss_rose", False)
     assert sign["text"] == "held-out loss is 1, at its start 0.5"
     # It starts from a trial that is no better.
     write_json(start, place | {"metrics": {"held_out_loss": {"value": 1.0}}})
-    assert measure.main([*command, "--start", str(start)]) == 0
+    assert measure.main([*command, "--start-metrics", str(start)]) == 0
     assert read_json(metrics)["signs"] == []

@@ -267,9 +267,9 @@ class Run(Subject):
 
     def measure_inputs(self) -> Files:
         files = super().measure_inputs()
-        beside = {"base": f"bases/{self.experiment}"}
+        beside = {"base_metrics": f"bases/{self.experiment}"}
         if self.training.start:
-            beside["start"] = self.training.start
+            beside["start_metrics"] = self.training.start
         files |= {name: f"<results>/{folder}/metrics.json" for name, folder in beside.items()}
         verdicts = f"<results>/{self.folder}/verdicts.parquet"
         return files | ({"verdicts": verdicts} if self.judged else {})
