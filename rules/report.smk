@@ -124,7 +124,7 @@ rule page:
         env_file("report")
     params:
         plan=as_json(REPORTS.experiments(PAGE)),
-        root=folder("metrics"),
+        root=lambda wildcards: folder("metrics"),
         tables=shlex.join(REPORTS.tables()),
         figures=shlex.join(REPORTS.figures()),
         reasons=as_json(sign_reasons()),
