@@ -29,7 +29,7 @@ from scripts.config.check import load
 from scripts.config.files import ConfigError, read_config
 from scripts.config.plan import Reports, make_plan, unfinished
 from scripts.config.plan.paths import ADAPTER
-from scripts.config.plan.report import PAGE
+from scripts.config.plan.report import PAGE, sign_reasons
 from scripts.provenance import digests, environment
 from scripts.provenance.publish import published_in
 from scripts.provenance.sources import sources_digest

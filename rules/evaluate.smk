@@ -94,7 +94,7 @@ rule judge:
 rule measure:
     """Every metric of one model with its intervals, from the rows alone."""
     input:
-        unpack(lambda wildcards: PLAN.subjects[wildcards.subject].measure_inputs()),
+        unpack(lambda wildcards: REPORTS.measure_inputs(wildcards.subject)),
     output:
         metrics="<results>/{subject}/metrics.json",
         scores="<results>/{subject}/items.parquet",
@@ -114,6 +114,8 @@ rule measure:
             "completions_rows",
             "pairs",
             "pairs_rows",
+            "base_metrics",
+            "start_metrics",
             "generations",
             "verdicts",
             "sets_rows",

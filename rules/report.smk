@@ -124,9 +124,10 @@ rule page:
         env_file("report")
     params:
         plan=as_json(REPORTS.experiments(PAGE)),
-        root=folder("metrics"),
+        root=lambda wildcards: folder("metrics"),
         tables=shlex.join(REPORTS.tables()),
         figures=shlex.join(REPORTS.figures()),
+        reasons=as_json(sign_reasons()),
         mark=mark(),
         sources=sources_digest(page_files()),
         code=code_digest("scripts/report/page/make.py"),
@@ -136,6 +137,6 @@ rule page:
             "page",
             "report",
             "python -m scripts.report.page.make --root {params.root:q} --plan {params.plan:q}"
-            " --tables {params.tables} --figures {params.figures}"
+            " --tables {params.tables} --figures {params.figures} --reasons {params.reasons:q}"
             " {params.mark} --html {output.page:q}",
         )

@@ -392,6 +392,15 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             package="sacrebleu",
             higher_is_better=False,
         ),
+        _answers(
+            name="odd_characters",
+            label="Odd characters",
+            unit="share",
+            definition="of all characters of the answers those that are symbols such as emoji, "
+            "control characters, not assigned, letters of a script other than Latin, or marks of "
+            "code blocks, if no prompt or known answer of the set uses them",
+            comparable="never",
+        ),
     ),
     "Titles": (
         _answers(

@@ -58,6 +58,9 @@ def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
         "read": metrics[0]["read"],
         "metrics": together(None, [one["metrics"] for one in metrics]),
         "sets": sets,
+        "signs": [
+            found | {"seed": one["seed"]} for one in metrics for found in one.get("signs", [])
+        ],
     }
 
 

@@ -6,23 +6,26 @@ Write metrics.json, and items.parquet with each item's score for paired tests.
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import exp, log1p
 from pathlib import Path
+from statistics import fmean
 
 from scripts.common.cli import run
-from scripts.common.files import Row, read_rows, write_json, write_rows
+from scripts.common.files import Row, read_object, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
 from scripts.common.texts import cut
 from scripts.evaluate.answers import final_number, marked_number
 from scripts.evaluate.calibration import calibration_error
+from scripts.evaluate.characters import Usual, odd_characters, usual
 from scripts.evaluate.divergence import divergence_metrics
 from scripts.evaluate.diversity import diversity_metrics
 from scripts.evaluate.intervals import BOOTSTRAP
 from scripts.evaluate.likeness import likeness_metrics
 from scripts.evaluate.scores import AnyMetric, MeanMetric, WholeMetric, groups_of, item_metric
+from scripts.evaluate.signs import signs_of
 from scripts.evaluate.titles import title_metrics
 from scripts.evaluate.win_rate import length_controlled, win_metrics, with_verdicts
 
@@ -167,6 +170,8 @@ class Answers:
     known: dict[str, str]
     """The known answer by id; empty where the set has none."""
     left_out: int
+    usual: Usual
+    """Which odd characters the set's own texts use."""
 
     @cached_property
     def metrics(self) -> list[AnyMetric]:
@@ -177,6 +182,7 @@ class Answers:
         found = [
             *generation_metrics(rows, groups, self.known),
             *diversity_metrics(rows, groups),
+            *odd_characters(rows, groups, self.usual),
             *divergence_metrics(rows, groups),
             *win_metrics(rows, groups),
         ]
@@ -204,7 +210,15 @@ def answers_to(
     kept = [row for row in mine if row["id"] not in overlap]
     rows = extracted(kept, settings["answer_after"], settings["answer_before"])
     known = {row["id"]: row["completion"][-1]["content"] for row in prompts if "completion" in row}
-    return Answers(name, settings, rows, groups_of(prompts), known, len(mine) - len(kept))
+    left_out, of_set = len(mine) - len(kept), usual(texts_of(prompts))
+    return Answers(name, settings, rows, groups_of(prompts), known, left_out, of_set)
+
+
+def texts_of(rows: list[Row]) -> Iterator[str]:
+    """Yield what prompts and completions of canonical rows say."""
+    for row in rows:
+        for part in ("prompt", "completion", "chosen", "rejected"):
+            yield from (turn["content"] for turn in row.get(part, ()))
 
 
 # ---------------------------------------------------------------------------------- command line
@@ -217,6 +231,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     for kind in ("completions", "pairs"):
         parser.add_argument(f"--{kind}", type=Path, required=True, help=f"{kind}.parquet")
         parser.add_argument(f"--{kind}-rows", type=Path, help="the canonical split behind it")
+    parser.add_argument("--base-metrics", type=Path, help="metrics.json of a trial's base")
+    parser.add_argument("--start-metrics", type=Path, help="that of the trial that it starts from")
     parser.add_argument("--generations", type=Path, required=True, help="generations.parquet")
     parser.add_argument("--verdicts", type=Path, help="a judge's verdicts.parquet")
     parser.add_argument(
@@ -279,9 +295,10 @@ def main(argv: list[str] | None = None) -> int:
     completions_groups = groups_of(_rows(arguments.completions_rows))
     pairs_groups = groups_of(_rows(arguments.pairs_rows))
     tuned = arguments.subject["method"] != "base"
+    pairs = read_rows(arguments.pairs)
     own = [
         *completion_metrics(read_rows(arguments.completions), completions_groups),
-        *pair_metrics(read_rows(arguments.pairs), pairs_groups, tuned),
+        *pair_metrics(pairs, pairs_groups, tuned),
     ]
     sets = read_sets(arguments)
     measured = {
@@ -290,6 +307,12 @@ def main(argv: list[str] | None = None) -> int:
         "metrics": {metric.name: metric.summary() for metric in own},
         "sets": {answers.name: answers.summary() for answers in sets},
     }
+    tokens = fmean(row["chosen_tokens"] for row in pairs) if pairs else None
+    base, start = (
+        read_object(path) if path else None
+        for path in (arguments.base_metrics, arguments.start_metrics or arguments.base_metrics)
+    )
+    measured["signs"] = signs_of(measured, base, start, tokens) if base and start else []
     write_json(arguments.metrics, measured)
     scored: list[tuple[str | None, AnyMetric]] = [(None, metric) for metric in own]
     scored += [(answers.name, metric) for answers in sets for metric in answers.metrics]

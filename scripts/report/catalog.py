@@ -34,8 +34,9 @@ FRAMES: dict[str, dict[Place, str]] = {
 }
 """The frames of `Results`, and the files that each is read from; of claims and references the plan
 knows the files."""
-ALWAYS = ("runs",)
-"""Read for every table and figure: they say which packages their trials were trained with."""
+ALWAYS = ("runs", "metrics")
+"""Read for every table and figure: which packages their trials were trained with, and which signs
+they have that they went wrong."""
 
 
 @dataclass(frozen=True)

@@ -145,3 +145,27 @@ def version_notes(results: Results, models: "DataFrame") -> list[str]:
         found.append((row["model"], text))
     found = [(name, text) for name, text in found if text]
     return [f"Trained with {said_once(found)}."] if found else []
+
+
+def sign_notes(results: Results) -> list[str]:
+    """Return which trials have signs that they went wrong, and which have what is to be known."""
+    titles = {False: "Signs that a trial went wrong", True: "To be known of trials"}
+    seeds = {row["model"]: len(row["seeds"]) for row in results.models.to_dict("records")}
+    every, notes = results.signs.to_dict("records"), []
+    for note, title in titles.items():
+        found: dict[str, dict[str, set[int]]] = {}
+        for row in (it for it in every if it["note"] == note):
+            place = f" on {row['set']}" if _is_text(row["set"]) else ""
+            signs = found.setdefault(row["model"], {})
+            signs.setdefault(f"{row['sign']}{place}", set()).add(row["seed"])
+        of_models = [
+            f"{model}: {', '.join(_in_seeds(*it, seeds[model]) for it in signs.items())}"
+            for model, signs in found.items()
+        ]
+        notes += [f"{title} (docs/signs.md): {'; '.join(of_models)}."] if of_models else []
+    return notes
+
+
+def _in_seeds(sign: str, having: set[int], seeds: int) -> str:
+    """Return a sign, and how many seeds have it where not all do."""
+    return sign if len(having) == seeds else f"{sign} ({len(having)} of {seeds} seeds)"

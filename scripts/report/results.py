@@ -330,6 +330,30 @@ class Results:
         columns = [*MODEL, "file", *names]
         return DataFrame(found, columns=columns, dtype=object).astype({"seed": "Int64"})
 
+    @cached_property
+    def signs(self) -> "DataFrame":
+        """A row for each sign that a run went wrong, in training and then in evaluation.
+
+        Columns: those of a model, sign, note (whether it is only to be known), text, step (since
+        when, in training), set (of prompts).
+        """
+        from pandas import DataFrame
+
+        runs = self.each_seed._rows()
+        found = [
+            {key: row[key] for key in MODEL} | sign
+            for row in runs
+            for sign in self._document(self.root / row["folder"] / "train.json").get("signs", [])
+        ]
+        found += [
+            {key: row[key] for key in MODEL} | sign
+            for row in self._rows()
+            if row["runs"]
+            for sign in self._metrics_of(row).get("signs", [])
+        ]
+        columns = [*MODEL, "sign", "note", "text", "step", "set"]
+        return DataFrame(found, columns=columns, dtype=object)
+
     def _rows(self) -> list[Row]:
         return self.done.to_dict("records")
 

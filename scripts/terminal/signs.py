@@ -1,10 +1,11 @@
 """The page of all signs that a trial goes wrong: `python -m scripts.terminal.signs`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import get_args
 
 from scripts.common.signs import Sign
-from scripts.train.signs import SIGNS, Stopper
+from scripts.evaluate import signs as evaluate
+from scripts.train import signs as train
 
 INTRODUCTION = """\
 # Signs that a trial goes wrong
@@ -26,19 +27,29 @@ written first: when the sign is taken out of `stop_when`, the trial resumes from
 if it had never stopped. A change of `stop_when` retrains nothing.
 """
 
+EVALUATION = """\
+## In evaluation
 
-def rows(signs: Iterable[Sign]) -> list[str]:
-    """Return a table of signs, in Markdown."""
+Declared in `scripts/evaluate/signs.py`, and judged by what is measured of each run beside its base
+and the model that it starts from. They are in `metrics.json`, and with those of training at the top
+of `report.html`, in the notes of tables and in `prefmake status`. An edited threshold measures
+again, and trains, scores and generates nothing.
+"""
+
+
+def rows(signs: Iterable[Sign], stoppers: Collection[str] = ()) -> list[str]:
+    """Return a table of signs, in Markdown; those that may stop a training are marked."""
     lines = ["| sign | holds when | why |", "|---|---|---|"]
     for sign in signs:
-        marks = " (note)" * sign.note + " ■" * (sign.name in get_args(Stopper))
+        marks = " (note)" * sign.note + " ■" * (sign.name in stoppers)
         lines.append(f"| `{sign.name}`{marks} | {sign.holds.format(**sign.limits)} | {sign.why} |")
     return lines
 
 
 def page() -> str:
     """Return docs/signs.md."""
-    return "\n".join([INTRODUCTION, TRAINING, *rows(SIGNS.values()), ""])
+    parts = [INTRODUCTION, TRAINING, *rows(train.SIGNS.values(), get_args(train.Stopper)), ""]
+    return "\n".join([*parts, EVALUATION, *rows(evaluate.SIGNS.values()), ""])
 
 
 if __name__ == "__main__":

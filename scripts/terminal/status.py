@@ -61,7 +61,7 @@ class Status:
         Seconds to the last step at the pace so far, and seconds that the run took: training, and
         scoring once that is done.
     signs
-        The signs of a training that goes wrong: those that hold, or held at its end.
+        The signs that it goes wrong: of its training, and of its evaluation once that is done.
     """
 
     experiment: str
@@ -109,7 +109,7 @@ def statuses_of(results: Path, runs: "Mapping[str, Run]", now: float) -> list[St
 
 def _progress(folder: Path, state: State, now: float) -> dict[str, Any]:
     if state.word == DONE:
-        # Either may disappear at any moment, when the trial is trained again.
+        # Each may disappear at any moment, when the trial is trained again.
         train, score = (read_if_there(folder / name) for name in ("train.json", "score.json"))
         return {
             "step": train.get("steps"),
@@ -117,7 +117,7 @@ def _progress(folder: Path, state: State, now: float) -> dict[str, Any]:
             "loss": train.get("last_loss"),
             "accuracy": train.get("last_accuracy"),
             "seconds": train["seconds"] + score.get("seconds", 0) if train else None,
-            "signs": tuple(train.get("signs", ())),
+            "signs": (*train.get("signs", ()), *_measured(folder).get("signs", ())),
         }
     found = state.progress
     if not found:
@@ -137,6 +137,16 @@ def _progress(folder: Path, state: State, now: float) -> dict[str, Any]:
         "seconds": earlier + max(0.0, spent),
         "signs": tuple(found.get("signs", ())),
     }
+
+
+def _measured(folder: Path) -> Row:
+    """Return the metrics of a trained run; of an adapter that came later there are none yet."""
+    trained, measured = folder / "train.json", folder / "metrics.json"
+    try:
+        late = trained.stat().st_mtime > measured.stat().st_mtime
+    except FileNotFoundError:
+        return {}
+    return {} if late else read_if_there(measured)
 
 
 def page(statuses: list[Status]) -> "RenderableType":
@@ -164,6 +174,8 @@ def page(statuses: list[Status]) -> "RenderableType":
         for it in statuses
         for found in it.signs
     ]
+    if signs:
+        signs.append(Text("docs/signs.md says what each sign means.", style=NOTED[True]))
     return Group(Text(summary(statuses)), table, *reasons, *signs)
 
 

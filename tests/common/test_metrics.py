@@ -28,7 +28,8 @@ MEASURED = {name: one for name, one in METRICS.items() if one.home != "training"
 DESCRIBING = {
     "chosen_logp", "rejected_logp", "length_difference", "chosen_change", "rejected_change",
     "reference_accuracy", "reference_chosen_logp", "reference_rejected_logp", "known_pairs",
-    "generated_tokens", "answer_words", "question", "how_to", "explanatory", "kl", "kl_per_token",
+    "generated_tokens", "answer_words", "odd_characters", "question", "how_to", "explanatory", "kl",
+    "kl_per_token",
 }  # fmt: skip
 
 

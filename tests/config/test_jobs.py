@@ -3,12 +3,15 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.common.states import NOT_SCORED, State
 from scripts.config.plan.data import Dataset, Model, Overlap, Rows, Tokens
 from scripts.config.plan.evaluation import GENERATION, Lookup, Trial
+from scripts.config.plan.report import Reports
 from scripts.config.plan.training import Reference, probed
 from scripts.config.plan.whole import Plan
 from tests.config.parts import EVALUATION, MODEL, base_of, run_of, training_of
@@ -159,14 +162,26 @@ def test_measuring_reads_rows_overlaps_and_verdicts() -> None:
         "pairs_rows": "<results>/data/p/valid.parquet",
         "sets_rows": ["<results>/data/q/test.parquet"],
         "overlaps": ["<results>/overlaps/q.test.in.s.train.parquet"],
+        "base_metrics": "<results>/bases/e/metrics.json",
     }
-    assert "verdicts" not in base_of("e").measure_inputs()
+    # What it is held to: the base, and what it starts from.
+    assert run_of(DPO, SFT).measure_inputs()["start_metrics"] == f"<results>/{SFT}/metrics.json"
+    assert not {"verdicts", "base_metrics", "start_metrics"} & base_of("e").measure_inputs().keys()
     supervised = replace(run_of(SFT), evaluation=EVALUATION.without_pairs())
     assert "pairs_rows" not in supervised.measure_inputs()
     asked = run_of(DPO).prompt_sets()["set"]
     assert asked["answer_before"] == "Q:"
     assert asked["judge"] == {"kind": "logprob", "model": "m", "template": "judge.jinja"}
     assert "tokens" not in asked
+
+
+def test_what_is_not_done_is_not_awaited_to_measure_a_run() -> None:
+    plan = replace(PLAN, runs={DPO: run_of(DPO, SFT), SFT: run_of(SFT)})
+    beside = {"base_metrics", "start_metrics"}
+    assert beside <= Reports(plan).measure_inputs(DPO).keys()
+    for folder, left in (("bases/e", {"start_metrics"}), (SFT, {"base_metrics"})):
+        reports = Reports(plan, {folder: State(NOT_SCORED)}, Path("results"))
+        assert beside & reports.measure_inputs(DPO).keys() == left
 
 
 def test_a_judge_reads_both_answers() -> None:

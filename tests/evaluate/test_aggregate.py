@@ -43,6 +43,7 @@ def run(tmp_path: Path):
             metrics = {
                 "seed": seed,
                 "read": {"pairs": "data/d/test.parquet"},
+                "signs": [{"sign": "preference_loss_rose", "note": False}][:seed],
                 "metrics": {"accuracy": metric_of(items)},
                 "sets": {
                     "problems": {
@@ -97,6 +98,10 @@ def test_several_seeds_have_a_mean_a_deviation_and_an_interval_of_both(run) -> N
     assert found["sd"] == pytest.approx(stdev(values))
     assert found["seeds"] == pytest.approx(dict(zip("012", values, strict=True)))
     assert (found["n"], found["groups"]) == (60, 10)
+    # The first seed has no sign that it went wrong.
+    assert [(sign["sign"], sign["seed"]) for sign in whole["signs"]] == [
+        ("preference_loss_rose", 1), ("preference_loss_rose", 2)
+    ]  # fmt: skip
     assert list(found["intervals"]) == ["group bootstrap"]
     low, high = found["intervals"]["group bootstrap"]
     assert low < found["value"] < high

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.common.files import read_json, read_rows, write_rows
+from scripts.common.files import read_json, read_rows, write_json, write_rows
 from scripts.common.rows import COMPLETIONS, DEMONSTRATIONS, GENERATIONS, PAIRS, PREFERENCES
 from scripts.evaluate import measure
 from scripts.evaluate.measure import (
@@ -139,7 +139,7 @@ def test_a_set_has_the_metrics_that_it_can_have() -> None:
     asked = [{"id": name, "group": GROUPS[name]} for name in ("a", "c")]
     known = [row | {"completion": [{"content": "#### 4"}]} for row in asked]
     always = {"stop_rate", "generated_tokens", "distinct_1", "distinct_2", "answer_words",
-              "self_bleu"}  # fmt: skip
+              "self_bleu", "odd_characters"}  # fmt: skip
     alike = {"exact_match", "exact_match_strict", "bleu", "sacrebleu", "chrf", "rouge_l"}
     rules = {"title_length", "title_only", "question", "how_to", "explanatory"}
 
@@ -225,9 +225,23 @@ def test_command_line(tmp_path: Path) -> None:
     every += [("s", name, metric) for name, metric in answers["metrics"].items()]
     assert whole <= {name for _, name, _ in every}
     means = [(place, name, metric) for place, name, metric in every if name not in whole]
-    assert len(means) >= 18
+    assert len(means) >= 19
     assert whole.isdisjoint(row["metric"] for row in rows)
     for place, name, metric in means:
         mine = [row for row in rows if (row["set"], row["metric"]) == (place, name)]
         mean = sum(row["score"] for row in mine) / sum(row["weight"] for row in mine)
         assert mean == pytest.approx(metric["value"])
+    # Beside a base, it has signs.
+    assert found["signs"] == []
+    base, start = tmp_path / "base.json", tmp_path / "start.json"
+    place = {"experiment": found["experiment"], "sets": {}}
+    write_json(base, place | {"metrics": {"held_out_loss": {"value": 0.5}}})
+    command += ["--base-metrics", str(base), "--metrics", str(metrics), "--items", str(items)]
+    assert measure.main(command) == 0
+    (sign,) = read_json(metrics)["signs"]
+    assert (sign["sign"], sign["note"]) == ("held_out_loss_rose", False)
+    assert sign["text"] == "held-out loss is 1, at its start 0.5"
+    # It starts from a trial that is no better.
+    write_json(start, place | {"metrics": {"held_out_loss": {"value": 1.0}}})
+    assert measure.main([*command, "--start-metrics", str(start)]) == 0
+    assert read_json(metrics)["signs"] == []

@@ -129,12 +129,13 @@ class Results:
         answers: list[Row] | None = None,
         selected_on: str | None = None,
         items: dict[str, list[float]] | None = None,
+        signs: list[Row] | None = None,
     ) -> None:
         """Add a trial; `setting`, `outcome` and `score` change trial.json, train.json and
         score.json.
 
         Its metrics of answers belong to the set `problems`; `sets` has those of other sets.
-        `items` has the scores behind metrics of pairs.
+        `items` has the scores behind metrics of pairs; `signs` those of evaluation.
         """
         row = {
             "folder": f"trials/{name}/seed-{seed}",
@@ -146,7 +147,7 @@ class Results:
         }
         self.write(
             row,
-            metrics={"seed": seed} | metrics(figures, sets),
+            metrics={"seed": seed} | metrics(figures, sets) | {"signs": signs or []},
             generations=answers or [],
             items=[
                 {"set": None, "metric": key, "id": f"p{number}", "group": f"g{number}",

@@ -1,6 +1,7 @@
 """How far a sweep is, from files written by hand, with a clock that stands still."""
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,24 @@ def test_signs_are_shown_of_what_runs_and_of_what_is_done(results: Path) -> None
                         ("sft-running/seed-7/work/progress", [fall])):  # fmt: skip
         file = results / "trials" / f"{path}.json"
         write_json(file, read_json(file) | {"signs": found})
-    lines = recorded(100, statuses_of(results, TRIALS, NOW))
-    assert lines[0].endswith("seconds so far; 2 with warnings")
-    assert lines[-3:] == [
+    cut_off = {"sign": "answers_do_not_end", "note": False, "text": "they do not", "set": "p"}
+    metrics = results / "trials/sft-done/seed-7/metrics.json"
+    write_json(metrics, {"signs": [cut_off]})
+    trained = [
         "sft-done, seed 7: warning: chosen_free_fall: it fell (since step 40)",
         "sft-done, seed 7: note: adapter_hardly_moved: it stood (since step 150)",
-        "sft-running, seed 7: warning: chosen_free_fall: it fell (since step 40)",
     ]
+    evaluated = "sft-done, seed 7: warning: answers_do_not_end: they do not (prompts p)"
+    running = "sft-running, seed 7: warning: chosen_free_fall: it fell (since step 40)"
+    what = "docs/signs.md says what each sign means."
+    lines = recorded(100, statuses_of(results, TRIALS, NOW))
+    assert lines[0].endswith("seconds so far; 2 with warnings")
+    assert lines[-5:] == [*trained, evaluated, running, what]
+    # What was measured of an adapter that has been trained again since is not of this one.
+    time = metrics.with_name("train.json").stat().st_mtime - 1
+    os.utime(metrics, (time, time))
+    lines = recorded(100, statuses_of(results, TRIALS, NOW))
+    assert lines[-4:] == [*trained, running, what]
 
 
 def test_names_are_folded_and_numbers_are_not(results: Path) -> None:

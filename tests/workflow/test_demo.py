@@ -3,8 +3,10 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 from scripts.common.files import read_json, read_jsonl, read_rows
+from scripts.common.signs import said
 from tests.workflow.conftest import CUT_DOWN, Project
 
 
@@ -57,6 +59,27 @@ def test_preference_trials_begin_at_their_reference(finished: Project) -> None:
         first = read_jsonl(folder / "history.jsonl")[0]
         assert math.isclose(first["loss"], math.log(2), abs_tol=1e-5)
         assert abs(first["rewards/margins"]) < 1e-5
+
+
+def test_no_trial_went_wrong(finished: Project) -> None:
+    results = finished.folder / "results" / "demo"
+    assert warnings(results) == {}
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "Signs that a trial went wrong" not in page
+
+
+def warnings(results: Path) -> dict[str, list[str]]:
+    """Return by trial the signs that it went wrong, in training and in evaluation."""
+    found = {}
+    for folder in (results / "trials").glob("*/seed-*"):
+        signs = [
+            it
+            for name in ("train", "metrics")
+            for it in read_json(folder / f"{name}.json")["signs"]
+        ]
+        if said_of := [said(sign) for sign in signs if not sign["note"]]:
+            found[folder.parent.name] = said_of
+    return found
 
 
 def test_every_trial_computes_what_is_shared_once(finished: Project) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from scripts.common.files import read_json
 from tests.workflow.conftest import Project, copied
+from tests.workflow.test_demo import warnings
 
 pytestmark = [pytest.mark.all, pytest.mark.timed, pytest.mark.timeout(3600)]
 DEMO = ("--workflow-profile", "profiles/demo")
@@ -48,6 +49,10 @@ def test_preference_tuning_lifts_accuracy_above_one_half(
     accuracy = figure(demo[0], f"trials/{trial}/seed-0", "preference_accuracy")
     for low, _ in accuracy["intervals"].values():
         assert low > 0.5
+
+
+def test_no_trial_went_wrong(demo: tuple[Project, float]) -> None:
+    assert warnings(demo[0].folder / "results" / "demo") == {}
 
 
 def test_rows_that_were_left_out_have_a_reason(demo: tuple[Project, float]) -> None:

@@ -266,8 +266,13 @@ class Run(Subject):
         return {name: asked.duel() for name, asked in self.judged.items()}
 
     def measure_inputs(self) -> Files:
+        files = super().measure_inputs()
+        beside = {"base_metrics": f"bases/{self.experiment}"}
+        if self.training.start:
+            beside["start_metrics"] = self.training.start
+        files |= {name: f"<results>/{folder}/metrics.json" for name, folder in beside.items()}
         verdicts = f"<results>/{self.folder}/verdicts.parquet"
-        return super().measure_inputs() | ({"verdicts": verdicts} if self.judged else {})
+        return files | ({"verdicts": verdicts} if self.judged else {})
 
     def identity(self) -> Part:
         return super().identity() | self.splits()

@@ -8,10 +8,12 @@ from pathlib import Path
 from scripts.common.methods import METHODS
 from scripts.common.metrics import comparison_rules
 from scripts.common.states import DONE, FAILED, NOT_RUN, NOT_SCORED, SCORED, State, states_of
-from scripts.config.plan.data import Part
+from scripts.config.plan.data import Files, Part
 from scripts.config.plan.evaluation import Base
 from scripts.config.plan.whole import Plan
+from scripts.evaluate import signs as of_evaluation
 from scripts.report.catalog import EVERYTHING, FIGURES, TABLES, Entry, Place
+from scripts.train import signs as of_training
 
 PAGE = Entry("page", "", EVERYTHING, ("metrics", "seed_metrics", "settings", "answers", "items"))
 """What the page reads besides the tables and figures."""
@@ -74,6 +76,14 @@ class Reports:
 
     def _is_finished(self, trial: str) -> bool:
         return not any(run.folder in self.unfinished for run in self.plan.trials[trial].runs)
+
+    # ----------------------------------------------------------------------------------- measuring
+
+    def measure_inputs(self, subject: str) -> Files:
+        """Return what measuring a model reads; it is held only to those models that are awaited."""
+        files = self.plan.subjects[subject].measure_inputs()
+        missing = {f"<results>/{folder}/metrics.json" for folder in self.unfinished}
+        return {name: file for name, file in files.items() if str(file) not in missing}
 
     # ------------------------------------------------------------------------- tables and figures
 
@@ -213,6 +223,12 @@ class Reports:
         prompts = [asked for base in bases for asked in base.evaluation.prompts.values()]
         files = (asked.file.replace("<results>", "<metrics>") for asked in prompts)
         return list(dict.fromkeys(files))
+
+
+def sign_reasons() -> dict[str, str]:
+    """Return by sign what it means, as the page says it; that of training says more."""
+    signs = (*of_evaluation.SIGNS.values(), *of_training.SIGNS.values())
+    return {sign.name: sign.why for sign in signs}
 
 
 def methods_of(entry: Entry) -> list[str]:

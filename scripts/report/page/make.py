@@ -9,6 +9,7 @@ figures are those in the folder of the page.
 
 import argparse
 import base64
+import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import run
 from scripts.common.files import damaged, read_object, write_text
 from scripts.common.methods import BASE, METHODS
+from scripts.common.signs import said
 from scripts.report.arguments import parser, results_of
 from scripts.report.catalog import FIGURES, TABLES
 from scripts.report.headline import leading
@@ -25,7 +27,7 @@ from scripts.report.page.answers import PROMPTS, sets_of
 from scripts.report.page.findings import NOTE, Sentence, sentences
 from scripts.report.page.trials import groups_of
 from scripts.report.results import Results, read
-from scripts.report.text import allowed
+from scripts.report.text import allowed, missing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,6 +64,15 @@ class Grid:
     def wide(self) -> bool:
         """True if it is printed across."""
         return len(self.columns) > FEW_COLUMNS
+
+
+@dataclass(frozen=True)
+class Signs:
+    """A sign, what it means, and the runs that have it, in a line each."""
+
+    name: str
+    why: str
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,27 @@ def chapters(results: Results) -> list[Chapter]:
     ]
 
 
+def signs(results: Results, reasons: dict[str, str]) -> dict[bool, list[Signs]]:
+    """Return the signs that runs went wrong, by whether they are only notes.
+
+    Parameters
+    ----------
+    reasons
+        By sign what it means.
+    """
+    found: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
+    for row in results.signs.to_dict("records"):
+        given = {key: None if missing(value) else value for key, value in row.items()}
+        # Which sign it is stands above the line.
+        _, _, text = said(given).partition(f"{row['sign']}: ")
+        line = f"{row['model']}, seed {row['seed']}: {text}"
+        found[row["note"]].setdefault(row["sign"], []).append(line)
+    return {
+        note: [Signs(name, reasons.get(name, ""), lines) for name, lines in of.items()]
+        for note, of in found.items()
+    }
+
+
 def ran(results: Results) -> str:
     """Return how many trials of each method an experiment has, and the seeds."""
     models = results.models
@@ -143,7 +175,11 @@ def environment() -> "Environment":
 
 
 def page(
-    results: Results, grids: Iterable[Grid], pictures: Iterable[Picture], mark: str | None
+    results: Results,
+    grids: Iterable[Grid],
+    pictures: Iterable[Picture],
+    mark: str | None,
+    reasons: dict[str, str],
 ) -> str:
     """Return the page; of very many trials it has the settings and answers of those that lead.
 
@@ -156,6 +192,7 @@ def page(
         .get_template("page.html")
         .render(
             chapters=chapters(results),
+            signs=signs(results, reasons),
             note=NOTE,
             grids=list(grids),
             pictures=list(pictures),
@@ -180,6 +217,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             f"--{kind}", nargs="+", default=[], choices=known, metavar="NAME",
             help=f"the {kind} to show, in order",
         )  # fmt: skip
+    options.add_argument(
+        "--reasons", type=json.loads, default={}, help="what each sign of a run gone wrong means"
+    )
     options.add_argument("--html", type=Path, required=True, help="the page to write")
     return options.parse_args(argv)
 
@@ -190,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = arguments.html.parent
     grids = (grid(folder, name) for name in arguments.tables)
     pictures = (picture(folder, name) for name in arguments.figures)
-    text = page(results_of(arguments), grids, pictures, arguments.mark)
+    text = page(results_of(arguments), grids, pictures, arguments.mark, arguments.reasons)
     write_text(arguments.html, text)
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.common.files import read_json
 from scripts.common.methods import METHODS
+from scripts.common.signs import said
 from scripts.provenance.record import maker
 from scripts.report.drift import drifted
 from scripts.report.results import Results, read
@@ -129,6 +130,8 @@ def flat(value: Any, name: str = "") -> dict[str, str]:
 def _text(value: Any) -> str:
     if value is None:
         return DASH
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "sign" in value[0]:
+        return "; ".join(map(said, value))
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

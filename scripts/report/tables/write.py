@@ -14,7 +14,7 @@ from scripts.common.files import write_text
 from scripts.common.states import DONE, FAILED
 from scripts.report import arguments as options
 from scripts.report.drift import drift_notes
-from scripts.report.notes import version_notes
+from scripts.report.notes import sign_notes, version_notes
 from scripts.report.results import INTERVALS, MODEL, RUN, Results
 from scripts.report.tables.data_notes import data_notes
 from scripts.report.tables.latex import cell as latex_cell
@@ -361,10 +361,12 @@ def write_table(make: Callable[[Results], Table], description: str, argv: list[s
 def write_forms(table: Table, results: Results, arguments: argparse.Namespace) -> int:
     """Write the forms of a table that the arguments name; return 0.
 
-    Every table says what its numbers rest on, what was left out of the data, and what ran with
-    other packages than it should. Where the arguments hold states, each row says its own.
+    Every table says which of its trials have signs that they went wrong, what its numbers rest on,
+    what was left out of the data, and what ran with other packages than it should. Where the
+    arguments hold states, each row says its own.
     """
     notes = [
+        *sign_notes(results),
         *table.notes,
         *data_notes(arguments.data),
         *version_notes(results, results.models),

@@ -67,6 +67,33 @@ def test_headline_over_seeds_is_a_mean(empty_results):
     ]
 
 
+def test_signs_of_a_run_gone_wrong_stand_first_with_what_they_mean(empty_results):
+    fall = {"sign": "chosen_free_fall", "note": False, "text": "they fell <far>", "step": 40}
+    little = {"sign": "adapter_hardly_moved", "note": True, "text": "it stood", "step": 150}
+    cut_off = {"sign": "answers_do_not_end", "note": False, "text": "they do not", "set": "p"}
+    for seed in (0, 1):
+        signs = {"outcome": {"signs": [fall, little]}, "signs": [cut_off] * seed}
+        empty_results.trial("titles-3", "dpo", {}, title="Titles", seed=seed, **signs)
+    seen = Read(empty_results.root, empty_results.plan)
+    text = make.page(seen, [], [], None, {"chosen_free_fall": "It is & was."})
+    warned, noted = re.findall(r"<details.*?</details>", text, flags=re.DOTALL)[:2]
+    assert text.index(warned) < text.index(noted) < text.index('<section id="results">')
+    assert '<a href="#signs">' in text
+    assert re.findall(r"<(?:h2|span|h5|p class=\"note\"|li)>([^<]*)<", warned) == [
+        "Signs that a trial went wrong", "3",
+        "chosen_free_fall", "It is &amp; was.",
+        "titles-3, seed 0: they fell &lt;far&gt; (since step 40)",
+        "titles-3, seed 1: they fell &lt;far&gt; (since step 40)",
+        "answers_do_not_end", "", "titles-3, seed 1: they do not (prompts p)",
+    ]  # fmt: skip
+    assert "To be known of trials" in noted
+    assert "titles-3, seed 1: it stood (since step 150)" in noted
+
+
+def test_without_signs_the_page_has_no_place_for_them(path):
+    assert 'id="signs"' not in path.read_text("utf-8")
+
+
 def test_trials_that_are_alike_are_not_ranked(empty_results):
     for name in ("sft-1", "sft-2"):
         empty_results.trial(name, "sft", {"held_out_loss": measured(1.0)}, title="Tutor")
@@ -105,7 +132,7 @@ def test_what_differs_from_the_first_trial(made):
 
 def test_of_very_many_trials_the_page_has_those_that_lead_and_says_so(made, monkeypatch):
     monkeypatch.setattr(headline, "ROOM", 2)
-    text = make.page(Read(made.root, made.plan), [], [], None)
+    text = make.page(Read(made.root, made.plan), [], [], None, {})
     assert "of 10 trials the 2 that lead in held-out loss" in text
     trials = text[text.index('<section id="trials">') :]
     assert [f"sft-{number}, seed 0" in trials for number in range(10)] == [
