@@ -35,6 +35,8 @@ def results(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Return an editable copy of the finished run's results, below the working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished.folder / DEMO, tmp_path / DEMO)
+    # The base model lies there, and its manifest says so.
+    (tmp_path / "demo").symlink_to(finished.folder / "demo")
     return DEMO
 
 
