@@ -540,8 +540,8 @@ def pretraining_rows(
 
     Every skill is in it and hardly any wrapper. The base does the sums, but as a base does: it
     runs on to the next problem, has rarely seen the chat markers, never around a problem, and
-    hardly ever the answer line, which are what fine-tuning is there to teach. Titles and replies come from every level
-    equally, so that the base prefers none.
+    hardly ever the answer line, which are what fine-tuning is there to teach. Titles and replies
+    come from every level equally, so that the base prefers none.
     """
     problems = fresh_problems(dice, taken)
 
