@@ -2,6 +2,7 @@
 
 import csv
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,15 @@ def check_story(project: Project, seed: int = 0) -> None:
     def of(trial: str, name: str) -> tuple[float, float]:
         return interval(project, f"trials/{trial}/seed-{seed}", name)
 
-    base, slow = interval(project, BASE, "exact_match"), of("sft-r8-slow", "exact_match")
-    for trial in ("sft-r16", "sft-r4"):
-        tuned = of(trial, "exact_match")
-        assert base[1] < slow[0] < slow[1] < tuned[0] > 0.9, (trial, base, slow, tuned)
-        assert of(trial, "held_out_loss")[1] < interval(project, BASE, "held_out_loss")[0]
+    trials = ("sft-r8-slow", "sft-r4", "sft-r16")
+    rising = [interval(project, BASE, "exact_match"), *(of(it, "exact_match") for it in trials)]
+    assert all(less[1] < more[0] for less, more in pairwise(rising[:3])), rising
+    assert rising[0][1] < 0.15 and rising[3][0] > 0.85, rising
+    falling = [
+        interval(project, BASE, "held_out_loss"),
+        *(of(it, "held_out_loss") for it in trials),
+    ]
+    assert all(more[0] > less[1] for more, less in pairwise(falling)), falling
     for trial in ("dpo-r16", "dpo-r8", "titles-r16"):
         assert of(trial, "preference_accuracy")[0] > 0.6, trial
 
