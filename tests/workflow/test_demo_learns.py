@@ -38,15 +38,16 @@ def check_story(project: Project, seed: int = 0) -> None:
     def of(trial: str, name: str) -> tuple[float, float]:
         return interval(project, f"trials/{trial}/seed-{seed}", name)
 
-    trials = ("sft-r8-slow", "sft-r4", "sft-r16")
-    rising = [interval(project, BASE, "exact_match"), *(of(it, "exact_match") for it in trials)]
-    assert all(less[1] < more[0] for less, more in pairwise(rising[:3])), rising
-    assert rising[0][1] < 0.15 and rising[3][0] > 0.85, rising
-    falling = [
-        interval(project, BASE, "held_out_loss"),
-        *(of(it, "held_out_loss") for it in trials),
-    ]
-    assert all(more[0] > less[1] for more, less in pairwise(falling)), falling
+    def path(name: str) -> list[tuple[float, float]]:
+        trials = ("sft-r8-slow", "sft-r4", "sft-r16")
+        return [interval(project, BASE, name), *(of(trial, name) for trial in trials)]
+
+    base, slow, small, large = path("exact_match")
+    assert base[1] < 0.15
+    assert base[1] < slow[0] < slow[1] < small[0]
+    assert large[0] > 0.85
+    losses = path("held_out_loss")
+    assert all(after[1] < before[0] for before, after in pairwise(losses)), losses
     for trial in ("dpo-r16", "dpo-r8", "titles-r16"):
         assert of(trial, "preference_accuracy")[0] > 0.6, trial
 
