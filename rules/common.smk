@@ -19,8 +19,10 @@ from pathlib import Path
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 
+from scripts.common.cli import BadInput, printable
 from scripts.common.files import in_the_way, shortest
 from scripts.common.folders import unwritable
+from scripts.common.hub import hub_folder
 from scripts.common.splits import SPLITS
 from scripts.config.base import PLAIN, is_odd
 from scripts.config.check import load
@@ -29,6 +31,7 @@ from scripts.config.plan import Reports, make_plan, unfinished
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
 from scripts.provenance import digests, environment
+from scripts.provenance.publish import published_in
 from scripts.provenance.sources import sources_digest
 from scripts.report.catalog import FIGURES, TABLES
 
@@ -91,8 +94,10 @@ def plan_of(files, overrides):
 def reports_of(plan):
     """Return what reports show; they wait for everything, unless the plan says otherwise."""
     results, metrics = folder("results"), folder("metrics")
-    # What was published of a run is whole.
-    if not plan.allow_failed or metrics != results:
+    if metrics != results:
+        # What was published of an experiment is whole.
+        return Reports(plan, only=published_in(Path(metrics)))
+    if not plan.allow_failed:
         return Reports(plan)
     return Reports(plan, unfinished(Path(results), plan, time.time()), Path(metrics))
 
@@ -136,6 +141,14 @@ def check_gpus():
     limit = workflow.global_resources.get("gpu").value
     if isinstance(limit, int) and (refusal := PLAN.lack_of_gpus(limit)):
         raise SystemExit(refusal)
+
+
+def check_hub():
+    """Stop with one line where a folder is to stand in for the hub and is none."""
+    try:
+        hub_folder()
+    except BadInput as error:
+        raise SystemExit(printable(str(error))) from None
 
 
 def check_targets():
@@ -274,6 +287,5 @@ def page_files():
 
 
 def page():
-    """Return the page of a whole run: one in progress, or of which little was kept, has none."""
-    whole = folder("metrics") == folder("results") and not PLAN.allow_failed
-    return ["<results>/report.html"] if whole else []
+    """Return the page of a whole run: one in progress has none."""
+    return [] if PLAN.allow_failed else ["<results>/report.html"]

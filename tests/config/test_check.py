@@ -259,6 +259,18 @@ def test_a_model_of_files_that_cannot_be_a_jobs_inputs_is_refused(folder: Path, 
     assert line.isprintable()
 
 
+def test_sources_need_not_be_here_to_make_reports_of_what_was_published(folder: Path) -> None:
+    path = written(folder, ("models.m.source", {"folder": "gone"}))
+    (folder / "pairs.jsonl").unlink()
+    absent = ["models.m.source.folder", "datasets.pairs.source.file.train"]
+    own = {"pathvars": {"results": "r", "metrics": "r"}}
+    for values in ({}, own):
+        with pytest.raises(ConfigError) as caught:
+            load([path], values)
+        assert [it.path for it in caught.value.problems] == absent
+    assert load([path], {"pathvars": {"results": "r", "metrics": "paper/r"}})
+
+
 def test_a_configs_own_name_is_printed_in_one_line(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load([folder / "a\nb\x1b[2J\u202e.yaml"])
@@ -403,12 +415,32 @@ def test_an_overlay_wins_and_keeps_its_own_paths(folder: Path) -> None:
     assert config.experiments["e"].preference is not None
 
 
+def test_a_source_of_another_kind_replaces_the_one_below(folder: Path) -> None:
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(
+        "models: {m: {source: {hub: owner/model, revision: main}}}\n"
+        "datasets: {problems: {source: {hub: owner/data, revision: main}}}\n",
+        encoding="utf-8",
+    )
+    config = load([written(folder), overlay])
+    assert config.models["m"].source.model_dump() == {"hub": "owner/model", "revision": "main"}
+    assert config.datasets["problems"].source.hub == "owner/data"
+    base = {"models": {"m": {"source": {"folder": str(folder / "base")}}}}
+    (folder / "base").mkdir()
+    (folder / "base" / "config.json").write_text("{}")
+    assert list(load([written(folder)], base).models["m"].source.model_dump()) == ["folder"]
+    # Of the same kind, key by key.
+    other = {"models": {"m": {"source": {"hub": "owner/other"}}}}
+    source = load([written(folder), overlay], other).models["m"].source
+    assert source.model_dump() == {"hub": "owner/other", "revision": "main"}
+
+
 def test_overrides_win_over_files(folder: Path) -> None:
     config = load([written(folder)], {"experiments": {"e": {"max_length": 64}}})
     assert config.experiments["e"].max_length == 64
 
 
-SHIPPED = ["config.yaml", "demo/config.yaml", "docs/examples/own-data.yaml"]
+SHIPPED = ["config.yaml", "demo/config.yaml", "docs/examples/own-data.yaml", "pilot/config.yaml"]
 
 
 @pytest.mark.parametrize("name", SHIPPED[:2])
