@@ -539,9 +539,9 @@ def pretraining_rows(
     """Return the pre-training mix.
 
     Every skill is in it and hardly any wrapper. The base does the sums, but as a base does: it
-    runs on to the next problem, has rarely seen the chat markers and hardly ever the answer line,
-    which are what fine-tuning is there to teach. Titles and replies come from every level
-    equally, so that the base prefers none.
+    runs on to the next problem, has rarely seen the chat markers, never around a problem, and
+    hardly ever the answer line, which are what fine-tuning is there to teach. Titles and replies
+    come from every level equally, so that the base prefers none.
     """
     problems = fresh_problems(dice, taken)
 
@@ -552,10 +552,6 @@ def pretraining_rows(
     def echo() -> str:
         # To work a problem, a model has to copy from it; repetition teaches that soonest.
         return "\n".join([next(problems).question] * 2)
-
-    def chat_problem() -> str:
-        problem = next(problems)
-        return in_chat(problem.question, problem.response)
 
     def prompt_and_title() -> tuple[str, str]:
         idea = dice.pick(ideas)
@@ -575,7 +571,7 @@ def pretraining_rows(
         return in_chat(*exchange.turns, reply)
 
     mix: tuple[tuple[int, Callable[[], str]], ...] = (
-        (48, worked),
+        (50, worked),
         (15, dialogue),
         (11, lambda: "\n".join(prompt_and_title())),
         (10, lambda: drill(dice)),
@@ -583,7 +579,6 @@ def pretraining_rows(
         (1, lambda: next(problems).question),
         (2, lambda: next(problems).steps),
         (1, lambda: f"#### {next(problems).answer}"),
-        (2, chat_problem),
         (2, lambda: in_chat(*prompt_and_title())),
         (2, chat_dialogue),
     )

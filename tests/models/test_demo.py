@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from scripts.common.cli import BadInput
-from scripts.common.files import read_json
+from scripts.common.files import read_json, sha256
+from scripts.config.check import load
+from scripts.config.plan import make_plan
 from scripts.models import demo
-from tests.conftest import contents, no_file_grows
+from tests.conftest import ROOT, contents, no_file_grows
 
-CORPUS = Path(__file__).resolve().parents[2] / "demo" / "corpora" / "pretraining.jsonl"
+DEMO = ROOT / "demo"
+CORPUS = DEMO / "corpora" / "pretraining.jsonl"
+README = (DEMO / "README.md").read_text(encoding="utf-8")
 SETTINGS = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -297,3 +303,54 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_snapshot(
         ):
             demo.save(model, tokenizer, tmp_path)
         assert contents(tmp_path) == {"config.json": b"old"}
+
+
+@pytest.fixture(scope="module")
+def recipe() -> demo.ModelSettings:
+    """Return the settings that demo/config.yaml has of the base that is in the repository."""
+    plan = make_plan(load([DEMO / "config.yaml"]))
+    return demo.ModelSettings(**plan.models["from-scratch"].demo_settings())
+
+
+def loss_on_corpus(folder: Path) -> float:
+    """Return a snapshot's mean loss on the first 100 packed rows of the demo's corpus."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    rows = demo.pack(demo.read_texts(CORPUS), tokenizer, 128)[:100]
+    with torch.no_grad():
+        return model(input_ids=rows, labels=rows).loss.item()
+
+
+STATED = float(re.search(r"of the corpus is (\S+) nats", README)[1])
+
+
+def test_the_base_in_the_repository_is_the_one_that_its_page_describes() -> None:
+    stated = dict(re.findall(r"^\| `(\S+)` \| `([0-9a-f]{64})` \|$", README, re.MULTILINE))
+    assert stated == {path.name: sha256(path) for path in (DEMO / "base").iterdir()}
+    assert stated.keys() == set(demo.SNAPSHOT)
+    assert loss_on_corpus(DEMO / "base") == pytest.approx(STATED, abs=0.005)
+
+
+def test_the_base_in_the_repository_was_made_from_its_recipe(recipe: demo.ModelSettings) -> None:
+    """The tokenizer by training it again, the model by its shape."""
+    made = demo.train_tokenizer(demo.read_texts(CORPUS), recipe.vocab_size)
+    kept = AutoTokenizer.from_pretrained(DEMO / "base", local_files_only=True)
+    assert kept.backend_tokenizer.to_str() == made.backend_tokenizer.to_str()
+    model = AutoModelForCausalLM.from_pretrained(DEMO / "base", local_files_only=True)
+    ids = (made.bos_token_id, made.eos_token_id, made.pad_token_id)
+    fresh = demo.new_model(recipe, len(made), *ids)
+    assert model.config.to_diff_dict() == fresh.config.to_diff_dict()
+    assert {name: it.shape for name, it in model.state_dict().items()} == {
+        name: it.shape for name, it in fresh.state_dict().items()
+    }
+
+
+@pytest.mark.all
+@pytest.mark.timeout(3600)
+def test_its_recipe_makes_a_base_that_is_as_good(
+    recipe: demo.ModelSettings, tmp_path: Path
+) -> None:
+    """The same bytes on the processor that made it; another one rounds differently."""
+    settings = json.dumps(asdict(recipe))
+    demo.main(arguments(CORPUS, settings, tmp_path / "base"))
+    assert loss_on_corpus(tmp_path / "base") == pytest.approx(STATED, abs=0.05)

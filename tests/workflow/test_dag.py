@@ -53,11 +53,12 @@ def test_what_is_asked_before_a_gpu_is_spent_needs_no_weights(project: Project) 
 def test_the_demo(project: Project) -> None:
     assert project.rules("--workflow-profile", "profiles/demo") == {
         "lookup": 2,
-        "fetch_dataset": 5,
-        "train_demo_model": 1,
+        "fetch_dataset": 3,
+        "fetch_model": 1,
+        "fetch_tokenizer": 1,
         "check_adapter": 1,
-        "prepare_dataset": 5,
-        "tokenize": 5,
+        "prepare_dataset": 3,
+        "tokenize": 3,
         "reference": 5,
         "train": 6,
         "score": 8,

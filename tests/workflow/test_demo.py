@@ -109,8 +109,7 @@ def test_all_models_of_an_experiment_answer_the_same_prompts(finished: Project) 
         for folder in folders
     }
     assert len(prompts) == 1
-    # Four problems, two summaries and two conversations.
-    assert len(prompts.pop()) == 8
+    assert len(prompts.pop()) == 4
 
 
 def test_answers_are_judged_and_scored_under_the_reference_where_that_is_asked(
@@ -149,7 +148,7 @@ def test_the_adapter_loads_by_itself(finished: Project) -> None:
     folder = finished.folder / "results" / "demo" / "trials" / "sft-r4" / "seed-0" / "adapter"
     config = PeftConfig.from_pretrained(folder)
     assert config.r == 4
-    assert config.base_model_name_or_path == "results/demo/models/demo/snapshot"
+    assert config.base_model_name_or_path == "demo/base"
     assert "# sft-r4, seed 0" in (folder / "README.md").read_text(encoding="utf-8")
 
 
@@ -159,4 +158,4 @@ def test_nothing_half_done_is_left(finished: Project) -> None:
     # What Snakemake knows a folder by, and where trained versions are kept, are hidden too.
     known = (".snakemake_timestamp", ".kept")
     assert not [path for path in results.rglob(".*") if path.name not in known]
-    assert json.loads((results / "models" / "demo" / "manifest.json").read_text())["files"]
+    assert json.loads((results / "models" / "from-scratch" / "manifest.json").read_text())["files"]

@@ -73,7 +73,12 @@ def fresh(kept: Path, tmp_path: Path) -> Project:
 
 def test_the_records_of_all_jobs_behind_it_are_published(kept: Path, finished: Project) -> None:
     run = finished.folder / "results" / "demo"
-    wanted = ("data/dialogues/fetch", "models/demo/train", "trials/sft-r16/seed-0/train")
+    wanted = (
+        "data/dialogues/fetch",
+        "models/demo/fetch",
+        "models/from-scratch/train",
+        "trials/sft-r16/seed-0/train",
+    )
     origins = ("data/dialogues/raw.json", "models/demo/manifest.json")
     for file in (*(f"{step}{SUFFIX}" for step in wanted), *origins):
         assert (kept / file).read_bytes() == (run / file).read_bytes()

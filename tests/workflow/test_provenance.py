@@ -35,6 +35,8 @@ def results(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Return an editable copy of the finished run's results, below the working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished.folder / DEMO, tmp_path / DEMO)
+    # The base model lies there, and its manifest says so.
+    (tmp_path / "demo").symlink_to(finished.folder / "demo")
     return DEMO
 
 
@@ -129,16 +131,16 @@ def test_what_no_longer_matches_is_named(results: Path) -> None:
     trial = results / "trials" / "sft-r4" / "seed-0"
     (trial / "items.parquet").write_bytes(b"edited")
     (results / "tables" / "dpo.csv").unlink()
-    (results / "models" / "demo" / "snapshot" / "model.safetensors").write_bytes(b"other")
-    (results / "models" / "demo" / "snapshot" / "config.json").unlink()
+    (results / "models" / "from-scratch" / "snapshot" / "model.safetensors").write_bytes(b"other")
+    (results / "models" / "from-scratch" / "snapshot" / "config.json").unlink()
     (trial / "notes.txt").write_text("mine", encoding="utf-8")
     found, _ = verify.findings(results)
     assert sorted((kind, what.split(":")[0].split(",")[0]) for kind, what in found) == [
-        ("changed", str(results / "models/demo/snapshot/model.safetensors")),
+        ("changed", str(results / "models/from-scratch/snapshot/model.safetensors")),
         ("changed", str(trial / "items.parquet")),
         # Listed in two manifests, the model's and its tokenizer's.
-        ("missing", str(results / "models/demo/snapshot/config.json")),
-        ("missing", str(results / "models/demo/snapshot/config.json")),
+        ("missing", str(results / "models/from-scratch/snapshot/config.json")),
+        ("missing", str(results / "models/from-scratch/snapshot/config.json")),
         ("missing", str(results / "tables/dpo.csv")),
         ("no provenance", str(trial / "notes.txt")),
     ]
@@ -194,7 +196,7 @@ def test_a_cell_is_traced_to_the_rows_of_its_source(
     steps = re.findall(r"[─ ](\w+) → ", out)
     assert steps[:4] == ["table", "aggregate", "measure", "score"]
     assert {"train", "reference", "tokenize", "prepare_dataset"} <= set(steps)
-    assert {"fetch_dataset", "train_demo_model"} <= set(steps)
+    assert {"fetch_dataset", "fetch_model"} <= set(steps)
     assert "demo/corpora/dialogues.jsonl" in out
     # Nothing belongs to other trials, other metrics or other sets of prompts.
     assert "titles" not in out
@@ -208,7 +210,7 @@ def test_a_cell_is_traced_to_the_rows_of_its_source(
     ("table", "row", "column", "behind"),
     [
         ("sft", "sft-r4 problems", "exact match", "data/problems/test.parquet"),
-        ("sft", "sft-r4, set: summaries", "bleu", "data/summaries/test.parquet"),
+        ("sft", "sft-r4, set: problems", "bleu", "data/problems/test.parquet"),
         ("sft", "sft-r4", "held_out_loss", "data/problems/test.parquet"),
         ("dpo", "headlines/lookup", "preference_accuracy", "data/titles/test.parquet"),
         ("seeds", "dpo-r8 seed 0 problems", "preference_accuracy", "data/dialogues/test.parquet"),
