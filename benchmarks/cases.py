@@ -60,7 +60,7 @@ class Case:
 def _real(letter: str, name: str, task: str, contestants: tuple[str, ...], corpus: str,
           batch: int, accumulation: int, **more: Any) -> Case:  # fmt: skip
     name = f"{name}, {REAL}, {batch} x {accumulation}"
-    settings: dict[str, Any] = {"steps": 3, "precision": "bfloat16"} | more
+    settings: dict[str, Any] = {"steps": 2, "precision": "bfloat16"} | more
     return Case(letter, name, task, contestants, REAL, corpus, batch, accumulation, **settings)
 
 
@@ -71,7 +71,7 @@ CASES = [
           bounds=((TRL, 2.5), (NEWER, 2.5))),
     _real("c", "GSM8K", "demonstrations", (f"{NEWER}, dynamic padding", *SFT), "gsm8k", 2, 4,
           bounds=((SFT[0], 3),)),
-    _real("d", "five trials on titles", "sweep", (TRL, CACHED, OWN), "titles", 4, 4, steps=2,
+    _real("d", "five trials on titles", "sweep", (TRL, CACHED, OWN), "titles", 4, 4,
           once=True, bounds=((TRL, 5), (CACHED, 3))),
     Case("e", "titles, qwen2, 4 x 4", "preferences", (f"{TRL}, precomputed", *DPO), "qwen2"),
     Case("f", "dialogues, llama, 1 x 8", "preferences", DPO, "llama", "dialogues", 1, 8),
