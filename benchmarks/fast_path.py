@@ -58,9 +58,9 @@ def lacking(case: Case, contestant: str, folder: Path, hub: Path) -> str | None:
     """Return what a measurement needs that is not there, and how to get it."""
     if case.real and not BASE.is_dir():
         return "the model is not there; `make base` makes it"
-    rows = REAL_ROWS[case.corpus]
-    if case.real and not rows.path(hub).is_file():
-        return f"the rows are not there; get them with `{rows.command(hub)}`"
+    if case.real and not REAL_ROWS[case.corpus].path(hub).is_file():
+        command = REAL_ROWS[case.corpus].command(hub)
+        return f"the rows are not there; get them with `{command}`"
     if not all(packages.is_dir() for packages in packages_of(contestant, folder)):
         return f"{contestant.partition(', ')[0]} is not there; `make bench` installs it"
     return None

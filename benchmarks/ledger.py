@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes",
             "unsloth", "snakemake")  # fmt: skip
 MEASURED = ("scripts/train/dpo.py", "scripts/train/sft.py", "scripts/train/reference.py")
-MEASURING = ("contestants", "corpora", "meter", "needed", "shapes", "stock_trial", "sweep")
+MEASURING = ("contestants", "corpora", "meter", "needed", "shapes")
+SWEEPING = ("stock_trial", "sweep")
 SHOWN = ("letter", "name", "contestants", "epochs", "bounds")
 """What a case says about comparing and not about measuring."""
 
@@ -28,17 +29,22 @@ SHOWN = ("letter", "name", "contestants", "epochs", "bounds")
 def conditions(titles: str) -> Part:
     """Return the conditions of a measurement: machine, versions, code, and which toy titles."""
     measured = hashlib.sha256("".join(map(code_digest, MEASURED)).encode())
-    measuring = hashlib.sha256()
-    for name in MEASURING:
-        measuring.update((ROOT / "benchmarks" / f"{name}.py").read_bytes())
     return {
         "machine": machine(),
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},
-        "measuring": measuring.hexdigest()[:16],
+        "measuring": _digest(MEASURING),
+        "sweeping": _digest(SWEEPING),
         "code": measured.hexdigest()[:16],
         "titles": titles,
     }
+
+
+def _digest(modules: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for name in modules:
+        digest.update((ROOT / "benchmarks" / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def machine() -> Part:
@@ -97,7 +103,7 @@ class Ledger:
     def is_older(self, case: Case) -> bool:
         """Return True if a measurement of a case was made under other conditions than the present:
         the page shows it as long as there is no newer one."""
-        return any(it["under"] != self._under(it["contestant"]) for it in self._first(case))
+        return any(it["under"] != self._under(case, it["contestant"]) for it in self._first(case))
 
     def _first(self, case: Case) -> list[Part]:
         """Return the first entry of each of a case's contestants."""
@@ -113,12 +119,14 @@ class Ledger:
         same = all(entry[name] == wanted[name] for name in place)
         return same and entry["under"]["machine"] == self.under["machine"]
 
-    def _under(self, contestant: str) -> Part:
-        """Return the conditions of a contestant: TRL's do not depend on this project's training."""
-        own = contestant.startswith(OWN)
-        return {key: value for key, value in self.under.items() if own or key != "code"}
+    def _under(self, case: Case, contestant: str) -> Part:
+        """Return a contestant's conditions: TRL's do not depend on this project's training, nor
+        a single trial's on how sweeps are made."""
+        left_out = set() if contestant.startswith(OWN) else {"code"}
+        left_out |= set() if case.task == "sweep" else {"sweeping"}
+        return {key: value for key, value in self.under.items() if key not in left_out}
 
     def _key(self, case: Case, contestant: str, turn: int) -> Part:
         settings = {key: value for key, value in asdict(case).items() if key not in SHOWN}
         return {"case": case.name, "contestant": contestant, "turn": turn, "settings": settings,
-                "under": self._under(contestant)}  # fmt: skip
+                "under": self._under(case, contestant)}  # fmt: skip

@@ -68,7 +68,7 @@ def test_real_titles_in_fewer_tokens_are_the_same_titles(hub: Path, tmp_path: Pa
 TEXT = {
     "hh-rlhf": [
         "<s>### Instruction:\nHow?\n\n### Response:\n",
-        "Like that.</s>",
+        "Like that one.</s>",
         "Never do it!</s>",
     ],
     "gsm8k": ["<s>### Instruction:\n3 + 4?\n\n### Response:\n", "3 + 4 = 7\n#### 7</s>"],
@@ -91,7 +91,7 @@ def write_hub(hub: Path) -> None:
     start = "\n\nHuman: How?\n\nAssistant: "
     dialogues = [
         {"chosen": f"{start}No", "rejected": f"{start}Too short to count"},
-        {"chosen": f"{start}Like that.", "rejected": f"{start}Never do it!"},
+        {"chosen": f"{start}Like that one.", "rejected": f"{start}Never do it!"},
     ]
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, dialogues)).encode()))
 
