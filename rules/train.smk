@@ -179,6 +179,8 @@ rule train:
         gpu=lambda wildcards: PLAN.training(**wildcards).processes,
         # How often is up to the machine: a change of it retrains nothing.
         checkpoint_minutes=5,
+        # Nor does a change of what stops it: it changes no adapter that is made.
+        stop_when=lambda wildcards: ",".join(PLAN.training(**wildcards).stop_when),
     params:
         program=lambda wildcards: PLAN.training(**wildcards).program,
         trial=lambda wildcards: as_json(PLAN.training(**wildcards).as_json()),
@@ -194,6 +196,7 @@ rule train:
             "train",
             "python -m {params.program} --trial {params.trial:q} --model {input.model:q}"
             " {params.files} --out {params.out:q}"
-            " --checkpoint-minutes {resources.checkpoint_minutes}",
+            " --checkpoint-minutes {resources.checkpoint_minutes}"
+            " --stop-when={resources.stop_when}",
             keep=True,
         )

@@ -50,6 +50,7 @@ def progress(
     *,
     first: int = 0,
     earlier: float = 0.0,
+    signs: list[Row] | None = None,
 ) -> Row:
     """Return the content of `progress.json`.
 
@@ -63,6 +64,8 @@ def progress(
         The share of the last logged pairs whose chosen completion has the larger reward.
     first, earlier
         The step of the checkpoint that it resumed from, and the seconds spent before.
+    signs
+        The signs that hold of a training that goes wrong.
     """
     return {
         "first": first,
@@ -71,6 +74,7 @@ def progress(
         "steps": steps,
         "loss": loss,
         "accuracy": accuracy,
+        "signs": signs or [],
         "started": round(started, 3),
         "updated": round(updated, 3),
         "host": socket.gethostname(),

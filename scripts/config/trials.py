@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from scripts.config.base import LARGEST, Closed, Count, Name, Positive, Size
+from scripts.train.signs import Stopper
 
 
 class Lora(Closed):
@@ -76,6 +77,11 @@ class Trial(Closed):
     load_best_model_at_end: bool = Field(
         False, description="keep the adapter of the evaluation with the lowest loss"
     )
+    stop_when: list[Stopper] = Field(
+        [],
+        description="signs of a training that goes wrong (docs/signs.md) which stop it, after a "
+        "checkpoint; a change of this retrains nothing",
+    )
 
     @model_validator(mode="after")
     def has_effect(self) -> "Trial":
@@ -98,6 +104,11 @@ class Trial(Closed):
             raise ValueError("eval_steps goes with eval_strategy: steps, and only with it")
         if self.load_best_model_at_end and self.eval_strategy == "no":
             raise ValueError("load_best_model_at_end has no effect with eval_strategy: no")
+        if "valid_loss_rose" in self.stop_when and self.eval_strategy == "no":
+            raise ValueError("stop_when: valid_loss_rose has no effect with eval_strategy: no")
+        twice = next((name for name in self.stop_when if self.stop_when.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"stop_when names {twice} twice")
         return self
 
     @model_validator(mode="after")
@@ -119,8 +130,8 @@ class Trial(Closed):
 
     def trainer_settings(self) -> dict[str, Any]:
         """Return the settings that TRL's and transformers' own arguments take."""
-        apart = {"name", "method", "backend", "layout", "processes", "lora", "start", "start_as"}
-        settings = self.model_dump(mode="json", exclude=apart)
+        own = {"name", "method", "backend", "layout", "processes", "lora", "start", "start_as"}
+        settings = self.model_dump(mode="json", exclude=own | {"stop_when"})
         return settings | {"max_steps": -1 if self.max_steps is None else self.max_steps}
 
 
@@ -132,6 +143,12 @@ class SftTrial(Trial):
     completion_only_loss: bool = Field(
         True, description="false: the prompt's tokens count in the loss too"
     )
+
+    @model_validator(mode="after")
+    def has_no_pairs(self) -> "SftTrial":
+        if "chosen_free_fall" in self.stop_when:
+            raise ValueError("stop_when: chosen_free_fall has no effect on sft, which has no pairs")
+        return self
 
 
 LossType = Literal[

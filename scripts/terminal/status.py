@@ -7,8 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.common.files import Row
 from scripts.common.methods import METHODS
 from scripts.common.metrics import METRICS
+from scripts.common.signs import said
 from scripts.common.states import (
     DONE,
     FAILED,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 EVERY = 2.0
 """Seconds between two looks."""
 COLORS = {DONE: "green", RUNNING: "bold cyan", STALE: "yellow", FAILED: "bold red", NOT_RUN: "dim"}
+NOTED = {False: "yellow", True: "dim"}
+"""Colors of warnings and notes."""
 LABELS = {NOT_RUN: "queued"}
 """What a state is called while a sweep is watched."""
 LOGGED = {"train_loss": ".4f", "preference_accuracy": ".2f"}
@@ -56,6 +60,8 @@ class Status:
     left, seconds
         Seconds to the last step at the pace so far, and seconds that the run took: training, and
         scoring once that is done.
+    signs
+        The signs of a training that goes wrong: those that hold, or held at its end.
     """
 
     experiment: str
@@ -69,6 +75,7 @@ class Status:
     accuracy: float | None = None
     left: float | None = None
     seconds: float | None = None
+    signs: tuple[Row, ...] = ()
 
     @property
     def color(self) -> str:
@@ -110,6 +117,7 @@ def _progress(folder: Path, state: State, now: float) -> dict[str, Any]:
             "loss": train.get("last_loss"),
             "accuracy": train.get("last_accuracy"),
             "seconds": train["seconds"] + score.get("seconds", 0) if train else None,
+            "signs": tuple(train.get("signs", ())),
         }
     found = state.progress
     if not found:
@@ -127,11 +135,12 @@ def _progress(folder: Path, state: State, now: float) -> dict[str, Any]:
         **{key: found[key] for key in ("step", "steps", "loss", "accuracy")},
         "left": left,
         "seconds": earlier + max(0.0, spent),
+        "signs": tuple(found.get("signs", ())),
     }
 
 
 def page(statuses: list[Status]) -> "RenderableType":
-    """Return all that is shown: a line of sums, the runs, and why some failed or are stale."""
+    """Return all that is shown: sums, the runs, why some failed or are stale, and signs."""
     from rich.console import Group
     from rich.text import Text
 
@@ -150,7 +159,12 @@ def page(statuses: list[Status]) -> "RenderableType":
         for it in statuses
         if it.state.reason
     ]
-    return Group(Text(summary(statuses)), table, *reasons)
+    signs = [
+        Text(f"{it.trial}, seed {it.seed}: {said(found)}", style=NOTED[found["note"]])
+        for it in statuses
+        for found in it.signs
+    ]
+    return Group(Text(summary(statuses)), table, *reasons, *signs)
 
 
 def summary(statuses: list[Status]) -> str:
@@ -158,7 +172,9 @@ def summary(statuses: list[Status]) -> str:
     words = [it.state.word for it in statuses]
     counts = [f"{words.count(word)} {LABELS.get(word, word)}" for word in COLORS if word in words]
     taken = sum(it.seconds or 0 for it in statuses)
-    return f"{len(statuses)} runs: {', '.join(counts) or 'none'}; {taken:,.0f} seconds so far"
+    warned = sum(any(not found["note"] for found in it.signs) for it in statuses)
+    line = f"{len(statuses)} runs: {', '.join(counts) or 'none'}; {taken:,.0f} seconds so far"
+    return f"{line}; {warned} with warnings" if warned else line
 
 
 def show(results: Path, runs: "Mapping[str, Run]", once: bool = False) -> None:

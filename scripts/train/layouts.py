@@ -19,7 +19,7 @@ from scripts.common.files import Row
 from scripts.lm.prefix_tree import Sequence, Tree, packed
 from scripts.lm.tree_attention import NAME, attend_trees, pairs
 from scripts.train.checkpoints import ResumableTrainer
-from scripts.train.processes import is_first
+from scripts.train.processes import all_of, is_first
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -74,6 +74,9 @@ class LaidOutTrainer(ResumableTrainer):
     def __init__(self, *args: Any, trial: Row, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.layout = Layout(trial["layout"])
+        self.gradient: float | None = None
+        """The norm of the last step's gradient."""
+        self._step: list[Batch] = []
 
     @classmethod
     def make_config(cls, arguments: Row) -> "TrainingArguments":
@@ -184,6 +187,7 @@ class LaidOutTrainer(ResumableTrainer):
         trainer's count of batches does not change.
         """
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._step = batches
         sequences = [sequence for batch in batches for sequence in self.sequences_of(batch)]
         padded = sum(batch["input_ids"].numel() for batch in batches)
         self.layout.stock_tokens += padded
@@ -193,6 +197,31 @@ class LaidOutTrainer(ResumableTrainer):
         if self.layout.ran == "stock" or not batches:
             return batches, items
         return [*({BATCHES: []} for _ in batches[1:]), {BATCHES: batches}], items
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        self.gradient = None if norm is None else float(norm)
+        return norm
+
+    def step_rows(self, most: int) -> str:
+        """Return the ids of the rows of the last step, at most so many; rows are told by tokens."""
+
+        def told(batch: Batch) -> list[tuple[tuple[int, ...], ...]]:
+            # A batch may hold several sequences of each row, one kind after the other.
+            sequences = [*map(tuple, LaidOutTrainer.sequences_of(self, batch))]
+            rows = len(sequences) // kinds
+            return [tuple(sequences[row::rows]) for row in range(rows)]
+
+        data = self.train_dataset
+        kinds = len(self.data_collator([data[0]])["input_ids"])
+        ids = data["id"] if "id" in data.column_names else map(str, range(len(data)))
+        found: dict[tuple[tuple[int, ...], ...], str] = {}
+        for name, row in zip(ids, data, strict=True):
+            found.setdefault(told(self.data_collator([row]))[0], name)
+        own = [found[row] for batch in self._step for row in told(batch)]
+        names = [name for part in all_of(own) for name in part]
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        return f"rows of the step: {', '.join(names[:most])}{more}"
 
     def most_tokens(self, batches: list[Batch]) -> float:
         """Return how many tokens a pass of a step may have, unless it has one undivided batch."""

@@ -1,20 +1,27 @@
-"""Progress of a running trial, in its log and in a file; and its end if the loss is not finite."""
+"""What a running trial says: its progress, in its log and in a file, and if it goes wrong."""
 
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from scripts.common.cli import BadInput
 from scripts.common.files import Row, write_json
 from scripts.common.states import progress
+from scripts.train.processes import all_of, is_first
+from scripts.train.signs import Watch
+
+if TYPE_CHECKING:
+    from scripts.train.layouts import LaidOutTrainer
 
 EVERY = 1.0
 """Seconds between two writes of progress.json, if nothing is logged in between."""
+NAMED = 32
+"""Rows of a step that a message names at most."""
 
 
 class ProgressLines(TrainerCallback):
@@ -50,27 +57,141 @@ class ProgressLines(TrainerCallback):
         print(f"step {step}/{steps}: {losses}{left}", file=sys.stderr, flush=True)
 
 
-class LossCheck(TrainerCallback):
-    """End training at the first non-finite loss that is logged: all later ones would be too."""
+class SignCheck(TrainerCallback):
+    """Look for signs that training goes wrong, print them, and stop where the trial asks for it.
+
+    A loss that is not finite ends every training, since all later ones would not be either. A sign
+    of `stop_when` ends it after a checkpoint, from which it resumes once the sign is not named.
+    """
+
+    def __init__(
+        self, trainer: "LaidOutTrainer", beta: float | None, stop_when: Iterable[str] = ()
+    ):
+        self.trainer = trainer
+        self.watch = Watch(beta, chosen_tokens(trainer))
+        self.stop_when = set(stop_when)
+        self.said: dict[str, str] = {}
+        """What was printed when a sign that holds appeared."""
+
+    def signs(self) -> list[Row]:
+        """Return the signs that hold."""
+        return self.watch.signs()
+
+    def state_dict(self) -> Row:
+        """Return what a resumed training needs."""
+        return {"watch": self.watch.state_dict(), "said": self.said}
+
+    def load_state_dict(self, state_dict: Row) -> None:
+        """Load what `state_dict` returned."""
+        self.watch.load_state_dict(state_dict["watch"])
+        self.said = state_dict["said"]
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Stop a training again that was stopped for a sign and resumes as it was."""
+        self._stop()
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Raise BadInput for a non-finite loss; look for signs of a single step."""
+        # A sum since the last log: the first step that is not finite makes it so.
+        lost = [it for it in all_of(float(self.trainer._tr_loss)) if not math.isfinite(it)]
+        if lost:
+            self._end("loss", lost[0], state, f"; {self.trainer.step_rows(NAMED)}")
+        self.watch.stepped(state.global_step, self.trainer.gradient)
+        self._say(state, control)
 
     def on_log(
-        self, args: Any, state: TrainerState, control: Any, logs: Row | None = None, **_: Any
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Row | None = None,
+        **_: Any,
     ) -> None:
-        """Raise BadInput for a non-finite loss."""
-        for name in ("loss", "eval_loss"):
-            loss = float((logs or {}).get(name, 0))
-            if not math.isfinite(loss):
+        """Raise BadInput for a non-finite loss of an evaluation; look for signs."""
+        loss = float((logs or {}).get("eval_loss", 0))
+        if not math.isfinite(loss):
+            self._end("eval_loss", loss, state)
+        self.watch.logged(state.global_step, logs or {})
+        self._say(state, control)
+
+    def on_save(self, *args: Any, **kwargs: Any) -> None:
+        """Stop the training if it was to be stopped: there is a checkpoint now."""
+        self._stop()
+
+    def at_end(self, gains: dict[str, float], state: TrainerState, keeps_best: bool) -> list[Row]:
+        """Return the signs that hold at the end, of the adapter that is kept.
+
+        Parameters
+        ----------
+        gains
+            How much each module's adapter adds to its output.
+        """
+        self.watch.ended(state.global_step, gains)
+        best = state.best_global_step
+        if keeps_best and best:
+            kept = (it for it in state.log_history if it["step"] == best and "eval_loss" in it)
+            self.watch.kept_best(best, next(kept))
+        self._say(state, TrainerControl())
+        return self.signs()
+
+    def _end(self, name: str, loss: float, state: TrainerState, rows: str = "") -> None:
+        raise BadInput(
+            f"step {state.global_step} of {state.max_steps}: found {name} {loss}, allowed is a "
+            f"finite number: try a lower learning rate, or a longer warm-up{rows}"
+        )
+
+    def _say(self, state: TrainerState, control: TrainerControl) -> None:
+        """Print which signs appeared or passed, and ask for a checkpoint if one of them stops."""
+        holding = self.watch.holding
+        where = f"step {state.global_step}/{state.max_steps}"
+        for key in [it for it in self.said if it not in holding]:
+            del self.said[key]
+            self._print(f"{where}: {key.partition('/')[0]} has passed")
+        for key, found in holding.items():
+            if key in self.said:
+                continue
+            self.said[key] = f"{where}: {found['sign']}: {found['text']}"
+            if found["sign"] in self.stop_when:
+                self.said[key] += f"; {self.trainer.step_rows(NAMED)}"
+                control.should_save = True
+            self._print(self.said[key])
+
+    def _print(self, line: str) -> None:
+        if is_first():
+            print(line, file=sys.stderr, flush=True)
+
+    def _stop(self) -> None:
+        for key, found in self.watch.holding.items():
+            if found["sign"] in self.stop_when:
                 raise BadInput(
-                    f"step {state.global_step} of {state.max_steps}: found {name} {loss}, allowed "
-                    "is a finite number: try a lower learning rate, or a longer warm-up"
+                    f"{self.said[key]}; stop_when names {found['sign']}: without it, training "
+                    "resumes from there"
                 )
+
+
+def chosen_tokens(trainer: "LaidOutTrainer") -> dict[str, float]:
+    """Return the mean tokens of a chosen completion of the rows that have one."""
+    datasets = {"train": trainer.train_dataset, "valid": trainer.eval_dataset}
+    return {
+        rows: sum(map(len, dataset["chosen_ids"])) / len(dataset)
+        for rows, dataset in datasets.items()
+        if dataset is not None and "chosen_ids" in dataset.column_names
+    }
 
 
 class ProgressFile(TrainerCallback):
     """Write a trial's progress.json at each log, and otherwise at most once a second."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        signs: Callable[[], list[Row]] = list,
+    ) -> None:
         self.path = path
+        self.signs = signs
         self.clock = clock
         self.started = clock()
         self.first = 0
@@ -127,6 +248,7 @@ class ProgressFile(TrainerCallback):
             self.written,
             first=self.first,
             earlier=self.earlier,
+            signs=self.signs(),
             **self.logged,
         )
         write_json(self.path, found)

@@ -12,6 +12,7 @@ import importlib
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import BadInput
 from scripts.common.files import Row, make_shared, read_rows, write_json, write_jsonl
 from scripts.common.folders import whole_folder
+from scripts.common.signs import said
 from scripts.train.work import MINUTES, Work, at_work, fingerprint_of
 
 if TYPE_CHECKING:
@@ -58,6 +60,11 @@ def main(module: str, argv: list[str] | None = None) -> int:
         parser.add_argument(option, type=Path, required=required, help=text)
     parser.add_argument("--out", type=Path, required=True, help="the trial's folder")
     parser.add_argument(
+        "--stop-when",
+        default="",
+        help="signs that training goes wrong which end it, separated by commas",
+    )
+    parser.add_argument(
         "--checkpoint-minutes",
         type=float,
         default=MINUTES,
@@ -92,7 +99,9 @@ def train_trial(module: str, files: argparse.Namespace, work: Work) -> None:
         rows = read_rows(tokens)
         if not rows:
             raise BadInput(f"{tokens}: no rows to train on, or to take a loss of")
-        return kind.make_dataset(trial, rows, read_rows(reference) if reference else None)
+        made = kind.make_dataset(trial, rows, read_rows(reference) if reference else None)
+        # For messages; no batch has it.
+        return made.add_column("id", [row["id"] for row in rows])
 
     rows, valid = dataset(files.tokens, files.reference), None
     if files.valid_tokens:
@@ -100,7 +109,8 @@ def train_trial(module: str, files: argparse.Namespace, work: Work) -> None:
     check_rows(trial["trainer"], len(rows), valid and len(valid))
     tokenizer = load_tokenizer(files.model)
     trainer = make_trainer(kind, trial, model, tokenizer, rows, valid, work.folder)
-    result = train(trainer, trial, work)
+    stop_when = filter(None, files.stop_when.split(","))
+    result = train(trainer, trial, work, stop_when)
     save(trainer, trial, result, snapshot_folder(files.model), work.finished)
 
 
@@ -185,13 +195,20 @@ def trainer_arguments(trial: Part, work: Path, dtype: str) -> Part:
     }
 
 
-def train(trainer: "LaidOutTrainer", trial: Part, work: "Work | None" = None) -> Part:
+def train(
+    trainer: "LaidOutTrainer",
+    trial: Part,
+    work: "Work | None" = None,
+    stop_when: Iterable[str] = (),
+) -> Part:
     """Run the trainer with progress lines and return the content of train.json.
 
     Parameters
     ----------
     work
         Where checkpoints are written and looked for; without it, neither happens.
+    stop_when
+        The signs that end the training.
     """
     from transformers import PrinterCallback
 
@@ -200,13 +217,17 @@ def train(trainer: "LaidOutTrainer", trial: Part, work: "Work | None" = None) ->
     from scripts.train.costs import Costs, Stopwatch, sum_costs
     from scripts.train.layouts import sum_tokens
     from scripts.train.processes import all_of, count, is_first
-    from scripts.train.progress import LossCheck, ProgressFile, ProgressLines
+    from scripts.train.progress import ProgressFile, ProgressLines, SignCheck
+    from scripts.train.signs import adapter_gains
 
     trainer.remove_callback(PrinterCallback)
     if is_first():
         trainer.add_callback(ProgressLines())
-        trainer.add_callback(ProgressFile(Path(trainer.args.output_dir) / "progress.json"))
-    trainer.add_callback(LossCheck())
+    check = SignCheck(trainer, trial["trainer"].get("beta"), stop_when)
+    trainer.add_callback(check)
+    if is_first():
+        path = Path(trainer.args.output_dir) / "progress.json"
+        trainer.add_callback(ProgressFile(path, signs=check.signs))
     stopwatch = Stopwatch()
     trainer.add_callback(stopwatch)
     costs = Costs()
@@ -222,6 +243,7 @@ def train(trainer: "LaidOutTrainer", trial: Part, work: "Work | None" = None) ->
     parameters = list(trainer.model.parameters())
     # PEFT counts a 4-bit weight as one, although its tensor holds two in a byte.
     trainable, total = trainer.model.get_nb_trainable_parameters()
+    gains = adapter_gains(trainer.model)
     return {
         "train_loss": result.training_loss,
         "first_loss": losses[0],
@@ -233,6 +255,8 @@ def train(trainer: "LaidOutTrainer", trial: Part, work: "Work | None" = None) ->
         "step_seconds": stopwatch.step_seconds(),
         **sum_costs(all_of(costs.state_dict())),
         "resumed": trainer.resumed,
+        "adapter_gain": max(gains.values(), default=None),
+        "signs": check.at_end(gains, trainer.state, trainer.args.load_best_model_at_end),
         "trainable_parameters": trainable,
         "total_parameters": total,
         "precision": str(trainer.model.dtype).removeprefix("torch."),
@@ -267,7 +291,9 @@ def save(
     with whole_folder(folder) as temporary:
         adapter = temporary / "adapter"
         _save_adapter(trainer.model, weights, trial, base_folder, adapter)
-        (adapter / "README.md").write_text(_model_card(trial, trainer.method), encoding="utf-8")
+        (adapter / "README.md").write_text(
+            _model_card(trial, trainer.method, result["signs"]), encoding="utf-8"
+        )
         write_jsonl(temporary / "history.jsonl", history(trainer.state.log_history))
         write_json(temporary / "train.json", result)
         write_json(temporary / "trial.json", trial)
@@ -289,7 +315,7 @@ def _save_adapter(
     write_json(path, settings)
 
 
-def _model_card(trial: Part, method: str) -> str:
+def _model_card(trial: Part, method: str, signs: list[Row]) -> str:
     from huggingface_hub import ModelCard, ModelCardData
 
     from scripts.train.starts import start_of
@@ -313,9 +339,18 @@ def _model_card(trial: Part, method: str) -> str:
         start_of(trial).applies_to(start)
         if start
         else "The adapter applies to the base model as it is.",
+        _signs(signs),
         f"```json\n{settings}\n```",
     ]
     return str(ModelCard("\n\n".join(text) + "\n"))
+
+
+def _signs(signs: list[Row]) -> str:
+    """Return the model card's paragraph on signs that training went wrong."""
+    if not signs:
+        return "No sign that training went wrong was found."
+    lines = [f"- {said(found)}" for found in signs]
+    return "\n".join(["Signs at the end of training:", "", *lines])
 
 
 def _code(text: str) -> str:

@@ -48,6 +48,7 @@ def finished(folder: Path, training: dict[str, Any] = TRAINING) -> None:
 def test_progress_says_who_trains_and_how_far_it_is() -> None:
     assert progress(3, 10, 1.00049, 2.5, 0.7, 0.9, first=2, earlier=9.5) == {
         "first": 2, "earlier": 9.5, "step": 3, "steps": 10, "loss": 0.7, "accuracy": 0.9,
+        "signs": [],
         "started": 1.0, "updated": 2.5, "host": socket.gethostname(), "pid": os.getpid(),
     }  # fmt: skip
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from scripts.common.files import write_json
+from scripts.common.files import read_json, write_json
 from scripts.common.states import NOT_RUN, State, progress
 from scripts.config.plan.evaluation import Run
+from scripts.terminal import signs
 from scripts.terminal.status import Status, page, statuses_of, summary, watch
 from tests.config.parts import run_of
 
@@ -101,6 +102,22 @@ def test_the_page(results: Path) -> None:
     ]
 
 
+def test_signs_are_shown_of_what_runs_and_of_what_is_done(results: Path) -> None:
+    fall = {"sign": "chosen_free_fall", "note": False, "text": "it fell", "step": 40}
+    little = {"sign": "adapter_hardly_moved", "note": True, "text": "it stood", "step": 150}
+    for path, found in (("sft-done/seed-7/train", [fall, little]),
+                        ("sft-running/seed-7/work/progress", [fall])):  # fmt: skip
+        file = results / "trials" / f"{path}.json"
+        write_json(file, read_json(file) | {"signs": found})
+    lines = recorded(100, statuses_of(results, TRIALS, NOW))
+    assert lines[0].endswith("seconds so far; 2 with warnings")
+    assert lines[-3:] == [
+        "sft-done, seed 7: warning: chosen_free_fall: it fell (since step 40)",
+        "sft-done, seed 7: note: adapter_hardly_moved: it stood (since step 150)",
+        "sft-running, seed 7: warning: chosen_free_fall: it fell (since step 40)",
+    ]
+
+
 def test_names_are_folded_and_numbers_are_not(results: Path) -> None:
     (row,) = (line for line in recorded(76, statuses_of(results, TRIALS, NOW)) if "0:38:36" in line)
     assert "7 running 40/1,200 0.5124 – 0:38:36 84" in row
@@ -128,3 +145,9 @@ def test_ctrl_c_ends_it_quietly(results: Path) -> None:
 def test_nothing_at_all() -> None:
     assert summary([]) == "0 runs: none; 0 seconds so far"
     assert recorded(100, [Status("e", "sft", "t", 0, State(NOT_RUN))])
+
+
+def test_the_page_of_signs_is_the_codes() -> None:
+    """`python -m scripts.terminal.signs > docs/signs.md` writes it."""
+    path = Path(__file__).parents[2] / "docs" / "signs.md"
+    assert path.read_text(encoding="utf-8") == signs.page()

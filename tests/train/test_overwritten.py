@@ -176,7 +176,7 @@ def test_what_cannot_be_overwritten_is_refused(
 @pytest.mark.parametrize("name", ["a`b", "``](http://x) <b>", "`", "$x$ *y* [z](http://x)"])
 def test_a_model_card_has_no_markup_of_a_folders_name(name: str) -> None:
     trial = resolved("sft") | {"base": f"/models/{name}", "revision": None}
-    card = model_card(trial | {"tokens": f"rows.base.{name}.64"}, "some method")
+    card = model_card(trial | {"tokens": f"rows.base.{name}.64"}, "some method", [])
     tokens = MarkdownIt("commonmark").parse(card.partition("---\n\n")[2])
     inside = [it for token in tokens for it in token.children or []]
     code = [it.content.strip() for it in inside if it.type == "code_inline"]

@@ -154,6 +154,16 @@ def test_a_reference_is_made_again_when_what_it_depends_on_changes(
     assert "reference" in {rule for rule, _ in stale(rerun)}
 
 
+def test_what_stops_a_trial_reruns_nothing(rerun: Project) -> None:
+    trial = "learning_rate: 5e-4"
+    rerun.edit("cut-down.yaml", trial, f"{trial}, stop_when: [chosen_free_fall, loss_exploded]")
+    assert stale(rerun) == set()
+    shown = rerun.run(*CUT_DOWN, "-n", "-p", "--forcerun", "train").stdout
+    stops = [line.split("--stop-when=")[1].split()[:1] for line in shown.splitlines()
+             if "-m scripts.train." in line]  # fmt: skip
+    assert ["chosen_free_fall,loss_exploded"] in stops
+
+
 def test_editing_how_answers_are_generated_retrains_nothing(rerun: Project) -> None:
     rerun.edit("cut-down.yaml", "problems: {limit: 4, ", "problems: {limit: 5, ")
     rules = {rule for rule, _ in stale(rerun)}

@@ -132,6 +132,7 @@ class _Resolver:
             valid=phase.valid if trial.eval_strategy != "no" else None,
             lora=trial.lora.model_dump(mode="json"),
             trainer=trial.trainer_settings(),
+            stop_when=tuple(trial.stop_when),
         )
         if isinstance(trial, SftTrial):
             return training

@@ -57,11 +57,16 @@ class Training:
     """The folder of the run that it starts from; None: the base."""
     start_as: str = "merged"
     reference: str | None = None
+    stop_when: tuple[str, ...] = ()
 
     def as_json(self) -> Part:
-        """Return the trial as its jobs are given it, and as `trial.json` keeps it."""
-        own = {"start", "start_as", "reference"}
-        left_out = own if METHODS[self.method].phase == "sft" else set()
+        """Return the trial as its jobs are given it, and as `trial.json` keeps it.
+
+        What stops it is not part of that: it changes no adapter that is made.
+        """
+        left_out = {"stop_when"}
+        if METHODS[self.method].phase == "sft":
+            left_out |= {"start", "start_as", "reference"}
         return {key: value for key, value in vars(self).items() if key not in left_out}
 
     def inputs(self) -> Files:
