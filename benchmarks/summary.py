@@ -158,9 +158,10 @@ class Bound:
     own_peak_mb: float
 
     @property
-    def is_met(self) -> bool:
-        """Return True if it is as fast, at no higher peak."""
-        return self.found >= self.wanted and self.own_peak_mb <= self.peak_mb
+    def missed(self) -> list[str]:
+        """Return what it is missed by: time, memory, or nothing."""
+        slow, large = self.found < self.wanted, self.own_peak_mb > self.peak_mb
+        return ["time"] * slow + ["memory"] * large
 
 
 def bounds(done: list[Done]) -> list[Bound]:
