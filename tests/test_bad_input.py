@@ -1279,7 +1279,7 @@ def trials() -> Iterator[Case]:
                                  "trial/adapter/adapter_model.safetensors": EARLIER,
                                  "out.json": EARLIER,
                                  **{f"score/{name}.parquet": EARLIER for name in names}}
-    score = ["evaluate.score", "--model", "model/manifest.json", "--precision", "auto",
+    score = ["evaluate.score", "--model", "model/manifest.json", "--precision", "float32",
              "--quantization", "none", "--out", "score"]
     probe = ["train.estimate.probe", "--trial", trial, "--model", "model/manifest.json", "--out",
              "out.json"]

@@ -7,12 +7,17 @@ plain, and a file ends at the size that is listed for it.
 delete a file whose download was killed, compare sizes but no digests, do not try again when the hub
 fails (5xx) or resets the connection, and may use a token that a login left on disk.
 docs/dependencies.md names the tests that show it.
+
+With HF_ENDPOINT=file:FOLDER, a folder stands in for the hub: it holds repositories as
+{models,datasets}/owner/name, and knows no commits.
 """
 
+import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -42,6 +47,10 @@ LONGEST_NAME = 240
 """Bytes of a file's or a folder's name; file systems take 255, with the suffix of a part."""
 SEARCHED = 1 << 26
 """So many bytes of a file are searched for the token that was sent: more are rows or weights."""
+FOLDER = "file:"
+"""What HF_ENDPOINT begins with if a folder stands in for the hub."""
+BESIDE = (".git", ".cache")
+"""What git and the hub's own client put beside a repository's files."""
 COMMIT = re.compile("[0-9a-f]{40}")
 SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -82,8 +91,8 @@ class Repository:
     patterns: list[str] | None = None
     without: list[str] | None = None
 
-    def download(self, parent: Path) -> tuple[Path, str]:
-        """Download the files into `parent/{commit}`; return that folder and the commit.
+    def download(self, parent: Path) -> Path:
+        """Download the files into `parent/{commit}`; return that folder.
 
         An interrupted file resumes where it stopped, and a file that is already there with the
         listed digest is not downloaded again. The only token used is that in HF_TOKEN.
@@ -93,14 +102,12 @@ class Repository:
         BadInput
             If the hub cannot be reached, has no such repository or revision, answers with another
             commit or with names that are not plain, or sends a file that is longer than it lists
-            or has another digest.
+            or has another digest; or if HF_ENDPOINT names no folder of repositories.
         """
         folder = parent / self.commit
         where = f"{self.kind} {self.name}"
-        print(
-            f"{where} at {self.commit}: {len(self.files)} files, {self.bytes:,} bytes",
-            file=sys.stderr,
-        )
+        origin = f"at {self.commit}" if self.origin["commit"] else f"in {hub_folder()}"
+        print(f"{where} {origin}: {len(self.files)} files, {self.bytes:,} bytes", file=sys.stderr)
         progress = _Progress(where, self.bytes)
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
@@ -111,13 +118,22 @@ class Repository:
                 progress.stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-        print(f"{where}: every file has the digest that the hub lists", file=sys.stderr)
-        return folder, self.commit
+        print(f"{where}: every file has its listed digest", file=sys.stderr)
+        return folder
 
     @property
     def commit(self) -> str:
-        """The commit of the revision. Raises as `download` does."""
+        """The commit of the revision; of a folder, which has none, a digest of the files that
+        stands for it. Raises as `download` does.
+        """
         return self._listing.sha
+
+    @property
+    def origin(self) -> dict[str, str | None]:
+        """What a record says of where the files come from. Raises as `download` does."""
+        if hub_folder():
+            return {"source": "folder", "repository": self.name, "commit": None}
+        return {"source": "hub", "repository": self.name, "commit": self.commit}
 
     @property
     def bytes(self) -> int:
@@ -152,6 +168,8 @@ class Repository:
     @cached_property
     def _listing(self) -> Any:
         """The hub's answer about the revision, as huggingface_hub's ModelInfo."""
+        if root := hub_folder():
+            return self._listing_of(root)
         # Set before the library is first imported, which else sends usage data.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         import httpx
@@ -193,6 +211,26 @@ class Repository:
             raise BadInput(f"{self}: the hub answers with another commit, {info.sha}")
         return info
 
+    def _listing_of(self, root: Path) -> Any:
+        """Return what a folder in the hub's place holds, in the form of the hub's answer."""
+        from huggingface_hub import ModelInfo
+        from huggingface_hub.utils import validate_repo_id
+
+        with _one_line(str(self)):
+            validate_repo_id(self.name)
+            place = root / f"{self.kind}s" / self.name
+            if not place.is_dir():
+                raise BadInput(f"{self}: {place}: no such folder")
+            names = {path.relative_to(place): path for path in place.rglob("*") if path.is_file()}
+            files = [
+                {"rfilename": name.as_posix(), "size": path.stat().st_size, "sha256": sha256(path)}
+                for name, path in sorted(names.items())
+                if name.parts[0] not in BESIDE
+            ]
+        sha = hashlib.sha1(json.dumps(files).encode()).hexdigest()
+        siblings = [file | {"lfs": file | {"pointerSize": None}} for file in files]
+        return ModelInfo(id=self.name, sha=sha, siblings=siblings)
+
     def _fetch(self, file: Any, folder: Path, progress: "_Progress") -> None:
         """Download a file into a folder, unless it is there. Raises as `download` does."""
         target = folder / file.rfilename
@@ -221,6 +259,9 @@ class Repository:
 
     def _complete(self, partial: Path, file: Any, progress: "_Progress") -> None:
         """Add the bytes to a file that it lacks; try again if the hub fails or the line breaks."""
+        if root := hub_folder():
+            shutil.copyfile(root / f"{self.kind}s" / self.name / file.rfilename, partial)
+            return progress.update(file.size)
         from httpx import NetworkError
         from huggingface_hub import hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError
@@ -350,6 +391,24 @@ def _shown(value: object) -> str:
     """Return how what the hub sent begins, in one line."""
     shown = value if isinstance(value, str) and value.isprintable() else json.dumps(str(value))
     return shown if len(shown) <= 80 else f"{shown[:80]}…"
+
+
+def hub_folder() -> Path | None:
+    """Return the folder that stands in for the hub; None where HF_ENDPOINT names none.
+
+    Raises
+    ------
+    BadInput
+        If it is no folder of repositories.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    if not endpoint.startswith(FOLDER):
+        return None
+    folder = Path(endpoint.removeprefix(FOLDER))
+    if not any((folder / kinds).is_dir() for kinds in ("datasets", "models")):
+        allowed = "a folder that holds datasets/owner/name or models/owner/name"
+        raise BadInput(f"HF_ENDPOINT: found {endpoint}; allowed after {FOLDER} is {allowed}")
+    return folder
 
 
 def _endpoint() -> str:

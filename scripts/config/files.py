@@ -17,6 +17,9 @@ BYTES, NODES, DEPTH, DIGITS = 4_000_000, 100_000, 40, 20
 PROBLEMS, SHOWN = 20, 1000
 """So many problems are told, and so many characters of each."""
 
+SOURCES = {"hub", "folder", "demo", "file"}
+"""The key of each kind of source, of which one has one."""
+
 _TOO_DEEP = f"found more than {DEPTH} levels, one in another; allowed are so many"
 _YAML = "tag:yaml.org,2002:"
 _CONTROL = yaml.reader.Reader.NON_PRINTABLE
@@ -335,7 +338,10 @@ class _Reader:
 
 
 def merge(files: list[ConfigFile], overrides: dict[str, Any]) -> ConfigFile:
-    """Return the files laid over each other: mappings key by key, all else replaced."""
+    """Return the files laid over each other: mappings key by key, all else replaced.
+
+    A source of another kind, such as a hub over a folder, replaces the one below it.
+    """
     merged = ConfigFile({}, {(): (files[0].origins[()] if files else ("--config", 1))})
     said = _plain(overrides)
     for file in [*files, ConfigFile(said, _override_origins(said))]:
@@ -373,8 +379,18 @@ def _override_origins(values: Any, path: Location = ()) -> dict[Location, tuple[
 def _lay(target: dict[str, Any], source: dict[str, Any], path: Location = ()) -> Iterator[Location]:
     """Lay a mapping over another, in place; yield the places of what is replaced or new."""
     for key, value in source.items():
-        if isinstance(value, dict) and isinstance(target.get(key), dict):
-            yield from _lay(target[key], value, (*path, key))
+        below = target.get(key)
+        if (
+            isinstance(value, dict)
+            and isinstance(below, dict)
+            and not _is_another(key, value, below)
+        ):
+            yield from _lay(below, value, (*path, key))
         else:
             target[key] = value
             yield (*path, key)
+
+
+def _is_another(key: str, value: dict[str, Any], below: dict[str, Any]) -> bool:
+    """Return True if a mapping is a source of another kind than the one below it."""
+    return key == "source" and bool(SOURCES & (value.keys() - below.keys()))

@@ -82,7 +82,10 @@ class Model(Closed):
 
     source: ModelSource
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 where the GPU has it, else float16; float32 on a CPU"
+        "auto",
+        description="auto: bfloat16 where the GPU has it, else float16; on a CPU bfloat16 with "
+        "AMX or AVX512_BF16, else float32. Each job records what it used, and stops if it was "
+        "given what another precision made",
     )
     quantization: Literal["none", "nf4"] = Field(
         "none", description="nf4: 4-bit NormalFloat with double quantization (bitsandbytes)"

@@ -68,7 +68,7 @@ def fetch_hub(
         read or are not the repository's, or a column is missing or holds something else.
     """
     source = Repository(repository, revision, "dataset")
-    folder, commit = source.download(parent)
+    folder = source.download(parent)
     listed = sorted(Path(file.rfilename) for file in source.files)
     where = f"dataset {repository}"
     splits = _split_files(folder, listed, name, where)
@@ -78,9 +78,7 @@ def fetch_hub(
     }
     table, rows = _read(files, columns)
     record = {
-        "source": "hub",
-        "repository": repository,
-        "commit": commit,
+        **source.origin,
         "name": name,
         "files": [_file_record(folder / path, path.as_posix()) for path in listed],
         "rows": rows,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.common.cli import run
 from scripts.common.files import Row, read_rows, write_json, write_rows
 from scripts.common.rows import COMPLETIONS, GENERATIONS, PAIRS
-from scripts.common.states import forget_work
+from scripts.common.states import forget_work, read_if_there
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -155,7 +155,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row]]:
     """Return completions, pairs and generations of the model that the arguments name."""
-    from scripts.lm.devices import pin_threads
+    from scripts.lm.devices import check_precision, pin_threads
     from scripts.lm.pairs import pair_logps
     from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters
     from scripts.lm.tokenizers import load_tokenizer
@@ -172,6 +172,8 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
         rows = read_rows(arguments.completions)
         completions = score_completions(model, rows)
     if arguments.pairs:
+        record = arguments.reference.with_suffix(".json")
+        check_precision(record, read_if_there(record), model)
         reference = read_rows(arguments.reference)
         # A base is its own reference, whose log-probs are there already.
         tokens = read_rows(arguments.pairs)
@@ -188,6 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
 
     from scripts.lm.devices import Meter
+    from scripts.lm.snapshots import weights_dtype
 
     meter = Meter()
     asked = arguments.completions or arguments.pairs or arguments.prompts
@@ -195,7 +198,8 @@ def main(argv: list[str] | None = None) -> int:
     write_rows(arguments.out / "completions.parquet", completions, COMPLETIONS)
     write_rows(arguments.out / "pairs.parquet", pairs, PAIRS)
     write_rows(arguments.out / "generations.parquet", generations, GENERATIONS)
-    write_json(arguments.out / "score.json", meter.cost())
+    precision = str(weights_dtype(arguments.precision)).removeprefix("torch.")
+    write_json(arguments.out / "score.json", meter.cost() | {"precision": precision})
     forget_work(arguments.out)
     return 0
 

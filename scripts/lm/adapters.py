@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput
+from scripts.common.states import read_if_there
 from scripts.lm.checks import brief, read_object
+from scripts.lm.devices import check_precision
 from scripts.lm.weights import Tensor, read_tensors
 
 if TYPE_CHECKING:
@@ -51,12 +53,14 @@ def read_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
     Raises
     ------
     BadInput
-        When the adapter's files are not whole, or its tensors are not those of its configuration.
-        PEFT would leave missing ones as they are drawn, silently.
+        When the adapter's files are not whole, its tensors are not those of its configuration, or
+        it was trained in another precision. PEFT would leave missing tensors as they are drawn,
+        silently.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
     tensors = adapter_tensors(adapter)
+    check_trained_alike(adapter, model)
     try:
         loaded = PeftModel.from_pretrained(model, adapter)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -71,6 +75,12 @@ def read_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":
             f"it: {others[0]} is {'missing' if others[0] in needed else 'not one of its tensors'}"
         )
     return loaded
+
+
+def check_trained_alike(adapter: Path, model: "PreTrainedModel") -> None:
+    """Raise BadInput if the run that an adapter is of computed in another precision."""
+    record = adapter.parent / "train.json"
+    check_precision(record, read_if_there(record), model)
 
 
 def adapter_tensors(adapter: Path) -> dict[str, Tensor]:

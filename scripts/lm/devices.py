@@ -4,7 +4,13 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from scripts.common.cli import BadInput
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 def pin_threads() -> None:
@@ -13,6 +19,26 @@ def pin_threads() -> None:
 
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
+
+
+def precision_of(model: "PreTrainedModel | PeftModel") -> str:
+    """Return the precision that a model computes in, as records hold it."""
+    return str(model.dtype).removeprefix("torch.")
+
+
+def check_precision(
+    record: Path, content: dict[str, Any], model: "PreTrainedModel | PeftModel"
+) -> None:
+    """Raise BadInput if a job's record says that its model computed in another precision.
+
+    With `precision: auto`, that happens where two machines differ. What has no record is of no job.
+    """
+    found, own = content.get("precision"), precision_of(model)
+    if found not in (None, own):
+        raise BadInput(
+            f"{record}: precision: found {found}, but this machine computes in {own}; with "
+            "precision: auto a run needs machines that compute alike; else name the precision"
+        )
 
 
 def device_name() -> str:

@@ -52,9 +52,8 @@ def _downloaded(repository: Repository, manifest: Path) -> tuple[Path, dict[str,
     """Return the folder of what was downloaded, the origin that a manifest records, and the names
     of the files: of those that the hub lists, whatever else lies in the folder.
     """
-    folder, commit = repository.download(manifest.parent / "snapshot")
-    origin = {"source": "hub", "repository": repository.name, "commit": commit}
-    return folder, origin, sorted(file.rfilename for file in repository.files)
+    folder = repository.download(manifest.parent / "snapshot")
+    return folder, repository.origin, sorted(file.rfilename for file in repository.files)
 
 
 def _small(names: list[str]) -> list[str]:

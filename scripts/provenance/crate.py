@@ -249,8 +249,11 @@ class Packer:
         """Yield the repositories that a job fetched from, each at its commit."""
         for origin in job.origins:
             kind = "datasets/" if origin["file"] == "raw.json" else ""
-            url = f"{HUB}/{kind}{origin['repository']}/tree/{origin['commit']}"
-            properties = {"name": origin["repository"], "version": origin["commit"]}
+            url = f"{HUB}/{kind}{origin['repository']}"
+            properties = {"name": origin["repository"]}
+            # A folder in the hub's place knows none.
+            if commit := origin["commit"]:
+                url, properties = f"{url}/tree/{commit}", properties | {"version": commit}
             yield self.context(url, "CreativeWork", **properties)
 
     def _add_run(self, workflow: "Entity", actions: list[tuple[Job, "Entity"]]) -> None:

@@ -206,7 +206,9 @@ def marks(job: Job, parts: list[Part]) -> Iterator[str]:
 def _origins(job: Job) -> Iterator[str]:
     """Yield the repository and commit that a job fetched, and the templates that it rendered."""
     for origin in job.origins:
-        yield f"hub {origin['repository']} at commit {origin['commit']}"
+        commit = origin["commit"]
+        at = f"at commit {commit}" if commit else "from a folder in its place, without a commit"
+        yield f"hub {origin['repository']} {at}"
     for name, digest in job.content["templates"].items() if job.rule in RENDERED else ():
         yield f"template {name} {digest[:12]}"
 

@@ -23,6 +23,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from scripts.common.files import Row, read_json
 from scripts.common.folders import as_json, discard, is_whole, whole_folder, write_file
+from scripts.lm.devices import check_precision, precision_of
 from scripts.train.processes import (
     all_of,
     count,
@@ -102,6 +103,7 @@ class ResumableTrainer(Trainer):
     def state_dict(self) -> Row:
         """Return this process's state that transformers and TRL do not save."""
         return {
+            "precision": precision_of(self.model),
             "loss": float(self._tr_loss),
             "total_loss": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
@@ -165,7 +167,9 @@ class ResumableTrainer(Trainer):
     def begin(self) -> None:
         """Prepare for the first step, when the model is wrapped and the checkpoint is loaded."""
         if self._checkpoint is not None:
-            self.load_state_dict(read_json(self._checkpoint / RUN)[rank()])
+            state = read_json(self._checkpoint / RUN)[rank()]
+            check_precision(self._checkpoint / RUN, state, self.model)
+            self.load_state_dict(state)
 
     def load_state_dict(self, state_dict: Row) -> None:
         """Load what `state_dict` returned in this process."""

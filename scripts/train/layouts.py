@@ -19,6 +19,7 @@ from scripts.common.files import Row
 from scripts.lm.prefix_tree import Sequence, Tree, packed
 from scripts.lm.tree_attention import NAME, attend_trees, pairs
 from scripts.train.checkpoints import ResumableTrainer
+from scripts.train.lora import fuse_lora
 from scripts.train.processes import all_of, is_first
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ class LaidOutTrainer(ResumableTrainer):
             self.decide_layout()
         elif self.layout.ran == "shared":
             self.model_wrapped.set_attn_implementation(NAME)
+        if self.layout.ran == "shared":
+            fuse_lora(self.model)
 
     def sequences_of(self, batch: Batch) -> list[Sequence]:
         """Return a padded batch's token sequences, as far as a pass has to compute them."""

@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     from scripts.lm.backends import start_backend
-    from scripts.lm.devices import Meter, pin_threads
+    from scripts.lm.devices import Meter, pin_threads, precision_of
     from scripts.lm.pairs import pair_logps
     from scripts.lm.snapshots import merge_adapters
 
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         model = merge_adapters(base, [arguments.start] if arguments.start else [])
         logps = pair_logps(model, read_rows(arguments.tokens))
     write_rows(arguments.out, logps, REFERENCE)
-    write_json(arguments.out.with_suffix(".json"), meter.cost())
+    cost = meter.cost() | {"precision": precision_of(model)}
+    write_json(arguments.out.with_suffix(".json"), cost)
     return 0
 
 

@@ -21,6 +21,7 @@ from scripts.common.cli import BadInput
 from scripts.common.files import Row, make_shared, read_rows, write_json, write_jsonl
 from scripts.common.folders import whole_folder
 from scripts.common.signs import said
+from scripts.common.states import read_if_there
 from scripts.train.work import MINUTES, Work, at_work, fingerprint_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def main(module: str, argv: list[str] | None = None) -> int:
 def train_trial(module: str, files: argparse.Namespace, work: Work) -> None:
     """Train from the last checkpoint, and leave the finished files in the work folder."""
     from scripts.lm.backends import start_backend
+    from scripts.lm.devices import check_precision
     from scripts.lm.tokenizers import load_tokenizer, snapshot_folder
     from scripts.train.processes import check_rows
     from scripts.train.starts import start_of
@@ -103,6 +105,9 @@ def train_trial(module: str, files: argparse.Namespace, work: Work) -> None:
         # For messages; no batch has it.
         return made.add_column("id", [row["id"] for row in rows])
 
+    for logps in filter(None, (files.reference, files.valid_reference)):
+        record = logps.with_suffix(".json")
+        check_precision(record, read_if_there(record), model)
     rows, valid = dataset(files.tokens, files.reference), None
     if files.valid_tokens:
         valid = dataset(files.valid_tokens, files.valid_reference)
@@ -135,8 +140,9 @@ def make_trainer(
 ) -> "LaidOutTrainer":
     """Return a method's trainer of the adapter that the model has."""
     from scripts.lm.adapters import adapter_unrounded
+    from scripts.lm.devices import precision_of
 
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype = precision_of(model)
     with adapter_unrounded(model):
         return kind(
             trial=trial,
@@ -213,6 +219,7 @@ def train(
     from transformers import PrinterCallback
 
     from scripts.lm.backends import versions
+    from scripts.lm.devices import precision_of
     from scripts.train.checkpoints import Saving, last_checkpoint
     from scripts.train.costs import Costs, Stopwatch, sum_costs
     from scripts.train.layouts import sum_tokens
@@ -259,7 +266,7 @@ def train(
         "signs": check.at_end(gains, trainer.state, trainer.args.load_best_model_at_end),
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "precision": str(trainer.model.dtype).removeprefix("torch."),
+        "precision": precision_of(trainer.model),
         "autocast": trainer.accelerator.mixed_precision,
         "adapter_precision": next(str(p.dtype)[6:] for p in parameters if p.requires_grad),
         "optimizer": _optimizer(trainer),

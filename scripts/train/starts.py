@@ -94,7 +94,13 @@ class Overwritten(Merged):
         from safetensors.torch import load_file
         from torch.nn import Dropout
 
-        from scripts.lm.adapters import WEIGHTS, adapter_tensors, lora_config, module_of
+        from scripts.lm.adapters import (
+            WEIGHTS,
+            adapter_tensors,
+            check_trained_alike,
+            lora_config,
+            module_of,
+        )
 
         if start is None:
             raise BadInput(
@@ -113,6 +119,7 @@ class Overwritten(Merged):
                 "overwritten allows true or gaussian, which leave the base's weights as they are"
             )
         adapter_tensors(start)
+        check_trained_alike(start, base)
         old, weights = PeftConfig.from_pretrained(start), load_file(start / WEIGHTS)
         both = self.lora(lora, old.to_dict(), set(map(module_of, weights)))
         adapter = lora_config(base, both | {"lora_dropout": lora["lora_dropout"]})

@@ -53,7 +53,7 @@ def hub(source: Path, tmp_path: Path, loopback: Start, monkeypatch: pytest.Monke
 
 
 def fetch(tmp_path: Path, revision: str = COMMIT, **options: list[str]) -> Path:
-    return Repository(MODEL, revision, "model", **options).download(tmp_path / "got")[0]
+    return Repository(MODEL, revision, "model", **options).download(tmp_path / "got")
 
 
 def ranges(hub: Hub, name: str) -> list[str | None]:
@@ -66,7 +66,8 @@ def test_a_repository_is_downloaded_whole_and_once(source: Path, tmp_path: Path,
     (source / "a folder").mkdir()
     (source / "a folder" / "100 % né.json").write_text("{}")
     repository = Repository(MODEL, "main", "model")
-    assert repository.download(tmp_path / "got") == (tmp_path / "got" / COMMIT, COMMIT)
+    assert repository.download(tmp_path / "got") == tmp_path / "got" / COMMIT
+    assert repository.origin == {"source": "hub", "repository": MODEL, "commit": COMMIT}
     assert contents(tmp_path / "got" / COMMIT) == contents(source)
     assert hub.sent() == sorted([*ALL_FILES, "a folder/100 % né.json"])
     hub.requests.clear()
@@ -294,6 +295,59 @@ def test_a_hub_out_of_reach_is_one_line(
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    "folder", ["nowhere", "hub/models", "hub/models/owner/model/config.json", ""]
+)
+def test_a_folder_without_repositories_is_one_line(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(source)
+    place = tmp_path / folder if folder else ""
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{place}")
+    with pytest.raises(BadInput) as refused:
+        fetch(tmp_path)
+    assert str(refused.value) == (
+        f"HF_ENDPOINT: found file:{place}; allowed after file: is a folder that holds"
+        " datasets/owner/name or models/owner/name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("owner/none", "{hub}/models/owner/none: no such folder"),
+        ("../owner", "not a repository's name, which is owner/name"),
+        ("owner/..", "not a repository's name, which is owner/name"),
+    ],
+)
+def test_a_folder_lacks_a_repository(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, line: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{tmp_path}/hub")
+    with pytest.raises(BadInput) as refused:
+        Repository(name, "main", "model").download(tmp_path / "got")
+    assert str(refused.value) == f"model {name}@main: {line.format(hub=tmp_path / 'hub')}"
+    assert not (tmp_path / "got").exists()
+
+
+def test_a_folders_files_are_copied_once_and_a_changed_one_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{tmp_path}/hub")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    repository = Repository(MODEL, COMMIT, "model")
+    got = repository.download(tmp_path / "got")
+    assert contents(got) == contents(source)
+    assert repository.origin == {"source": "folder", "repository": MODEL, "commit": None}
+    before = (got / SHARD).stat().st_ino
+    (got / "config.json").write_text("{}")
+    assert fetch(tmp_path) == got
+    assert contents(got) == contents(source)
+    assert (got / SHARD).stat().st_ino == before
+    (source / "config.json").write_text("{}")
+    assert fetch(tmp_path) != got
+
+
 def test_progress_is_printed(
     source: Path, tmp_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -304,7 +358,7 @@ def test_progress_is_printed(
     first, *_, last_count, last = capsys.readouterr().err.splitlines()
     assert first == f"model {MODEL} at {COMMIT}: {len(ALL_FILES)} files, {total:,} bytes"
     assert last_count == f"model {MODEL}: {total:,} of {total:,} bytes"
-    assert last == f"model {MODEL}: every file has the digest that the hub lists"
+    assert last == f"model {MODEL}: every file has its listed digest"
 
 
 # ------------------------------------------------------------------------------------------ token

@@ -403,12 +403,32 @@ def test_an_overlay_wins_and_keeps_its_own_paths(folder: Path) -> None:
     assert config.experiments["e"].preference is not None
 
 
+def test_a_source_of_another_kind_replaces_the_one_below(folder: Path) -> None:
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(
+        "models: {m: {source: {hub: owner/model, revision: main}}}\n"
+        "datasets: {problems: {source: {hub: owner/data, revision: main}}}\n",
+        encoding="utf-8",
+    )
+    config = load([written(folder), overlay])
+    assert config.models["m"].source.model_dump() == {"hub": "owner/model", "revision": "main"}
+    assert config.datasets["problems"].source.hub == "owner/data"
+    base = {"models": {"m": {"source": {"folder": str(folder / "base")}}}}
+    (folder / "base").mkdir()
+    (folder / "base" / "config.json").write_text("{}")
+    assert list(load([written(folder)], base).models["m"].source.model_dump()) == ["folder"]
+    # Of the same kind, key by key.
+    other = {"models": {"m": {"source": {"hub": "owner/other"}}}}
+    source = load([written(folder), overlay], other).models["m"].source
+    assert source.model_dump() == {"hub": "owner/other", "revision": "main"}
+
+
 def test_overrides_win_over_files(folder: Path) -> None:
     config = load([written(folder)], {"experiments": {"e": {"max_length": 64}}})
     assert config.experiments["e"].max_length == 64
 
 
-SHIPPED = ["config.yaml", "demo/config.yaml", "docs/examples/own-data.yaml"]
+SHIPPED = ["config.yaml", "demo/config.yaml", "docs/examples/own-data.yaml", "pilot/config.yaml"]
 
 
 @pytest.mark.parametrize("name", SHIPPED[:2])

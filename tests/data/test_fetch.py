@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.common.cli import BadInput
-from scripts.common.columns import Kind
 from scripts.common.files import read_json, read_rows, sha256
 from scripts.data import fetch
 from scripts.data.fetch import Columns, fetch_files, fetch_hub
@@ -206,6 +206,27 @@ def test_a_hub_repository_is_read_and_recorded(tmp_path: Path, loopback: Start) 
     }
 
 
+def test_a_folder_stands_in_for_the_hub(
+    tmp_path: Path, loopback: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows and digests are those of a hub that serves it; only the commit is not known."""
+    folder = write_hh_rlhf(tmp_path / "hub")
+    # What git and the hub's client put there is not the repository's.
+    for beside in (".git/config", ".cache/huggingface/train.jsonl"):
+        (folder / beside).parent.mkdir(parents=True)
+        (folder / beside).write_text('{"chosen": "", "rejected": ""}', encoding="utf-8")
+    wanted = ("owner/hh-rlhf", COMMIT, None)
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{tmp_path}/hub")
+    table, record = fetch_hub(*wanted, tmp_path / "copied", PAIRS)
+    for beside in (".git", ".cache"):
+        shutil.rmtree(folder / beside)
+    loopback(tmp_path / "hub", commits={"owner/hh-rlhf": COMMIT})
+    served, served_record = fetch_hub(*wanted, tmp_path / "served", PAIRS)
+    assert table.equals(served, check_metadata=True)
+    assert record == served_record | {"source": "folder", "commit": None}
+    assert (served_record["source"], served_record["commit"]) == ("hub", COMMIT)
+
+
 def test_an_unknown_configuration_is_one_line(tmp_path: Path, loopback: Start) -> None:
     write_table(tmp_path / "hub", "owner/name", {"train": ["1"]})
     loopback(tmp_path / "hub")
@@ -303,14 +324,18 @@ def test_a_file_that_fails_is_one_line(tmp_path: Path, loopback: Start) -> None:
     ],
 )  # fmt: skip
 def test_the_real_datasets(
-    hub: Path, tmp_path: Path, loopback: Start,
+    hub: Path, tmp_path: Path, loopback: Start, monkeypatch: pytest.MonkeyPatch,
     repository: str, revision: str, name: str | None, rows: dict[str, int], columns: list[str],
 ) -> None:  # fmt: skip
-    """Their rows are those of the files, in the same order."""
+    """Their rows are those of the files, in the same order, whether a hub serves them or not."""
     commits = {} if revision == "main" else {repository: revision}
     loopback(hub, commits=commits)
-    kind: Kind = "lists" if "chosen" in columns else "text"
-    table, record = fetch_hub(repository, revision, name, tmp_path, dict.fromkeys(columns, kind))
+    kinds: Columns = dict.fromkeys(columns, "lists" if "chosen" in columns else "text")
+    table, record = fetch_hub(repository, revision, name, tmp_path, kinds)
+    monkeypatch.setenv("HF_ENDPOINT", f"file:{hub}")
+    copied, its_record = fetch_hub(repository, revision, name, tmp_path, kinds)
+    assert copied.equals(table, check_metadata=True)
+    assert its_record == record | {"source": "folder", "commit": None}
     assert record["rows"] == rows
     assert set(table.column_names) == {*columns, "_split"}
     assert revision in ("main", record["commit"])

@@ -22,7 +22,7 @@ SAMPLED = {"limit": None, "max_new_tokens": 1, "do_sample": True, "temperature":
 
 def base_of(manifest: Path) -> PreTrainedModel:
     """Return the tiny model with an opinion: as it is, all tokens are about as likely."""
-    model = load_base(manifest, "auto", "none")
+    model = load_base(manifest, "float32", "none")
     with torch.no_grad():
         model.model.norm.weight *= 6
     return model

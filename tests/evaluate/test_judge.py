@@ -20,7 +20,7 @@ from scripts.lm import chat
 from scripts.lm.snapshots import load_base
 from scripts.lm.tokenizers import load_tokenizer
 
-SETTINGS = {"kind": "logprob", "model": "tiny", "template": str(JUDGE), "precision": "auto",
+SETTINGS = {"kind": "logprob", "model": "tiny", "template": str(JUDGE), "precision": "float32",
             "quantization": "none"}  # fmt: skip
 ASKED = {"judge": SETTINGS, "answer_after": None, "answer_before": None}
 
@@ -100,7 +100,7 @@ def test_a_prompt_of_several_turns_says_who_speaks() -> None:
 def test_the_log_probs_are_the_models(
     tiny_model: Path, chat: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer, model = load_tokenizer(tiny_model), load_base(tiny_model, "auto", "none")
+    tokenizer, model = load_tokenizer(tiny_model), load_base(tiny_model, "float32", "none")
     if not chat:
         tokenizer.chat_template = None
         monkeypatch.setattr("scripts.lm.tokenizers.load_tokenizer", lambda manifest: tokenizer)

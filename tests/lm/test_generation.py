@@ -15,7 +15,7 @@ PROMPTS = [[1, 20, 30, 40], [1, 21], [1, 22, 31, 33, 35]]
 
 @pytest.fixture(scope="module")
 def loaded(tiny_model: Path) -> tuple[object, object]:
-    return load_base(tiny_model, "auto", "none"), load_tokenizer(tiny_model)
+    return load_base(tiny_model, "float32", "none"), load_tokenizer(tiny_model)
 
 
 def by_hand(model: object, tokenizer: object, prompt: list[int]) -> str:
@@ -39,7 +39,7 @@ def test_greedy_answers_do_not_depend_on_batch_or_padding(loaded: tuple[object, 
 
 
 def test_the_models_own_settings_do_not_act_on_greedy_answers(tiny_model: Path) -> None:
-    plain, penalized = (load_base(tiny_model, "auto", "none") for _ in range(2))
+    plain, penalized = (load_base(tiny_model, "float32", "none") for _ in range(2))
     penalized.generation_config.repetition_penalty = 5.0
     tokenizer = load_tokenizer(tiny_model)
     settings = GREEDY | {"max_new_tokens": 20}
@@ -48,7 +48,7 @@ def test_the_models_own_settings_do_not_act_on_greedy_answers(tiny_model: Path) 
 
 
 def test_the_models_own_settings_act_where_they_are_asked_for(tiny_model: Path) -> None:
-    plain, forced = (load_base(tiny_model, "auto", "none") for _ in range(2))
+    plain, forced = (load_base(tiny_model, "float32", "none") for _ in range(2))
     tokenizer = load_tokenizer(tiny_model)
     # With one candidate, sampling is greedy at any temperature.
     forced.generation_config.update(do_sample=True, top_k=1, temperature=9.0)

@@ -113,7 +113,7 @@ def test_passes_of_any_size_give_what_one_row_at_a_time_gives(
 
 
 def test_a_trained_model_gives_each_tokens_log_prob(tiny_model: Path) -> None:
-    model = load_base(tiny_model, "auto", "none")
+    model = load_base(tiny_model, "float32", "none")
     sequences = [(row["prompt_ids"], row[f"{name}_ids"]) for row in ROWS for name in NAMES]
     found = completion_logps(model, sequences)
     for logps, sequence in zip(found, sequences, strict=True):

@@ -1,5 +1,6 @@
 """Loading: precision, and adapters merged or attached."""
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from scripts.common.cli import BadInput
+from scripts.common.files import write_json
 from scripts.lm.backends import BACKENDS
 from scripts.lm.snapshots import (
     attach_adapter,
@@ -39,7 +41,7 @@ IDS = torch.tensor([[1, 20, 30, 40]])
 @pytest.fixture
 def adapter(tiny_model: Path, tmp_path: Path) -> Path:
     """Return an adapter that changes the model."""
-    model = get_peft_model(load_base(tiny_model, "auto", "none"), LoraConfig(**LORA))
+    model = get_peft_model(load_base(tiny_model, "float32", "none"), LoraConfig(**LORA))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
@@ -47,9 +49,23 @@ def adapter(tiny_model: Path, tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
-def test_precision_without_a_gpu() -> None:
-    assert weights_dtype("auto") == torch.float32
+@pytest.mark.parametrize(
+    ("capabilities", "auto"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False, "avx512_f": True}, torch.float32),
+        # A processor of another architecture has other capabilities.
+        ({"sve": True}, torch.float32),
+    ],
+)
+def test_precision_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], auto: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert weights_dtype("auto") == auto
+    assert weights_dtype("float32") == torch.float32
     assert weights_dtype("bfloat16") == torch.bfloat16
     with pytest.raises(BadInput, match="float16 needs a GPU"):
         weights_dtype("float16")
@@ -75,11 +91,25 @@ def test_precision_on_a_gpu(
 
 def test_merged_and_attached_adapters_are_the_same_model(tiny_model: Path, adapter: Path) -> None:
     with torch.no_grad():
-        base = load_base(tiny_model, "auto", "none")(IDS).logits
-        attached = attach_adapter(load_base(tiny_model, "auto", "none"), adapter)(IDS).logits
-        merged = merge_adapters(load_base(tiny_model, "auto", "none"), [adapter])(IDS).logits
+        base = load_base(tiny_model, "float32", "none")(IDS).logits
+        attached = attach_adapter(load_base(tiny_model, "float32", "none"), adapter)(IDS).logits
+        merged = merge_adapters(load_base(tiny_model, "float32", "none"), [adapter])(IDS).logits
     assert not torch.allclose(base, attached, atol=1e-3)
     assert torch.allclose(merged, attached, atol=1e-4)
+
+
+def test_an_adapter_of_another_precision_is_refused(tiny_model: Path, adapter: Path) -> None:
+    """Merged or attached: what its own run computed in stands beside it."""
+    record = adapter.parent / "train.json"
+    write_json(record, {"precision": "bfloat16"})
+    refused = f"{record}: precision: found bfloat16, but this machine computes in float32"
+    for load in (
+        lambda base: attach_adapter(base, adapter),
+        lambda b: merge_adapters(b, [adapter]),
+    ):
+        with pytest.raises(BadInput, match=re.escape(refused)):
+            load(load_base(tiny_model, "float32", "none"))
+        load(load_base(tiny_model, "bfloat16", "none"))
 
 
 LORA_A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
@@ -124,7 +154,7 @@ def test_an_adapter_that_is_not_whole_is_refused(
     """PEFT would make up what is missing, and leave out what it does not know."""
     spoil(adapter)
     with pytest.raises(BadInput) as refused:
-        load(load_base(tiny_model, "auto", "none"), adapter)
+        load(load_base(tiny_model, "float32", "none"), adapter)
     assert str(refused.value).startswith(str(adapter))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -333,7 +363,7 @@ def test_weights_that_were_saved_quantized(snapshot: Path, options: dict[str, ob
         snapshot, quantization_config=BitsAndBytesConfig(**options)
     )
     saved.save_pretrained(snapshot)
-    load_base(listed(snapshot), "auto", "none")
+    load_base(listed(snapshot), "float32", "none")
     # What transformers would not mind: a norm of another shape.
     weights(lambda tensors: tensors.update({"model.norm.weight": torch.zeros(3)}))(snapshot)
     with pytest.raises(BadInput, match=r"model\.norm\.weight is 3, not 64$"):
@@ -349,13 +379,13 @@ def test_weights_that_were_saved_quantized(snapshot: Path, options: dict[str, ob
 
 def test_a_config_does_not_choose_the_attention(snapshot: Path) -> None:
     edit("config.json", _attn_implementation="flash_attention_2")(snapshot)
-    assert load_base(listed(snapshot), "auto", "none").config._attn_implementation == "sdpa"
+    assert load_base(listed(snapshot), "float32", "none").config._attn_implementation == "sdpa"
 
 
 def test_a_snapshot_that_is_not_as_listed_is_refused(snapshot: Path) -> None:
     cut(WEIGHTS, (snapshot / WEIGHTS).stat().st_size - 1)(snapshot)
     with pytest.raises(BadInput, match="not the file that"):
-        load_base(snapshot.parent / "manifest.json", "auto", "none")
+        load_base(snapshot.parent / "manifest.json", "float32", "none")
 
 
 def test_what_came_beside_a_listed_snapshot_is_not_loaded(snapshot: Path) -> None:
@@ -365,12 +395,12 @@ def test_what_came_beside_a_listed_snapshot_is_not_loaded(snapshot: Path) -> Non
     manifest = listed(snapshot)
     (snapshot / WEIGHTS).write_bytes(whole)
     with pytest.raises(BadInput, match=f"{WEIGHTS}: {INDEX} does not list it"):
-        load_base(manifest, "auto", "none")
+        load_base(manifest, "float32", "none")
     (snapshot / WEIGHTS).unlink()
-    load_base(manifest, "auto", "none")
+    load_base(manifest, "float32", "none")
     (snapshot / "adapter_config.json").write_text("{}")
     with pytest.raises(BadInput, match=r"adapter_config\.json: an adapter in the folder"):
-        load_base(manifest, "auto", "none")
+        load_base(manifest, "float32", "none")
 
 
 def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path) -> None:
@@ -381,7 +411,7 @@ def test_the_real_pretrained_model_knows_its_language(hub: Path, tmp_path: Path)
     manifest = tmp_path / "manifest.json"
     write_manifest(manifest, hub / "models" / "karpathy" / "stories260K", {"source": "folder"})
     tokenizer = load_tokenizer(manifest)
-    model = load_base(manifest, "auto", "none")
+    model = load_base(manifest, "float32", "none")
     texts = [
         "Once upon a time, there was a little girl",
         "girl little a was there, time a upon Once",

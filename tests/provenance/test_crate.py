@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from scripts.common.cli import one_line
-from scripts.provenance.crate import Packer, named_apart
+from scripts.common.files import write_json
+from scripts.provenance import trace
+from scripts.provenance.crate import HUB, Packer, named_apart
 from scripts.provenance.crate import _write as write
 from scripts.provenance.record import Job
 from tests.conftest import contents, no_file_grows
@@ -26,6 +28,29 @@ def test_sources_are_named_by_their_digests(tmp_path: Path) -> None:
     assert packer.of_part(job, first) is found[0]
     assert found[0]["name"] == "config.json"
     assert "/models/" not in found[0].id
+
+
+@pytest.mark.parametrize(
+    ("commit", "url", "version", "line"),
+    [
+        (
+            "a" * 40,
+            f"{HUB}/datasets/a/b/tree/{'a' * 40}",
+            "a" * 40,
+            f"hub a/b at commit {'a' * 40}",
+        ),
+        (None, f"{HUB}/datasets/a/b", None, "hub a/b from a folder in its place, without a commit"),
+    ],
+)
+def test_a_repository_has_its_commit_where_one_is_known(
+    tmp_path: Path, commit: str | None, url: str, version: str | None, line: str
+) -> None:
+    write_json(tmp_path / "d" / "raw.json", {"repository": "a/b", "commit": commit})
+    content = {"outputs": [{"file": "d/raw.json"}], "rule": "fetch_dataset"}
+    job = Job(str(tmp_path), "d/fetch.provenance.json", content, "")
+    (found,) = Packer([], [], "run")._origins(job)
+    assert (found.id, found.get("version"), found["name"]) == (url, version, "a/b")
+    assert list(trace._origins(job)) == [line]
 
 
 def test_configurations_with_the_same_name_are_numbered() -> None:

@@ -23,7 +23,7 @@ TRIAL = {
     "backend": "transformers",
     "layout": "auto",
     "processes": 1,
-    "precision": "auto",
+    "precision": "float32",
     "quantization": "none",
     "dataset": "d",
     "tokens": "d.tiny.chat.64",

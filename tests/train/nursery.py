@@ -95,7 +95,7 @@ def _serve(model: str) -> None:
     # Do once what each of them would repeat.
     for stage in ("sft", "dpo"):
         code_digest(f"scripts/train/{stage}.py")
-    load_base(model, "auto", "none")
+    load_base(model, "float32", "none")
     gc.collect()
     gc.freeze()
     print("ready", flush=True)

@@ -37,7 +37,7 @@ def start(tiny_model: Path, demonstrations: Rows, tmp_path: Path) -> Path:
 
 
 def reference_of(model: Path, tokens: Path, out: Path, start: Path | None = None) -> Path:
-    command = ["--model", str(model), "--precision", "auto", "--quantization", "none",
+    command = ["--model", str(model), "--precision", "float32", "--quantization", "none",
                "--tokens", str(tokens), "--out", str(out)]  # fmt: skip
     assert reference.main(command + (["--start", str(start)] if start else [])) == 0
     return out
@@ -57,12 +57,22 @@ def test_the_reference_is_the_merged_start(
     tiny_model: Path, tokens: Path, start: Path, pairs: Rows, tmp_path: Path
 ) -> None:
     logps = read_rows(reference_of(tiny_model, tokens, tmp_path / "r.parquet", start))
-    model = merge_adapters(load_base(tiny_model, "auto", "none"), [start])
+    model = merge_adapters(load_base(tiny_model, "float32", "none"), [start])
     alone = [pair_logps(model, [row])[0] for row in pairs]
     for row, other in zip(logps, alone, strict=True):
         assert row["id"] == other["id"]
         assert row["chosen_logp"] == pytest.approx(other["chosen_logp"], abs=1e-4)
         assert row["rejected_logp"] == pytest.approx(other["rejected_logp"], abs=1e-4)
+
+
+def test_a_reference_of_another_precision_is_refused(
+    tiny_model: Path, tokens: Path, tmp_path: Path
+) -> None:
+    logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
+    trial = resolved("dpo") | {"precision": "bfloat16"}
+    refused = r"r.json: precision: found float32, but this machine computes in bfloat16; "
+    with pytest.raises(BadInput, match=refused):
+        run(trial, tiny_model, tokens, logps, tmp_path / "dpo")
 
 
 def test_from_sft_margin_is_zero_and_loss_is_ln_2_at_step_zero(
@@ -214,7 +224,7 @@ def test_gradient_checkpointing_changes_no_number(
 def test_four_bit_weights_train(tiny_model: Path, tokens: Path, tmp_path: Path) -> None:
     """NF4 on this machine's device: the step-0 gate passes and the loss falls."""
     trial = resolved("dpo") | {"quantization": "nf4"}
-    command = ["--model", str(tiny_model), "--precision", "auto", "--quantization", "nf4"]
+    command = ["--model", str(tiny_model), "--precision", "float32", "--quantization", "nf4"]
     command += ["--tokens", str(tokens), "--out", str(tmp_path / "r.parquet")]
     assert reference.main(command) == 0
     out = run(trial, tiny_model, tokens, tmp_path / "r.parquet", tmp_path / "dpo")
@@ -228,7 +238,7 @@ def test_evaluating_four_bit_weights_changes_no_gradient(
     tiny_model: Path, tokens: Path, tmp_path: Path
 ) -> None:
     logps = tmp_path / "r.parquet"
-    command = ["--model", str(tiny_model), "--precision", "auto", "--quantization", "nf4"]
+    command = ["--model", str(tiny_model), "--precision", "float32", "--quantization", "nf4"]
     command += ["--tokens", str(tokens), "--out", str(logps)]
     assert reference.main(command) == 0
     curves = []

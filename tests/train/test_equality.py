@@ -257,12 +257,12 @@ def test_the_command_lines_give_the_stock_trainers_adapter(
     write_rows(tmp_path / "pairs.parquet", pairs, PREFERENCE_TOKENS)
     options = ["--model", str(tiny_model), "--tokens", str(tmp_path / "pairs.parquet")]
     logps = str(tmp_path / "logps.parquet")
-    kind = ["--precision", "auto", "--quantization", "none"]
+    kind = ["--precision", "float32", "--quantization", "none"]
     assert reference.main([*options, *kind, "--out", logps]) == 0
     options += ["--trial", json.dumps(settings), "--reference", logps]
     assert dpo.main([*options, "--out", str(tmp_path / "trial")]) == 0
 
-    base = load_base(tiny_model, "auto", "none")
+    base = load_base(tiny_model, "float32", "none")
     stock = trainers.stock_dpo(settings, base, tmp_path / "work", pairs)
     stock.train()
     stock.model.save_pretrained(tmp_path / "stock")

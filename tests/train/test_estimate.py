@@ -219,7 +219,7 @@ def test_a_start_that_is_overwritten_counts_as_it_is_trained(
     command = ["--trial", json.dumps(START | {"trainer": START["trainer"] | {"max_steps": 1}})]
     assert sft.main([*command, *options, sft_tokens, "--out", str(start)]) == 0
     options += [tokens, "--start", str(start / "adapter")]
-    scoring = ["--precision", "auto", "--quantization", "none"]
+    scoring = ["--precision", "float32", "--quantization", "none"]
     assert reference.main([*options, *scoring, "--out", str(logps)]) == 0
     command = ["--trial", json.dumps(trial), *options, "--reference", str(logps)]
     assert dpo.main([*command, "--out", str(tmp_path / "out")]) == 0

@@ -266,7 +266,7 @@ def test_train_json_says_what_ran_and_why(
         ours[1] = json.dumps(settings)
         write_rows(tmp_path / "rows.parquet", pairs, PREFERENCE_TOKENS)
         logps = str(tmp_path / "logps.parquet")
-        kind = ["--precision", "auto", "--quantization", "none"]
+        kind = ["--precision", "float32", "--quantization", "none"]
         reference.main([*command, *kind, "--out", logps])
         dpo.main([*command, *ours, "--reference", logps])
     layout = read_json(tmp_path / "trial" / "train.json")["layout"]

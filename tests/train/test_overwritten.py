@@ -38,7 +38,7 @@ def start(tiny_model: Path, tmp_path: Path) -> Path:
     """Return an adapter that changes the model."""
     torch.manual_seed(0)
     model = get_peft_model(
-        load_base(tiny_model, "auto", "none"), LoraConfig(task_type="CAUSAL_LM", **OLD)
+        load_base(tiny_model, "float32", "none"), LoraConfig(task_type="CAUSAL_LM", **OLD)
     )
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -54,13 +54,13 @@ def trial_of(lora: dict[str, Any], **trainer: Any) -> dict[str, Any]:
 
 def wrapped_twice(model: Path, start: Path, lora: dict[str, Any]) -> PeftModel:
     """Return the model that the published code makes."""
-    once = PeftModel.from_pretrained(load_base(model, "auto", "none"), start)
+    once = PeftModel.from_pretrained(load_base(model, "float32", "none"), start)
     return get_peft_model(once, LoraConfig(task_type="CAUSAL_LM", **NEW | lora))
 
 
 def policy(trial: dict[str, Any], model: Path, start: Path) -> PeftModel:
     """Return the model that is trained, at step 0."""
-    base = load_base(model, "auto", "none")
+    base = load_base(model, "float32", "none")
     return start_of(trial).attach(BACKENDS["transformers"], base, trial, start)
 
 
@@ -96,7 +96,7 @@ def test_a_new_adapter_on_all_old_modules_leaves_the_base(
     tiny_model: Path, start: Path, pairs: list[dict[str, Any]]
 ) -> None:
     ours = policy(trial_of(TARGETS[1]), tiny_model, start).eval()
-    base = load_base(tiny_model, "auto", "none")
+    base = load_base(tiny_model, "float32", "none")
     for row, other in zip(*(pair_logps(m, pairs) for m in (ours, base)), strict=True):
         assert row == pytest.approx(other, abs=1e-6)
 
@@ -106,7 +106,7 @@ def commands(model: Path, start: Path, rows: list[dict[str, Any]], folder: Path)
     write_rows(folder / "pairs.parquet", rows, PREFERENCE_TOKENS)
     options = ["--model", str(model), "--start", str(start)]
     options += ["--tokens", str(folder / "pairs.parquet")]
-    logps = ["--precision", "auto", "--quantization", "none"]
+    logps = ["--precision", "float32", "--quantization", "none"]
     assert reference.main([*options, *logps, "--out", str(folder / "r.parquet")]) == 0
     return [*options, "--reference", str(folder / "r.parquet"), "--out", str(folder / "dpo")]
 
@@ -119,7 +119,7 @@ def test_a_trial_leaves_one_adapter_for_the_plain_base(
     options = commands(tiny_model, start, pairs, tmp_path)
     assert dpo.main(["--trial", json.dumps(trial), *options]) == 0
     out = tmp_path / "dpo"
-    loaded = attach_adapter(load_base(tiny_model, "auto", "none"), out / "adapter")
+    loaded = attach_adapter(load_base(tiny_model, "float32", "none"), out / "adapter")
     meant = policy(trial, tiny_model, start).eval()
     for row, other in zip(*(pair_logps(m, pairs) for m in (loaded, meant)), strict=True):
         assert row == pytest.approx(other, abs=1e-5)

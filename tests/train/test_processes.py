@@ -189,7 +189,7 @@ def pair_files(tiny_model: Path, pairs: Rows, folder: Path) -> list[str]:
     write_rows(folder / "tokens.parquet", more, PREFERENCE_TOKENS)
     files = ["--model", str(tiny_model), "--tokens", str(folder / "tokens.parquet")]
     logps = str(folder / "reference.parquet")
-    assert reference.main([*files, "--backend", "transformers", "--precision", "auto",
+    assert reference.main([*files, "--backend", "transformers", "--precision", "float32",
                            "--quantization", "none", "--out", logps]) == 0  # fmt: skip
     return [*files, "--reference", logps]
 

@@ -6,6 +6,7 @@ Each attempt is a separate process, forked from one that has imported everything
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from scripts.common.files import read_json, sha256, write_rows
+from scripts.common.cli import BadInput
+from scripts.common.files import read_json, sha256, write_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.common.states import RUNNING, STALE, forget_work, state_of
 from scripts.lm.devices import device_name
@@ -127,11 +130,20 @@ def yard(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         PREFERENCE_TOKENS,
     )  # fmt: skip
     with nursery(tiny_model) as started:
-        words = ["--model", str(tiny_model), "--precision", "auto", "--quantization", "none"]
+        words = ["--model", str(tiny_model), "--precision", "float32", "--quantization", "none"]
         words += ["--tokens", str(folder / "dpo.parquet"), "--out", str(folder / "logps.parquet")]
         assert started.run("reference", words, folder / "reference.log") == 0
         yield Yard(started, tiny_model, folder)
         print(f"{started.kills} kills survived")
+
+
+def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
+    """As on another machine, where `auto` may mean another one."""
+    write_json(tmp_path / checkpoints.RUN, [{"precision": "bfloat16"}])
+    given = SimpleNamespace(_checkpoint=tmp_path, model=SimpleNamespace(dtype=torch.float32))
+    refused = f"{tmp_path / checkpoints.RUN}: precision: found bfloat16, but this machine computes "
+    with pytest.raises(BadInput, match=re.escape(refused + "in float32; ")):
+        checkpoints.ResumableTrainer.begin(given)
 
 
 def assert_same(out: Path, whole: Path) -> None:

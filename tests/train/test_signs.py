@@ -227,7 +227,7 @@ def contradiction(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
     manifest, tokens = folder / "manifest.json", folder / "pairs.parquet"
     write_manifest(manifest, folder / "snapshot", {"source": "demo"})
     rows = []
-    model = load_base(manifest, "auto", "none")
+    model = load_base(manifest, "float32", "none")
     for i in range(4):
         prompt = [1, 20 + i, 30]
         both = {f"{name}_ids": likeliest(model, prompt, place)
@@ -237,7 +237,7 @@ def contradiction(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
         rows += [{"id": f"other-{i}", "prompt_ids": prompt, **other}]
     write_rows(tokens, rows, PREFERENCE_TOKENS)
     files = ["--model", str(manifest), "--tokens", str(tokens)]
-    own = ["--precision", "auto", "--quantization", "none"]
+    own = ["--precision", "float32", "--quantization", "none"]
     assert reference.main([*files, *own, "--out", str(folder / "logps.parquet")]) == 0
     return [*files, "--reference", str(folder / "logps.parquet")]
 

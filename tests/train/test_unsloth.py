@@ -51,9 +51,9 @@ for stage, command in json.loads(Path(sys.argv[1]).read_text()):
 """
 
 KINDS = {
-    "float32": {"precision": "auto", "quantization": "none"},
+    "float32": {"precision": "float32", "quantization": "none"},
     "bfloat16": {"precision": "bfloat16", "quantization": "none"},
-    "nf4": {"precision": "auto", "quantization": "nf4"},
+    "nf4": {"precision": "float32", "quantization": "nf4"},
 }
 
 
@@ -186,11 +186,11 @@ def test_its_adapter_loads_onto_transformers_model(ran: Path, tiny_model: Path, 
     found = []
     for backend in ("unsloth", "transformers"):
         start = [ran / backend / "float32-sft" / "adapter"] if trial == "float32-dpo" else []
-        model = merge_adapters(load_base(tiny_model, "auto", "none"), start)
+        model = merge_adapters(load_base(tiny_model, "float32", "none"), start)
         policy = attach_adapter(model, ran / backend / trial / "adapter")
         found.append([row["chosen_logp"] for row in pair_logps(policy, rows)])
     assert found[0] == pytest.approx(found[1], abs=1e-2)
-    base = load_base(tiny_model, "auto", "none")
+    base = load_base(tiny_model, "float32", "none")
     before = [row["chosen_logp"] for row in pair_logps(base, rows)]
     assert found[0] != pytest.approx(before, abs=0.1)
 

@@ -406,6 +406,18 @@ def test_a_file_in_a_folders_place_stops_before_any_job(project: Project) -> Non
         path.unlink()
 
 
+def test_a_folder_that_is_no_hub_stops_before_any_job(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "file:nowhere")
+    done = project.run("--workflow-profile", "profiles/demo", check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        "HF_ENDPOINT: found file:nowhere; allowed after file: is a folder that holds"
+        " datasets/owner/name or models/owner/name",
+    )
+
+
 def test_a_project_whose_folder_snakemake_would_read_is_refused(tmp_path: Path) -> None:
     project = copied(tmp_path / "a{b}<c>\nd")
     done = project.run("-n", "--workflow-profile", "profiles/demo", check=False)
