@@ -66,7 +66,8 @@ PACKS = (
 METHOD = (
     "Each measurement runs in its own process with one thread. The contestants of a case take "
     "turns. Ratios are computed within a turn and given as median (minimum to maximum); a ratio "
-    "without a range was measured once.",
+    "without a range was measured once. Where a run was resumed, a turn may take hours, and CPU "
+    "seconds depend a little on what else the machine does.",
     "**CPU s a step**: user plus system time of an optimizer step in the training loop, averaged "
     "over all steps but the first. **Reference**: the pass over a step's rows before training, if "
     "there is one; by default TRL runs the reference inside every step, in every epoch and trial. "
@@ -170,6 +171,8 @@ def _head(command: str, under: Part) -> str:
             f"Made by `{command}` on {machine['device']} ({machine['cores']} cores, "
             f"{machine['system']}), Python {under['python']}, {versions}. {NEWER} runs with the "
             "same other packages.",
+            "[Figures of 2026-11-24](benchmarks-2026-11-24.md) are of more models with random "
+            "weights, before training was made faster.",
         ]
     )
 
