@@ -135,11 +135,16 @@ class Race:
 
 
 def rows_of(case: Case, folder: Path) -> list[Row]:
-    """Return the token rows of a case: titles drawn from all ideas, or those of the first few."""
+    """Return the token rows of a case: titles drawn from all ideas, or those of the first few.
+
+    Real rows of other corpora, whose lengths differ more, are of all lengths.
+    """
     import random
 
     if case.real:
         found = read_rows(folder / "models" / case.shape / f"{case.corpus}.parquet")
+        if case.corpus != "titles":
+            found = of_all_lengths(found, case.rows)
         return random.Random(0).sample(found, case.rows)
     if case.corpus == "titles":
         rows = read_rows(folder / "titles" / "tokens.parquet")
@@ -149,6 +154,15 @@ def rows_of(case: Case, folder: Path) -> list[Row]:
             return [row for row in rows if tuple(row["prompt_ids"]) in kept]
         return random.Random(0).sample(rows, case.rows)
     return {"dialogues": dialogues, "problems": problems}[case.corpus](case.rows)
+
+
+def of_all_lengths(rows: list[Row], count: int) -> list[Row]:
+    """Return a few rows that stand for all: those at even distances if sorted by length.
+
+    In a random draw of so few, the mean length may be a quarter off.
+    """
+    ordered = sorted(rows, key=lambda row: sum(len(row[name]) for name in row if name != "id"))
+    return [ordered[(2 * place + 1) * len(rows) // (2 * count)] for place in range(count)]
 
 
 def trial_of(case: Case, contestant: str) -> Part:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median, pstdev
@@ -114,6 +115,16 @@ def test_real_rows_become_the_tokens_of_a_run(tiny_model: Path, tmp_path: Path) 
     assert len(read_rows(tmp_path / "models" / REAL / "hh-rlhf.parquet")) == 1
     texts = read_jsonl(tmp_path / "models" / REAL / "titles.jsonl")
     assert [row["chosen"][0]["content"] for row in texts] == ["One title"] * 3
+
+
+def test_few_rows_have_the_lengths_of_all() -> None:
+    from benchmarks.contestants import of_all_lengths
+
+    rows = [{"id": f"row-{size:04}", "prompt_ids": [0], "completion_ids": [0] * size}
+            for size in range(1, 1001)]  # fmt: skip
+    random.Random(3).shuffle(rows)
+    found = [len(row["completion_ids"]) for row in of_all_lengths(rows, 4)]
+    assert found == [126, 376, 626, 876]
 
 
 def test_rows_of_the_hub_are_where_the_real_ones_are(hub: Path) -> None:
