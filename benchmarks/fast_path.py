@@ -32,6 +32,7 @@ Part = dict[str, Any]
 
 Done = tuple[Case, Turns]
 
+NOT_MEASURED = "not measured"
 RESULTS, PAGE = Path("results/benchmarks"), Path("docs/benchmarks.md")
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
@@ -70,7 +71,7 @@ def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> 
     """Measure what the ledger does not have yet."""
     for case in cases:
         ready = [name for name in case.contestants if not lacking(case, name, folder, hub_folder())]
-        for turn in range(1 if case.once else pairs):
+        for turn in range(min(pairs, 1) if case.once else pairs):
             for contestant in ready:
                 if ledger.find(case, contestant, turn) is None:
                     metrics = _measured(case, contestant, turn, folder)
@@ -96,10 +97,11 @@ def not_measured(done: list[Done], folder: Path) -> list[str]:
     lines = []
     for case in CASES:
         names = [name for name in case.contestants if name not in had.get(case.name, ())]
-        reasons = [lacking(case, name, folder, hub_folder()) or "not measured" for name in names]
+        reasons = [lacking(case, name, folder, hub_folder()) or NOT_MEASURED for name in names]
         for reason in dict.fromkeys(reasons):
-            who = ", ".join(n for n, why in zip(names, reasons, strict=True) if why == reason)
-            lines.append(f"{case.name} ({who}): {reason}")
+            who = [name for name, why in zip(names, reasons, strict=True) if why == reason]
+            named = f" ({'; '.join(who)})" if len(who) < len(case.contestants) else ""
+            lines.append(f"{case.name}{named}: {reason}")
     return lines
 
 
@@ -162,7 +164,12 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.fast_path", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--only", metavar="LETTERS", help="only these cases, such as a,d")
-    parser.add_argument("--pairs", type=int, default=5, help="turns of each case (default 5)")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=5,
+        help="turns of each case (default 5); 0 only writes the page",
+    )
     parser.add_argument("--gpu", action="store_true", help="measure on a GPU too")
     parser.add_argument("--out", type=Path, default=PAGE, help="page to write")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of measurements")
@@ -180,7 +187,8 @@ def main(argv: list[str] | None = None) -> int:
     absent = not_measured(done, folder)
     write_text(arguments.out, rendering.page(command, ledger, done, absent, on_gpu))
     for line in absent:
-        print(line, file=sys.stderr)
+        if not line.endswith(NOT_MEASURED):
+            print(line, file=sys.stderr)
     differing = [case.name for case, turns in done if not summary.same_losses(case, turns)]
     for name in differing:
         print(f"{name}: the contestants' losses are not the same", file=sys.stderr)

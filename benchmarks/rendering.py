@@ -79,12 +79,14 @@ METHOD = (
     "the fewest possible: the distinct prefixes of each optimizer step's sequences, without last "
     "tokens, after which nothing is predicted. In brackets: divided by the fewest if only the two "
     "completions of a pair share tokens, and supervised rows share none.",
+    "**Peak** is the peak resident memory of the process, **growth** the part of it that came "
+    "after the model was loaded; with two processes, the larger value.",
+)
+OF_PEAK = (
     "**Of peak**: the FLOPs that the fewest tokens need, per CPU second, divided by those of a "
     "2048 x 2048 float32 matrix product in the same process. Counted are 2 per weight and token "
     "forward, the same backward through frozen weights and twice that for adapters, attention, the "
-    "vocabulary at predicted positions only, and one forward pass of the reference.",
-    "**Peak** is the peak resident memory of the process, **growth** the part of it that came "
-    "after the model was loaded; with two processes, the larger value.",
+    "vocabulary at predicted positions only, and one forward pass of the reference."
 )
 
 
@@ -187,7 +189,8 @@ def _method(done: list[Done]) -> str:
         "in the head.)"
     )
     real = f"{REAL} is the pilot's base model (`make base`), in bfloat16."
-    return "\n".join(f"- {line}" for line in (*METHOD, real, *([random] if models else [])))
+    more = [random, OF_PEAK] if models else []
+    return "\n".join(f"- {line}" for line in (*METHOD, real, *more))
 
 
 def _shape(name: str) -> str:

@@ -231,10 +231,10 @@ def test_what_is_not_there_is_told_with_how_to_get_it(
     assert reason == f"{NEWER} is not there; `make bench` installs it"
     monkeypatch.setattr(fast_path, "hub_folder", lambda: tmp_path)
     lines = [line for line in fast_path.not_measured([], tmp_path) if line.startswith(case.name)]
-    newer = f"{NEWER}, {NEWER}, precomputed"
+    newer = f"{NEWER}; {NEWER}, precomputed"
     assert lines == [
         f"{case.name} ({newer}): {reason}",
-        f"{case.name} ({TRL}, {TRL}, precomputed, {OWN}): not measured",
+        f"{case.name} ({TRL}; {TRL}, precomputed; {OWN}): not measured",
     ]
 
 
