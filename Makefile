@@ -1,7 +1,7 @@
 # make setup      the launcher environment, .venv, and in it the command line prefmake
 # make demo       the embedded default, from corpora to tables and figures
 # make rehearse   the paper's DAG on a CPU, with tiny stand-in models and few rows
-# make paper      the paper's tables and figures from paper/metrics/: no GPU, nothing is trained
+# make paper      tables, figures and page of each run published in paper/: nothing is trained
 # make test       checks, and all tests but those marked `all`, which take long
 # make test-all   checks and all tests
 # make mutants    whether the tests of what makes numbers notice changed lines (an hour; resumes)

@@ -31,6 +31,7 @@ from scripts.config.plan import Reports, make_plan, unfinished
 from scripts.config.plan.paths import ADAPTER
 from scripts.config.plan.report import PAGE
 from scripts.provenance import digests, environment
+from scripts.provenance.publish import published_in
 from scripts.provenance.sources import sources_digest
 from scripts.report.catalog import FIGURES, TABLES
 
@@ -93,8 +94,10 @@ def plan_of(files, overrides):
 def reports_of(plan):
     """Return what reports show; they wait for everything, unless the plan says otherwise."""
     results, metrics = folder("results"), folder("metrics")
-    # What was published of a run is whole.
-    if not plan.allow_failed or metrics != results:
+    if metrics != results:
+        # What was published of an experiment is whole.
+        return Reports(plan, only=published_in(Path(metrics)))
+    if not plan.allow_failed:
         return Reports(plan)
     return Reports(plan, unfinished(Path(results), plan, time.time()), Path(metrics))
 
@@ -284,6 +287,5 @@ def page_files():
 
 
 def page():
-    """Return the page of a whole run: one in progress, or of which little was kept, has none."""
-    whole = folder("metrics") == folder("results") and not PLAN.allow_failed
-    return ["<results>/report.html"] if whole else []
+    """Return the page of a whole run: one in progress has none."""
+    return [] if PLAN.allow_failed else ["<results>/report.html"]

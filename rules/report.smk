@@ -124,7 +124,7 @@ rule page:
         env_file("report")
     params:
         plan=as_json(REPORTS.experiments(PAGE)),
-        root=subpath(output[0], parent=True),
+        root=folder("metrics"),
         tables=shlex.join(REPORTS.tables()),
         figures=shlex.join(REPORTS.figures()),
         mark=mark(),

@@ -261,8 +261,11 @@ def ratings(
 
 # -------------------------------------------------------------------------------------- the paper
 
-KEPT = "Small files that reports read, with a manifest."
-Metrics = Annotated[Path, typer.Option(help=KEPT)]
+Metrics = Annotated[
+    Path | None,
+    typer.Option(help="Small files that reports read, with a manifest.",
+                 show_default="the run's folder beside paper/runs.yaml"),
+]  # fmt: skip
 
 
 @app.command(rich_help_panel=PAPER)
@@ -270,37 +273,39 @@ def publish(
     config: Config = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Of the finished run.", show_default="what the configuration says"),
+        typer.Option(help="Of the run.", show_default="what the configuration says"),
     ] = None,
-    metrics: Metrics = Path("paper/metrics"),
+    metrics: Metrics = None,
 ) -> None:
-    """Keep what the tables of a finished run read, so that paper can make them anywhere."""
-    from scripts.config.plan import reported_files
-    from scripts.provenance import publish
+    """Keep what the reports of a run read, so that paper can make them anywhere.
+
+    Each experiment is published when all of it is finished; the others stay as they were.
+    """
+    from scripts.terminal import paper
 
     sweep = Sweep.of(config)
-    root = results or sweep.results
-    sizes = publish.publish(reported_files(sweep.plan), root, metrics)
-    for file, size in sizes.items():
-        print(f"{size:>12,}  {file}")
-    print(f"{sum(sizes.values()):>12,}  bytes in {len(sizes)} files, now in {metrics}")
+    paper.keep(sweep, results or sweep.results, metrics)
 
 
 @app.command(rich_help_panel=PAPER)
 def paper(
     config: Config = None,
-    metrics: Metrics = Path("paper/metrics"),
-    report: Annotated[Path, typer.Option(help="The folder to write.")] = Path("results/paper"),
+    metrics: Metrics = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="The folder to write.", show_default="results/paper/ and the run's name"),
+    ] = None,
 ) -> None:
-    """Make the paper's tables and figures from what was published: no GPU, nothing is trained."""
-    from scripts.common.files import shortest
-    from scripts.config.plan import reported_files
-    from scripts.provenance.publish import check_published
+    """Make tables, figures and page from what was published: no GPU, nothing is trained.
 
-    sweep = Sweep.of(config)
-    paths = {"results": shortest(report), "logs": "logs/paper", "metrics": shortest(metrics)}
-    check_published(reported_files(sweep.plan), metrics)
-    sweep.snakemake("--cores", "1", "--allowed-rules", "table", "figure", "all", pathvars=paths)
+    Without options, of every run that is published beside paper/runs.yaml.
+    """
+    from scripts.terminal import paper
+
+    if config or metrics or report:
+        paper.remake(Sweep.of(config), metrics, report)
+    else:
+        paper.remake_all()
 
 
 # ------------------------------------------------------------------------------------------- main

@@ -1173,44 +1173,57 @@ def jobs() -> Iterator[Case]:
                "kept"]
     paper = ["prefmake", "paper", "-c", "config.yaml", "--metrics", "kept"]
     files: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS),
-                                 "pairs.jsonl": json.dumps(PAIR), "kept/manifest.json": "{}",
+                                 "pairs.jsonl": json.dumps(PAIR),
                                  "kept/bases/e/metrics.json": EARLIER}
     yield Case("machine", "publish: an unfinished run", publish,
-               "results: the run is not finished", "files are missing", files, lines=0)
+               "results: no experiment is finished", "missing", files, lines=0)
+    yield Case("machine", "publish: a run that has no place", publish[:4], "runs.yaml: no run has",
+               "name a folder with --metrics", files)
+    yield Case("machine", "paper: a run that has no place", paper[:4], "runs.yaml: no run has",
+               "name a folder with --metrics", files)
     yield Case("machine", "paper: files that are not there", paper, "kept: ",
-               "publish a finished run", files, lines=0)
+               "prefmake publish fills it", files)
 
-    def published(edit: Callable[[Path], object], folder: str = "kept") -> Callable[[Place], None]:
+    def published(edit: Callable[[Path], object]) -> Callable[[Place], None]:
         def before(at: Place) -> None:
             from scripts.common.files import sha256, write_json
             from scripts.config.check import load
             from scripts.config.plan import make_plan, reported_files
 
-            kept = at.folder / folder
-            names = list(reported_files(make_plan(load([at.folder / "config.yaml"]))))
+            kept = at.folder / "kept"
+            experiments = reported_files(make_plan(load([at.folder / "config.yaml"])))
+            names = {name for those in experiments.values() for name in those}
             for name in names:
                 write_json(kept / name, {})
-            write_json(kept / "manifest.json", {name: sha256(kept / name) for name in names})
+            digests = {name: sha256(kept / name) for name in names}
+            write_json(kept / "manifest.json", {"experiments": experiments, "files": digests})
             edit(kept)
 
         return before
 
     for name in ("../sums.jsonl", "/etc/passwd"):
+        manifest = json.dumps({"experiments": {}, "files": {name: "x"}})
         yield Case("security", f"publish: a manifest that names {name}", publish,
                    "kept/manifest.json: names ", "outside its folder",
-                   files | {"kept/manifest.json": json.dumps({name: "x"})},
-                   [published(lambda results: None, "results")])
+                   files | {"kept/manifest.json": manifest})
 
-    for name, edit, place, remedy in (
+    for name, edit, place, remedy, lines in (
         ("a number that was edited", writes("bases/e/metrics.json", "[]"),
-         "kept: 1 files are not those of manifest.json", "kept/bases/e/metrics.json"),
+         "kept: 1 files are not those of manifest.json", "kept/bases/e/metrics.json", 0),
+        ("a file that was deleted", lambda kept: (kept / "bases/e/metrics.json").unlink(),
+         "kept: 1 files are missing", "publish the run again", 0),
         ("a manifest that was cut", lambda kept: shorten(kept / "manifest.json"),
-         "kept/manifest.json: not JSON", "make it again"),
+         "kept/manifest.json: not JSON", "make it again", 1),
         ("a manifest that is a list", writes("manifest.json", "[]"), "kept/manifest.json: ",
-         "not a JSON object"),
+         "not a JSON object", 1),
+        ("a manifest without experiments", writes("manifest.json", '{"files": {}}'),
+         "kept/manifest.json: names no experiments", "make it again", 1),
+        ("an experiment of another configuration",
+         writes("manifest.json", '{"experiments": {"x": []}, "files": {}}'),
+         "kept/manifest.json: found experiment x", "the configuration has e", 1),
     ):
         yield Case("machine", f"paper: {name}", paper, place, remedy, files, [published(edit)],
-                   lines=0)
+                   lines=lines)
 
     def table(at: Place) -> None:
         record(at.folder / "results", "tables/sft")
@@ -1331,12 +1344,12 @@ def measures() -> Iterator[Case]:
                  "a.parquet", "b.parquet", "--metrics", "a.json", "b.json"]
     compare = ["evaluate.compare", "--root", "results", "--out", "out.json", "--plan"]
     plan = {"experiment": "e", "base": "tiny_llama", "trials": {"sft": ["s/seed-0"]}, "metrics": {}}
-    page = ["report.page.make", *READ, "--html", "out.html"]
+    page = ["report.page.make", *READ, "--html", "results/out.html"]
     files: dict[str, Content] = {"a.json": '{"sets": {"g": {}}}', "b.json": '{"sets": {}}',
                                  "c.json": "{", "l.json": "[]",
                                  "none.parquet": partial(canonical, rows=[]),
                                  "cut.parquet": cut(canonical, 500), "out.json": EARLIER,
-                                 "out.parquet": EARLIER, "out.html": EARLIER,
+                                 "out.parquet": EARLIER, "results/out.html": EARLIER,
                                  "results/tables/sft.json": "{}", "results/tables/sft.csv": "",
                                  "results/figures/curves.png": "x"}
     for name, words, place, remedy in (

@@ -30,11 +30,16 @@ LONGEST = 180
 
 
 def problems_of(config: Config) -> Found:
-    """Yield what is wrong with a configuration whose parts are right."""
-    for name, model in config.models.items():
-        yield from _below(("models", name, "source"), _in_model(model.source))
-    for name, dataset in config.datasets.items():
-        yield from _below(("datasets", name), _in_files(dataset))
+    """Yield what is wrong with a configuration whose parts are right.
+
+    What models and datasets are made from need not be here where reports read the metrics of
+    another folder than the results: nothing is made then but reports.
+    """
+    if config.pathvars.get("metrics") in (None, config.pathvars.get("results", "results")):
+        for name, model in config.models.items():
+            yield from _below(("models", name, "source"), _in_model(model.source))
+        for name, dataset in config.datasets.items():
+            yield from _below(("datasets", name), _in_files(dataset))
     for name, experiment in config.experiments.items():
         yield from _below(("experiments", name), _in_experiment(config, experiment))
     yield from _names(config)

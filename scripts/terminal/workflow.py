@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,13 @@ class Sweep:
         Config files, later ones over earlier ones.
     profile
         A workflow profile, or None for Snakemake's default.
+    values
+        Values over those of the files.
     """
 
     files: list[Path]
     profile: Path | None = None
+    values: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, files: list[Path] | None, profile: str | None = None) -> "Sweep":
@@ -59,7 +62,7 @@ class Sweep:
         from scripts.config.files import ConfigError
 
         try:
-            return load([*self.files])
+            return load([*self.files], self.values)
         except ConfigError as error:
             # Each mistake is a line of its own.
             raise BadInput("\nerror: ".join(str(error).splitlines())) from None
@@ -77,14 +80,14 @@ class Sweep:
         return Path(self.config.pathvars.get("results", "results"))
 
     def snakemake(self, *options: str, target: str | None = None, **config: Any) -> None:
-        """Run Snakemake, with values over the configuration. Raise Failed if it fails.
+        """Run Snakemake, with more values over the configuration. Raise Failed if it fails.
 
         Raise BadInput where the configuration has mistakes: Snakemake reads it before the project
         does, and breaks off with a traceback where it is nested too deep.
         """
         _ = self.config
         profile = [] if self.profile is None else ["--workflow-profile", str(self.profile)]
-        values = [f"{name}={json.dumps(value)}" for name, value in config.items()]
+        values = [f"{it}={json.dumps(value)}" for it, value in (self.values | config).items()]
         command = [
             sys.executable, "-P", "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile"),
             *profile, *options, "--configfile", *map(str, self.files),

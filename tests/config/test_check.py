@@ -259,6 +259,18 @@ def test_a_model_of_files_that_cannot_be_a_jobs_inputs_is_refused(folder: Path, 
     assert line.isprintable()
 
 
+def test_sources_need_not_be_here_to_make_reports_of_what_was_published(folder: Path) -> None:
+    path = written(folder, ("models.m.source", {"folder": "gone"}))
+    (folder / "pairs.jsonl").unlink()
+    absent = ["models.m.source.folder", "datasets.pairs.source.file.train"]
+    own = {"pathvars": {"results": "r", "metrics": "r"}}
+    for values in ({}, own):
+        with pytest.raises(ConfigError) as caught:
+            load([path], values)
+        assert [it.path for it in caught.value.problems] == absent
+    assert load([path], {"pathvars": {"results": "r", "metrics": "paper/r"}})
+
+
 def test_a_configs_own_name_is_printed_in_one_line(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load([folder / "a\nb\x1b[2J\u202e.yaml"])

@@ -27,17 +27,26 @@ class Reports:
         By folder the state of each model that reports do not wait for.
     metrics
         The folder that reports read, where they take what is there; None where they wait for all.
+    only
+        The experiments that they show; None for all.
     """
 
     plan: Plan
     unfinished: Mapping[str, State] = field(default_factory=dict)
     metrics: Path | None = None
+    only: Collection[str] | None = None
     _runs: dict[tuple[str, str], list[str]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for run in self.plan.runs.values():
             name = run.folder.removeprefix("trials/")
             self._runs.setdefault((run.experiment, run.method), []).append(name)
+
+    @cached_property
+    def bases(self) -> dict[str, Base]:
+        """The bases of the experiments that are shown, by experiment."""
+        every = self.plan.bases.items()
+        return {name: base for name, base in every if self.only is None or name in self.only}
 
     # -------------------------------------------------------------------------------- comparisons
 
@@ -94,7 +103,7 @@ class Reports:
                 "lookup": base.lookup.name if base.lookup and "lookup" in entry.roles else None,
                 "shown": base.shown if "shown" in entry.roles else {},
             }
-            for name, base in self.plan.bases.items()
+            for name, base in self.bases.items()
         ]
         return [part for part in parts if part["trials"] or part["shown"]]
 
@@ -156,7 +165,8 @@ class Reports:
         A reference counts for the experiment that uses it first, and for no other.
         """
         used: dict[str, str] = {}
-        for subject in self.plan.subjects.values() if "references" in entry.frames else []:
+        subjects = self.plan.subjects.values() if "references" in entry.frames else []
+        for subject in (it for it in subjects if it.experiment in self.bases):
             for reference, split in subject.references():
                 file = f"<metrics>/references/{reference}/{split}.json"
                 used.setdefault(file, subject.experiment)
@@ -184,25 +194,25 @@ class Reports:
         return (self.metrics / file.removeprefix("<metrics>/")).is_file()
 
     def _bases(self, experiments: Collection[str]) -> list[Base]:
-        return [base for name, base in self.plan.bases.items() if name in experiments]
+        return [base for name, base in self.bases.items() if name in experiments]
 
     # ---------------------------------------------------------------------------------- everything
 
     @cached_property
     def everything(self) -> list[str]:
-        """The files that all tables and figures read, each once, below the results."""
-        entries = [*TABLES.values(), *FIGURES.values()]
-        files = [file for entry in entries for file in self.files(entry)]
+        """The files that tables, figures and page read, each once, below the results."""
+        entries = [*TABLES.values(), *FIGURES.values(), PAGE]
+        files = [file for entry in entries for file in self.files(entry)] + self.prompts_rows()
         files += [file for entry in TABLES.values() for file in self.data_files(entry)]
         files += [file for entry in TABLES.values() for file in self.reference_costs(entry)]
         return [file.removeprefix("<metrics>/") for file in dict.fromkeys(files)]
 
     def prompts_rows(self) -> list[str]:
         """Return the canonical splits behind all sets of prompts, each once."""
-        prompts = [
-            asked for base in self.plan.bases.values() for asked in base.evaluation.prompts.values()
-        ]
-        return list(dict.fromkeys(asked.file for asked in prompts))
+        bases = self.bases.values()
+        prompts = [asked for base in bases for asked in base.evaluation.prompts.values()]
+        files = (asked.file.replace("<results>", "<metrics>") for asked in prompts)
+        return list(dict.fromkeys(files))
 
 
 def methods_of(entry: Entry) -> list[str]:
@@ -210,9 +220,9 @@ def methods_of(entry: Entry) -> list[str]:
     return [name for name, method in METHODS.items() if method.rows in entry.roles]
 
 
-def reported_files(plan: Plan) -> list[str]:
-    """Return the files that tables and figures read of a finished run, below its results."""
-    return Reports(plan).everything
+def reported_files(plan: Plan) -> dict[str, list[str]]:
+    """Return by experiment the files that reports read of a finished run, below its results."""
+    return {name: Reports(plan, only=[name]).everything for name in plan.bases}
 
 
 def unfinished(results: Path, plan: Plan, now: float) -> dict[str, State]:

@@ -3,7 +3,8 @@
     python -m scripts.report.page.make --root results/demo --plan '[{"experiment": …}, …]' \\
         --tables summary sft dpo --figures accuracy curves --html results/demo/report.html
 
-Beside this module are a template, a style sheet and a script, which go into the file.
+Beside this module are a template, a style sheet and a script, which go into the file. Tables and
+figures are those in the folder of the page.
 """
 
 import argparse
@@ -186,8 +187,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Write the page; return 0. Raise BadInput, and write nothing, if a file is missing."""
     arguments = parse_arguments(argv)
-    grids = (grid(arguments.root, name) for name in arguments.tables)
-    pictures = (picture(arguments.root, name) for name in arguments.figures)
+    folder = arguments.html.parent
+    grids = (grid(folder, name) for name in arguments.tables)
+    pictures = (picture(folder, name) for name in arguments.figures)
     text = page(results_of(arguments), grids, pictures, arguments.mark)
     write_text(arguments.html, text)
     return 0

@@ -38,9 +38,9 @@ def test_every_address_is_in_the_file(path):
     assert "@import" not in text
 
 
-def test_two_processes_write_the_same_bytes(made, path, tmp_path):
+def test_two_processes_write_the_same_bytes(made, path):
     for seed in ("1", "2"):
-        out = tmp_path / f"{seed}.html"
+        out = made.root / f"{seed}.html"
         subprocess.run(
             [sys.executable, "-m", "scripts.report.page.make", *arguments(made, out)],
             cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, check=True,
@@ -136,7 +136,7 @@ def test_leaves_by_dotted_names():
 def test_a_missing_file_is_named_and_nothing_written(tmp_path, missing):
     made = run_by_hand(tmp_path / "results")
     (made.root / missing).unlink()
-    out = tmp_path / "report.html"
+    out = made.root / "report.html"
     with pytest.raises(BadInput, match=rf"{re.escape(missing)}: [Nn]o such file"):
         make.main(arguments(made, out))
     assert not out.exists()

@@ -65,8 +65,8 @@ def test_text_stands_out_from_the_ground(chromium, path, scheme):
             assert (high + 0.05) / (low + 0.05) >= 4.5, place
 
 
-def test_a_mark_stands_first(chromium, made, tmp_path):
-    out = tmp_path / "report.html"
+def test_a_mark_stands_first(chromium, made):
+    out = made.root / "marked.html"
     make.main(arguments(made, out, "--mark", "Rehearsal: tiny models"))
     with opened(chromium, out) as found:
         assert found.page.title().startswith("[Rehearsal: tiny models] ")
