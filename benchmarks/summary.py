@@ -51,7 +51,7 @@ def seconds_key(case: Case) -> str:
 
 def needed_of(case: Case, turns: Turns) -> list[Part]:
     """Return the least work of each step, from a contestant with the shared batches."""
-    found = [turns[name][0] for name in case.contestants if compared(name)]
+    found = [turns[name][0] for name in turns if compared(name)]
     return next(metrics["needed"] for metrics in found if metrics.get("needed"))
 
 
@@ -77,20 +77,30 @@ def _timed_tokens(needed: list[Part]) -> float:
     return sum(step["tokens"] for step in needed[1:]) / len(needed[1:])
 
 
+def steps_alike(case: Case, contestant: str, turns: Turns) -> float:
+    """Return how many of the timed steps have as many tokens as all steps of a run."""
+    alone = not compared(contestant)
+    needed = turns[contestant][0]["needed"] if alone else needed_of(case, turns)
+    return sum(step["tokens"] for step in needed) / _timed_tokens(needed)
+
+
 def reference_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
-    """Return reference-pass seconds per step, by turn; 0 if the reference runs inside steps."""
-    key = seconds_key(case)
+    """Return the reference pass's seconds for the rows of a timed step, by turn.
+
+    They are 0 if the reference runs inside steps.
+    """
+    key, steps = seconds_key(case), steps_alike(case, contestant, turns)
     return [
-        (metrics["reference_seconds"] or {key: 0})[key] / metrics["steps"]
-        for metrics in turns[contestant]
+        (metrics["reference_seconds"] or {key: 0})[key] / steps for metrics in turns[contestant]
     ]
 
 
 def startup_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
     """Return CPU seconds outside steps and reference pass, by turn."""
+    steps = steps_alike(case, contestant, turns)
     return [
         metrics["process_seconds"]["cpu"]
-        - metrics["steps"] * metrics["step_seconds"]["cpu"]
+        - steps * metrics["step_seconds"]["cpu"]
         - (metrics["reference_seconds"] or {"cpu": 0})["cpu"]
         for metrics in turns[contestant]
     ]

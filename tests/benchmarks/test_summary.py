@@ -43,6 +43,14 @@ def test_a_reference_pass_is_shared_by_the_steps_of_its_rows() -> None:
     assert summary.startup_seconds(DPO, OWN, turns) == [50.0 - 5 * 2.0 - 10.0]
 
 
+def test_a_step_has_its_own_share_of_what_is_done_for_all_rows() -> None:
+    """The timed step has 120 of 160 tokens."""
+    uneven = {"needed": [NEEDED, NEEDED | {"tokens": 120}]}
+    turns = {TRL: [metrics(9.0, **uneven)], OWN: [metrics(3.0, 8.0, **uneven)]}
+    assert summary.reference_seconds(DPO, OWN, turns) == [6.0]
+    assert summary.startup_seconds(DPO, TRL, turns) == [50.0 - 9.0 * 160 / 120]
+
+
 def test_packs_are_scaled_to_as_many_tokens() -> None:
     packed = [NEEDED] + [NEEDED | {"tokens": 80}] * 4
     turns = {name: [metrics(3.0)] for name in SFT.contestants}
