@@ -66,8 +66,15 @@ pilot: base
 	$(if $(ONLY),prefmake tables-so-far --profile pilot $(PILOT:%=--config %))
 	@prefmake tables $(PILOT_RESULTS)
 
-bench: setup
+# A newer TRL to compare with, in a folder of its own.
+NEWER := results/benchmarks/trl-1.16.0
+
+bench: setup $(NEWER)/ready
 	python -m benchmarks.fast_path
+
+$(NEWER)/ready: benchmarks/trl-1.16.0.txt
+	$(PIP) --no-deps --require-hashes --upgrade --target $(NEWER) -r $<
+	@touch $@
 
 # tests/conftest.py says which files come first.
 PYTEST := pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

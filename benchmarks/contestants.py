@@ -1,18 +1,20 @@
 """The contestants: TRL's trainers as a user runs them, and this project's, one per process.
 
 Each contestant gets the same token rows, base model, seed and settings. TRL's trainers are given
-token columns, which DPOTrainer does not take, so its data preparation is skipped.
+token columns, which DPOTrainer does not take, so its data preparation is skipped. The model that
+they get is loaded as TRL loads one.
 """
 
 import importlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.cases import Case
-from benchmarks.corpora import dialogues, problems
+from benchmarks.cases import NEWER, OWN, REAL, TRL, Case
+from benchmarks.corpora import REAL_ROWS, dialogues, problems, real_tokens
 from benchmarks.gpu_check import run_apart
 from scripts.common.files import Row, read_json, read_rows
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 Part = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[1]
+BASE = ROOT / "pilot" / "base"
 PUBLISHED = {"titles": "trials/titles-dpo/seed-42", "dialogues": "trials/dpo-1/seed-42",
-             "problems": "trials/sft-1/seed-42"}  # fmt: skip
+             "problems": "trials/sft-1/seed-42", "hh-rlhf": "trials/dpo-4-corrected/seed-42",
+             "gsm8k": "trials/sft-1-corrected/seed-42"}  # fmt: skip
 PUBLISHED_LENGTH = 512
 MEMORY = ("peak_mb", "growth_mb", "gpu_peak_mb")
 
@@ -37,8 +41,11 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
     Parameters
     ----------
     folder
-        Holds models/{shape} and titles/, as `prepare` wrote them.
+        Holds models/{shape} and titles/, as `prepare` wrote them, and the newer TRL.
     """
+    maker, _, how = contestant.partition(", ")
+    sys.path[:0] = map(str, packages_of(contestant, folder))
+
     from scripts.lm.backends import start_backend
 
     trial = trial_of(case, contestant)
@@ -51,20 +58,52 @@ def measure(case: Case, contestant: str, folder: Path) -> Part:
 
         make_reproducible(trial["seed"])
         manifest = folder / "models" / case.shape / "manifest.json"
-        base = backend.load(manifest, trial["precision"], trial["quantization"])
+        stock = maker in (TRL, NEWER)
+        base = (_load if stock else backend.load)(
+            manifest, trial["precision"], trial["quantization"]
+        )
         tokenizer = load_tokenizer(manifest)
         race = Race(case, trial, backend, manifest, base, tokenizer, Meter(base), Path(work))
-        run: dict[str, Callable[[Race, list[Row]], Part]] = {
-            "TRL": stock_dpo, "TRL, precomputed": precomputed_dpo, "Unsloth": unsloth_dpo,
-            "TRL, padded to 512": padded_sft, "TRL, dynamic padding": dynamic_sft,
-            "TRL, padding-free": flattened_sft, "TRL, packed": packed_sft,
-            "Unsloth, dynamic padding": unsloth_sft,
-            "prefmake": own_training,
-            "TRL's reference pass": stock_scores, "prefmake's reference pass": own_scores,
+        by_trl: dict[str, Callable[[Race, list[Row]], Part]] = {
+            "": stock_dpo, "precomputed": precomputed_dpo, "reference pass": stock_scores,
+            "padded to 512": padded_sft, "dynamic padding": dynamic_sft,
+            "padding-free": flattened_sft, "packed": packed_sft,
         }  # fmt: skip
-        metrics = run[contestant](race, rows_of(case, folder))
+        others = {"Unsloth": {"": unsloth_dpo, "dynamic padding": unsloth_sft},
+                  OWN: {"": own_training, "reference pass": own_scores}}  # fmt: skip
+        metrics = (by_trl if stock else others[maker])[how](race, rows_of(case, folder))
+        if stock:
+            _require_version(maker)
         metrics["process_seconds"] = {"cpu": time.process_time() + metrics.pop("before_cpu", 0.0)}
     return metrics | {"matmul_flops": matmul_flops()}
+
+
+def packages_of(contestant: str, folder: Path) -> list[Path]:
+    """Return the folders of packages that come before the launcher's."""
+    return [folder / "trl-1.16.0"] if contestant.startswith(NEWER) else []
+
+
+def _require_version(maker: str) -> None:
+    """Raise RuntimeError if another TRL ran than the contestant is named after."""
+    from trl import __version__
+
+    if maker != f"TRL {__version__}":
+        raise RuntimeError(f"{maker}: TRL {__version__} was imported")
+
+
+def _load(manifest: Path, precision: str, quantization: str) -> "PreTrainedModel":
+    """Return the base model as a user of TRL gets it; in 4 bit as this project loads it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from scripts.lm.snapshots import load_base
+    from scripts.lm.tokenizers import snapshot_folder
+
+    if quantization != "none":
+        return load_base(manifest, precision, quantization)
+    return AutoModelForCausalLM.from_pretrained(
+        snapshot_folder(manifest), dtype=getattr(torch, precision)
+    )
 
 
 class Race:
@@ -96,9 +135,17 @@ class Race:
 
 
 def rows_of(case: Case, folder: Path) -> list[Row]:
-    """Return the token rows of a case: titles drawn from all ideas, or those of the first few."""
+    """Return the token rows of a case: titles drawn from all ideas, or those of the first few.
+
+    Real rows of other corpora, whose lengths differ more, are of all lengths.
+    """
     import random
 
+    if case.real:
+        found = read_rows(folder / "models" / case.shape / f"{case.corpus}.parquet")
+        if case.corpus != "titles":
+            found = of_all_lengths(found, case.rows)
+        return random.Random(0).sample(found, case.rows)
     if case.corpus == "titles":
         rows = read_rows(folder / "titles" / "tokens.parquet")
         if case.task == "score":
@@ -109,6 +156,15 @@ def rows_of(case: Case, folder: Path) -> list[Row]:
     return {"dialogues": dialogues, "problems": problems}[case.corpus](case.rows)
 
 
+def of_all_lengths(rows: list[Row], count: int) -> list[Row]:
+    """Return a few rows that stand for all: those at even distances if sorted by length.
+
+    In a random draw of so few, the mean length may be a quarter off.
+    """
+    ordered = sorted(rows, key=lambda row: sum(len(row[name]) for name in row if name != "id"))
+    return [ordered[(2 * place + 1) * len(rows) // (2 * count)] for place in range(count)]
+
+
 def trial_of(case: Case, contestant: str) -> Part:
     """Return the published trial with the case's few steps and its settings."""
     from scripts.config.check import load
@@ -117,12 +173,13 @@ def trial_of(case: Case, contestant: str) -> Part:
 
     runs = make_plan(load([ROOT / "config.yaml"])).runs
     trial = first_steps(runs[PUBLISHED[case.corpus]].training.as_json(), case.steps)
-    trial["lora"] = {
-        "r": case.rank, "lora_alpha": 2 * case.rank, "lora_dropout": 0.0,
-        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
-                           "down_proj"],
-        "init_lora_weights": True,
-    }  # fmt: skip
+    if not case.real:
+        trial["lora"] = {
+            "r": case.rank, "lora_alpha": 2 * case.rank, "lora_dropout": 0.0,
+            "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+                               "down_proj"],
+            "init_lora_weights": True,
+        }  # fmt: skip
     trial["trainer"] |= {
         "learning_rate": 2e-4, "lr_scheduler_type": "constant", "warmup_steps": 0,
         "per_device_train_batch_size": case.batch,
@@ -359,7 +416,7 @@ def _scored(race: Race, rows: list[Row], logps: list[float]) -> Part:
 
 
 def prepare(shapes: list[str], folder: Path, hub: Path) -> Part:
-    """Write the titles and models that do not exist yet; return which titles were used."""
+    """Write the rows and models that do not exist yet; return which toy titles were used."""
     import shutil
 
     from benchmarks.corpora import write_titles
@@ -375,8 +432,30 @@ def prepare(shapes: list[str], folder: Path, hub: Path) -> Part:
         if (model / "manifest.json").is_file():
             continue
         shutil.rmtree(model, ignore_errors=True)
-        if shape in SHAPES:
+        if shape == REAL:
+            write_real(model, BASE, hub)
+        elif shape in SHAPES:
             write_snapshot(shape, model)
         else:
             write_small(shape, titles / "tokenizer", model)
     return read_json(titles / "source.json")
+
+
+def write_real(folder: Path, base: Path, hub: Path) -> None:
+    """Write real rows as a base model's tokens, titles as texts too, and last its manifest."""
+    from benchmarks.corpora import real_messages
+    from scripts.common.files import write_jsonl, write_rows
+    from scripts.config.check import load
+    from scripts.config.plan import make_plan
+    from scripts.data.tokenize import SCHEMAS
+    from scripts.models.manifest import write_manifest
+
+    plan = make_plan(load([ROOT / "config.yaml"]))
+    for corpus in REAL_ROWS:
+        tokens = plan.tokens[plan.runs[PUBLISHED[corpus]].training.tokens]
+        rows = real_tokens(corpus, plan.datasets[REAL_ROWS[corpus].dataset], tokens, base, hub)
+        write_rows(folder / f"{corpus}.parquet", rows, SCHEMAS[tokens.rows])
+    texts = real_messages("titles", plan.datasets["youtube-titles"], hub)
+    columns = ("prompt", "chosen", "rejected")
+    write_jsonl(folder / "titles.jsonl", [{name: row[name] for name in columns} for row in texts])
+    write_manifest(folder / "manifest.json", base, {"source": "folder"})

@@ -1,10 +1,12 @@
-"""Benchmark rows with the lengths of the published data.
+"""Benchmark rows: real ones for the real model, and rows with the lengths of the published data.
 
-Titles are the real ones if there is a folder of hub repositories (PREFMAKE_HUB), tokenized with
+Real rows are read from a folder of hub repositories (PREFMAKE_HUB), and become tokens as in a run.
+For a model with random weights, titles are the real ones if that folder has them, tokenized with
 Qwen2.5's tokenizer cut down to the tokens that they use; otherwise made-up words, one token each.
-Dialogues and word problems are random tokens of the published lengths.
+Dialogues and word problems are then random tokens of the published lengths.
 """
 
+import gzip
 import json
 import math
 import os
@@ -12,16 +14,19 @@ import random
 import shutil
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.shapes import random_ids
-from scripts.common.files import Row, write_json, write_jsonl, write_rows
+from scripts.common.files import Row, read_rows, write_json, write_jsonl, write_rows
 from scripts.common.rows import PREFERENCE_TOKENS
+from scripts.common.splits import SPLIT_COLUMN
+
+if TYPE_CHECKING:
+    from scripts.config.plan.data import Dataset, Tokens
 
 Part = dict[str, Any]
 
 QWEN = "models/Qwen/Qwen2.5-14B-Instruct"
-TITLES = "datasets/EliasHossain/youtube-titles-dpo/data/train-00000-of-00001.parquet"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +34,66 @@ ROOT = Path(__file__).resolve().parents[1]
 def hub_folder() -> Path:
     """Return the folder that holds real repositories, if it exists."""
     return Path(os.environ.get("PREFMAKE_HUB", ROOT.parent / "shared" / "hub"))
+
+
+# ------------------------------------------------------------------------------------ real rows
+
+
+class RealRows(NamedTuple):
+    """Where real rows stand: a repository, its file, and the dataset of config.yaml."""
+
+    repository: str
+    file: str
+    dataset: str
+
+    def path(self, hub: Path) -> Path:
+        """Return where the file is in a folder of hub repositories."""
+        return hub / "datasets" / self.repository / self.file
+
+    def command(self, hub: Path) -> str:
+        """Return the command that gets the file."""
+        place = hub / "datasets" / self.repository
+        return f"hf download {self.repository} {self.file} --repo-type dataset --local-dir {place}"
+
+
+REAL_ROWS = {
+    "titles": RealRows(
+        "EliasHossain/youtube-titles-dpo", "data/train-00000-of-00001.parquet", "youtube-titles"
+    ),
+    "hh-rlhf": RealRows("Anthropic/hh-rlhf", "harmless-base/test.jsonl.gz", "hh-rlhf"),
+    "gsm8k": RealRows("openai/gsm8k", "main/train-00000-of-00001.parquet", "gsm8k"),
+}
+
+
+def real_messages(corpus: str, dataset: "Dataset", hub: Path) -> list[Row]:
+    """Return the rows of a corpus as messages, without those that a run would drop."""
+    from scripts.data.prepare import canonical_rows
+
+    path = REAL_ROWS[corpus].path(hub)
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            raw = list(map(json.loads, lines))
+    else:
+        raw = read_rows(path)
+    kept, _ = canonical_rows([row | {SPLIT_COLUMN: "train"} for row in raw], dataset.rows)
+    return kept
+
+
+def real_tokens(
+    corpus: str, dataset: "Dataset", tokens: "Tokens", model: Path, hub: Path
+) -> list[Row]:
+    """Return the token rows of a corpus for a model, under the template and limits of `tokens`."""
+    from transformers import AutoTokenizer
+
+    from scripts.data.tokenize import COMPLETIONS, Encoder, tokenize_rows
+
+    template = tokens.template and (ROOT / tokens.template).read_text(encoding="utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    rows, _ = tokenize_rows(
+        real_messages(corpus, dataset, hub), Encoder(tokenizer, template),
+        COMPLETIONS[tokens.rows], tokens.max_length, tokens.max_prompt_length,
+    )  # fmt: skip
+    return rows
 
 
 # --------------------------------------------------------------------------------------- titles
@@ -40,7 +105,7 @@ def write_titles(folder: Path, hub: Path) -> None:
 
     from scripts.data.tokenize import Encoder
 
-    real = (hub / QWEN / TOKENIZER[0]).is_file() and (hub / TITLES).is_file()
+    real = (hub / QWEN / TOKENIZER[0]).is_file() and REAL_ROWS["titles"].path(hub).is_file()
     rows = _real_titles(hub) if real else made_up_titles()
     if real:
         used = _used_ids(hub / QWEN, rows)
@@ -56,10 +121,9 @@ def write_titles(folder: Path, hub: Path) -> None:
 
 
 def _real_titles(hub: Path) -> list[Row]:
-    from scripts.common.files import read_rows
-
     columns = ("prompt", "chosen", "rejected")
-    return [{name: row[name] for name in columns} for row in read_rows(hub / TITLES)]
+    rows = read_rows(REAL_ROWS["titles"].path(hub))
+    return [{name: row[name] for name in columns} for row in rows]
 
 
 def pair_tokens(rows: list[Row], encoder: Any) -> list[Row]:

@@ -3,8 +3,8 @@
     python -m benchmarks.fast_path [--only a,b] [--pairs 5] [--out docs/benchmarks.md]
 
 Each measurement is saved in results/benchmarks/ right away, with the machine, versions and code it
-was made under. A stopped run resumes where it was; under other conditions everything is measured
-again.
+was made under. A stopped run resumes where it was; what was made under other conditions is measured
+again. The page shows every case that was ever measured on this machine, and says which are old.
 """
 
 import argparse
@@ -13,13 +13,14 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import gpu, rendering, summary
 from benchmarks.cases import CASES, GPU_CASES, Case
-from benchmarks.contestants import measure, prepare
-from benchmarks.corpora import hub_folder
+from benchmarks.contestants import BASE, measure, packages_of, prepare
+from benchmarks.corpora import REAL_ROWS, hub_folder
 from benchmarks.gpu_check import run_apart
 from benchmarks.ledger import Ledger, conditions
 from benchmarks.summary import Turns
@@ -31,6 +32,7 @@ Part = dict[str, Any]
 
 Done = tuple[Case, Turns]
 
+NOT_MEASURED = "not measured"
 RESULTS, PAGE = Path("results/benchmarks"), Path("docs/benchmarks.md")
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
@@ -53,20 +55,54 @@ def chosen(only: str | None) -> list[Case]:
     return [case for case in CASES if case.letter in letters]
 
 
-def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> list[Done]:
-    """Return each case with its measurements; those in the ledger are not made again."""
-    found = []
+def lacking(case: Case, contestant: str, folder: Path, hub: Path) -> str | None:
+    """Return what a measurement needs that is not there, and how to get it."""
+    if case.real and not BASE.is_dir():
+        return "the model is not there; `make base` makes it"
+    if case.real and not REAL_ROWS[case.corpus].path(hub).is_file():
+        command = REAL_ROWS[case.corpus].command(hub)
+        return f"the rows are not there; get them with `{command}`"
+    if not all(packages.is_dir() for packages in packages_of(contestant, folder)):
+        return f"{contestant.partition(', ')[0]} is not there; `make bench` installs it"
+    return None
+
+
+def measure_all(cases: list[Case], pairs: int, folder: Path, ledger: Ledger) -> None:
+    """Measure what the ledger does not have yet."""
     for case in cases:
-        turns: Turns = {name: [] for name in case.contestants}
-        for turn in range(1 if case.once else pairs):
-            for contestant in case.contestants:
-                metrics = ledger.find(case, contestant, turn)
-                if metrics is None:
+        ready = [name for name in case.contestants if not lacking(case, name, folder, hub_folder())]
+        for turn in range(min(pairs, 1) if case.once else pairs):
+            for contestant in ready:
+                if ledger.find(case, contestant, turn) is None:
                     metrics = _measured(case, contestant, turn, folder)
                     ledger.keep(case, contestant, turn, metrics)
-                turns[contestant].append(metrics)
-        found.append((case, turns))
+
+
+def measured(cases: list[Case], ledger: Ledger) -> list[Done]:
+    """Return the cases that can be compared, each with the turns that its contestants all had."""
+    found = []
+    for case in cases:
+        turns = {name: ledger.shown(case, name) for name in case.contestants}
+        turns = {name: metrics for name, metrics in turns.items() if metrics}
+        if len(turns) > 1 and summary.own(case) in turns:
+            count = min(map(len, turns.values()))
+            kept = {name: metrics[:count] for name, metrics in turns.items()}
+            found.append((replace(case, contestants=tuple(kept)), kept))
     return found
+
+
+def not_measured(done: list[Done], folder: Path) -> list[str]:
+    """Return a line for each case that lacks contestants, with the reason."""
+    had = {case.name: case.contestants for case, _ in done}
+    lines = []
+    for case in CASES:
+        names = [name for name in case.contestants if name not in had.get(case.name, ())]
+        reasons = [lacking(case, name, folder, hub_folder()) or NOT_MEASURED for name in names]
+        for reason in dict.fromkeys(reasons):
+            who = [name for name, why in zip(names, reasons, strict=True) if why == reason]
+            named = f" ({'; '.join(who)})" if len(who) < len(case.contestants) else ""
+            lines.append(f"{case.name}{named}: {reason}")
+    return lines
 
 
 def _measured(case: Case, contestant: str, turn: int, folder: Path) -> Part:
@@ -95,12 +131,17 @@ def _quietly(log: Path, gpu: bool, function: Callable[..., Any], *arguments: Any
     return function(*arguments)
 
 
-def measure_cpu(cases: list[Case], pairs: int, folder: Path) -> tuple[Ledger, list[Done]]:
-    """Return the ledger and the measurements of the CPU cases."""
-    shapes = list(dict.fromkeys(case.shape for case in cases))
-    source = apart(folder, prepare, shapes, folder, hub_folder())
+def measure_cpu(cases: list[Case], pairs: int, folder: Path) -> Ledger:
+    """Measure the CPU cases; return the ledger."""
+    hub = hub_folder()
+    ready = [
+        case for case in cases if any(not lacking(case, it, folder, hub) for it in case.contestants)
+    ]
+    shapes = list(dict.fromkeys(case.shape for case in ready))
+    source = apart(folder, prepare, shapes, folder, hub)
     ledger = Ledger(folder / "fast_path.json", apart(folder, conditions, source["titles"]))
-    return ledger, measure_all(cases, pairs, folder, ledger)
+    measure_all(ready, pairs, folder, ledger)
+    return ledger
 
 
 def measure_gpu(pairs: int, folder: Path) -> list[str]:
@@ -110,9 +151,11 @@ def measure_gpu(pairs: int, folder: Path) -> list[str]:
     shapes = [case.shape for case in GPU_CASES]
     source = apart(folder, prepare, shapes, folder, hub_folder(), gpu=True)
     under = apart(folder, gpu.conditions_of, source["titles"], gpu=True)
-    done = measure_all(GPU_CASES, pairs, folder, Ledger(folder / "gpu.json", under))
+    ledger = Ledger(folder / "gpu.json", under)
+    measure_all(GPU_CASES, pairs, folder, ledger)
     table = apart(folder, gpu.attention_table, gpu=True)
-    return [rendering.gpu_head(under["gpu"]), *rendering.sections(done), table]
+    done = measured(GPU_CASES, ledger)
+    return [rendering.gpu_head(under["gpu"]), *rendering.sections(done, ledger), table]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -121,7 +164,12 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.fast_path", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--only", metavar="LETTERS", help="only these cases, such as a,d")
-    parser.add_argument("--pairs", type=int, default=5, help="turns of each case (default 5)")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=5,
+        help="turns of each case (default 5); 0 only writes the page",
+    )
     parser.add_argument("--gpu", action="store_true", help="measure on a GPU too")
     parser.add_argument("--out", type=Path, default=PAGE, help="page to write")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of measurements")
@@ -132,11 +180,15 @@ def main(argv: list[str] | None = None) -> int:
     folder = arguments.results.resolve()
     folder.mkdir(parents=True, exist_ok=True)
 
-    ledger, done = measure_cpu(cases, arguments.pairs, folder)
+    ledger = measure_cpu(cases, arguments.pairs, folder)
+    done = measured(CASES, ledger)
     on_gpu = measure_gpu(arguments.pairs, folder) if arguments.gpu else [gpu.NOT_RUN]
     command = shlex.join(["python", "-m", "benchmarks.fast_path", *words])
-    page = rendering.page(command, ledger.dates(cases), ledger.under, done, on_gpu)
-    write_text(arguments.out, page)
+    absent = not_measured(done, folder)
+    write_text(arguments.out, rendering.page(command, ledger, done, absent, on_gpu))
+    for line in absent:
+        if not line.endswith(NOT_MEASURED):
+            print(line, file=sys.stderr)
     differing = [case.name for case, turns in done if not summary.same_losses(case, turns)]
     for name in differing:
         print(f"{name}: the contestants' losses are not the same", file=sys.stderr)

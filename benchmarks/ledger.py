@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case
+from benchmarks.cases import OWN, Case
 from scripts.common.files import read_json, write_json
 from scripts.provenance.digests import code_digest
 
@@ -20,21 +20,31 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes",
             "unsloth", "snakemake")  # fmt: skip
 MEASURED = ("scripts/train/dpo.py", "scripts/train/sft.py", "scripts/train/reference.py")
-MEASURING = ("cases", "contestants", "corpora", "meter", "needed", "shapes", "sweep")
+MEASURING = ("contestants", "corpora", "meter", "needed", "shapes")
+SWEEPING = ("stock_trial", "sweep")
+SHOWN = ("letter", "name", "contestants", "epochs", "bounds")
+"""What a case says about comparing and not about measuring."""
 
 
 def conditions(titles: str) -> Part:
-    """Return the conditions of a measurement: machine, versions, code, and which titles."""
-    digest = hashlib.sha256("".join(map(code_digest, MEASURED)).encode())
-    for name in MEASURING:
-        digest.update((ROOT / "benchmarks" / f"{name}.py").read_bytes())
+    """Return the conditions of a measurement: machine, versions, code, and which toy titles."""
+    measured = hashlib.sha256("".join(map(code_digest, MEASURED)).encode())
     return {
         "machine": machine(),
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},
-        "code": digest.hexdigest()[:16],
+        "measuring": _digest(MEASURING),
+        "sweeping": _digest(SWEEPING),
+        "code": measured.hexdigest()[:16],
         "titles": titles,
     }
+
+
+def _digest(modules: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for name in modules:
+        digest.update((ROOT / "benchmarks" / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def machine() -> Part:
@@ -53,7 +63,8 @@ def _version(package: str) -> str | None:
 
 
 class Ledger:
-    """Measurements in a JSON file; those made under other conditions are ignored."""
+    """Measurements in a JSON file. Only those made under the present conditions are not made again;
+    a page shows older ones of the same machine too, and says so."""
 
     def __init__(self, path: Path, under: Part) -> None:
         self.path, self.under = path, under
@@ -70,24 +81,52 @@ class Ledger:
     def keep(self, case: Case, contestant: str, turn: int, metrics: Part) -> None:
         """Write a measurement to the file, in place of an older one of the same case."""
         wanted = self._key(case, contestant, turn)
-        place = ("case", "contestant", "turn")
-        self.kept = [
-            entry
-            for entry in self.kept
-            if any(entry[name] != wanted[name] for name in place)
-            or entry["under"]["machine"] != self.under["machine"]
-        ]
+        self.kept = [entry for entry in self.kept if not self._replaces(wanted, entry)]
         self.kept.append({**wanted, "date": date.today().isoformat(), "figures": metrics})
         write_json(self.path, {"measurements": self.kept})
 
-    def dates(self, cases: list[Case]) -> list[str]:
-        """Return the first and the last date of these cases' measurements."""
-        names = {case.name for case in cases}
-        found = [e["date"] for e in self.kept if e["case"] in names and e["under"] == self.under]
+    def shown(self, case: Case, contestant: str) -> list[Part]:
+        """Return what a page shows of a contestant: its measurements on this machine, by turn, all
+        under the conditions of the first."""
+        found: list[Part] = []
+        while entry := self._entry(case, contestant, len(found)):
+            if found and entry["under"] != found[0]["under"]:
+                break
+            found.append(entry)
+        return [entry["figures"] for entry in found]
+
+    def dates(self, case: Case) -> list[str]:
+        """Return the first and the last date of a case's measurements."""
+        found = [entry["date"] for entry in self._first(case)]
         return sorted({min(found), max(found)}) if found else []
 
+    def is_older(self, case: Case) -> bool:
+        """Return True if a measurement of a case was made under other conditions than the present:
+        the page shows it as long as there is no newer one."""
+        return any(it["under"] != self._under(case, it["contestant"]) for it in self._first(case))
+
+    def _first(self, case: Case) -> list[Part]:
+        """Return the first entry of each of a case's contestants."""
+        return [entry for name in case.contestants if (entry := self._entry(case, name, 0))]
+
+    def _entry(self, case: Case, contestant: str, turn: int) -> Part | None:
+        wanted = self._key(case, contestant, turn)
+        known = (entry for entry in self.kept if self._replaces(wanted, entry))
+        return next((it for it in known if it["settings"] == wanted["settings"]), None)
+
+    def _replaces(self, wanted: Part, entry: Part) -> bool:
+        place = ("case", "contestant", "turn")
+        same = all(entry[name] == wanted[name] for name in place)
+        return same and entry["under"]["machine"] == self.under["machine"]
+
+    def _under(self, case: Case, contestant: str) -> Part:
+        """Return a contestant's conditions: TRL's do not depend on this project's training, nor
+        a single trial's on how sweeps are made."""
+        left_out = set() if contestant.startswith(OWN) else {"code"}
+        left_out |= set() if case.task == "sweep" else {"sweeping"}
+        return {key: value for key, value in self.under.items() if key not in left_out}
+
     def _key(self, case: Case, contestant: str, turn: int) -> Part:
-        # Lists, because JSON has no tuples.
-        settings = asdict(case) | {"contestants": list(case.contestants)}
+        settings = {key: value for key, value in asdict(case).items() if key not in SHOWN}
         return {"case": case.name, "contestant": contestant, "turn": turn, "settings": settings,
-                "under": self.under}  # fmt: skip
+                "under": self._under(case, contestant)}  # fmt: skip

@@ -4,15 +4,19 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks.cases import Case
+from benchmarks.cases import CACHED, OWN, TRL, Case
 from benchmarks.needed import NOTHING, Tree, Weights, backward_flops, forward_flops
 
 Part = dict[str, Any]
 Turns = dict[str, list[Part]]
 """The measurements of each contestant, one per turn."""
 
-OWN = "prefmake"
-TOLERANCE = 1e-5
+Done = tuple[Case, Turns]
+
+TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
+"""How far two losses may be apart, over max(1, |loss|), by precision."""
+EPOCH = 64
+"""Whole steps of 16 in an epoch of the 1,026 titles pairs."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,13 @@ def seconds_key(case: Case) -> str:
 
 def needed_of(case: Case, turns: Turns) -> list[Part]:
     """Return the least work of each step, from a contestant with the shared batches."""
-    found = [turns[name][0] for name in case.contestants if compared(name)]
+    found = [turns[name][0] for name in turns if compared(name)]
     return next(metrics["needed"] for metrics in found if metrics.get("needed"))
 
 
 def compared(contestant: str) -> bool:
     """Return True if a contestant's steps hold the same rows as the others'; TRL's packs do not."""
-    return contestant != "TRL, packed"
+    return not contestant.endswith(", packed")
 
 
 def step_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
@@ -73,20 +77,30 @@ def _timed_tokens(needed: list[Part]) -> float:
     return sum(step["tokens"] for step in needed[1:]) / len(needed[1:])
 
 
+def steps_alike(case: Case, contestant: str, turns: Turns) -> float:
+    """Return how many of the timed steps have as many tokens as all steps of a run."""
+    alone = not compared(contestant)
+    needed = turns[contestant][0]["needed"] if alone else needed_of(case, turns)
+    return sum(step["tokens"] for step in needed) / _timed_tokens(needed)
+
+
 def reference_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
-    """Return reference-pass seconds per step, by turn; 0 if the reference runs inside steps."""
-    key = seconds_key(case)
+    """Return the reference pass's seconds for the rows of a timed step, by turn.
+
+    They are 0 if the reference runs inside steps.
+    """
+    key, steps = seconds_key(case), steps_alike(case, contestant, turns)
     return [
-        (metrics["reference_seconds"] or {key: 0})[key] / metrics["steps"]
-        for metrics in turns[contestant]
+        (metrics["reference_seconds"] or {key: 0})[key] / steps for metrics in turns[contestant]
     ]
 
 
 def startup_seconds(case: Case, contestant: str, turns: Turns) -> list[float]:
     """Return CPU seconds outside steps and reference pass, by turn."""
+    steps = steps_alike(case, contestant, turns)
     return [
         metrics["process_seconds"]["cpu"]
-        - metrics["steps"] * metrics["step_seconds"]["cpu"]
+        - steps * metrics["step_seconds"]["cpu"]
         - (metrics["reference_seconds"] or {"cpu": 0})["cpu"]
         for metrics in turns[contestant]
     ]
@@ -135,4 +149,76 @@ def loss_difference(case: Case, turns: Turns) -> float:
 
 def same_losses(case: Case, turns: Turns) -> bool:
     """Return True if the contestants' losses agree; those of a sweep are not compared."""
-    return case.task == "sweep" or loss_difference(case, turns) <= TOLERANCE
+    tolerance = TOLERANCES[case.precision]
+    return case.task == "sweep" or loss_difference(case, turns) <= tolerance
+
+
+# ---------------------------------------------------------------------------------------- bounds
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How many times faster than a contestant prefmake has to be and is, and the memory of both."""
+
+    case: str
+    contestant: str
+    wanted: float
+    found: float
+    peak_mb: float
+    own_peak_mb: float
+
+    @property
+    def missed(self) -> list[str]:
+        """Return what it is missed by: time, memory, or nothing."""
+        slow, large = self.found < self.wanted, self.own_peak_mb > self.peak_mb
+        return ["time"] * slow + ["memory"] * large
+
+
+def bounds(done: list[Done]) -> list[Bound]:
+    """Return the bounds of all cases on contestants that were measured."""
+    found = []
+    for case, turns in done:
+        peaks = {name: median(it["peak_mb"] for it in turns[name]) for name in turns}
+        for name, wanted in case.bounds:
+            if name not in turns:
+                continue
+            theirs, ours = (trial_seconds(case, it, turns, done) for it in (name, own(case)))
+            if theirs and ours:
+                times = ratios(theirs, ours).median
+                found.append(Bound(case.name, name, wanted, times, peaks[name], peaks[own(case)]))
+    return found
+
+
+def trial_seconds(case: Case, contestant: str, turns: Turns, done: list[Done]) -> list[float]:
+    """Return the seconds that a bound is about, by turn.
+
+    Those of a step and of its rows' share of the reference pass, which all epochs of the published
+    trial use; for a sweep those of all trials with an epoch each.
+    """
+    if case.task == "sweep":
+        return epoch_seconds(case, contestant, turns, done)
+    reference = reference_seconds(case, contestant, turns)
+    steps = step_seconds(case, contestant, turns)
+    return whole(steps, [seconds / case.epochs for seconds in reference])
+
+
+def epoch_seconds(case: Case, contestant: str, turns: Turns, done: list[Done]) -> list[float]:
+    """Return a sweep's seconds if each trial took an epoch: those measured, and the further steps
+    and their rows' reference pass, once, as measured on the same rows alone.
+
+    Nothing is returned if that was not measured.
+    """
+    alone = {TRL: TRL, CACHED: f"{TRL}, precomputed", OWN: OWN}[contestant]
+    same = (case.shape, case.corpus, case.batch, case.accumulation)
+    for other, found in done:
+        its = (other.shape, other.corpus, other.batch, other.accumulation)
+        if other.task == "preferences" and its == same and alone in found:
+            further = EPOCH - case.steps
+            step = median(step_seconds(other, alone, found))
+            reference = median(reference_seconds(other, alone, found))
+            return [
+                metrics["process_seconds"]["cpu"]
+                + further * (len(metrics["steps"]) * step + reference)
+                for metrics in turns[contestant]
+            ]
+    return []

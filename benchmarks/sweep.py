@@ -1,4 +1,4 @@
-"""Five trials that differ in learning rate and beta: TRL's command line five times, or one DAG.
+"""Five trials that differ in learning rate and beta: a script with TRL five times, or one DAG.
 
 Both start from the same texts in the same folder and the same local model. Everything that the
 commands do counts: imports, tokenization, Snakemake, and every process that they start.
@@ -6,6 +6,7 @@ commands do counts: imports, tokenization, Snakemake, and every process that the
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -14,8 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case
+from benchmarks.cases import OWN, Case
+from benchmarks.contestants import packages_of
 from scripts.common.files import read_json, read_jsonl, write_jsonl
+from scripts.lm.tokenizers import snapshot_folder
 
 Part = dict[str, Any]
 
@@ -28,65 +31,70 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 def measure_sweep(case: Case, contestant: str, folder: Path) -> Part:
     """Return CPU seconds and memory of a contestant's whole sweep."""
-    work = folder / "sweep"
+    work, model = folder / "sweep", folder / "models" / case.shape
     shutil.rmtree(work, ignore_errors=True)
-    write_data(case, folder, work / "data")
-    run = {"TRL's command line": stock_sweep, "prefmake": own_sweep}[contestant]
+    write_data(case, model / "titles.jsonl", work / "data")
     try:
-        return run(case, folder / "models" / case.shape / "snapshot", work)
+        if contestant == OWN:
+            return own_sweep(case, snapshot_folder(model / "manifest.json"), work)
+        return stock_sweep(case, contestant, folder, work)
     finally:
         shutil.rmtree(work / "data", ignore_errors=True)
 
 
-def write_data(case: Case, folder: Path, data: Path) -> None:
+def write_data(case: Case, texts: Path, data: Path) -> None:
     """Write a sweep's pairs as texts, drawn from all titles, and a few others as a test split."""
-    import random
-
-    rows = random.Random(0).sample(read_jsonl(folder / "titles" / "train.jsonl"), case.rows + 16)
+    rows = random.Random(0).sample(read_jsonl(texts), case.rows + 16)
     write_jsonl(data / "train.jsonl", rows[: case.rows])
     write_jsonl(data / "test.jsonl", rows[case.rows :])
 
 
-def stock_sweep(case: Case, model: Path, work: Path) -> Part:
-    """Run `trl dpo` once per trial."""
-    runs, losses, training = [], [], []
+def stock_sweep(case: Case, contestant: str, folder: Path, work: Path) -> Part:
+    """Run TRL once per trial; what a trial leaves in the cache of datasets, the next one finds."""
+    model = snapshot_folder(folder / "models" / case.shape / "manifest.json")
+    runs = []
     for number in range(len(TRIALS)):
-        out = work / f"trl-{number}"
-        run = run_counted(stock_command(case, number, model, work / "data", out), work)
-        runs.append(run)
-        last = max(out.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
-        log = read_json(last / "trainer_state.json")["log_history"]
-        losses.append([float(entry["loss"]) for entry in log if "loss" in entry])
-        training.append(float(re.findall(r"'train_runtime': '?([\d.e+]+)", run.pop("output"))[-1]))
+        trial = stock_trial(case, contestant, number, model, work)
+        command = [sys.executable, "-m", "benchmarks.stock_trial", json.dumps(trial)]
+        run = run_counted(command, work, *packages_of(contestant, folder), ROOT)
+        said = [line for line in run.pop("output").splitlines() if line.startswith('{"')]
+        runs.append(run | json.loads(said[-1]))
     return {
         "process_seconds": {key: sum(run[key] for run in runs) for key in ("cpu", "wall")},
         "runs": [run["cpu"] for run in runs],
-        "training_wall": sum(training),
+        "reference_batches": [run["reference_batches"] for run in runs],
         "peak_mb": max(run["peak_mb"] for run in runs),
-        "last_losses": [loss[-1] for loss in losses],
-        "steps": [len(loss) for loss in losses],
+        "last_losses": [run["losses"][-1] for run in runs],
+        "steps": [len(run["losses"]) for run in runs],
     }
 
 
-def stock_command(case: Case, number: int, model: Path, data: Path, out: Path) -> list[str]:
-    """Return the `trl dpo` command of a trial.
+def stock_trial(case: Case, contestant: str, number: int, model: Path, work: Path) -> Part:
+    """Return what `benchmarks.stock_trial` is told: the settings of the other contestant.
 
-    Settings match the other contestant's: float32, no gradient checkpointing, no truncation at
-    max_length.
+    With a limit of length, TRL filters rows with a function that refers to all of a trial's
+    settings, and so does the name under which it caches references. Without one, trials that differ
+    in learning rate or beta share them, if their adapters start the same.
     """
     rate, beta = TRIALS[number]
-    return [
-        "trl", "dpo", "--model_name_or_path", str(model), "--dtype", "float32",
-        "--dataset_name", str(data), "--learning_rate", str(rate), "--beta", str(beta),
-        "--lr_scheduler_type", "constant", "--num_train_epochs", "1",
-        "--per_device_train_batch_size", str(case.batch),
-        "--gradient_accumulation_steps", str(case.accumulation),
-        "--use_peft", "--lora_r", str(case.rank), "--lora_alpha", str(2 * case.rank),
-        "--lora_dropout", "0.0", "--lora_target_modules", *PROJECTIONS,
-        "--optim", "adamw_torch", "--gradient_checkpointing", "False", "--bf16", "False",
-        "--use_cpu", "--max_length", "1024", "--logging_steps", "1", "--seed", str(SEED),
-        "--report_to", "none", "--output_dir", str(out),
-    ]  # fmt: skip
+    cached = contestant.endswith("cached references")
+    return {
+        "data": str(work / "data"),
+        "model": str(model),
+        "lora": {"r": case.rank, "lora_alpha": 2 * case.rank, "lora_dropout": 0.0,
+                 "target_modules": PROJECTIONS, "task_type": "CAUSAL_LM"},
+        "arguments": {
+            "learning_rate": rate, "beta": beta, "lr_scheduler_type": "constant",
+            "num_train_epochs": 1, "per_device_train_batch_size": case.batch,
+            "gradient_accumulation_steps": case.accumulation, "optim": "adamw_torch",
+            "gradient_checkpointing": False, "bf16": case.precision == "bfloat16",
+            "use_cpu": True, "max_length": None if cached else 1024,
+            "precompute_ref_log_probs": cached, "logging_steps": 1, "seed": SEED,
+            "report_to": "none", "save_strategy": "no",
+            "model_init_kwargs": {"dtype": case.precision},
+            "output_dir": str(work / f"trl-{number}"),
+        },
+    }  # fmt: skip
 
 
 def own_sweep(case: Case, model: Path, work: Path) -> Part:
@@ -107,7 +115,6 @@ def own_sweep(case: Case, model: Path, work: Path) -> Part:
     return {
         "process_seconds": {key: run[key] for key in ("cpu", "wall")},
         "jobs": parts,
-        "training_wall": sum(trial["seconds"] for trial in found),
         "peak_mb": run["peak_mb"],
         "last_losses": [trial["last_loss"] for trial in found],
         "steps": [trial["steps"] for trial in found],
@@ -131,7 +138,7 @@ def own_config(case: Case, model: Path, data: Path) -> Part:
     ]
     files = {"train": str(data / "train.jsonl"), "test": str(data / "test.jsonl")}
     return {
-        "models": {"small": {"precision": "float32", "source": {"folder": str(model)}}},
+        "models": {"small": {"precision": case.precision, "source": {"folder": str(model)}}},
         "datasets": {
             "titles": {
                 "format": "messages",
@@ -160,8 +167,10 @@ def benchmarks_of(folder: Path) -> Part:
     return found
 
 
-def run_counted(command: list[str], work: Path) -> Part:
-    """Run a command; return CPU seconds and memory, including those of its child processes.
+def run_counted(command: list[str], work: Path, *packages: Path) -> Part:
+    """Run a command, which imports from `packages` first; return CPU seconds and memory.
+
+    Those of its child processes are included.
 
     Raises
     ------
@@ -169,10 +178,9 @@ def run_counted(command: list[str], work: Path) -> Part:
         If it fails; the message has the end of its output.
     """
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Each run has its own cache, so it cannot reuse what another run left.
+    # Each sweep has its own cache, so it cannot reuse what another one left.
     environment = {**os.environ, "PATH": programs, "HF_HOME": str(work / "cache"),
-                   "ACCELERATE_USE_CPU": "true", "PYTHONPATH": ""}  # fmt: skip
-    shutil.rmtree(work / "cache", ignore_errors=True)
+                   "PYTHONPATH": os.pathsep.join(map(str, packages))}  # fmt: skip
     output = work / "output.log"
     start = time.perf_counter()
     with open(output, "wb") as log:

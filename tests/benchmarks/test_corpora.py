@@ -1,12 +1,19 @@
 """The rows that are measured on have the lengths they claim."""
 
+import gzip
+import json
 import math
+import random
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median, pstdev
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from benchmarks import corpora
+from benchmarks.cases import CASES, REAL
 from benchmarks.shapes import VOCABULARY
 from scripts.common.files import read_json, read_jsonl, read_rows
 
@@ -36,10 +43,9 @@ def check_titles(folder: Path) -> None:
     assert max(token for row in rows for name in COLUMNS for token in row[name]) < VOCABULARY
 
 
-def test_made_up_titles(tmp_path: Path) -> None:
-    corpora.write_titles(tmp_path / "titles", tmp_path / "no hub")
-    assert read_json(tmp_path / "titles" / "source.json") == {"titles": "made up"}
-    check_titles(tmp_path / "titles")
+def test_made_up_titles(folder: Path) -> None:
+    assert read_json(folder / "titles" / "source.json") == {"titles": "made up"}
+    check_titles(folder / "titles")
 
 
 def test_real_titles_in_fewer_tokens_are_the_same_titles(hub: Path, tmp_path: Path) -> None:
@@ -58,6 +64,80 @@ def test_real_titles_in_fewer_tokens_are_the_same_titles(hub: Path, tmp_path: Pa
     assert [cut.convert_ids_to_tokens(cut(text)["input_ids"]) for text in texts] == theirs
     tokens = read_rows(tmp_path / "titles" / "tokens.parquet")
     assert cut.decode(tokens[0]["prompt_ids"] + tokens[0]["chosen_ids"]) == texts[0]
+
+
+TEXT = {
+    "hh-rlhf": [
+        "<s>### Instruction:\nHow?\n\n### Response:\n",
+        "Like that one.</s>",
+        "Never do it!</s>",
+    ],
+    "gsm8k": ["<s>### Instruction:\n3 + 4?\n\n### Response:\n", "3 + 4 = 7\n#### 7</s>"],
+}
+"""The parts of the last row of a corpus of `write_hub`, as text."""
+
+
+def write_hub(hub: Path) -> None:
+    """Write a few rows where the real ones stand in the hub's repositories."""
+    said = [{"role": "user", "content": "An idea"}]
+    titles = [[{"role": "assistant", "content": text}] for text in ("One title", "Another one")]
+    pairs = [{"prompt": said, "chosen": titles[0], "rejected": titles[1]}] * 3
+    problems = [{"question": "3 + 4?", "answer": "3 + 4 = 7\n#### 7"}] * 3
+    for corpus, rows in {"titles": pairs, "gsm8k": problems}.items():
+        path = corpora.REAL_ROWS[corpus].path(hub)
+        path.parent.mkdir(parents=True)
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    path = corpora.REAL_ROWS["hh-rlhf"].path(hub)
+    path.parent.mkdir(parents=True)
+    start = "\n\nHuman: How?\n\nAssistant: "
+    dialogues = [
+        {"chosen": f"{start}No", "rejected": f"{start}Too short to count"},
+        {"chosen": f"{start}Like that one.", "rejected": f"{start}Never do it!"},
+    ]
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, dialogues)).encode()))
+
+
+def test_real_rows_become_the_tokens_of_a_run(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from benchmarks.contestants import rows_of, write_real
+
+    base = tiny_model.parent / "snapshot"
+    write_hub(tmp_path / "hub")
+    write_real(tmp_path / "models" / REAL, base, tmp_path / "hub")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for corpus, text in TEXT.items():
+        case = next(case for case in CASES if case.real and case.corpus == corpus)
+        (row,) = rows_of(replace(case, steps=1, batch=1, accumulation=1), tmp_path)
+        names = [name for name in ("prompt_ids", "completion_ids", *COLUMNS[1:]) if name in row]
+        assert [tokenizer.decode(row[name]) for name in names] == text
+    # The pair with an answer of two characters is left out, as in the published experiment.
+    assert len(read_rows(tmp_path / "models" / REAL / "hh-rlhf.parquet")) == 1
+    texts = read_jsonl(tmp_path / "models" / REAL / "titles.jsonl")
+    assert [row["chosen"][0]["content"] for row in texts] == ["One title"] * 3
+
+
+def test_few_rows_have_the_lengths_of_all() -> None:
+    from benchmarks.contestants import of_all_lengths
+
+    rows = [{"id": f"row-{size:04}", "prompt_ids": [0], "completion_ids": [0] * size}
+            for size in range(1, 1001)]  # fmt: skip
+    random.Random(3).shuffle(rows)
+    found = [len(row["completion_ids"]) for row in of_all_lengths(rows, 4)]
+    assert found == [126, 376, 626, 876]
+
+
+def test_rows_of_the_hub_are_where_the_real_ones_are(hub: Path) -> None:
+    from scripts.config.check import load
+    from scripts.config.plan import make_plan
+
+    datasets = make_plan(load([corpora.ROOT / "config.yaml"])).datasets
+    counts = {
+        name: len(corpora.real_messages(name, datasets[rows.dataset], hub))
+        for name, rows in corpora.REAL_ROWS.items()
+    }
+    # 497 of the first 500 pairs, and 1787 of the others.
+    assert counts == {"titles": 1026, "hh-rlhf": 497 + 1787, "gsm8k": 7473}
 
 
 def test_dialogues() -> None:

@@ -6,16 +6,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu, rendering, summary
-from benchmarks.cases import CASES, Case
-from benchmarks.contestants import measure, prepare
+from benchmarks import contestants, corpora, fast_path, gpu, meter, rendering, summary
+from benchmarks.cases import CACHED, CASES, NEWER, OWN, TRL, Case
+from benchmarks.contestants import measure
+from benchmarks.ledger import Ledger
 from benchmarks.meter import Meter
 from scripts.lm.snapshots import load_base
+from tests.conftest import ROOT
 
 
 def tiny(case: Case) -> Case:
     shape = "tiny-qwen2" if "qwen2" in case.shape else "tiny-llama"
-    return replace(case, shape=shape, steps=2, ideas=3)
+    return replace(case, shape=shape, steps=2, ideas=3, precision="float32")
 
 
 def first(task: str, **fields: Any) -> Case:
@@ -26,25 +28,39 @@ def first(task: str, **fields: Any) -> Case:
     )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("benchmarks")
-    prepare(["tiny-llama", "tiny-qwen2"], folder, folder / "no hub")
-    return folder
+FEW = {"preferences": {"shape": "qwen2"}, "score": {}}
+MORE = {"preferences": {"shape": "llama"}, "demonstrations": {"shape": "llama"}}
 
 
-FEW = {"preferences": {"corpus": "titles"}, "score": {"once": False}}
-MORE = {"preferences": {"corpus": "dialogues", "shape": "llama"},
-        "demonstrations": {"batch": 2, "completion_only": False}}  # fmt: skip
+UNDER = {
+    "machine": {"device": "a processor", "cores": 1, "system": "a system"},
+    "python": "3",
+    "versions": {"trl": "1", "unsloth": None},
+    "code": "this",
+    "measuring": "as now",
+}
 
 
 @pytest.fixture(scope="module", params=[FEW, pytest.param(MORE, marks=pytest.mark.all)],
                 ids=["few", "more"])  # fmt: skip
-def done(request: pytest.FixtureRequest, folder: Path) -> list[tuple[Case, summary.Turns]]:
-    cases = [first(task, **fields) for task, fields in request.param.items()]
-    return [
-        (case, {name: [measure(case, name, folder)] for name in case.contestants}) for case in cases
-    ]
+def ledger(
+    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Ledger:
+    """Measure some cases in this process, with a small matrix product."""
+    kept = Ledger(tmp_path_factory.mktemp("kept") / "kept.json", UNDER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meter, "MATRIX", 8)
+        patch.setattr(contestants, "run_apart", lambda function, *given: function(*given))
+        for task, fields in request.param.items():
+            case = first(task, **fields)
+            for name in case.contestants:
+                kept.keep(case, name, 0, measure(case, name, folder))
+    return kept
+
+
+@pytest.fixture(scope="module")
+def done(ledger: Ledger) -> list[summary.Done]:
+    return fast_path.measured(list(map(tiny, CASES)), ledger)
 
 
 def test_contestants_have_the_same_losses(done: list[tuple[Case, summary.Turns]]) -> None:
@@ -68,7 +84,7 @@ def test_what_passes_is_what_prefmake_says(done: list[tuple[Case, summary.Turns]
     for case, turns in done:
         if case.task == "score":
             continue
-        own = turns["prefmake"][0]
+        own = turns[OWN][0]
         assert own["policy_tokens"] == own["layout"]["processed_tokens"]
         fewest = summary.fewest(summary.needed_of(case, turns)).tokens
         assert own["policy_tokens"] >= fewest
@@ -76,16 +92,22 @@ def test_what_passes_is_what_prefmake_says(done: list[tuple[Case, summary.Turns]
             assert own["layout"]["fewest_tokens"] == fewest
 
 
-def test_the_page_has_every_figure(done: list[tuple[Case, summary.Turns]]) -> None:
-    under = {"machine": {"device": "a processor", "cores": 1, "system": "a system"},
-             "python": "3", "versions": {"trl": "1", "unsloth": None},
-             "titles": "made up"}  # fmt: skip
-    page = rendering.page("python -m x", ["2026-01-01"], under, done, [gpu.NOT_RUN])
+def test_the_page_has_every_figure(ledger: Ledger, done: list[summary.Done]) -> None:
+    page = rendering.page("python -m x", ledger, done, ["a case: a reason"], [gpu.NOT_RUN])
+    assert len(done) == 2
     for case, _ in done:
         assert f"### {case.name[0].upper()}{case.name[1:]}" in page
     assert page.count("the same, at most") == len(done)
     assert "nan" not in page
-    assert "Made by `python -m x`, 2026-01-01, on a processor" in page
+    assert "Made by `python -m x` on a processor" in page
+    assert "- a case: a reason." in page
+    assert "older code" not in page
+
+
+def test_a_page_says_what_is_old(ledger: Ledger, done: list[summary.Done]) -> None:
+    newer = Ledger(ledger.path, UNDER | {"code": "newer"})
+    page = rendering.page("python -m x", newer, done, [], [gpu.NOT_RUN])
+    assert page.count("in part with older code or packages") == len(done)
 
 
 def test_a_meter_counts_positions_and_time(folder: Path) -> None:
@@ -125,29 +147,105 @@ def test_a_sweeps_commands_are_counted_whole(tmp_path: Path) -> None:
         run_counted([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)
 
 
+def test_a_sweeps_commands_import_the_newer_packages(tmp_path: Path) -> None:
+    import sys
+
+    from benchmarks.sweep import run_counted
+
+    for version in ("one", "other"):
+        (tmp_path / version / "trl").mkdir(parents=True)
+        (tmp_path / version / "trl" / "__init__.py").write_text(f"print({version!r})")
+    places = (tmp_path / "other", tmp_path / "one")
+    assert (
+        run_counted([sys.executable, "-c", "import trl"], tmp_path, *places)["output"] == "other\n"
+    )
+
+
 def test_a_sweeps_configuration_is_one(folder: Path, tmp_path: Path) -> None:
     """Its trials resolve, and train what TRL's command line is told to train."""
     import json
 
-    from benchmarks.sweep import TRIALS, own_config, stock_command, write_data
+    from benchmarks.sweep import TRIALS, own_config, stock_trial, write_data
     from scripts.config.check import load
     from scripts.config.plan import make_plan
 
     case = first("sweep")
     model = folder / "models" / case.shape / "snapshot"
-    write_data(case, folder, tmp_path / "data")
+    write_data(case, folder / "titles" / "train.jsonl", tmp_path / "data")
     (tmp_path / "c.yaml").write_text(json.dumps(own_config(case, model, tmp_path / "data")))
     runs = make_plan(load([tmp_path / "c.yaml"])).runs
     trials = [run.training for run in runs.values()]
     assert len(trials) == len(TRIALS) == 5
     for number, trial in enumerate(trials):
         trainer = trial.trainer
-        words = stock_command(case, number, model, tmp_path / "data", tmp_path / "out")
+        stock = stock_trial(case, TRL, number, model, tmp_path)
         for name in ("learning_rate", "beta", "per_device_train_batch_size",
                      "gradient_accumulation_steps", "lr_scheduler_type"):  # fmt: skip
-            assert words[words.index(f"--{name}") + 1] == str(trainer[name])
-        assert words[words.index("--lora_r") + 1] == str(trial.lora["r"])
+            assert stock["arguments"][name] == trainer[name]
+        assert stock["lora"]["r"] == trial.lora["r"]
     assert len({trial.reference for trial in trials}) == 1
+
+
+@pytest.mark.parametrize(("contestant", "second"), [(CACHED, 0), (TRL, 3)])
+def test_trials_share_trls_cached_references_if_rows_have_no_limit(
+    contestant: str, second: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials that differ in learning rate; 12 pairs are 3 batches of the reference pass."""
+    import datasets
+
+    from benchmarks.stock_trial import main
+    from benchmarks.sweep import stock_trial, write_data
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    case = replace(first("sweep"), steps=1, accumulation=3)
+    write_data(case, folder / "titles" / "train.jsonl", tmp_path / "data")
+    found = []
+    for number in range(2):
+        model = folder / "models" / case.shape / "snapshot"
+        trial = stock_trial(case, contestant, number, model, tmp_path)
+        trial["arguments"]["precompute_ref_log_probs"] = True
+        found.append(main(trial)["reference_batches"])
+    assert found == [3, second]
+
+
+def test_what_is_not_there_is_told_with_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(case for case in CASES if case.real and case.corpus == "hh-rlhf")
+    assert fast_path.lacking(first("score"), TRL, tmp_path, tmp_path) is None
+    monkeypatch.setattr(fast_path, "BASE", tmp_path / "base")
+    reason = fast_path.lacking(case, OWN, tmp_path, tmp_path)
+    assert reason == "the model is not there; `make base` makes it"
+    (tmp_path / "base").mkdir()
+    file = corpora.REAL_ROWS["hh-rlhf"].path(tmp_path)
+    command = (
+        "hf download Anthropic/hh-rlhf harmless-base/test.jsonl.gz --repo-type dataset "
+        f"--local-dir {tmp_path}/datasets/Anthropic/hh-rlhf"
+    )
+    reason = fast_path.lacking(case, OWN, tmp_path, tmp_path)
+    assert reason == f"the rows are not there; get them with `{command}`"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert fast_path.lacking(case, OWN, tmp_path, tmp_path) is None
+    reason = fast_path.lacking(case, f"{NEWER}, precomputed", tmp_path, tmp_path)
+    assert reason == f"{NEWER} is not there; `make bench` installs it"
+    monkeypatch.setattr(fast_path, "hub_folder", lambda: tmp_path)
+    lines = [line for line in fast_path.not_measured([], tmp_path) if line.startswith(case.name)]
+    newer = f"{NEWER}; {NEWER}, precomputed"
+    assert lines == [
+        f"{case.name} ({newer}): {reason}",
+        f"{case.name} ({TRL}; {TRL}, precomputed; {OWN}): not measured",
+    ]
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    import trl
+
+    pinned = (ROOT / "benchmarks" / "trl-1.16.0.txt").read_text(encoding="utf-8")
+    assert f"TRL {trl.__version__}" == TRL
+    assert f"trl=={NEWER.removeprefix('TRL ')} --hash" in pinned
+    with pytest.raises(RuntimeError, match=f"{NEWER}: TRL {trl.__version__} was imported"):
+        contestants._require_version(NEWER)
 
 
 def test_both_kernels_attend_alike() -> None:
