@@ -144,7 +144,7 @@ def test_trials_of_another_objective_find_their_reference_there(rerun: Project) 
         ("demo/config.yaml", "max_length: 128", "max_length: 120"),
         ("cut-down.yaml", "learning_rate: 5e-4", "learning_rate: 5e-4, backend: unsloth"),
         ("scripts/lm/prefix_tree.py", "path.append(parent - 1)", "path += [parent - 1]"),
-        ("scripts/lm/tree_attention.py", "1e-3, 0.1", "1e-3, 0.2"),
+        ("scripts/lm/tree_attention.py", "1e-3, 0.2", "1e-3, 0.3"),
         ("envs/train.cpu.post-deploy.sh", "#!/", "#! /"),
     ],
 )
