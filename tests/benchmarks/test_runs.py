@@ -41,8 +41,11 @@ UNDER = {
 }
 
 
-@pytest.fixture(scope="module", params=[FEW, pytest.param(MORE, marks=pytest.mark.all)],
-                ids=["few", "more"])  # fmt: skip
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(few, marks=pytest.mark.all) for few in (FEW, MORE)],
+    ids=["few", "more"],
+)
 def ledger(
     request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Ledger:

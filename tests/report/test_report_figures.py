@@ -133,6 +133,7 @@ def test_a_trial_of_several_seeds_says_which_is_not_done(empty_results):
     assert "sft_1 (seed 7 running)" in written_in(figure).splitlines()
 
 
+@pytest.mark.all
 def test_two_processes_write_the_same_bytes(results, tmp_path):
     processes = []
     for seed in ("1", "2"):

@@ -153,6 +153,7 @@ def rows(demonstrations: Rows, tmp_path: Path) -> Path:
     return tmp_path / "tokens.parquet"
 
 
+@pytest.mark.all
 def test_two_processes_train_a_supervised_trial_as_one_does(
     tiny_model: Path, rows: Path, tmp_path: Path
 ) -> None:
