@@ -1,5 +1,6 @@
 """Snapshots of models and their tokenizers: code that runs in an env without torch."""
 
+from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ def snapshot_folder(manifest: str | Path) -> Path:
     """
     content = read_json(manifest)
     folder = Path(manifest).parent / content["folder"]
+    # An adapter's config names it, where a path up and down again would be hard to read; across a
+    # link, that path may be the only right one.
+    plain = Path(normpath(folder))
+    if plain.exists() and plain.samefile(folder):
+        folder = plain
     for file in content["files"]:
         path = folder / file["name"]
         if not path.is_file() or path.stat().st_size != file["bytes"]:

@@ -19,6 +19,7 @@ from scripts.lm.snapshots import (
     merge_adapters,
     weights_dtype,
 )
+from scripts.lm.tokenizers import snapshot_folder
 from scripts.models.manifest import write_manifest
 from tests.models.spoiled import (
     INDEX,
@@ -386,6 +387,20 @@ def test_a_snapshot_that_is_not_as_listed_is_refused(snapshot: Path) -> None:
     cut(WEIGHTS, (snapshot / WEIGHTS).stat().st_size - 1)(snapshot)
     with pytest.raises(BadInput, match="not the file that"):
         load_base(snapshot.parent / "manifest.json", "float32", "none")
+
+
+def test_a_snapshots_folder_is_told_in_few_words_and_is_right_across_a_link(
+    snapshot: Path, tmp_path: Path
+) -> None:
+    for results in ("results", "elsewhere/results"):
+        (tmp_path / results / "models").mkdir(parents=True)
+        manifest = tmp_path / results / "models" / "manifest.json"
+        write_manifest(manifest, snapshot, {"source": "folder"})
+    assert snapshot_folder(tmp_path / "results" / "models" / "manifest.json") == snapshot
+    link = tmp_path / "linked" / "models"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "elsewhere" / "results" / "models")
+    assert snapshot_folder(link / "manifest.json").samefile(snapshot)
 
 
 def test_what_came_beside_a_listed_snapshot_is_not_loaded(snapshot: Path) -> None:

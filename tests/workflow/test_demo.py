@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 from pathlib import Path
 
 from scripts.common.files import read_json, read_jsonl, read_rows
@@ -149,8 +148,7 @@ def test_the_adapter_loads_by_itself(finished: Project) -> None:
     folder = finished.folder / "results" / "demo" / "trials" / "sft-r4" / "seed-0" / "adapter"
     config = PeftConfig.from_pretrained(folder)
     assert config.r == 4
-    # By way of the manifest's folder.
-    assert os.path.normpath(config.base_model_name_or_path) == "demo/base"
+    assert config.base_model_name_or_path == "demo/base"
     assert "# sft-r4, seed 0" in (folder / "README.md").read_text(encoding="utf-8")
 
 
