@@ -145,8 +145,8 @@ def _bounds(done: list[Done]) -> list[str]:
     if not rows:
         return []
     about = (
-        f"{REAL}, real rows, bfloat16. A bound is met if training here takes so many times fewer CPU "
-        "seconds, at no higher peak memory. Counted are a step and its rows' share of the "
+        f"{REAL}, real rows, bfloat16. A bound is met if training here takes so many times fewer "
+        "CPU seconds, at no higher peak memory. Counted are a step and its rows' share of the "
         "reference pass, which all epochs of the published trial use (three on titles, two on "
         f"hh-rlhf); of the sweep, all of it, if each trial took {EPOCH} steps (see d)."
     )
