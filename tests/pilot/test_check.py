@@ -244,7 +244,7 @@ def test_an_answer_may_part_where_two_tokens_are_as_likely() -> None:
     assert gap(said, near, "a b c") == 0
     assert gap(said, near, "a b b c a") == 0.125
     assert gap(said, (2, 2, 5), "a b b c a") == 5
-    # The trial's answer ends where this one goes on, or the other way round.
+    # One of the two answers ends where the other has another token.
     assert gap(said, (2, 0, 0.25), "a b") == 0.25
     assert gap(said, (3, 1, 0.5), "a b ca") == 0.5
     # It has the same text with other tokens, or begins with another one altogether.
