@@ -93,8 +93,8 @@ def _tree_logits(model: "PreTrainedModel", groups: list[list[Sequence]]) -> "tor
     from scripts.lm.prefix_tree import shared
     from scripts.lm.tree_attention import logits_at
 
-    tree = shared([[_needed(sequence) for sequence in group] for group in groups])
     sequences = [sequence for group in groups for sequence in group]
+    tree = shared(list(map(_needed, sequences)))
     wanted = [
         place
         for places, (prompt, _) in zip(tree.places, sequences, strict=True)

@@ -303,4 +303,8 @@ def merge_adapters(model: "PreTrainedModel", adapters: list[Path]) -> "PreTraine
 
 def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
     """Return the model with a trained adapter, not merged, as it was trained."""
-    return read_adapter(model, adapter).eval()
+    from scripts.lm.lora import fuse_lora
+
+    attached = read_adapter(model, adapter).eval()
+    fuse_lora(attached)
+    return attached

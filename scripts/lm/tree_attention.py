@@ -1,23 +1,24 @@
 """Attention over prefix trees, and a check that a model computes them correctly.
 
-The attention is transformers' own (`sdpa`, with an explicit mask), called once for all branches of
-a row. A model selects it by name. But some models have their own attention, and silently ignore
-arguments that they do not know, always or only in training. So no model is trusted:
-`check_sharing` compares, on the model at hand, pairs laid out as a tree with the same pairs in rows
-of their own.
+The attention is transformers' own, `sdpa`. A model selects it by name. But some models have their
+own attention, and silently ignore arguments that they do not know, always or only in training. So
+no model is trusted: `check_sharing` compares, on the model at hand, pairs laid out as a tree with
+the same pairs in rows of their own.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from scripts.lm.prefix_tree import Branches, Packed, Sequence, Tree, shared
+from scripts.lm.prefix_tree import Batch, Branches, Sequence, Tree, shared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -27,6 +28,8 @@ NAME = "prefix_tree"
 Projection = Callable[[torch.Tensor], torch.Tensor]
 """From hidden states to logits."""
 Computed = TypeVar("Computed")
+Attention = Callable[..., tuple[torch.Tensor, None]]
+"""Of queries, keys, values and a mask; the output has the shape (branches, tokens, heads, size)."""
 
 ALLOWED_FLOAT32, ALLOWED_16_BIT = 1e-3, 0.2
 """How far shared log-probs and gradients may be from separate ones, as a share of the distance of
@@ -40,14 +43,13 @@ def tree_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    branches: Branches | Packed | None = None,
+    branches: Branches | Batch | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return attention's output, shape (rows, tokens, heads, size).
 
-    Without branches, it is that of `sdpa`. With them there is one row, and each of its branches is
-    computed like a row of a batch. Packed sequences are computed one by one: without padding and
-    mask, that takes half the time. On a CPU, both are computed in float32.
+    Without branches, it is that of `sdpa`, to rounding. With them there is one row. They are
+    computed one by one, without padding, or as a batch; on a CPU in float32.
 
     Parameters
     ----------
@@ -55,6 +57,8 @@ def tree_attention(
         Shape (rows, heads, tokens, size); keys and values may have fewer heads.
     """
     if branches is None:
+        if query.shape[2] == 1 and query.device.type == "cpu" and not module.training:
+            return _of_one_token(query, key, value, attention_mask, options["scaling"]), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     if query.device.type == "cpu" and query.dtype != torch.float32:
         # There `sdpa` takes half as long in float32, because of its backward pass. Autocast, which
@@ -64,23 +68,62 @@ def tree_attention(
                 module, query.float(), key.float(), value.float(), None, branches, **options
             )
         return output.to(query.dtype), None
-    if isinstance(branches, Packed):
-        outputs = [
-            sdpa_attention_forward(module, *states, None, **options | {"is_causal": True})[0]
-            for states in zip(
-                *(it.split(branches.lengths, 2) for it in (query, key, value)), strict=True
-            )
-        ]
-        return torch.cat(outputs, dim=1), None
-    output, _ = sdpa_attention_forward(
-        module,
-        _at(query, branches.queries),
-        _at(key, branches.keys),
-        _at(value, branches.keys),
-        branches.mask,
-        **options | {"is_causal": False},
+    attend = partial(sdpa_attention_forward, module, **options)
+    if isinstance(branches, Batch):
+        return _as_batch(attend, query, key, value, branches), None
+    return _one_by_one(attend, query, key, value, branches), None
+
+
+def _of_one_token(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+) -> torch.Tensor:
+    """Return attention's output for rows of one token, which an answer grows by.
+
+    Heads that share keys become queries of one head. As heads, each needs a copy of the keys.
+    """
+    rows, heads, _, size = query.shape
+    folded = query.view(rows, key.shape[1], -1, size)
+    output = scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    return output.reshape(rows, 1, heads, size)
+
+
+def _one_by_one(
+    attend: Attention,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    branches: Branches,
+) -> torch.Tensor:
+    lengths = list(map(len, branches.paths))
+    if not branches.alone:
+        places = torch.cat(branches.paths)
+        key, value = _at(key, places[None]), _at(value, places[None])
+    states = (query.split(branches.counts, 2), key.split(lengths, 2), value.split(lengths, 2))
+    outputs = []
+    for own, keys, values in zip(*states, strict=True):
+        tokens, length = own.shape[2], keys.shape[2]
+        mask = None
+        if tokens < length:
+            mask = own.new_ones(tokens, length, dtype=torch.bool).tril(length - tokens)[None, None]
+        outputs.append(attend(own, keys, values, mask, is_causal=mask is None)[0])
+    return torch.cat(outputs, dim=1)
+
+
+def _as_batch(
+    attend: Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: Batch
+) -> torch.Tensor:
+    output, _ = attend(
+        _at(query, batch.queries),
+        _at(key, batch.keys),
+        _at(value, batch.keys),
+        batch.mask,
+        is_causal=False,
     )
-    return output.flatten(0, 1).index_select(0, branches.order)[None], None
+    return output.flatten(0, 1).index_select(0, batch.order)[None]
 
 
 def _at(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -93,16 +136,11 @@ AttentionInterface.register(NAME, tree_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def pairs(sequences: list[Sequence]) -> Tree:
-    """Return the prefix tree of sequences of which two and two are a pair."""
-    return shared([sequences[place : place + 2] for place in range(0, len(sequences), 2)])
-
-
 def attend_trees(
     model: "PreTrainedModel",
     parameters: list[torch.nn.Parameter],
     lengths: Iterable[int],
-    lay_out: Callable[[list[Sequence]], Tree] = pairs,
+    lay_out: Callable[[list[Sequence]], Tree] = shared,
 ) -> tuple[str | None, "Check | None"]:
     """Switch a model to `tree_attention`, if it then computes trees correctly.
 
@@ -115,7 +153,7 @@ def attend_trees(
     lengths
         Of all sequences; read only if attention slides over a window.
     lay_out
-        Returns sequences in one row, of which two and two are a pair.
+        Returns sequences in one row.
 
     Returns
     -------
@@ -161,7 +199,7 @@ def logits_at(model: "PreTrainedModel", tree: Tree, wanted: torch.Tensor) -> tor
     places, order = wanted.unique(return_inverse=True)
     places = places.to(device)
     # A hook, so that the model's own steps around its head, such as scaling, are kept.
-    with _before_head(model, lambda _, states: states[0].index_select(0, places)):
+    with before_head(model, lambda _, states: states[0].index_select(0, places)):
         logits = model(**tree.inputs(device), use_cache=False).logits
     return logits[order.to(device)]
 
@@ -183,13 +221,13 @@ def states_at(
         found.append(compute(head.forward, states[0].index_select(0, places.to(states.device))))
         return states[:, :0]
 
-    with _before_head(model, take):
+    with before_head(model, take):
         model(**tree.inputs(model.device), use_cache=False)
     return found[0]
 
 
 @contextmanager
-def _before_head(
+def before_head(
     model: "PreTrainedModel", change: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
 ) -> Iterator[None]:
     """Let a model's head project what `change` returns, given the head and its input."""
@@ -258,7 +296,7 @@ class Check:
 def check_sharing(
     model: "PreTrainedModel",
     parameters: list[torch.nn.Parameter],
-    lay_out: Callable[[list[Sequence]], Tree] = pairs,
+    lay_out: Callable[[list[Sequence]], Tree] = shared,
 ) -> Check:
     """Return how a model, in its current mode, computes two pairs laid out as a tree.
 

@@ -18,8 +18,6 @@ if __name__ == "__main__":
     run(main)
 
 import math
-from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -29,7 +27,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from trl import DPOConfig, DPOTrainer
 
 from scripts.common.files import Row
-from scripts.lm.prefix_tree import Sequence, Tree, fewest_tokens, shared
+from scripts.lm.prefix_tree import Sequence
 from scripts.lm.tree_attention import logits_at
 from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
 from scripts.train.starts import start_of
@@ -85,22 +83,6 @@ class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
     def sequences_of(self, batch: Batch) -> list[Sequence]:
         """Return the sequences without their last tokens, which predict nothing."""
         return [sequence[:-1] for sequence in super().sequences_of(batch)]
-
-    def fewest_tokens(self, sequences: list[Sequence]) -> int:
-        """Return the size of the sequences' prefix tree."""
-        return fewest_tokens(sequences)
-
-    def tree_of(self, batches: list[list[Sequence]]) -> Tree:
-        """Return the pairs' prefix tree; a batch holds all chosen, then all rejected sequences."""
-        pairs = [list(pair) for batch in batches for pair in zip(*_halves(batch), strict=True)]
-        tree = shared(pairs)
-        # From pair by pair back to batch by batch.
-        places = iter(zip(tree.places[::2], tree.places[1::2], strict=True))
-        ordered: list[list[int]] = []
-        for batch in batches:
-            chosen, rejected = zip(*islice(places, len(batch) // 2), strict=True)
-            ordered += [*chosen, *rejected]
-        return replace(tree, places=ordered)
 
     def compute_loss(
         self,
@@ -168,10 +150,6 @@ def with_reference(rows: list[Row], reference: list[Row], ld_alpha: float | None
         }
         for row in rows
     ]
-
-
-def _halves(batch: list[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
-    return batch[: len(batch) // 2], batch[len(batch) // 2 :]
 
 
 def compact(batch: Batch, places: list[list[int]]) -> tuple[Batch, torch.Tensor]:

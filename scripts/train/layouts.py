@@ -16,10 +16,10 @@ import torch
 
 from scripts.common.cli import BadInput
 from scripts.common.files import Row
-from scripts.lm.prefix_tree import Sequence, Tree, packed
-from scripts.lm.tree_attention import NAME, attend_trees, pairs
+from scripts.lm.lora import fuse_lora
+from scripts.lm.prefix_tree import Sequence, Tree, fewest_tokens, packed, shared
+from scripts.lm.tree_attention import NAME, attend_trees
 from scripts.train.checkpoints import ResumableTrainer
-from scripts.train.lora import fuse_lora
 from scripts.train.processes import all_of, is_first
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def sum_tokens(layouts: list[Layout]) -> Layout:
 class LaidOutTrainer(ResumableTrainer):
     """Chooses its layout when its model is ready to train; mixed into one of TRL's trainers.
 
-    A method is a subclass. It says what TRL's configuration and its dataset are, how sequences are
-    laid out (`tree_of`) and how few tokens they take (`fewest_tokens`).
+    A method is a subclass. It says what TRL's configuration and its dataset are, and whether
+    sequences share tokens.
     """
 
     method: ClassVar[str]
@@ -114,10 +114,6 @@ class LaidOutTrainer(ResumableTrainer):
         ids = batch["input_ids"].tolist()
         return [row[:length] for row, length in zip(ids, lengths, strict=True)]
 
-    def tree_of(self, batches: list[list[Sequence]]) -> Tree:
-        """Return the sequences of some batches in one row, `places` in their order."""
-        raise NotImplementedError
-
     def divided(self, batches: list[Batch]) -> list[Batch]:
         """Return the batches of a step, or parts of them, that may be in different passes.
 
@@ -127,7 +123,7 @@ class LaidOutTrainer(ResumableTrainer):
 
     def fewest_tokens(self, sequences: list[Sequence]) -> int:
         """Return how few tokens the sequences take in one row."""
-        raise NotImplementedError
+        return fewest_tokens(sequences) if self.shares else sum(map(len, sequences))
 
     def decide_layout(self) -> None:
         """Decide which layout runs.
@@ -175,9 +171,8 @@ class LaidOutTrainer(ResumableTrainer):
         model = self.model_wrapped
         model.train()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
-        lay_out = pairs if self.shares else packed
         with self.compute_loss_context_manager(), _without_dropout(model):
-            reason, check = attend_trees(model, trained, self._lengths(), lay_out)
+            reason, check = attend_trees(model, trained, self._lengths(), self.tree_of)
         self.layout.check = asdict(check) if check else None
         return reason
 
@@ -267,10 +262,14 @@ class LaidOutTrainer(ResumableTrainer):
         finally:
             self.args.average_tokens_across_devices = across
 
+    def tree_of(self, sequences: list[Sequence]) -> Tree:
+        """Return sequences in one row."""
+        return shared(sequences) if self.shares else packed(sequences)
+
     def lay_out(self, batches: list[Batch]) -> tuple[Tree, list[list[list[int]]]]:
         """Return the row of a pass, and for each batch the places of its sequences' tokens."""
         parts = [self.sequences_of(batch) for batch in batches]
-        tree = self.tree_of(parts)
+        tree = self.tree_of([sequence for part in parts for sequence in part])
         if self.model.training:
             self.layout.processed_tokens += len(tree.ids)
         places = iter(tree.places)

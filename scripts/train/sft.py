@@ -23,7 +23,6 @@ from transformers.modeling_outputs import CausalLMOutput
 from trl import SFTConfig, SFTTrainer
 
 from scripts.common.files import Row
-from scripts.lm.prefix_tree import Sequence, Tree, packed
 from scripts.lm.tree_attention import Projection, ends_with_head, states_at
 from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
 
@@ -70,14 +69,6 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
         """Return the columns input_ids and labels of token rows."""
         only = trial["trainer"]["completion_only_loss"]
         return Dataset.from_list([labelled(row, only) for row in rows])
-
-    def fewest_tokens(self, sequences: list[Sequence]) -> int:
-        """Return the sum of the sequences' lengths: nothing is shared."""
-        return sum(map(len, sequences))
-
-    def tree_of(self, batches: list[list[Sequence]]) -> Tree:
-        """Return the sequences packed."""
-        return packed([sequence for batch in batches for sequence in batch])
 
     def divided(self, batches: list[Batch]) -> list[Batch]:
         """Return each row of the batches as a batch."""

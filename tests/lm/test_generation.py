@@ -38,6 +38,18 @@ def test_greedy_answers_do_not_depend_on_batch_or_padding(loaded: tuple[object, 
     assert all(answer.tokens <= 6 for answer in answers)
 
 
+def test_the_heads_weights_are_not_copied_for_each_row(loaded: tuple[object, object]) -> None:
+    """torch does so for states that are a slice, as those of the prompts' last tokens are."""
+    model, tokenizer = loaded
+    found = []
+    head = model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda _, given, __: found.append(given[0].is_contiguous()))
+    generate_answers(model, tokenizer, PROMPTS, GREEDY)
+    handle.remove()
+    assert len(found) > 2
+    assert all(found)
+
+
 def test_the_models_own_settings_do_not_act_on_greedy_answers(tiny_model: Path) -> None:
     plain, penalized = (load_base(tiny_model, "float32", "none") for _ in range(2))
     penalized.generation_config.repetition_penalty = 5.0

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from scripts.lm.prefix_tree import Packed, Sequence, Tree, fewest_tokens, packed, shared
+from scripts.lm.prefix_tree import Sequence, Tree, as_batch, fewest_tokens, packed, shared
 
 PAIR = [[5, 6, 7, 8], [5, 6, 9]]
 ODD = {
@@ -42,80 +42,78 @@ def prefixes(sequences: list[Sequence]) -> set[tuple[int, ...]]:
     return {tuple(s[:length]) for s in sequences for length in range(1, len(s) + 1)}
 
 
-def attended(tree: Tree) -> dict[int, set[int]]:
+def attended(tree: Tree) -> list[set[int]]:
     """Return for each position those that its query attends to, according to the branches."""
-    if isinstance(tree.branches, Packed):
-        seen = [range(length) for length in tree.branches.lengths]
-        starts = [place for place in range(len(tree.ids)) if tree.positions[place] == 0]
-        return {
-            start + place: set(range(start, start + place + 1))
-            for start, places in zip(starts, seen, strict=True)
-            for place in places
-        }
-    queries, keys, mask, order = tree.branches
-    found = {}
+    found = []
+    for added, path in zip(tree.branches.counts, tree.branches.paths, strict=True):
+        places = path.tolist()
+        assert places[-added:] == [len(found) + place for place in range(added)]
+        found += [set(places[: end + 1]) for end in range(len(places) - added, len(places))]
+    return found
+
+
+def attended_as_batch(tree: Tree) -> list[set[int]]:
+    """Return the same according to the batch."""
+    queries, keys, mask, order = as_batch(tree.branches)
+    assert mask.any(-1).all(), "a query of padding attends to nothing"
+    found = []
     for place, slot in enumerate(order.tolist()):
         branch, query = divmod(slot, queries.shape[1])
         assert queries[branch, query] == place
-        columns = mask[branch, 0, query].nonzero().flatten()
-        places = keys[branch, columns].tolist()
+        places = keys[branch, mask[branch, 0, query]].tolist()
         assert len(set(places)) == len(places)
-        found[place] = set(places)
+        found.append(set(places))
     return found
 
 
 @pytest.mark.parametrize("groups", CASES)
 def test_a_tree_has_each_prefix_once(groups: list[list[Sequence]]) -> None:
-    tree = shared(groups)
+    tree = shared(flat(groups))
     assert len(tree.ids) == fewest_tokens(flat(groups)) == len(prefixes(flat(groups)))
 
 
-@pytest.mark.parametrize("lay_out", [shared, lambda groups: packed(flat(groups))])
+@pytest.mark.parametrize("lay_out", [shared, packed])
 @pytest.mark.parametrize("groups", CASES)
 def test_each_sequence_stands_at_its_places(groups: list[list[Sequence]], lay_out: object) -> None:
-    tree = lay_out(groups)
     sequences = flat(groups)
+    tree = lay_out(sequences)
     assert len(tree.places) == len(sequences)
     for sequence, places in zip(sequences, tree.places, strict=True):
         assert tree.ids[places].tolist() == sequence
         assert tree.positions[places].tolist() == list(range(len(sequence)))
 
 
-@pytest.mark.parametrize("lay_out", [shared, lambda groups: packed(flat(groups))])
+@pytest.mark.parametrize("lay_out", [shared, packed])
 @pytest.mark.parametrize("groups", CASES)
 def test_a_token_attends_to_its_own_way_from_the_root(
     groups: list[list[Sequence]], lay_out: object
 ) -> None:
-    tree = lay_out(groups)
+    tree = lay_out(flat(groups))
     ways = {
         place: set(places[: depth + 1])
         for places in tree.places
         for depth, place in enumerate(places)
     }
-    assert attended(tree) == ways
+    expected = [ways[place] for place in range(len(tree.ids))]
+    assert attended(tree) == attended_as_batch(tree) == expected
 
 
-@pytest.mark.parametrize("groups", CASES)
-def test_padding_attends_to_something_and_stands_nowhere(groups: list[list[Sequence]]) -> None:
-    tree = shared(groups)
-    assert tree.branches.mask.any(-1).all()
-    order = tree.branches.order.tolist()
-    assert len(set(order)) == len(order) == len(tree.ids)
-
-
-def test_a_pair_by_hand() -> None:
-    tree = shared([PAIR, [[5, 6, 7, 9], [5, 4]]])
+def test_pairs_by_hand() -> None:
+    tree = shared([*PAIR, [5, 6, 7, 9], [5, 6], [5, 4]])
     assert tree.ids.tolist() == [5, 6, 7, 8, 9, 9, 4]
     assert tree.positions.tolist() == [0, 1, 2, 3, 2, 3, 1]
-    assert tree.places == [[0, 1, 2, 3], [0, 1, 4], [0, 1, 2, 5], [0, 6]]
-    queries, keys, mask, order = tree.branches
-    assert queries.tolist() == [[0, 1, 2, 3, 4], [5, 6, 0, 0, 0]]
-    assert keys.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 6]]
-    assert order.tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1],
-    ]  # fmt: skip
-    assert mask[1, 0, :2].int().tolist() == [[1, 1, 1, 1, 0], [1, 0, 0, 0, 1]]
+    assert tree.places == [[0, 1, 2, 3], [0, 1, 4], [0, 1, 2, 5], [0, 1], [0, 6]]
+    assert tree.branches.counts == [4, 1, 1, 1]
+    paths = [path.tolist() for path in tree.branches.paths]
+    assert paths == [[0, 1, 2, 3], [0, 1, 4], [0, 1, 2, 5], [0, 6]]
+    assert not tree.branches.alone
+    queries, keys, mask, order = as_batch(tree.branches)
+    assert queries.tolist() == [[0, 1, 2, 3], [4, 0, 0, 0], [5, 0, 0, 0], [6, 0, 0, 0]]
+    assert keys.tolist() == [[0, 1, 2, 3], [0, 1, 4, 0], [0, 1, 2, 5], [0, 6, 0, 0]]
+    assert order.tolist() == [0, 1, 2, 3, 4, 8, 12]
+    lower = [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert mask[0, 0].int().tolist() == lower
+    assert mask[1:, 0, 0].int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
 
 
 def test_packed_rows_share_nothing() -> None:
@@ -123,4 +121,5 @@ def test_packed_rows_share_nothing() -> None:
     assert tree.ids.tolist() == [5, 6, 7, 5, 6, 7, 5, 8]
     assert tree.positions.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert tree.places == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert tree.branches.lengths == [3, 3, 2]
+    assert tree.branches.counts == [3, 3, 2]
+    assert tree.branches.alone

@@ -1,6 +1,7 @@
 """Trees through whole models: the same numbers as separate rows, or the model is refused."""
 
 import copy
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import (
 )
 
 from scripts.lm.devices import pin_threads
-from scripts.lm.prefix_tree import packed, shared
+from scripts.lm.prefix_tree import Tree, as_batch, packed, shared
 from scripts.lm.tree_attention import NAME, attend_trees, check_sharing, logits_at
 
 SIZES = {
@@ -27,12 +28,10 @@ CONFIGS = {
     "llama, grouped queries": LlamaConfig(**SIZES, num_key_value_heads=2),
     "qwen2": Qwen2Config(**SIZES, num_key_value_heads=1),
 }
-GROUPS = [
-    [[5, 6, 7, 8, 9, 10], [5, 6, 7, 11]],
-    [[5, 6, 12, 13, 14], [5, 6, 12, 13, 14]],
-    [[20, 21], [20, 21, 22, 23]],
-]
-SEQUENCES = [sequence for group in GROUPS for sequence in group]
+SEQUENCES = [
+    [5, 6, 7, 8, 9, 10], [5, 6, 7, 11], [5, 6, 12, 13, 14], [5, 6, 12, 13, 14], [20, 21],
+    [20, 21, 22, 23],
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,14 +49,20 @@ def model_of(name: str) -> PreTrainedModel:
     return copy.deepcopy(_model(name))
 
 
-@pytest.mark.parametrize("lay_out", [shared, lambda groups: packed(SEQUENCES)])
+def batched(sequences: list[list[int]]) -> Tree:
+    """Return a tree whose branches attend as a batch, as on a GPU."""
+    tree = shared(sequences)
+    return replace(tree, branches=as_batch(tree.branches))
+
+
+@pytest.mark.parametrize("lay_out", [shared, batched, packed])
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_logits_are_those_of_each_sequence_alone(name: str, lay_out: Any) -> None:
     model = model_of(name)
     alone = [model(input_ids=torch.tensor([sequence])).logits[0] for sequence in SEQUENCES]
     model.set_attn_implementation(NAME)
-    tree = lay_out(GROUPS)
+    tree = lay_out(SEQUENCES)
     for places, logits in zip(tree.places, alone, strict=True):
         torch.testing.assert_close(
             logits_at(model, tree, torch.tensor(places)), logits, atol=1e-5, rtol=1e-5
@@ -70,19 +75,22 @@ def test_logits_are_those_of_each_sequence_alone(name: str, lay_out: Any) -> Non
     assert torch.equal(found[0, 1], found[1, 0])
 
 
+@pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
-def test_other_rows_are_computed_as_ever() -> None:
-    model = model_of("qwen2")
-    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]])
+def test_other_rows_are_computed_as_ever(name: str) -> None:
+    model = model_of(name)
+    ids = torch.tensor([[5, 6, 7, 8], [0, 0, 9, 10]])
     given = {"input_ids": ids, "attention_mask": (ids > 0).long()}
-    before = model(**given).logits
     greedy = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
-    answers = model.generate(**given, **greedy)
+    greedy |= {"output_logits": True, "return_dict_in_generate": True}
+    logits, answers = model(**given).logits, model.generate(**given, **greedy)
     assert attend_trees(model, [], [])[0] is None
     assert model.config._attn_implementation == NAME
-    torch.testing.assert_close(model(**given).logits[0], before[0])
-    torch.testing.assert_close(model(**given).logits[1, :2], before[1, :2])
-    assert torch.equal(model.generate(**given, **greedy), answers)
+    real = given["attention_mask"].bool()
+    torch.testing.assert_close(model(**given).logits[real], logits[real])
+    again = model.generate(**given, **greedy)
+    assert torch.equal(again.sequences, answers.sequences)
+    torch.testing.assert_close(again.logits, answers.logits)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

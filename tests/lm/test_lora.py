@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from scripts.train.lora import fuse_lora
+from scripts.lm.lora import fuse_lora
 
 IDS = torch.arange(24).view(2, 12)
 
