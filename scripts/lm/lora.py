@@ -28,9 +28,10 @@ def fuse_lora(model: torch.nn.Module) -> None:
 
 def _forward(layer: Linear, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Return a layer's output with its adapter, as PEFT does."""
-    if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
+    own = [name for name in layer.active_adapters if name in layer.lora_A]
+    if layer.disable_adapters or layer.merged or len(own) != 1:
         return Linear.forward(layer, x, *args, **kwargs)
-    base, name = layer.base_layer, layer.active_adapters[0]
+    base, name = layer.base_layer, own[0]
     x = x.to(base.weight.dtype)
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
     dropped = layer.lora_dropout[name](x)

@@ -28,8 +28,6 @@ NAME = "prefix_tree"
 Projection = Callable[[torch.Tensor], torch.Tensor]
 """From hidden states to logits."""
 Computed = TypeVar("Computed")
-Attention = Callable[..., tuple[torch.Tensor, None]]
-"""Of queries, keys, values and a mask; the output has the shape (branches, tokens, heads, size)."""
 
 ALLOWED_FLOAT32, ALLOWED_16_BIT = 1e-3, 0.2
 """How far shared log-probs and gradients may be from separate ones, as a share of the distance of
@@ -58,7 +56,8 @@ def tree_attention(
     """
     if branches is None:
         if query.shape[2] == 1 and query.device.type == "cpu" and not module.training:
-            return _of_one_token(query, key, value, attention_mask, options["scaling"]), None
+            scaling = options.get("scaling")
+            return _of_one_token(query, key, value, attention_mask, scaling), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     if query.device.type == "cpu" and query.dtype != torch.float32:
         # There `sdpa` takes half as long in float32, because of its backward pass. Autocast, which
@@ -68,9 +67,15 @@ def tree_attention(
                 module, query.float(), key.float(), value.float(), None, branches, **options
             )
         return output.to(query.dtype), None
-    attend = partial(sdpa_attention_forward, module, **options)
     if isinstance(branches, Batch):
+        attend = partial(sdpa_attention_forward, module, **options | {"is_causal": False})
         return _as_batch(attend, query, key, value, branches), None
+    attend = partial(
+        scaled_dot_product_attention,
+        dropout_p=options.get("dropout", 0.0),
+        scale=options.get("scaling"),
+        enable_gqa=key.shape[1] < query.shape[1],
+    )
     return _one_by_one(attend, query, key, value, branches), None
 
 
@@ -79,7 +84,7 @@ def _of_one_token(
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
-    scaling: float,
+    scaling: float | None,
 ) -> torch.Tensor:
     """Return attention's output for rows of one token, which an answer grows by.
 
@@ -92,7 +97,7 @@ def _of_one_token(
 
 
 def _one_by_one(
-    attend: Attention,
+    attend: Callable[..., torch.Tensor],
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -108,20 +113,20 @@ def _one_by_one(
         tokens, length = own.shape[2], keys.shape[2]
         mask = None
         if tokens < length:
-            mask = own.new_ones(tokens, length, dtype=torch.bool).tril(length - tokens)[None, None]
-        outputs.append(attend(own, keys, values, mask, is_causal=mask is None)[0])
-    return torch.cat(outputs, dim=1)
+            mask = own.new_ones(tokens, length, dtype=torch.bool).tril(length - tokens)
+        outputs.append(attend(own, keys, values, attn_mask=mask, is_causal=mask is None))
+    return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
 def _as_batch(
-    attend: Attention, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: Batch
+    attend: Callable[..., tuple[torch.Tensor, None]],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    batch: Batch,
 ) -> torch.Tensor:
     output, _ = attend(
-        _at(query, batch.queries),
-        _at(key, batch.keys),
-        _at(value, batch.keys),
-        batch.mask,
-        is_causal=False,
+        _at(query, batch.queries), _at(key, batch.keys), _at(value, batch.keys), batch.mask
     )
     return output.flatten(0, 1).index_select(0, batch.order)[None]
 
