@@ -153,7 +153,7 @@ def sign_notes(results: Results) -> list[str]:
     seeds = {row["model"]: len(row["seeds"]) for row in results.models.to_dict("records")}
     every, notes = results.signs.to_dict("records"), []
     for note, title in titles.items():
-        found: dict[str, dict[str, set[int]]] = {}
+        found: dict[str, dict[str, set[int | None]]] = {}
         for row in (it for it in every if it["note"] == note):
             place = f" on {row['set']}" if _is_text(row["set"]) else ""
             signs = found.setdefault(row["model"], {})
@@ -166,6 +166,7 @@ def sign_notes(results: Results) -> list[str]:
     return notes
 
 
-def _in_seeds(sign: str, having: set[int], seeds: int) -> str:
-    """Return a sign, and how many seeds have it where not all do."""
-    return sign if len(having) == seeds else f"{sign} ({len(having)} of {seeds} seeds)"
+def _in_seeds(sign: str, having: set[int | None], seeds: int) -> str:
+    """Return a sign, and how many seeds have it where not all do; None is all of them together."""
+    every = None in having or len(having) == seeds
+    return sign if every else f"{sign} ({len(having)} of {seeds} seeds)"

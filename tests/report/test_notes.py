@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from scripts.common.files import read_json
+from scripts.report.notes import sign_notes
+from scripts.report.results import Results as Opened
 from scripts.report.tables import dpo, sft
 from tests.report.conftest import Results, written
 
@@ -25,6 +27,15 @@ def test_a_table_notes_which_of_its_trials_went_wrong(results: Results, tmp_path
         "answers_do_not_end on q (1 of 3 seeds); titles-4: answers_do_not_end on p.",
         "To be known of trials (docs/signs.md): titles-3: adapter_hardly_moved.",
     ]
+
+
+def test_a_sign_of_all_seeds_together_is_of_each(results: Results) -> None:
+    fall = {"sign": "chosen_free_fall", "note": False, "text": "they fell"}
+    results.trial("titles-3", "dpo", {}, experiment="titles", title="Titles", seed=1,
+                  outcome={"signs": [fall | {"step": 40}]}, signs=[fall])  # fmt: skip
+    expected = "Signs that a trial went wrong (docs/signs.md): titles-3: chosen_free_fall."
+    opened = Opened(results.root, results.plan)
+    assert sign_notes(opened) == sign_notes(opened.each_seed) == [expected]
 
 
 def test_a_table_whose_trials_are_sound_notes_nothing(results: Results, tmp_path: Path) -> None:
