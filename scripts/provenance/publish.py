@@ -130,7 +130,7 @@ def publish(
     ----------
     experiments
         By experiment what its reports read, relative to the results, where all of it is. Others
-        that were published earlier stay as they are.
+        that were published earlier stay as they are, but for what jobs made that ran again.
     out
         The folder to fill. Files of an earlier copy that are no longer wanted are deleted; files
         that its manifest does not name are left alone.
@@ -150,6 +150,10 @@ def publish(
     wanted = {file for files in now.values() for file in files}
     kept = {name: it for name, it in before["experiments"].items() if name not in now}
     others = {file for files in kept.values() for file in files} - wanted
+    # Experiments share jobs, such as a trial that another starts from. A job that ran again has one
+    # record, so all that it made is published with that.
+    again = {file for file in others if (job := maker(results / file)) and job.file in wanted}
+    wanted, others = wanted | again, others - again
     places = {file: results / file for file in wanted} | {file: out / file for file in others}
     sizes = {file: place.stat().st_size for file, place in sorted(places.items())}
     _require_room(out, sizes, most)

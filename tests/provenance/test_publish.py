@@ -1,6 +1,8 @@
 """Publishing a run's small files, and checking them before they are read."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,39 @@ def test_an_experiment_is_added_and_others_stay_as_they_were(run: Path, out: Pat
     publish({"c": OTHER}, run, out)
     assert (out / FILES[0]).read_text() == "again"
     check_published({"b": FILES, "c": OTHER}, out)
+
+
+def record(run: Path, name: str, made: list[str], read: str) -> str:
+    """Write the record of a job that made files and read another; return its name."""
+    files = {
+        key: [{"file": file, "sha256": sha256(run / file)} for file in named]
+        for key, named in (("inputs", [read]), ("outputs", made))
+    }
+    file = f"{Path(made[0]).parent}/{name}.provenance.json"
+    content = {"schema": 1, "file": file, "rule": name, "code": {}, "env": {}} | files
+    (run / file).write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def test_all_that_a_shared_job_made_again_goes_with_its_record(run: Path, tmp_path: Path) -> None:
+    """A trial that another experiment starts from ran again: same weights, other seconds."""
+    weights, after = "trials/b/seed-0/adapter/weights.bin", "trials/c/seed-0/metrics.json"
+    (run / after).parent.mkdir(parents=True)
+    (run / after).write_text("c")
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    (again / FILES[1]).write_text("other seconds")
+    for folder in (run, again):
+        record(folder, "train", [FILES[1], weights], FILES[0])
+        record(folder, "score", [after], weights)
+
+    out = tmp_path / "published"
+    publish({"b": FILES}, run, out)
+    publish({"c": [after]}, again, out)
+    assert (out / FILES[1]).read_text() == "other seconds"
+    made = read_json(out / "trials/b/seed-0/train.provenance.json")["outputs"][0]
+    assert made["sha256"] == sha256(out / FILES[1])
+    check_published({"b": FILES, "c": [after]}, out)
 
 
 def test_publishing_again_deletes_only_its_own_old_files(run: Path, out: Path) -> None:
