@@ -41,7 +41,7 @@ PANEL = 1.9
 """Inches that a row of panels takes at least."""
 STEP, SPREAD = 5.0, 22.0
 """Points between trials at the same value, and at most from the first to the last."""
-WIDE = 24
+WIDE = 30
 """How many characters fit below a panel."""
 MOST_TICKS = 6
 """Up to so many values are each written on the axis; of more, matplotlib chooses."""
