@@ -41,8 +41,8 @@ PANEL = 1.9
 """Inches that a row of panels takes at least."""
 STEP, SPREAD = 5.0, 22.0
 """Points between trials at the same value, and at most from the first to the last."""
-WIDE = 30
-"""How many characters fit below a panel."""
+WIDE, LONGEST = 24, 32
+"""How many characters fit below a panel, and how many of a word when it is turned."""
 MOST_TICKS = 6
 """Up to so many values are each written on the axis; of more, matplotlib chooses."""
 
@@ -112,7 +112,7 @@ def _draw_panel(axes: "Axes", trials: "DataFrame", styles: dict[str, Look]) -> N
     else:
         places = {value: place for place, value in enumerate(distinct["at"])}
         trials = trials.assign(at=trials["at"].map(places))
-        labels = [shorten(text, 24, placeholder=" …") for text in distinct["text"]]
+        labels = [shorten(text, LONGEST, placeholder=" …") for text in distinct["text"]]
         axes.set_xticks(range(len(labels)), labels, **_turned(labels, 1 / len(labels)))
         axes.set_xlim(-0.6, len(labels) - 0.4)
     same = trials.groupby("at", sort=False)["at"]
