@@ -138,6 +138,7 @@ def own_config(case: Case, model: Path, data: Path) -> Part:
     ]
     files = {"train": str(data / "train.jsonl"), "test": str(data / "test.jsonl")}
     return {
+        "accelerator": "cpu",
         "models": {"small": {"precision": case.precision, "source": {"folder": str(model)}}},
         "datasets": {
             "titles": {
