@@ -130,8 +130,8 @@ def pair_tokens(rows: list[Row], encoder: Any) -> list[Row]:
     """Return token rows of pairs of messages."""
     found = []
     for number, row in enumerate(rows):
-        prompt, chosen, _ = encoder.split(row["prompt"], row["chosen"])
-        _, rejected, _ = encoder.split(row["prompt"], row["rejected"])
+        prompt, chosen, *_ = encoder.split(row["prompt"], row["chosen"])
+        _, rejected, *_ = encoder.split(row["prompt"], row["rejected"])
         found.append({"id": f"train-{number}", "prompt_ids": prompt, "chosen_ids": chosen,
                       "rejected_ids": rejected})  # fmt: skip
     return found

@@ -90,7 +90,7 @@ rule tokenize:
         env_file("data")
     params:
         rows=lambda wildcards: PLAN.tokens[wildcards.tokens].rows,
-        lengths=lambda wildcards: PLAN.tokens[wildcards.tokens].lengths(),
+        options=lambda wildcards: PLAN.tokens[wildcards.tokens].options(),
         template=lambda wildcards, input: options(input, "template"),
         out=subpath(output.report, parent=True),
         sources=lambda wildcards: sources(PLAN.tokens[wildcards.tokens].inputs()),
@@ -101,7 +101,7 @@ rule tokenize:
             "tokenize",
             "data",
             "python -m scripts.data.tokenize --data {input.data:q} --model {input.model:q}"
-            " --rows {params.rows} {params.lengths} {params.template}"
+            " --rows {params.rows} {params.options} {params.template}"
             " --out {params.out:q}",
         )
 

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
 
 Kind = Literal["text", "group", "lists"]
-"""What a column holds: text; text or whole numbers, kept as text; or lists, whose parts are checked
-later.
+"""What a column holds: text; text or whole numbers, kept as text; or lists, kept as JSON text,
+since Arrow would give all their objects the same keys. Their parts are checked later.
 """
 
-_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "group": (str, int), "lists": (list,)}
-_ALLOWED = {"text": "text", "group": "text or whole numbers", "lists": "a list"}
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "group": (str, int), "lists": (list, str)}
+_ALLOWED = {
+    "text": "text", "group": "text or whole numbers", "lists": "a list, or one as JSON text",
+}  # fmt: skip
 _FIELD = r'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n,]*)'
 _RECORD = re.compile(f"{_FIELD}(?:,{_FIELD})*[\r\n]*")
 _CSV_ERRORS = {
@@ -102,13 +104,31 @@ def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:
     # In Python true and false are whole numbers.
     if not isinstance(value, _TYPES[kind]) or (kind == "group" and isinstance(value, bool)):
         raise BadInput(f"{where}: found {_named(value)}; allowed: {_ALLOWED[kind]}")
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            code = ord(value[error.start])
-            raise BadInput(f"{where}: found half a character, \\u{code:x}") from None
-    return str(value) if kind == "group" else value
+    if kind == "lists":
+        return _encodable(_list_as_json(value, where), where)
+    return _encodable(str(value), where)
+
+
+def _encodable(text: str, where: str) -> str:
+    """Return a text that has no half a character, which no file could hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise BadInput(f"{where}: found half a character, \\u{code:x}") from None
+    return text
+
+
+def _list_as_json(value: Any, where: str) -> str:
+    """Return a list, which may be JSON text already, as JSON text."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+        text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadInput(f"{where}: found {_named(value)}: cannot be kept: {error}") from None
+    if not isinstance(found, list):
+        raise BadInput(f"{where}: found {_named(value)}; allowed: {_ALLOWED['lists']}")
+    return text
 
 
 def _named(value: Any) -> str:

@@ -2,17 +2,28 @@
 
 import pyarrow as pa
 
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+# `extra` is what a message has besides, such as tool calls, as JSON text: the arguments of calls
+# have keys of their own, which a struct would fill up with nulls. So are a row's `tools`.
+MESSAGES = pa.list_(
+    pa.struct([("role", pa.string()), ("content", pa.string()), ("extra", pa.string())])
+)
 TOKENS = pa.list_(pa.int32())
 
 # results/data/{dataset}/{split}.parquet
 DEMONSTRATIONS = pa.schema(
-    [("id", pa.string()), ("group", pa.string()), ("prompt", MESSAGES), ("completion", MESSAGES)]
+    [
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("tools", pa.string()),
+        ("prompt", MESSAGES),
+        ("completion", MESSAGES),
+    ]
 )
 PREFERENCES = pa.schema(
     [
         ("id", pa.string()),
         ("group", pa.string()),
+        ("tools", pa.string()),
         ("prompt", MESSAGES),
         ("chosen", MESSAGES),
         ("rejected", MESSAGES),
@@ -29,6 +40,15 @@ OVERLAP = pa.schema(
 # results/tokens/{tokens}/{split}.parquet
 COMPLETION_TOKENS = pa.schema(
     [("id", pa.string()), ("prompt_ids", TOKENS), ("completion_ids", TOKENS)]
+)
+# Of conversations whose earlier answers are learned, too: which of the prompt's tokens are those
+CONVERSATION_TOKENS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt_ids", TOKENS),
+        ("prompt_scored", pa.list_(pa.bool_())),
+        ("completion_ids", TOKENS),
+    ]
 )
 PREFERENCE_TOKENS = pa.schema(
     [

@@ -1,10 +1,13 @@
 """Texts compared: normalized, by their n-grams, exactly and without comparing all with all."""
 
+import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import chain
 from math import ceil
+from typing import Any
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -17,9 +20,18 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def said(messages: list[dict[str, str]]) -> str:
-    """Return what messages say, composed, without who says it."""
-    return composed("\n".join(message["content"] for message in messages))
+def said(messages: list[dict[str, Any]]) -> str:
+    """Return what canonical messages say, tool calls included, composed, without who says it."""
+    parts = ([it["content"], *filter(None, [it.get("extra")])] for it in messages)
+    return composed("\n".join(chain.from_iterable(parts)))
+
+
+def spoken(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return canonical messages as chat templates take them."""
+    return [
+        {"role": it["role"], "content": it["content"], **json.loads(it.get("extra") or "{}")}
+        for it in messages
+    ]
 
 
 def cut(text: str, after: str | None, before: str | None) -> str:

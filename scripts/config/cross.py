@@ -263,7 +263,9 @@ def _in_files(dataset: Dataset) -> Found:
     """Yield what is wrong with local files: missing ones, and missing columns."""
     if not isinstance(dataset.source, FileData):
         return
-    needed: dict[Location, str] = {("columns", role): name for role, name in dataset.columns}
+    needed: dict[Location, str] = {
+        ("columns", role): name for role, name in dataset.columns.named()
+    }
     if dataset.group:
         needed["group",] = dataset.group
     for split, path in dataset.source.file.items():

@@ -95,9 +95,13 @@ class FractionSplits(Closed):
 class Columns(Closed):
     """The columns of the source that a format reads, by their role."""
 
+    def named(self) -> list[tuple[str, str]]:
+        """Return roles and columns, without those that the source does not have."""
+        return [(role, name) for role, name in self if name is not None]
+
     @model_validator(mode="after")
     def are_columns_of_their_own(self) -> "Columns":
-        names = [name for _, name in self]
+        names = [name for _, name in self.named()]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"names the column {name} twice; each role needs its own")
@@ -111,6 +115,9 @@ def _own_column(name: str | None) -> str | None:
     return name
 
 
+TOOLS = Field(None, description="functions that may be called, lists of JSON schemas")
+
+
 class InstructionColumns(Columns):
     prompt: str = "prompt"
     completion: str = "completion"
@@ -120,6 +127,15 @@ class PairColumns(Columns):
     prompt: str = "prompt"
     chosen: str = "chosen"
     rejected: str = "rejected"
+
+
+class MessageColumns(PairColumns):
+    tools: str | None = TOOLS
+
+
+class ConversationColumns(Columns):
+    messages: str = "messages"
+    tools: str | None = TOOLS
 
 
 class DialogueColumns(Columns):
@@ -165,6 +181,21 @@ class InstructionData(DatasetBase):
     columns: InstructionColumns = InstructionColumns()
 
 
+class ConversationData(DatasetBase):
+    """SFT rows: conversations, lists of {role, content}, tool calls among them."""
+
+    rows = "demonstrations"
+    lists = ("messages", "tools")
+
+    format: Literal["conversations"]
+    columns: ConversationColumns = ConversationColumns()
+    turns: Literal["all", "last", "each"] = Field(
+        "all",
+        description="the assistant turns that are learned: all of a conversation in one row, its "
+        "last, or each in a row of its own, after the turns before it as a prompt has them",
+    )
+
+
 class PairData(DatasetBase):
     """Preference pairs as strings."""
 
@@ -174,12 +205,12 @@ class PairData(DatasetBase):
 
 
 class MessageData(DatasetBase):
-    """Preference pairs as chat messages, lists of {role, content}."""
+    """Preference pairs as chat messages, lists of {role, content}, tool calls among them."""
 
-    lists = ("prompt", "chosen", "rejected")
+    lists = ("prompt", "chosen", "rejected", "tools")
 
     format: Literal["messages"]
-    columns: PairColumns = PairColumns()
+    columns: MessageColumns = MessageColumns()
     identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
 
 
@@ -197,7 +228,8 @@ class DialogueData(DatasetBase):
 
 
 Dataset = Annotated[
-    InstructionData | PairData | MessageData | DialogueData, Field(discriminator="format")
+    InstructionData | ConversationData | PairData | MessageData | DialogueData,
+    Field(discriminator="format"),
 ]
 
 
@@ -210,7 +242,7 @@ def formats_of(rows: str) -> list[str]:
 def kinds_of(dataset: Dataset) -> dict[str, Kind]:
     """Return what each column holds that is read of a dataset's source."""
     kinds: dict[str, Kind] = {} if dataset.group is None else {dataset.group: "group"}
-    for role, column in dataset.columns:
+    for role, column in dataset.columns.named():
         kinds[column] = "lists" if role in dataset.lists else "text"
     return kinds
 

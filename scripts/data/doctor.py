@@ -14,6 +14,7 @@ A finding says how many rows of how many, and what that means for a result. Its 
 """
 
 import argparse
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_json, read_rows, read_text, write_json
-from scripts.common.texts import SharedNgrams, ngrams, normalized, said
+from scripts.common.texts import SharedNgrams, ngrams, normalized, said, spoken
 from scripts.data.dropped import by_reason
 from scripts.data.tokenize import TOO_LONG, Encoder
 from scripts.lm.chat import Refused
@@ -351,7 +352,8 @@ def other_prompts(split: Split, generation: Encoder) -> Row:
 def _asked(row: Row, encoder: Encoder) -> list[int] | None:
     """Return the ids of a row's prompt, or None where the template refuses it."""
     try:
-        return encoder.encode(encoder.render(row["prompt"], prompt=True))
+        tools = json.loads(row.get("tools") or "null")
+        return encoder.encode(encoder.render(spoken(row["prompt"]), prompt=True, tools=tools))
     except Refused:
         return None
 

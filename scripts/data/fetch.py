@@ -7,7 +7,6 @@ the column `_split`, and a record of where they came from.
 import argparse
 import json
 import tempfile
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,7 +193,6 @@ def _read(files: Files, columns: Columns) -> tuple["pa.Table", dict[str, int]]:
     import pyarrow as pa
 
     rows: list[Row] = []
-    places: list[str] = []
     counts: dict[str, int] = {}
     for split, parts in files.items():
         before = len(rows)
@@ -207,41 +205,12 @@ def _read(files: Files, columns: Columns) -> tuple["pa.Table", dict[str, int]]:
                         names = (it if it.isprintable() else json.dumps(it) for it in present)
                         allowed = ", ".join(names) or "none"
                         raise BadInput(f"no column {column}; it has: {allowed}")
-                for place, row in read_rows(path, columns):
-                    rows.append({**row, SPLIT_COLUMN: split})
-                    places.append(f"{name}: {place}")
+                rows += ({**row, SPLIT_COLUMN: split} for _, row in read_rows(path, columns))
             except BadInput as error:
                 raise BadInput(f"{name}: {error}") from None
         counts[split] = len(rows) - before
-    table = {
-        column: _column([row[column] for row in rows], kind, f"column {column}", places)
-        for column, kind in columns.items()
-    }
-    splits = pa.array([row[SPLIT_COLUMN] for row in rows], pa.string())
-    return pa.table({**table, SPLIT_COLUMN: splits}), counts
-
-
-def _column(values: list[Any], kind: Kind, column: str, places: list[str]) -> "pa.Array":
-    """Return values as an Arrow column, of the type that those of lists have together."""
-    import pyarrow as pa
-
-    def made(values: list[Any]) -> "pa.Array":
-        return pa.array(values, None if kind == "lists" else pa.string())
-
-    def wrong(values: list[Any]) -> str:
-        try:
-            made(values)
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-            return (str(error).strip() or type(error).__name__).splitlines()[0]
-        return ""
-
-    if not wrong(values):
-        return made(values)
-    last = bisect_left(range(len(values)), 1, key=lambda place: bool(wrong(values[: place + 1])))
-    reason = f"not of the type of the rows before: {wrong(values[: last + 1])}"
-    if alone := wrong(values[last : last + 1]):
-        reason = f"cannot be kept: {alone}"
-    raise BadInput(f"{places[last]}: {column}: {reason}")
+    schema = pa.schema([(column, pa.string()) for column in (*columns, SPLIT_COLUMN)])
+    return pa.Table.from_pylist(rows, schema=schema), counts
 
 
 def _file_record(path: Path, name: str) -> dict[str, Any]:

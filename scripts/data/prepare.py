@@ -11,6 +11,7 @@ import random
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,19 @@ def pair_of_strings(row: Row, settings: Row) -> Row:
 
 
 def pair_of_messages(row: Row, settings: Row) -> Row:
-    """Return prompt, chosen and rejected of message columns, checked."""
-    return {role: _messages(row[column]) for role, column in settings["columns"].items()}
+    """Return prompt, chosen and rejected of message columns, checked, and the tools."""
+    columns = settings["columns"]
+    pair = {role: _messages(row[columns[role]]) for role in ("prompt", "chosen", "rejected")}
+    return pair | {"tools": _tools(row, columns)}
+
+
+def conversation(row: Row, settings: Row) -> Row:
+    """Return the turns before the last one, and the last one, an assistant's; and the tools."""
+    columns = settings["columns"]
+    messages = _messages(row[columns["messages"]])
+    if not messages or messages[-1]["role"] != "assistant":
+        raise Dropped("last turn is not the assistant's")
+    return {"prompt": messages[:-1], "completion": messages[-1:], "tools": _tools(row, columns)}
 
 
 def pair_of_dialogues(row: Row, settings: Row) -> Row:
@@ -72,6 +84,7 @@ def pair_of_dialogues(row: Row, settings: Row) -> Row:
 
 FORMATS: dict[str, Callable[[Row, Row], Row]] = {
     "instruction": demonstration,
+    "conversations": conversation,
     "pairs": pair_of_strings,
     "messages": pair_of_messages,
     "dialogues": pair_of_dialogues,
@@ -83,13 +96,15 @@ def _said(role: str, content: str | None) -> Messages:
 
 
 ROLES = ("system", "user", "assistant", "tool")
-UNREAD = ("tool_calls", "function_call", "name", "reasoning_content", "reasoning", "thinking")
-"""Keys of a message that say something which no token would say; others are data about it."""
+EXTRAS = ("tool_calls", "reasoning_content", "name", "tool_call_id")
+"""Keys of a message that templates know besides role and content."""
+UNREAD = ("function_call", "reasoning", "thinking")
+"""Keys that say something which no token would say; others are data about a message."""
 
 
-def _messages(value: Any) -> Messages:
+def _messages(value: str | None) -> Messages:
     try:
-        return [_message(message) for message in value]
+        return [_message(message) for message in json.loads(value or "null")]
     except (TypeError, KeyError, AttributeError):
         raise Dropped("not a list of {role, content}") from None
 
@@ -98,12 +113,51 @@ def _message(message: Row) -> dict[str, str]:
     """Return a message, checked: a template would leave out in silence what it does not know."""
     for key in UNREAD:
         if message.get(key):
-            raise Dropped(f"a message has {key} (read are role and content)")
+            raise Dropped(f"a message has {key} (read are role, content, {', '.join(EXTRAS)})")
     if message["role"] not in ROLES:
         role = reprlib.repr(message["role"])
         raise Dropped(f"unknown role {role} (allowed: {', '.join(ROLES)})")
-    # Bytes could be stripped, too.
-    return {"role": message["role"], "content": str.strip(message["content"])}
+    extra = {key: message[key] for key in EXTRAS if message.get(key)}
+    if "tool_calls" in extra:
+        extra["tool_calls"] = [_call(call) for call in extra["tool_calls"]]
+    # A message that only calls has often none.
+    content = message["content"] if "tool_calls" not in extra else message.get("content") or ""
+    read = {"role": message["role"], "content": str.strip(content)}
+    return read | ({"extra": json.dumps(extra, ensure_ascii=False)} if extra else {})
+
+
+def _call(call: Row) -> Row:
+    """Return a tool call as templates take it: its arguments are an object, no text."""
+    function = call.get("function") or call
+    arguments = function.get("arguments") or {}
+    try:
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        arguments = None
+    if not isinstance(function.get("name"), str) or not isinstance(arguments, dict):
+        raise Dropped("a tool call is not {name, arguments}, these an object or one as JSON text")
+    called = {"name": function["name"], "arguments": _without_nulls(arguments)}
+    named = {"id": call["id"]} if call.get("id") else {}
+    return {**named, "type": "function", "function": called}
+
+
+def _tools(row: Row, columns: Row) -> str | None:
+    """Return a row's tools as JSON text, each as templates take it."""
+    found = json.loads(row[columns["tools"]] or "[]") if columns["tools"] else []
+    tools = []
+    for tool in found:
+        function = tool.get("function", tool) if isinstance(tool, dict) else {}
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise Dropped("a tool is not a JSON schema with a name")
+        tools.append({"type": "function", "function": _without_nulls(function)})
+    return json.dumps(tools, ensure_ascii=False) if tools else None
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a value without keys that are null: Arrow gives all objects of a column the same."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(it) for key, it in value.items() if it is not None}
+    return [_without_nulls(it) for it in value] if isinstance(value, list) else value
 
 
 # ------------------------------------------------------------------------------------ cleaning
@@ -132,14 +186,28 @@ def canonical_rows(raw: list[Row], settings: Row) -> tuple[list[Row], list[Row]]
         except Dropped as reason:
             dropped.append({"id": name, "split": split, "index": index, "reason": told(reason)})
             continue
-        kept.append({"id": name, "group": group, "split": split, "index": index} | cleaned)
+        place = {"group": group, "split": split, "index": index}
+        if settings.get("turns") == "each":
+            parts = enumerate(_turns(cleaned), 1)
+            kept += [{"id": f"{name}.{turn}"} | place | part for turn, part in parts]
+        else:
+            kept.append({"id": name} | place | cleaned)
     return kept, dropped
+
+
+def _turns(row: Row) -> list[Row]:
+    """Return a row for each assistant turn of a conversation, the turns before it as its prompt."""
+    messages = row["prompt"] + row["completion"]
+    return [
+        row | {"prompt": messages[:place], "completion": [message]}
+        for place, message in enumerate(messages)
+        if place and message["role"] == "assistant"
+    ]
 
 
 def _require_columns(raw: list[Row], settings: Row) -> None:
     present = list(raw[0]) if raw else []
-    needed = [*settings["columns"].values(), *filter(None, [settings["group"]])]
-    for column in needed:
+    for column in filter(None, [*settings["columns"].values(), settings["group"]]):
         if raw and column not in present:
             allowed = ", ".join(name for name in present if name != SPLIT_COLUMN)
             raise BadInput(f"the source has no column {column}; it has: {allowed}")
@@ -151,10 +219,10 @@ def _completions(row: Row) -> list[Messages]:
 
 def _require_content(row: Row, settings: Row) -> None:
     """Raise Dropped for a row from which nothing can be learned."""
-    if not row["prompt"] or not row["prompt"][-1]["content"]:
+    if not row["prompt"] or not said(row["prompt"][-1:]):
         raise Dropped("empty prompt")
     for completion in _completions(row):
-        length = len(completion[-1]["content"]) if completion else 0
+        length = len(said(completion[-1:]))
         if not length:
             raise Dropped("empty completion")
         if length < settings["min_characters"]:
@@ -185,7 +253,11 @@ def _group(row: Row, name: str, cleaned: Row, settings: Row) -> str:
                 f"row {name}: column {settings['group']}: found no group; each row needs one"
             )
         return str(group)
-    prompt = [message | {"content": composed(message["content"])} for message in cleaned["prompt"]]
+    messages = cleaned["prompt"]
+    if settings["format"] == "conversations":
+        # Two that begin alike are not held out from each other.
+        messages = takewhile(lambda message: message["role"] != "assistant", messages)
+    prompt = [message | {"content": composed(message["content"])} for message in messages]
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
 
 
@@ -292,9 +364,9 @@ def main(argv: list[str] | None = None) -> int:
         _require_counts(splits, dropped, settings["expect"])
     except BadInput as error:
         raise BadInput(f"{arguments.rows}: {error}") from None
-    schema = DEMONSTRATIONS if settings["format"] == "instruction" else PREFERENCES
+    schema = DEMONSTRATIONS if "completion" in rows[0] else PREFERENCES
     for split, members in splits.items():
-        columns = [{name: row[name] for name in schema.names} for row in members]
+        columns = [{name: row.get(name) for name in schema.names} for row in members]
         write_rows(arguments.out / f"{split}.parquet", columns, schema)
     reasons = [{name: row[name] for name in DROPPED.names} for row in dropped]
     write_rows(arguments.out / "dropped.parquet", reasons, DROPPED)

@@ -10,11 +10,12 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, read_text, write_json, write_rows
-from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
+from scripts.common.rows import COMPLETION_TOKENS, CONVERSATION_TOKENS, PREFERENCE_TOKENS
+from scripts.common.texts import spoken
 from scripts.data.dropped import counted, told
 from scripts.lm.chat import Refused, rendered
 
@@ -30,8 +31,31 @@ EXAMPLES = 5
 QUANTILES = (0.0, 0.5, 0.9, 0.99, 1.0)
 
 
+Part = tuple[str, bool]
+"""A part of a text, and whether the assistant says it."""
+
+
 class Lost(Exception):
     """A row that does not stand in its tokens as it is; its text is the reason."""
+
+
+class Encoded(NamedTuple):
+    """A row as tokens.
+
+    Attributes
+    ----------
+    prompt_ids, completion_ids
+        No token crosses from one to the other.
+    prompt_scored
+        For each token of the prompt, whether it belongs to an answer that is learned, too.
+    merged
+        Whether a token would have crossed.
+    """
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    prompt_scored: list[bool]
+    merged: bool
 
 
 class Encoder:
@@ -66,7 +90,7 @@ class Encoder:
         self.special = [token for token in sorted(special) if token.strip()]
         self.written: dict[tuple[str, ...], str | None] = {}
 
-    def render(self, messages: list[Row], prompt: bool) -> str:
+    def render(self, messages: list[Row], prompt: bool, tools: list[Row] | None = None) -> str:
         """Return the messages as text; a prompt ends where the assistant's answer begins.
 
         Raises
@@ -74,54 +98,125 @@ class Encoder:
         Refused, BadInput
             As `rendered` does.
         """
-        return rendered(self.tokenizer, messages, self.template, prompt, self.name)
+        return rendered(self.tokenizer, messages, self.template, prompt, self.name, tools)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of text; special tokens are the template's business."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def split(self, prompt: list[Row], completion: list[Row]) -> tuple[list[int], list[int], bool]:
-        """Return prompt ids, completion ids, and whether a merge crossed the boundary.
+    def split(
+        self,
+        prompt: list[Row],
+        completion: list[Row],
+        tools: list[Row] | None = None,
+        every: bool = False,
+    ) -> Encoded:
+        """Return the tokens of prompt and completion.
+
+        Parameters
+        ----------
+        tools
+            JSON schemas of the functions that the assistant may call.
+        every
+            Whether the assistant's turns in the prompt are scored, too.
 
         Raises
         ------
         BadInput
-            When the template writes a prompt differently once an answer follows it.
+            When the template writes a turn differently once others follow it.
         Lost
             When the template leaves something out, or a text would be read as special tokens.
         """
         for token in self.special:
-            if any(token in message["content"] for message in prompt + completion):
+            if any(token in text for message in prompt + completion for text in _texts(message)):
                 raise Lost(f"a text has the special token {token}")
         self._require_roles(prompt, completion)
-        head, tail = self._parts(prompt, completion)
-        for messages, text in ((prompt, head), (completion, tail)):
-            for message in messages:
-                if not _says(text, message["content"].strip()):
-                    raise Lost(
-                        f"{self.name} leaves out a part of a message of the {message['role']}"
-                    )
-        prompt_ids, ids = self.encode(head), self.encode(head + tail)
-        if beyond := [number for number in ids if number >= self.vocabulary]:
+        head, tail = self._parts(prompt, completion, tools)
+        self._require_all_said(prompt, head, completion, tail, tools)
+        parts = self._turns(prompt, head, tools) if every else [(head, False)]
+        (*earlier, ids), merged = self._encoded([text for text, _ in parts] + [tail])
+        prompt_ids = [number for part in earlier for number in part]
+        if beyond := [number for number in prompt_ids + ids if number >= self.vocabulary]:
             token = self.tokenizer.convert_ids_to_tokens(beyond[0])
             raise Lost(f"the model does not embed the token {token}, with the id {beyond[0]}")
-        if ids[: len(prompt_ids)] == prompt_ids:
-            return prompt_ids, ids[len(prompt_ids) :], False
-        return prompt_ids, self._continuation(tail), True
+        return Encoded(
+            prompt_ids,
+            ids,
+            [scored for part, (_, scored) in zip(earlier, parts, strict=True) for _ in part],
+            merged,
+        )
 
-    def _parts(self, prompt: list[Row], completion: list[Row]) -> tuple[str, str]:
+    def _encoded(self, parts: list[str]) -> tuple[list[list[int]], bool]:
+        """Return the ids of each part of a text, and whether a token would have crossed from one
+        to the next.
+        """
+        found: list[list[int]] = []
+        text, before, merged = "", list[int](), False
+        for part in parts:
+            text += part
+            whole = self.encode(text)
+            merged = merged or whole[: len(before)] != before
+            found.append(self._continuation(part) if merged else whole[len(before) :])
+            before = before + found[-1]
+        return found, merged
+
+    def _parts(
+        self, prompt: list[Row], completion: list[Row], tools: list[Row] | None = None
+    ) -> tuple[str, str]:
         """Return the text up to the answer, and that of the answer."""
-        try:
-            head = self.render(prompt, prompt=True)
-            whole = self.render(prompt + completion, prompt=False)
-        except Refused as error:
-            raise Lost(f"{self.name} refuses it: {error}") from None
+        head = self._written(prompt, True, tools)
+        whole = self._written(prompt + completion, False, tools)
         if not whole.startswith(head):
             raise BadInput(
                 f"{self.name} writes the prompt differently with and without an answer: "
                 f"{head[-40:]!r} is not how {whole[:80]!r} begins"
             )
         return head, whole[len(head) :]
+
+    def _turns(self, prompt: list[Row], head: str, tools: list[Row] | None) -> list[Part]:
+        """Return the parts of a prompt's text: the assistant's turns, and what is between them."""
+        parts: list[Part] = []
+        end = 0
+        for place, message in enumerate(prompt):
+            if message["role"] == "assistant" and place:
+                before = self._written(prompt[:place], True, tools)
+                after = self._written(prompt[: place + 1], False, tools)
+                if not (head.startswith(after) and after.startswith(before)):
+                    raise BadInput(
+                        f"{self.name} writes turn {place + 1} differently once others follow it; "
+                        "learn the turns one by one (turns: each), or the last one only "
+                        "(turns: last)"
+                    )
+                parts += [(head[end : len(before)], False), (head[len(before) : len(after)], True)]
+                end = len(after)
+        return [*parts, (head[end:], False)]
+
+    def _written(self, messages: list[Row], prompt: bool, tools: list[Row] | None) -> str:
+        try:
+            return self.render(messages, prompt, tools)
+        except Refused as error:
+            raise Lost(f"{self.name} refuses it: {error}") from None
+
+    def _require_all_said(
+        self,
+        prompt: list[Row],
+        head: str,
+        completion: list[Row],
+        tail: str,
+        tools: list[Row] | None,
+    ) -> None:
+        """Raise Lost where a text lacks what a message, a call or a tool says."""
+        for tool in tools or []:
+            if not _says(head, tool["function"]["name"]):
+                raise Lost(f"{self.name} leaves out the tools")
+        for messages, text in ((prompt, head), (completion, tail)):
+            for message in messages:
+                # Of earlier turns, templates leave out the reasoning on purpose.
+                heard = message if messages is completion else message | {"reasoning_content": ""}
+                if not all(_says(text, said.strip()) for said in _texts(heard)):
+                    raise Lost(
+                        f"{self.name} leaves out a part of a message of the {message['role']}"
+                    )
 
     def _require_roles(self, prompt: list[Row], completion: list[Row]) -> None:
         """Raise Lost where the template does not write a role's messages, or not in their place.
@@ -169,24 +264,27 @@ def tokenize_rows(
     completions: tuple[str, ...],
     max_length: int,
     max_prompt_length: int | None = None,
+    every: bool = False,
 ) -> tuple[list[Row], Row]:
     """Return the token rows and the report on them.
 
     A prompt longer than `max_prompt_length` keeps its end. A sequence longer than `max_length` then
     loses the end of its completion. A row is dropped whose prompt leaves no room for a completion,
-    and one that the template does not write whole.
+    and one that the template does not write whole. With `every`, the assistant's turns in a prompt
+    are marked.
     """
     kept: list[Row] = []
     dropped: list[Row] = []
     noted: dict[str, list[str]] = {name: [] for name in COUNTS}
     for row in rows:
         try:
-            tokens, merged = _encode_row(row, encoder, completions)
+            tokens, merged = _encode_row(row, encoder, completions, every)
         except Lost as reason:
             dropped.append({"id": row["id"], "reason": told(reason)})
             continue
         prompt_ids = tokens["prompt_ids"]
-        tokens["prompt_ids"] = prompt_ids[-(max_prompt_length or len(prompt_ids)) :]
+        for name in tokens.keys() & {"prompt_ids", "prompt_scored"}:
+            tokens[name] = tokens[name][-(max_prompt_length or len(prompt_ids)) :]
         room = max_length - len(tokens["prompt_ids"])
         happened = {
             "prompt_truncated": len(tokens["prompt_ids"]) < len(prompt_ids),
@@ -218,20 +316,48 @@ def _ids(row: Row) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(ids) for name, ids in row.items() if name != "id")
 
 
+def _texts(message: Row) -> Iterator[str]:
+    """Yield all that a message says: its content, its reasoning, and its calls."""
+    yield message["content"]
+    yield message.get("reasoning_content") or ""
+    if message["role"] != "tool":
+        yield message.get("name") or ""
+    for call in message.get("tool_calls", ()):
+        yield call["function"]["name"]
+        yield from _leaves(call["function"]["arguments"])
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Yield the keys and values of nested arguments."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from _leaves(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _leaves(part)
+    else:
+        # Numbers and booleans as JSON, or as Python writes them: nobody says which.
+        yield value if isinstance(value, str) else ""
+
+
 def _says(text: str, content: str) -> bool:
     """Return whether a text has a content, as it is or as JSON, as some templates write results."""
     return content in text or json.dumps(content, ensure_ascii=False)[1:-1] in text
 
 
 def _encode_row(
-    row: Row, encoder: Encoder, completions: tuple[str, ...]
-) -> tuple[dict[str, list[int]], bool]:
-    tokens: dict[str, list[int]] = {}
+    row: Row, encoder: Encoder, completions: tuple[str, ...], every: bool
+) -> tuple[dict[str, list[Any]], bool]:
+    tokens: dict[str, list[Any]] = {}
     merged = False
+    tools = json.loads(row.get("tools") or "null")
     for completion in completions:
-        prompt_ids, ids, crossed = encoder.split(row["prompt"], row[completion])
-        tokens |= {"prompt_ids": prompt_ids, f"{completion}_ids": ids}
-        merged = merged or crossed
+        found = encoder.split(spoken(row["prompt"]), spoken(row[completion]), tools, every)
+        scored = {"prompt_scored": found.prompt_scored} if every else {}
+        tokens |= {"prompt_ids": found.prompt_ids, **scored}
+        tokens[f"{completion}_ids"] = found.completion_ids
+        merged = merged or found.merged
     for name, ids in tokens.items():
         if not ids:
             raise Lost(f"no token is left of the {name.removesuffix('_ids')}")
@@ -273,6 +399,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--template", type=Path, help="Jinja file; else the tokenizer's own")
     parser.add_argument("--max-length", type=int, required=True)
     parser.add_argument("--max-prompt-length", type=int, help="a longer prompt keeps its end")
+    parser.add_argument(
+        "--every-turn", action="store_true", help="the assistant's earlier turns are scored, too"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the token splits")
     arguments = parser.parse_args(argv)
 
@@ -284,6 +413,7 @@ def main(argv: list[str] | None = None) -> int:
     size = vocabulary(read_config(snapshot_folder(arguments.model)))
     encoder = Encoder(load_tokenizer(arguments.model), template, name, size)
     completions = COMPLETIONS[arguments.rows]
+    schema = CONVERSATION_TOKENS if arguments.every_turn else SCHEMAS[arguments.rows]
     report = {}
     for path in arguments.data:
         canonical = read_rows(path)
@@ -293,13 +423,14 @@ def main(argv: list[str] | None = None) -> int:
             completions,
             arguments.max_length,
             arguments.max_prompt_length,
+            arguments.every_turn,
         )
         if canonical and not rows:
             reasons = counted(report[path.stem]["dropped"])
             raise BadInput(f"{path}: no row is left; dropped: {reasons}")
         if dropped := report[path.stem]["dropped"]:
             print(f"{path.stem}: dropped {counted(dropped)}", file=sys.stderr)
-        write_rows(arguments.out / path.name, rows, SCHEMAS[arguments.rows])
+        write_rows(arguments.out / path.name, rows, schema)
     write_json(arguments.out / "report.json", report)
     return 0
 

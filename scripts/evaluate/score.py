@@ -7,6 +7,7 @@ experiment has nothing of its kind; and score.json: what that cost, from loading
 
 import argparse
 import json
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,27 @@ if TYPE_CHECKING:
 
 
 def score_completions(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
-    """Return id, log-prob (nats) and number of tokens of each completion."""
+    """Return id, log-prob (nats) and number of tokens of each completion.
+
+    Of a conversation all of whose answers are learned, they are those of all answers together.
+    """
     from scripts.lm.logprobs import completion_logps
 
-    sequences = [(row["prompt_ids"], row["completion_ids"]) for row in rows]
-    logps = completion_logps(model, sequences)
+    parts = [_from_first_answer(row) for row in rows]
+    logps = completion_logps(model, [sequence for sequence, _ in parts])
     return [
-        {"id": row["id"], "logp": sum(logp), "tokens": len(row["completion_ids"])}
-        for row, logp in zip(rows, logps, strict=True)
+        {"id": row["id"], "logp": sum(compress(logp, scored)), "tokens": sum(scored)}
+        for row, logp, (_, scored) in zip(rows, logps, parts, strict=True)
     ]
+
+
+def _from_first_answer(row: Row) -> tuple[tuple[list[int], list[int]], list[bool]]:
+    """Return a row's tokens before its first answer and behind it, and which of these count."""
+    prompt, completion = row["prompt_ids"], row["completion_ids"]
+    scored = [*row.get("prompt_scored", [False] * len(prompt)), *(True for _ in completion)]
+    first = scored.index(True)
+    tokens = prompt + completion
+    return (tokens[:first], tokens[first:]), scored[first:]
 
 
 def join_reference(

@@ -36,6 +36,7 @@ def rendered(
     template: str | None = None,
     prompt: bool = False,
     name: str = "the chat template",
+    tools: list[dict[str, Any]] | None = None,
 ) -> str:
     """Return messages as text; a prompt ends where the assistant's answer begins.
 
@@ -45,6 +46,8 @@ def rendered(
         A Jinja template; None is the tokenizer's own.
     name
         What messages of errors call it.
+    tools
+        JSON schemas of the functions that the assistant may call.
 
     Raises
     ------
@@ -63,6 +66,7 @@ def rendered(
     def write() -> str:
         text: str = tokenizer.apply_chat_template(
             messages,
+            tools=tools,
             chat_template=template,
             tokenize=False,
             add_generation_prompt=prompt,
@@ -71,7 +75,7 @@ def rendered(
         )
         return text
 
-    return written(write, "".join(str(message["content"]) for message in messages), name)
+    return written(write, str([messages, tools]), name)
 
 
 def written(write: Callable[[], str], said: str, name: str) -> str:

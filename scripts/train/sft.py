@@ -149,7 +149,12 @@ def labelled(row: Row, completion_only: bool) -> Row:
     is told about it twice.
     """
     prompt, completion = row["prompt_ids"], row["completion_ids"]
-    head = [IGNORED] * len(prompt) if completion_only else prompt
+    # Of a conversation, earlier answers are completions as well.
+    answers = row.get("prompt_scored", [False] * len(prompt))
+    head = [
+        token if answer or not completion_only else IGNORED
+        for token, answer in zip(prompt, answers, strict=True)
+    ]
     return {"input_ids": prompt + completion, "labels": head + completion}
 
 

@@ -83,6 +83,8 @@ class Tokens:
     max_prompt_length: int | None
     rows: str
     """`demonstrations` or `preferences`."""
+    every_turn: bool = False
+    """Whether the assistant's turns in a prompt are learned, too."""
 
     def inputs(self) -> Files:
         """Return what counting tokens reads."""
@@ -92,10 +94,11 @@ class Tokens:
         }
         return files | ({"template": self.template} if self.template else {})
 
-    def lengths(self) -> str:
-        """Return the command-line options that say how long rows may be."""
+    def options(self) -> str:
+        """Return the command-line options that say how long rows may be, and what is scored."""
         limits = {"max-length": self.max_length, "max-prompt-length": self.max_prompt_length}
-        return " ".join(f"--{key} {limit}" for key, limit in limits.items() if limit is not None)
+        given = [f"--{key} {limit}" for key, limit in limits.items() if limit is not None]
+        return " ".join([*given, *(["--every-turn"] if self.every_turn else [])])
 
     def examined_inputs(self, generation: str) -> Files:
         """Return what examining them reads, where answers are generated under another template."""

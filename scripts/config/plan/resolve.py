@@ -5,7 +5,7 @@ from dataclasses import replace
 from scripts.common.files import shortest
 from scripts.common.methods import METHODS
 from scripts.common.templates import JUDGE, template_name, template_path
-from scripts.config.data import kinds_of
+from scripts.config.data import ConversationData, kinds_of
 from scripts.config.evaluation import Generate
 from scripts.config.plan import paths
 from scripts.config.plan.data import Dataset, Model, Overlap, Rows, Tokens
@@ -155,6 +155,7 @@ class _Resolver:
             [part.dataset, self.model.name, template_name(template), *map(str, lengths)]
         )
         path = template_path(template)
+        dataset = self.config.datasets[part.dataset]
         self.plan.tokens[name] = Tokens(
             name=name,
             dataset=part.dataset,
@@ -162,7 +163,8 @@ class _Resolver:
             template=shortest(path) if path else None,
             max_length=self.experiment.max_length,
             max_prompt_length=max_prompt_length,
-            rows=self.config.datasets[part.dataset].rows,
+            rows=dataset.rows,
+            every_turn=isinstance(dataset, ConversationData) and dataset.turns == "all",
         )
         return name
 
