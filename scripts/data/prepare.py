@@ -143,7 +143,7 @@ def _call(call: Row) -> Row:
 
 def _tools(row: Row, columns: Row) -> str | None:
     """Return a row's tools as JSON text, each as templates take it."""
-    found = json.loads(row[columns["tools"]] or "[]") if columns["tools"] else []
+    found = json.loads(row[columns["tools"]] or "[]") if columns.get("tools") else []
     tools = []
     for tool in found:
         function = tool.get("function", tool) if isinstance(tool, dict) else {}

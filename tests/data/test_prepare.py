@@ -10,6 +10,7 @@ import pytest
 from scripts.common.cli import BadInput
 from scripts.common.files import read_rows
 from scripts.common.splits import SPLIT_COLUMN
+from scripts.common.texts import spoken
 from scripts.data import fetch, prepare
 from scripts.data.dropped import counted
 
@@ -18,13 +19,18 @@ STRINGS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
 
 def settings(kind: str, columns: dict[str, str], **more: Any) -> dict[str, Any]:
     common = {"format": kind, "columns": columns, "group": None, "min_characters": 1, "expect": {}}
-    if kind != "instruction":
+    if kind not in ("instruction", "conversations"):
         common["identical"] = "drop"
     return common | more
 
 
 def raw(*rows: dict[str, Any], split: str = "train") -> list[dict[str, Any]]:
-    return [{**row, SPLIT_COLUMN: split} for row in rows]
+    """Return rows as they are fetched: lists are JSON text."""
+
+    def kept(value: Any) -> Any:
+        return json.dumps(value) if isinstance(value, list) else value
+
+    return [{**{key: kept(it) for key, it in row.items()}, SPLIT_COLUMN: split} for row in rows]
 
 
 def said(role: str, content: str) -> list[dict[str, str]]:
@@ -67,7 +73,7 @@ def test_pairs_of_messages() -> None:
     good = {"prompt": said("user", "p"), "chosen": said("assistant", "c"),
             "rejected": said("assistant", "r")}  # fmt: skip
     rows, dropped = prepare.canonical_rows(
-        raw(good, good | {"chosen": "just text"}, good | {"chosen": []}),
+        raw(good, good | {"chosen": ["just text"]}, good | {"chosen": []}),
         settings("messages", STRINGS),
     )
     assert rows[0]["chosen"] == said("assistant", "c")
@@ -76,6 +82,8 @@ def test_pairs_of_messages() -> None:
 
 
 ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
+CALLED = {"name": "f", "arguments": {}}
+TOOLS = {"tools": "tools"}
 
 
 @pytest.mark.parametrize(
@@ -88,15 +96,14 @@ ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
         ({"chosen": said("wizard", "c")}, "unknown role 'wizard'"),
         ({"prompt": [{"from": "human", "value": "p"}]}, "not a list of {role, content}"),
         ({"prompt": [{"role": "user", "content": None}]}, "not a list of {role, content}"),
-        ({"chosen": [{"role": "assistant", "content": b"c"}]}, "not a list of {role, content}"),
-        ({"prompt": [{"role": b"user", "content": "p"}]}, "unknown role b'user'"),
         ({"prompt": said("x" * 99, "p")}, "unknown role 'xxxxxxxxxxxx...xxxxxxxxxxxxx' (allowed: "),
         ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "p"}]}]}, "not a list"),
-        ({"chosen": [{**ANSWERED[0], "tool_calls": [{"id": "1"}]}]}, "a message has tool_calls"),
-        ({"chosen": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
-         "a message has tool_calls (read are role and content)"),
-        ({"prompt": [{**ASKED[0], "name": "Ada"}]}, "a message has name"),
-        ({"chosen": [{**ANSWERED[0], "reasoning_content": "so"}]}, "a message has reasoning_cont"),
+        ({"chosen": [{**ANSWERED[0], "tool_calls": [{"id": "1"}]}]}, "a tool call is not {"),
+        ({"chosen": [{**ANSWERED[0], "tool_calls": [CALLED | {"arguments": "{"}]}]}, "a tool call"),
+        ({"chosen": [{**ANSWERED[0], "tool_calls": [CALLED | {"arguments": [1]}]}]}, "a tool call"),
+        ({"chosen": [{**ANSWERED[0], "tool_calls": "f()"}]}, "not a list of {role, content}"),
+        ({"chosen": [{**ANSWERED[0], "thinking": "so"}]}, "a message has thinking (read are "),
+        ({"tools": [{"type": "function"}]}, "a tool is not a JSON schema with a name"),
         ({"chosen": ANSWERED + ASKED + ANSWERED}, "completion of several turns"),
         ({"chosen": ANSWERED + ASKED}, "completion of several turns"),
         ({"chosen": ANSWERED + said("assistant", "")}, "empty completion"),
@@ -110,7 +117,9 @@ ASKED, ANSWERED = said("user", "p"), said("assistant", "c")
 )  # fmt: skip
 def test_a_row_that_is_not_one_answer_to_a_prompt(part: dict[str, Any], reason: str) -> None:
     row = {"prompt": ASKED, "chosen": ANSWERED, "rejected": said("assistant", "r")}
-    rows, dropped = prepare.canonical_rows(raw(row, row | part), settings("messages", STRINGS))
+    row = row | {"tools": None}
+    rules = settings("messages", STRINGS | TOOLS)
+    rows, dropped = prepare.canonical_rows(raw(row, row | part), rules)
     assert len(rows) == 1
     (found,) = dropped
     assert found["reason"].startswith(reason)
@@ -329,6 +338,91 @@ def test_command_line_writes_splits_and_dropped(tmp_path: Path) -> None:
     ]
 
 
+WEATHER = {"name": "weather", "arguments": {"city": "Oslo", "unit": None}}
+TALK = [
+    *said("user", "Oslo?"),
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "7", "function": WEATHER}]},
+    {"role": "tool", "content": "4 C", "tool_call_id": "7"},
+    {"role": "assistant", "content": " 4 ", "reasoning_content": "cold"},
+    *said("user", "p"),
+    *said("assistant", "c"),
+]
+
+
+def talked(turns: str, *talks: list[dict[str, Any]], **more: Any) -> tuple[Any, Any]:
+    """Return the rows of conversations, and the dropped ones."""
+    rules = settings("conversations", {"messages": "messages"} | TOOLS, turns=turns)
+    return prepare.canonical_rows(
+        raw(*({"messages": it, "tools": None} | more for it in talks)), rules
+    )
+
+
+def test_a_conversation_is_its_last_turn_and_those_before() -> None:
+    """Calls have an id, a name and arguments without what Arrow filled in, whatever their form."""
+    texts = [{"name": "weather", "arguments": json.dumps({"city": "Oslo"})}, WEATHER]
+    talks = [
+        [
+            TALK[0],
+            TALK[1] | {"tool_calls": [{"id": "7", "type": "function", "function": call}]},
+            *TALK[2:],
+        ]
+        for call in texts
+    ]
+    rows, dropped = talked("all", *talks, [TALK[0], TALK[1] | {"tool_calls": [WEATHER]}, *TALK[2:]])
+    assert not dropped
+    assert [row["completion"] for row in rows] == [ANSWERED] * 3
+    for row in rows[:2]:
+        assert spoken(row["prompt"]) == [
+            TALK[0],
+            {"role": "assistant", "content": "", "tool_calls": [
+                {"id": "7", "type": "function",
+                 "function": {"name": "weather", "arguments": {"city": "Oslo"}}}]},
+            TALK[2],
+            {"role": "assistant", "content": "4", "reasoning_content": "cold"},
+            TALK[4],
+        ]  # fmt: skip
+    assert "id" not in spoken(rows[2]["prompt"])[1]["tool_calls"][0]
+
+
+def test_each_turn_can_be_a_row() -> None:
+    rows, _ = talked("each", TALK, [*said("assistant", "Hi!"), *ASKED, *ANSWERED])
+    assert [row["id"] for row in rows] == ["train-0.1", "train-0.2", "train-0.3", "train-1.1"]
+    assert [len(row["prompt"]) for row in rows] == [1, 3, 5, 2]
+    assert len({row["group"] for row in rows}) == 2
+
+
+def test_conversations_that_begin_alike_are_one_group() -> None:
+    other = [*TALK[:1], *said("assistant", "Cold."), *ASKED, *ANSWERED]
+    rows, _ = talked("last", TALK, other, TALK[4:])
+    assert [row["group"] == rows[0]["group"] for row in rows] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("talk", "reason"),
+    [
+        ([], "last turn is not the assistant's"),
+        (TALK[:-1], "last turn is not the assistant's"),
+        (ANSWERED, "empty prompt"),
+        (ASKED + ANSWERED + ANSWERED, "prompt ends in an assistant turn"),
+        ([*said("critic", "x"), *ASKED, *ANSWERED], "unknown role 'critic'"),
+    ],
+)
+def test_what_is_no_conversation(talk: list[dict[str, Any]], reason: str) -> None:
+    rows, dropped = talked("all", talk)
+    assert not rows
+    assert dropped[0]["reason"].startswith(reason)
+
+
+def test_tools_are_kept_as_templates_take_them() -> None:
+    """Bare, wrapped, or as JSON text; what Arrow filled in is gone."""
+    schema = {"name": "f", "parameters": {"x": {"type": "string", "enum": None}}}
+    for given in ([schema], [{"type": "function", "function": schema}], json.dumps([schema])):
+        (row,), _ = talked("all", TALK, tools=given)
+        assert json.loads(row["tools"]) == [
+            {"type": "function", "function": {"name": "f", "parameters": {"x": {"type": "string"}}}}
+        ]
+
+
 def test_command_line_writes_pairs(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n', encoding="utf-8")
@@ -338,9 +432,10 @@ def test_command_line_writes_pairs(tmp_path: Path) -> None:
     assert row.pop("group")
     assert row == {
         "id": "train-0",
-        "prompt": said("user", "p"),
-        "chosen": said("assistant", "c"),
-        "rejected": said("assistant", "r"),
+        "tools": None,
+        "prompt": [ASKED[0] | {"extra": None}],
+        "chosen": [ANSWERED[0] | {"extra": None}],
+        "rejected": [{"role": "assistant", "content": "r", "extra": None}],
     }
 
 

@@ -1,15 +1,28 @@
 """Tokens: training and generation see the same ids, and what goes wrong is counted."""
 
+import json
+from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_rows, write_rows
 from scripts.common.rows import DEMONSTRATIONS, PREFERENCES
+from scripts.common.templates import template_path
+from scripts.common.texts import spoken
 from scripts.data import tokenize
 from scripts.data.tokenize import Encoder, tokenize_rows
 from scripts.lm.tokenizers import load_tokenizer
+
+DEMO = Path(__file__).resolve().parents[2] / "demo" / "base"
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""As SmolLM2's, which adds a system turn where there is none."""
 
 
 def row(prompt: str, completion: str, name: str = "a") -> dict[str, object]:
@@ -249,3 +262,153 @@ def test_the_real_chat_template_of_qwen(hub: Path) -> None:
     _, report = tokenize_rows(rows, Encoder(tokenizer), ("chosen", "rejected"), 1024)
     assert report["lengths"]["sequence"]["1"] <= 112
     assert report["boundary_merges"] == report["truncated"] == report["second_bos"] == 0
+
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo"}}}
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+TALK = [
+    ("system", "Be brief."),
+    ("user", "2+2?"),
+    ("assistant", "4"),
+    ("user", "and\n3+3?"),
+    ("assistant", "6 — naïve"),
+]
+CALLED = [
+    ("user", "Oslo?"),
+    ("assistant", ""),
+    ("tool", "4 C"),
+    ("assistant", "4 degrees."),
+    ("user", "thanks"),
+    ("assistant", "welcome"),
+]
+
+
+def conversation(turns: list[tuple[str, str]], **extras: object) -> dict[str, object]:
+    """Return a row of turns; `extras` are of the first answer, and with calls it has tools."""
+    messages = [{"role": role, "content": content} for role, content in turns]
+    first = next(it for it in messages if it["role"] == "assistant")
+    first["extra"] = json.dumps(extras)
+    tools = json.dumps(TOOLS) if "tool_calls" in extras else None
+    return {"id": "a", "tools": tools, "prompt": messages[:-1], "completion": messages[-1:]}
+
+
+def scored(row: dict[str, Any], tokenizer: Any) -> list[str]:
+    """Return the texts of the runs of tokens that are scored."""
+    flags = [*row["prompt_scored"], *(True for _ in row["completion_ids"])]
+    tokens = zip(row["prompt_ids"] + row["completion_ids"], flags, strict=True)
+    runs = groupby(tokens, key=lambda token: token[1])
+    return [tokenizer.decode([number for number, _ in run]) for counts, run in runs if counts]
+
+
+def template_of(folder: Path) -> str:
+    return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+
+
+def real_tokenizer(hub: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(hub / "models" / "Qwen" / "Qwen2.5-14B-Instruct")
+
+
+HERMES = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+END = "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "turns", "extras", "answers"),
+    [
+        ("Qwen2.5", TALK, {}, [f"4{END}\n", f"6 — naïve{END}\n"]),
+        ("Qwen2.5", CALLED, {"tool_calls": [CALL]},
+         [f"{HERMES}{END}\n", f"4 degrees.{END}\n", f"welcome{END}\n"]),
+        ("SmolLM2", TALK, {}, [f"4{END}\n", f"6 — naïve{END}\n"]),
+        ("TinyLlama", TALK, {}, [f"4{END}\n", f"6 — naïve{END}\n"]),
+        ("demo", TALK, {}, [f"4{END}", f"6 — naïve{END}"]),
+        ("instruction-eos", TALK[1:], {}, [f"4{END}", f"6 — naïve{END}"]),
+    ],
+)  # fmt: skip
+def test_exactly_the_answers_are_scored(
+    hub: Path, template: str, turns: list[tuple[str, str]], extras: dict[str, Any],
+    answers: list[str],
+) -> None:  # fmt: skip
+    """Of every template, decoded; and the tokens are those of the whole text."""
+    tokenizer = real_tokenizer(hub)
+    texts = {
+        "Qwen2.5": None,
+        "SmolLM2": CHATML,
+        "TinyLlama": template_of(hub / "models" / "TinyLlama" / "TinyLlama-1.1B-Chat-v1.0"),
+        "demo": template_of(DEMO),
+        "instruction-eos": template_path("instruction-eos").read_text(encoding="utf-8"),
+    }
+    encoder = Encoder(tokenizer, texts[template])
+    row = conversation(turns, **extras)
+    (found,), report = tokenize_rows([row], encoder, ("completion",), 512, every=True)
+    assert scored(found, tokenizer) == answers
+    assert report["boundary_merges"] == 0
+    messages = spoken(row["prompt"] + row["completion"])
+    whole = encoder.render(messages, False, json.loads(row["tools"] or "null"))
+    assert found["prompt_ids"] + found["completion_ids"] == encoder.encode(whole)
+    (last,), _ = tokenize_rows([row], encoder, ("completion",), 512)
+    assert {key: found[key] for key in last} == last
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        # A mark on answers that are followed by others, and one at the very end.
+        (CHATML.replace("content }}", "content }}{{ '!' if message.role == 'assistant' and not "
+                        "loop.last }}"), "turn 3 differently once others follow it"),
+        (CHATML + "{{ '</s>' if not add_generation_prompt }}", "turn 3 differently once others"),
+        # The number of turns in the first line.
+        ("{{ messages | length }}" + CHATML, "differently with and without an answer"),
+    ],
+)  # fmt: skip
+def test_a_template_that_writes_earlier_turns_otherwise_is_refused(
+    hub: Path, template: str, reason: str
+) -> None:
+    encoder = Encoder(real_tokenizer(hub), template)
+    with pytest.raises(BadInput, match=reason):
+        tokenize_rows([conversation(TALK)], encoder, ("completion",), 512, every=True)
+
+
+def test_reasoning_that_a_template_strips_from_earlier_turns(hub: Path) -> None:
+    """Qwen3 has the reasoning of the turn that it answers only: refused, or one by one."""
+    template = files("trl").joinpath("chat_templates/qwen3.jinja").read_text(encoding="utf-8")
+    tokenizer = real_tokenizer(hub)
+    row = conversation(TALK, reasoning_content="two and two")
+    with pytest.raises(BadInput, match=r"turn 3 differently .* \(turns: each\)"):
+        tokenize_rows([row], Encoder(tokenizer, template), ("completion",), 512, every=True)
+    rows = [
+        {"id": "1", "prompt": row["prompt"][:2], "completion": row["prompt"][2:3]},
+        {"id": "2", "prompt": row["prompt"], "completion": row["completion"]},
+    ]
+    kept, report = tokenize_rows(rows, Encoder(tokenizer, template), ("completion",), 512)
+    assert not report["dropped"]
+    texts = [tokenizer.decode(it["completion_ids"]) for it in kept]
+    assert texts == [
+        f"<think>\ntwo and two\n</think>\n\n4{END}\n", f"<think>\n\n</think>\n\n6 — naïve{END}\n"
+    ]  # fmt: skip
+    assert "two and two" not in tokenizer.decode(kept[1]["prompt_ids"])
+
+
+@pytest.mark.parametrize(
+    ("extras", "reason"),
+    [
+        ({"tool_calls": [CALL]}, "leaves out the tools"),
+        ({"name": "Ada"}, "leaves out a part of a message of the assistant"),
+    ],
+)
+def test_what_a_template_does_not_write_is_lost(
+    hub: Path, extras: dict[str, Any], reason: str
+) -> None:
+    encoder = Encoder(real_tokenizer(hub), CHATML)
+    _, report = tokenize_rows([conversation(TALK, **extras)], encoder, ("completion",), 512)
+    assert reason in report["dropped"][0]["reason"]
+
+
+def test_a_cut_conversation_keeps_its_marks(encoder: Encoder) -> None:
+    row = conversation([("user", "a" * 9), ("assistant", "b"), ("user", "c"), ("assistant", "d")])
+    (whole,), _ = tokenize_rows([row], encoder, ("completion",), 64, every=True)
+    (cut,), _ = tokenize_rows([row], encoder, ("completion",), 64, 6, every=True)
+    assert cut["prompt_ids"] == whole["prompt_ids"][-6:]
+    assert cut["prompt_scored"] == whole["prompt_scored"][-6:]
+    assert 0 < sum(cut["prompt_scored"]) < 6
