@@ -62,10 +62,10 @@ def test_tokens_read_every_split_and_the_tokenizer_alone() -> None:
         "model": "<results>/models/m/tokenizer/manifest.json",
         "template": "t.jinja",
     }
-    assert TOKENS.lengths() == "--max-length 64 --max-prompt-length 16"
+    assert TOKENS.options() == "--max-length 64 --max-prompt-length 16"
     plain = replace(TOKENS, template=None, max_prompt_length=None)
     assert "template" not in plain.inputs()
-    assert plain.lengths() == "--max-length 64"
+    assert plain.options() == "--max-length 64"
     examined = TOKENS.examined_inputs("chat")
     assert examined["generation_template"] == []
     assert examined["tokens"] == [f"<results>/tokens/p.m.t.64.16/{it}.parquet" for it in splits]
