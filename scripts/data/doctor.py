@@ -19,7 +19,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from math import sqrt
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ from scripts.common.files import Row, read_json, read_rows, read_text, write_jso
 from scripts.common.texts import SharedNgrams, ngrams, normalized, said, spoken
 from scripts.data.dropped import by_reason
 from scripts.data.tokenize import TOO_LONG, Encoder
-from scripts.lm.chat import Refused
+from scripts.lm.chat import Refused, marked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,6 +47,8 @@ FEWEST_CHARACTERS = 10
 BIAS = 0.1
 """How far from one half a rule may be right that sees lengths alone."""
 EXAMPLES = 5
+SHOWN = 3
+"""Rows that are shown as they are learned."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +276,7 @@ def examine_tokens(
         no_end_token(split, tokenizer, ends),
         *odd_starts(split, tokenizer),
         other_prompts(split, generation),
+        *other_marks(split, generation),
         *report_findings(split),
         *length_bias(split),
     ]
@@ -347,6 +352,68 @@ def other_prompts(split: Split, generation: Encoder) -> Row:
         "them) are not those of training: the model is asked what it was not trained on"
     )
     return finding("other_prompts", "error", others, len(ids), text, split.name)
+
+
+def other_marks(split: Split, encoder: Encoder) -> list[Row]:
+    """Return the finding on rows of which the template's generation marks score other tokens.
+
+    Empty where it has no marks, or rows are pairs. Rows that were cut, or whose tokens are others
+    where a token would have crossed, are not compared.
+    """
+    rows = {row["id"]: row for row in split.rows}
+    others, compared, such = [], 0, ""
+    for tokens in split.tokens:
+        row = rows[tokens["id"]]
+        if "completion" not in row:
+            return []
+        messages = spoken(row["prompt"]) + spoken(row["completion"])
+        tools = json.loads(row.get("tools") or "null")
+        try:
+            found = marked(encoder.tokenizer, messages, encoder.template, encoder.name, tools)
+        except Refused:
+            continue
+        if found is None:
+            return []
+        ids, marks = found
+        if ids != tokens["prompt_ids"] + tokens["completion_ids"]:
+            continue
+        compared += 1
+        here = _scored(tokens)
+        if "prompt_scored" not in tokens:
+            # One answer is learned, and marks are on all.
+            marks = [False] * len(tokens["prompt_ids"]) + marks[len(tokens["prompt_ids"]) :]
+        if marks != here:
+            others.append(row["id"])
+            odd = [one for one, mark, own in zip(ids, marks, here, strict=True) if mark != own]
+            such = such or f", such as {encoder.tokenizer.decode(odd)!r}"
+    text = (
+        f"rows of which the template's generation marks score other tokens{such}; scored here are "
+        "what generation continues from a prompt, and what ends it, whatever the marks say"
+    )
+    return [finding("other_marks", "note", others, compared, text, split.name)]
+
+
+def _scored(tokens: Row) -> list[bool]:
+    """Return for each token of prompt and completion whether it is learned."""
+    prompt = tokens.get("prompt_scored", [False] * len(tokens["prompt_ids"]))
+    return [*prompt, *(True for _ in tokens["completion_ids"])]
+
+
+def shown(splits: list[Split], tokenizer: "PreTrainedTokenizerBase") -> list[Row]:
+    """Return the first rows of the first split as texts, each with whether it is learned."""
+    first = next((split for split in splits if split.tokens), None)
+    return [
+        {"id": row["id"], "of": column.removesuffix("_ids"), "texts": _runs(row, column, tokenizer)}
+        for row in (first.tokens[:SHOWN] if first else [])
+        for column in _columns(first.tokens if first else [])
+    ]
+
+
+def _runs(row: Row, column: str, tokenizer: "PreTrainedTokenizerBase") -> list[tuple[str, bool]]:
+    tokens = row | {"completion_ids": row[column]}
+    both = zip(row["prompt_ids"] + row[column], _scored(tokens), strict=True)
+    runs = groupby(both, key=itemgetter(1))
+    return [(tokenizer.decode([token for token, _ in run]), scored) for scored, run in runs]
 
 
 def _asked(row: Row, encoder: Encoder) -> list[int] | None:
@@ -531,7 +598,8 @@ def main(argv: list[str] | None = None) -> int:
         Encoder(tokenizer, text, name),
     )
     rows = {split.name: len(split.rows) for split in splits}
-    write_json(arguments.out, {"name": arguments.name, "rows": rows, "findings": findings})
+    content = {"name": arguments.name, "rows": rows, "findings": findings}
+    write_json(arguments.out, content | {"shown": shown(splits, tokenizer)})
     return 0
 
 

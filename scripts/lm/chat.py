@@ -22,6 +22,8 @@ BYTES = 2 << 30
 """Memory that a template may take besides; one operation of C is stopped by nothing else."""
 BITS = 1 << 20
 """Of a power, of which one operation may have no end."""
+MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+"""Where a template begins what the assistant says."""
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}>")
 """How Python writes what is no text."""
 
@@ -76,6 +78,38 @@ def rendered(
         return text
 
     return written(write, str([messages, tools]), name)
+
+
+def marked(
+    tokenizer: "PreTrainedTokenizerBase",
+    messages: Messages,
+    template: str | None = None,
+    name: str = "the chat template",
+    tools: list[dict[str, Any]] | None = None,
+) -> tuple[list[int], list[bool]] | None:
+    """Return the ids of messages, and which of them stand between a template's generation marks.
+
+    Returns None where it has none. Takes and raises what `rendered` does.
+    """
+    text = template or tokenizer.chat_template
+    if not MARK.search(text):
+        return None
+    found: dict[str, list[int]] = {}
+
+    def write() -> str:
+        found.update(
+            tokenizer.apply_chat_template(
+                messages,
+                tools=tools,
+                chat_template=template,
+                return_dict=True,
+                return_assistant_tokens_mask=True,
+            )
+        )
+        return ""
+
+    written(write, str([messages, tools]), name)
+    return found["input_ids"], [bool(mark) for mark in found["assistant_masks"]]
 
 
 def written(write: Callable[[], str], said: str, name: str) -> str:

@@ -49,6 +49,20 @@ def show(files: list[Path]) -> None:
         checks = dict.fromkeys(finding["check"] for finding in content["findings"])
         clean = [named(check) for check in checks if all(it["check"] != check for it in found)]
         console.print(Text("ok", COLORS["ok"]), f": {', '.join(clean) or 'none'}\n", sep="")
+        for row in content.get("shown", ()):
+            console.print(as_learned(row), "\n", soft_wrap=True, sep="")
+
+
+def as_learned(row: dict[str, Any]) -> "Text":
+    """Return a row as a model sees it; what it learns is bold, between brackets."""
+    from rich.text import Text
+
+    text = Text(f"{row['id']}, {row['of']}; ⟦learned⟧:\n", style="dim")
+    for part, learned in row["texts"]:
+        text.append(
+            f"⟦{part}⟧" if learned else part, style="not dim bold" if learned else "not dim"
+        )
+    return text
 
 
 def meaning(finding: Finding) -> "Text":
