@@ -381,7 +381,10 @@ def other_marks(split: Split, encoder: Encoder) -> list[Row]:
         here = _scored(tokens)
         if "prompt_scored" not in tokens:
             # One answer is learned, and marks are on all.
-            marks = [False] * len(tokens["prompt_ids"]) + marks[len(tokens["prompt_ids"]) :]
+            start = len(tokens["prompt_ids"])
+            while start and marks[start - 1]:
+                start -= 1
+            marks = [False] * start + marks[start:]
         if marks != here:
             others.append(row["id"])
             odd = [one for one, mark, own in zip(ids, marks, here, strict=True) if mark != own]

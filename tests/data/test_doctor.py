@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,40 @@ def tokens_of(
     encoder = Encoder(tokenizer, generation or template)
     examined = Split("train", list(rows), kept, report)
     return examine([examined], [], tokenizer, {tokenizer.eos_token_id}, encoder)
+
+
+@pytest.mark.parametrize(
+    ("template", "such"),
+    [("qwen2_5", r"\n"), ("qwen3_instruct_2507", None), ("lfm2", None)],
+)
+@pytest.mark.parametrize("every", [True, False])
+def test_generation_marks(hub: Path, template: str, such: str | None, every: bool) -> None:
+    """TRL's of Qwen2.5 begin a line too early; where they are right, nothing is said."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(hub / "models" / "Qwen" / "Qwen2.5-14B-Instruct")
+    path = files("trl") / "chat_templates" / f"{template}_training.jinja"
+    encoder = Encoder(tokenizer, path.read_text(encoding="utf-8"), "t.jinja")
+    row = demonstration("a", "2+2?", "6")
+    row["prompt"] += [*said("assistant", "4"), *said("user", "and 3+3?")]
+    kept, report = tokenize_rows([row], encoder, ("completion",), 64, every=every)
+    (found,) = doctor.other_marks(Split("train", [row], kept, report), encoder)
+    assert (found["count"], found["of"]) == (int(such is not None), 1)
+    if such:
+        assert f"such as '{such * (2 if every else 1)}';" in found["text"]
+    assert doctor.other_marks(Split("train", [row], kept, report), Encoder(tokenizer)) == []
+
+
+def test_rows_are_shown_as_they_are_learned(tokenizer: Tokenizer) -> None:
+    rows = [pair(f"p{i}", "Two?", "2", "3") for i in range(5)]
+    kept, report = tokenize_rows(rows, Encoder(tokenizer), ("chosen", "rejected"), 64)
+    splits = [Split("train", [], [], {}), Split("test", rows, kept, report)]
+    found = doctor.shown(splits, tokenizer)
+    assert [(row["id"], row["of"]) for row in found[:3]] == [
+        ("p0", "chosen"), ("p0", "rejected"), ("p1", "chosen")
+    ]  # fmt: skip
+    assert len(found) == 6
+    assert found[0]["texts"] == [("<s><|user|>Two?<|assistant|>", False), ("2</s>", True)]
 
 
 GOOD = [demonstration(f"a{i}", question(name), f"{name} has seven pens now.")

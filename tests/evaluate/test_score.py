@@ -9,6 +9,8 @@ from scripts.common.files import read_rows, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS, REFERENCE
 from scripts.evaluate import score
 from scripts.evaluate.score import distinct_prompts, join_reference
+from scripts.lm.logprobs import completion_logps
+from scripts.lm.snapshots import load_base
 
 
 def test_the_margin_is_beta_times_the_change_of_the_difference() -> None:
@@ -67,6 +69,18 @@ def test_a_base_is_its_own_reference(
     assert (short["set"], long["set"]) == ("short", "long")
     assert short["tokens"] <= 3
     assert long["text"].startswith(short["text"])
+
+
+def test_all_answers_of_a_conversation_are_scored(tiny_model: Path) -> None:
+    """Each after all that comes before it."""
+    model = load_base(tiny_model, "float32", "none")
+    ids, marks = [1, 20, 40, 2, 21, 41], [False, False, True, True, False, True]
+    row = {"id": "x", "prompt_ids": ids, "prompt_scored": marks, "completion_ids": [42, 2]}
+    (found,) = score.score_completions(model, [row])
+    parts = [([1, 20], [40, 2]), ([1, 20, 40, 2, 21], [41, 42, 2])]
+    alone = completion_logps(model, parts)
+    assert found["tokens"] == 5
+    assert found["logp"] == pytest.approx(sum(map(sum, alone)), abs=1e-4)
 
 
 def test_a_base_has_no_kl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,15 @@ def test_findings_the_worst_first(tmp_path: Path, printed: Printed) -> None:
     assert "ok: empty rows b (train 1,026, test 114): 0 error, 0 warning, 0 note, 1 ok" in out
 
 
+def test_rows_as_they_are_learned(tmp_path: Path, printed: Printed) -> None:
+    texts = [["<user>hi<assistant>", False], ["ho</s>", True], ["<user>…", False]]
+    shown = [{"id": "train-0", "of": "completion", "texts": texts}]
+    path = tmp_path / "a.json"
+    write_json(path, {"name": "a", "rows": {"train": 1}, "findings": [], "shown": shown})
+    out = printed(doctor.show, [path])
+    assert "train-0, completion; ⟦learned⟧: <user>hi<assistant>⟦ho</s>⟧<user>…" in out
+
+
 HOSTILE = "\x1b[2J\x1b]0;t\x07 \x9b31m \u202eabc\r [red]b[/] [/x] :cat:"
 SHOWN = r"\x1b[2J\x1b]0;t \x9b31m \u202eabc [red]b[/] [/x] :cat:"
 """rich leaves out the bell and the carriage return."""

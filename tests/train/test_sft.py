@@ -1,15 +1,19 @@
 """Supervised trials: labels, learning, files, and losses by hand."""
 
+import importlib.resources
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scripts.common.cli import BadInput
 from scripts.common.files import read_json, read_jsonl, sha256, write_rows
 from scripts.common.rows import COMPLETION_TOKENS
+from scripts.data.tokenize import Encoder, tokenize_rows
+from scripts.evaluate.score import score_completions
 from scripts.lm.logprobs import completion_logps
 from scripts.lm.snapshots import attach_adapter, load_base
 from scripts.train import sft
@@ -39,6 +43,51 @@ def test_labels() -> None:
     assert labelled(row, completion_only=True)["labels"] == [-100, -100, 3, 4]
     assert labelled(row, completion_only=False) == {"input_ids": [1, 2, 3, 4],
                                                     "labels": [1, 2, 3, 4]}  # fmt: skip
+
+
+def test_labels_of_a_conversation_are_all_of_its_answers() -> None:
+    row = {"prompt_ids": [1, 2, 3], "prompt_scored": [False, True, False], "completion_ids": [4]}
+    assert labelled(row, completion_only=True)["labels"] == [-100, 2, -100, 4]
+    assert labelled(row, completion_only=False)["labels"] == [1, 2, 3, 4]
+
+
+def test_conversations_are_learned_as_trl_learns_them(
+    hub: Path, demonstrations: Rows, tmp_path: Path
+) -> None:
+    """With assistant_only_loss, under a template with marks that TRL knows: labels and loss."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(hub / "models" / "Qwen" / "Qwen2.5-14B-Instruct")
+    templates = importlib.resources.files("trl") / "chat_templates"
+    template = (templates / "qwen3_instruct_2507.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = template
+    turns = [("system", "Be brief."), ("user", "2+2?"), ("assistant", "4"), ("user", "and 3+3?"),
+             ("assistant", "6 — naïve")]  # fmt: skip
+    messages = [{"role": role, "content": content} for role, content in turns]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, initializer_range=0.5,
+    ))  # fmt: skip
+    config = SFTConfig(assistant_only_loss=True, output_dir=str(tmp_path), use_cpu=True,
+                       report_to="none", bf16=False)  # fmt: skip
+    trainer = SFTTrainer(model, config, train_dataset=Dataset.from_list([{"messages": messages}]),
+                         processing_class=tokenizer)  # fmt: skip
+    (batch,) = trainer.get_train_dataloader()
+    kept, _ = tokenize_rows(
+        [{"id": "a", "prompt": messages[:-1], "completion": messages[-1:]}],
+        Encoder(tokenizer, template), ("completion",), 512, every=True,
+    )  # fmt: skip
+    row = labelled(kept[0], completion_only=True)
+    assert batch["input_ids"][0].tolist() == row["input_ids"]
+    assert batch["labels"][0].tolist() == row["labels"]
+    (scored,) = score_completions(model.eval(), kept)
+    assert scored["tokens"] == sum(label != -100 for label in row["labels"]) == 9
+    with torch.no_grad():
+        loss = trainer.compute_loss(model, batch).item()
+    assert -scored["logp"] / scored["tokens"] == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_trial_learns_and_leaves_its_files(
