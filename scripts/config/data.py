@@ -115,12 +115,17 @@ def _own_column(name: str | None) -> str | None:
     return name
 
 
+SYSTEM = Field(None, description="the system turn, where it is text of its own")
 TOOLS = Field(None, description="functions that may be called, lists of JSON schemas")
 
 
 class InstructionColumns(Columns):
     prompt: str = "prompt"
+    input: str | None = Field(
+        None, description="what stands behind the prompt, as in Alpaca's rows"
+    )
     completion: str = "completion"
+    system: str | None = SYSTEM
 
 
 class PairColumns(Columns):
@@ -129,12 +134,20 @@ class PairColumns(Columns):
     rejected: str = "rejected"
 
 
-class MessageColumns(PairColumns):
+class MessageColumns(Columns):
+    prompt: str | None = Field(
+        "prompt",
+        description="null where chosen and rejected begin with it, as in UltraFeedback's rows",
+    )
+    chosen: str = "chosen"
+    rejected: str = "rejected"
+    system: str | None = SYSTEM
     tools: str | None = TOOLS
 
 
 class ConversationColumns(Columns):
     messages: str = "messages"
+    system: str | None = SYSTEM
     tools: str | None = TOOLS
 
 
@@ -182,7 +195,7 @@ class InstructionData(DatasetBase):
 
 
 class ConversationData(DatasetBase):
-    """SFT rows: conversations, lists of {role, content}, tool calls among them."""
+    """SFT rows: conversations, lists of {role, content} or of {from, value}."""
 
     rows = "demonstrations"
     lists = ("messages", "tools")
@@ -205,7 +218,7 @@ class PairData(DatasetBase):
 
 
 class MessageData(DatasetBase):
-    """Preference pairs as chat messages, lists of {role, content}, tool calls among them."""
+    """Preference pairs as chat messages, lists of {role, content} or of {from, value}."""
 
     lists = ("prompt", "chosen", "rejected", "tools")
 

@@ -34,8 +34,11 @@ class Dropped(Exception):
 def demonstration(row: Row, settings: Row) -> Row:
     """Return prompt and completion of an instruction row as messages."""
     columns = settings["columns"]
+    texts = [
+        (row[columns[role]] or "").strip() for role in ("prompt", "input") if columns.get(role)
+    ]
     return {
-        "prompt": _said("user", row[columns["prompt"]]),
+        "prompt": _system(row, columns) + _said("user", "\n\n".join(filter(None, texts))),
         "completion": _said("assistant", row[columns["completion"]]),
     }
 
@@ -53,14 +56,24 @@ def pair_of_strings(row: Row, settings: Row) -> Row:
 def pair_of_messages(row: Row, settings: Row) -> Row:
     """Return prompt, chosen and rejected of message columns, checked, and the tools."""
     columns = settings["columns"]
-    pair = {role: _messages(row[columns[role]]) for role in ("prompt", "chosen", "rejected")}
+    pair = {
+        role: _messages(row[columns[role]])
+        for role in ("prompt", "chosen", "rejected")
+        if columns[role]
+    }
+    if not columns["prompt"]:
+        pair["prompt"], other = pair["chosen"][:-1], pair["rejected"][:-1]
+        if pair["prompt"] != other:
+            raise Dropped("chosen and rejected have different prompts")
+        pair |= {role: pair[role][-1:] for role in ("chosen", "rejected")}
+    pair["prompt"] = _system(row, columns) + pair["prompt"]
     return pair | {"tools": _tools(row, columns)}
 
 
 def conversation(row: Row, settings: Row) -> Row:
     """Return the turns before the last one, and the last one, an assistant's; and the tools."""
     columns = settings["columns"]
-    messages = _messages(row[columns["messages"]])
+    messages = _system(row, columns) + _messages(row[columns["messages"]])
     if not messages or messages[-1]["role"] != "assistant":
         raise Dropped("last turn is not the assistant's")
     return {"prompt": messages[:-1], "completion": messages[-1:], "tools": _tools(row, columns)}
@@ -95,6 +108,19 @@ def _said(role: str, content: str | None) -> Messages:
     return [{"role": role, "content": (content or "").strip()}]
 
 
+def _system(row: Row, columns: Row) -> Messages:
+    """Return the system turn that stands in a column of its own, if there is one."""
+    text = row[columns["system"]] if columns.get("system") else None
+    return _said("system", text) if text and text.strip() else []
+
+
+SPEAKERS = {
+    "human": "user",
+    "gpt": "assistant",
+    "observation": "tool",
+    "function_call": "assistant",
+}
+"""The roles of a message of {from, value}, as ShareGPT's rows have them."""
 ROLES = ("system", "user", "assistant", "tool")
 EXTRAS = ("tool_calls", "reasoning_content", "name", "tool_call_id")
 """Keys of a message that templates know besides role and content."""
@@ -111,6 +137,8 @@ def _messages(value: str | None) -> Messages:
 
 def _message(message: Row) -> dict[str, str]:
     """Return a message, checked: a template would leave out in silence what it does not know."""
+    if "from" in message and "role" not in message:
+        message = _as_message(message)
     for key in UNREAD:
         if message.get(key):
             raise Dropped(f"a message has {key} (read are role, content, {', '.join(EXTRAS)})")
@@ -124,6 +152,19 @@ def _message(message: Row) -> dict[str, str]:
     content = message["content"] if "tool_calls" not in extra else message.get("content") or ""
     read = {"role": message["role"], "content": str.strip(content)}
     return read | ({"extra": json.dumps(extra, ensure_ascii=False)} if extra else {})
+
+
+def _as_message(message: Row) -> Row:
+    """Return a message of {from, value} as one of {role, content}; a call is JSON text."""
+    speaker, text = message["from"], message["value"]
+    role = SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker
+    if speaker != "function_call":
+        return {"role": role, "content": text}
+    try:
+        calls = json.loads(text)
+    except ValueError:
+        raise Dropped("a function_call is not JSON text") from None
+    return {"role": role, "tool_calls": calls if isinstance(calls, list) else [calls]}
 
 
 def _call(call: Row) -> Row:

@@ -94,7 +94,9 @@ TOOLS = {"tools": "tools"}
         ({"prompt": said("User", "p")}, "unknown role 'User'"),
         ({"prompt": [{"role": None, "content": "p"}]}, "unknown role None"),
         ({"chosen": said("wizard", "c")}, "unknown role 'wizard'"),
-        ({"prompt": [{"from": "human", "value": "p"}]}, "not a list of {role, content}"),
+        ({"prompt": [{"from": "human", "content": "p"}]}, "not a list of {role, content}"),
+        ({"prompt": [{"from": "bing", "value": "p"}]}, "unknown role 'bing'"),
+        ({"prompt": [{"from": "function_call", "value": "f("}]}, "a function_call is not"),
         ({"prompt": [{"role": "user", "content": None}]}, "not a list of {role, content}"),
         ({"prompt": said("x" * 99, "p")}, "unknown role 'xxxxxxxxxxxx...xxxxxxxxxxxxx' (allowed: "),
         ({"prompt": [{"role": "user", "content": [{"type": "text", "text": "p"}]}]}, "not a list"),
@@ -382,6 +384,49 @@ def test_a_conversation_is_its_last_turn_and_those_before() -> None:
             TALK[4],
         ]  # fmt: skip
     assert "id" not in spoken(rows[2]["prompt"])[1]["tool_calls"][0]
+
+
+def test_messages_as_sharegpt_has_them() -> None:
+    called = [{"from": "human", "value": "Oslo?"},
+              {"from": "function_call", "value": '{"name": "f", "arguments": {"x": 1}}'},
+              {"from": "observation", "value": "4 C"}, {"from": "gpt", "value": "4"}]  # fmt: skip
+    rules = settings("conversations", {"messages": "m", "system": "s"}, turns="all")
+    rows, dropped = prepare.canonical_rows(
+        raw({"m": called, "s": "Be brief."}, {"m": called, "s": " "}), rules
+    )
+    assert not dropped
+    call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    assert spoken(rows[0]["prompt"]) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Oslo?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "4 C"},
+    ]
+    assert rows[0]["completion"] == said("assistant", "4")
+    assert rows[1]["prompt"] == rows[0]["prompt"][1:]
+
+
+def test_instructions_as_alpaca_has_them() -> None:
+    columns = {"prompt": "instruction", "input": "input", "completion": "output", "system": "s"}
+    row = {"instruction": "Add. ", "input": "2, 2", "output": "4", "s": None}
+    rows, _ = prepare.canonical_rows(
+        raw(row, row | {"input": ""}, row | {"s": "Be brief."}), settings("instruction", columns)
+    )
+    assert [it["prompt"] for it in rows] == [
+        said("user", "Add.\n\n2, 2"), said("user", "Add."),
+        said("system", "Be brief.") + said("user", "Add.\n\n2, 2"),
+    ]  # fmt: skip
+
+
+def test_pairs_as_ultrafeedback_has_them() -> None:
+    """Both sides begin with the prompt, of which there is a column as text, too."""
+    columns = {"prompt": None, "chosen": "chosen", "rejected": "rejected"}
+    row = {"chosen": ASKED + ANSWERED, "rejected": ASKED + said("assistant", "r")}
+    rows, dropped = prepare.canonical_rows(
+        raw(row, row | {"chosen": said("user", "q") + ANSWERED}), settings("messages", columns)
+    )
+    assert [rows[0][name] for name in STRINGS] == [ASKED, ANSWERED, said("assistant", "r")]
+    assert dropped[0]["reason"] == "chosen and rejected have different prompts"
 
 
 def test_each_turn_can_be_a_row() -> None:
