@@ -287,6 +287,14 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             interval="wilson",
         ),
         _answers(
+            name="equal_calls",
+            label="Equal calls",
+            unit="share",
+            definition="the known answers' calls that an answer makes with the same name and "
+            "arguments, in JSON, whatever marks stand around it",
+            higher_is_better=True,
+        ),
+        _answers(
             name="bleu",
             label="BLEU",
             unit="0 to 1",

@@ -1,7 +1,12 @@
-"""The number at the end of a worked answer."""
+"""What is read of an answer: the number at its end, and the functions that it calls."""
 
+import json
 import re
+from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
+
+from scripts.common.texts import composed
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?"
 """Digits, with commas between thousands or, as in India, hundreds; then perhaps a fraction."""
@@ -45,3 +50,39 @@ def marked_number(text: str) -> str | None:
     """
     found = _STRICT.search(text)
     return found[1].replace(",", "").removesuffix(".") if found else None
+
+
+Call = tuple[str, str]
+"""A function's name, and its arguments as JSON text with sorted keys."""
+
+
+def calls(text: str) -> list[Call]:
+    """Return the calls in an answer: objects of JSON with a name and arguments (or parameters).
+
+    Templates write calls between marks of their own, which do not matter here.
+    """
+    return [
+        as_call(found["name"], arguments)
+        for found in _objects(text)
+        for arguments in (found.get("arguments", found.get("parameters")),)
+        if isinstance(found.get("name"), str) and isinstance(arguments, dict)
+    ]
+
+
+def as_call(name: str, arguments: dict[str, Any]) -> Call:
+    """Return a call in the form in which two are compared."""
+    return name, composed(json.dumps(arguments, sort_keys=True, ensure_ascii=False))
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the outermost JSON objects in a text."""
+    decoder = json.JSONDecoder()
+    place = text.find("{")
+    while place >= 0:
+        try:
+            found, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            end = place + 1
+        else:
+            yield found
+        place = text.find("{", end)

@@ -6,6 +6,7 @@ Write metrics.json, and items.parquet with each item's score for paired tests.
 import argparse
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,8 +17,8 @@ from statistics import fmean
 from scripts.common.cli import run
 from scripts.common.files import Row, read_object, read_rows, write_json, write_rows
 from scripts.common.rows import ITEMS
-from scripts.common.texts import cut
-from scripts.evaluate.answers import final_number, marked_number
+from scripts.common.texts import cut, spoken
+from scripts.evaluate.answers import Call, as_call, calls, final_number, marked_number
 from scripts.evaluate.calibration import calibration_error
 from scripts.evaluate.characters import Usual, odd_characters, usual
 from scripts.evaluate.divergence import divergence_metrics
@@ -156,6 +157,24 @@ def generation_metrics(
     return found
 
 
+def call_metrics(
+    rows: list[Row], groups: dict[str, str], known: dict[str, list[Call]]
+) -> list[MeanMetric]:
+    """Return the share of the known answers' calls that the answers make; none without calls."""
+    items = [
+        {
+            "id": row["id"],
+            "group": groups[row["id"]],
+            # As often as both have it.
+            "score": float((Counter(calls(row["text"])) & Counter(wanted)).total()),
+            "weight": float(len(wanted)),
+        }
+        for row in rows
+        if (wanted := known.get(row["id"]))
+    ]
+    return [MeanMetric("equal_calls", items)] if items else []
+
+
 # ------------------------------------------------------------------------------- sets of prompts
 
 
@@ -168,7 +187,9 @@ class Answers:
     rows: list[Row]
     groups: dict[str, str]
     known: dict[str, str]
-    """The known answer by id; empty where the set has none."""
+    """The text of the known answer by id, where there is one."""
+    called: dict[str, list[Call]]
+    """The calls of the known answer by id, where it has any."""
     left_out: int
     usual: Usual
     """Which odd characters the set's own texts use."""
@@ -186,8 +207,9 @@ class Answers:
             *divergence_metrics(rows, groups),
             *win_metrics(rows, groups),
         ]
-        if self.known:
-            found += likeness_metrics(rows, groups, self.known)
+        found += call_metrics(rows, groups, self.called)
+        if told := [row for row in rows if row["id"] in self.known]:
+            found += likeness_metrics(told, groups, self.known)
         if self.settings["rules"]:
             found += RULES[self.settings["rules"]](rows, groups)
         return found
@@ -209,9 +231,15 @@ def answers_to(
     mine = [row for row in generations if row["set"] == name and settings["scored"]]
     kept = [row for row in mine if row["id"] not in overlap]
     rows = extracted(kept, settings["answer_after"], settings["answer_before"])
-    known = {row["id"]: row["completion"][-1]["content"] for row in prompts if "completion" in row}
+    answers = {row["id"]: spoken(row["completion"])[-1] for row in prompts if "completion" in row}
+    known = {key: answer["content"] for key, answer in answers.items() if answer["content"]}
+    called = {
+        key: [as_call(**call["function"]) for call in answer["tool_calls"]]
+        for key, answer in answers.items()
+        if "tool_calls" in answer
+    }
     left_out, of_set = len(mine) - len(kept), usual(texts_of(prompts))
-    return Answers(name, settings, rows, groups_of(prompts), known, left_out, of_set)
+    return Answers(name, settings, rows, groups_of(prompts), known, called, left_out, of_set)
 
 
 def texts_of(rows: list[Row]) -> Iterator[str]:

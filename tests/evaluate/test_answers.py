@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.evaluate.answers import final_number, marked_number
+from scripts.evaluate.answers import calls, final_number, marked_number
 
 
 @pytest.mark.parametrize(
@@ -167,3 +167,18 @@ def generated(count: int) -> Iterator[str]:
 def test_generated_answers_are_read_as_the_harness_does() -> None:
     for text in generated(1000):
         assert_as_the_harness(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("I call nothing: {x}, {1: 2}, [1], {}", []),
+        ('{"name": "f", "arguments": {"b": 1, "a": {"name": "g", "arguments": {}}}}',
+         [("f", '{"a": {"arguments": {}, "name": "g"}, "b": 1}')]),
+        ('[TOOL_CALLS][{"name": "f", "arguments": {}}, {"name": "g", "parameters": {"x": "ä"}}]',
+         [("f", "{}"), ("g", '{"x": "ä"}')]),
+        ('{"name": "f", "arguments": "{}"} {"name": 3, "arguments": {}} {"name": "f"', []),
+    ],
+)  # fmt: skip
+def test_calls(text: str, found: list[tuple[str, str]]) -> None:
+    assert calls(text) == found

@@ -137,7 +137,7 @@ def test_strict_exact_match_wants_the_mark_in_the_answer() -> None:
 def test_a_set_has_the_metrics_that_it_can_have() -> None:
     rows = [generation("a", "2 and 2 #### 4"), generation("c", "")]
     asked = [{"id": name, "group": GROUPS[name]} for name in ("a", "c")]
-    known = [row | {"completion": [{"content": "#### 4"}]} for row in asked]
+    known = [row | {"completion": [{"role": "assistant", "content": "#### 4"}]} for row in asked]
     always = {"stop_rate", "generated_tokens", "distinct_1", "distinct_2", "answer_words",
               "self_bleu", "odd_characters"}  # fmt: skip
     alike = {"exact_match", "exact_match_strict", "bleu", "sacrebleu", "chrf", "rouge_l"}
@@ -149,6 +149,25 @@ def test_a_set_has_the_metrics_that_it_can_have() -> None:
     assert metrics(asked, {}) == always
     assert metrics(known, {}) == always | alike
     assert metrics(asked, {"rules": "titles"}) == always | rules
+
+
+def test_calls_are_compared_by_name_and_arguments() -> None:
+    """Known: two calls, of which one answer makes one; and one call that another makes twice."""
+    called = [{"name": "f", "arguments": {"x": 1, "y": "a"}}, {"name": "g", "arguments": {}}]
+    extra = [json.dumps({"tool_calls": [{"function": call} for call in part]})
+             for part in (called, called[:1])]  # fmt: skip
+    prompts = [
+        {"id": name, "group": GROUPS[name],
+         "completion": [{"role": "assistant", "content": "", "extra": text}]}
+        for name, text in zip("ac", extra, strict=True)
+    ]  # fmt: skip
+    same = '<tool_call>{"arguments": {"y": "a", "x": 1}, "name": "f"}</tool_call>'
+    rows = [generation("a", f'{same} {{"name": "g"}} {{x'), generation("c", same + same)]
+    metrics = answers_to("s", SETTINGS, rows, prompts, set()).summary()["metrics"]
+    assert metrics["equal_calls"]["value"] == pytest.approx(2 / 3)
+    assert metrics["equal_calls"]["n"] == 2
+    # There is no text that an answer could be like.
+    assert "bleu" not in metrics
 
 
 def test_the_answer_is_what_follows_the_last_mark() -> None:
