@@ -24,6 +24,7 @@ TITLES = (
     "Seven bridges that engineers gave up in year",
     "We cooked every soup of the old navy, and it was",
 )
+CALL = '{"name": "f", "arguments": {}}'
 MEASURED = {name: one for name, one in METRICS.items() if one.home != "training"}
 DESCRIBING = {
     "chosen_logp", "rejected_logp", "length_difference", "chosen_change", "rejected_change",
@@ -34,7 +35,7 @@ DESCRIBING = {
 
 
 def answer(number: int) -> str:
-    return f"{TITLES[number % 3]} #### {number}"
+    return f"{TITLES[number % 3]} {CALL} #### {number}"
 
 
 def measured(good: bool) -> dict[str, tuple[str, AnyMetric | None, Row]]:
@@ -50,10 +51,12 @@ def measured(good: bool) -> dict[str, tuple[str, AnyMetric | None, Row]]:
     other = {"chosen_logp": -9.0, "rejected_logp": -8.0, "margin": -2.0}
     pairs = [pair | (own if good else other) | {"id": it} for it in GROUPS]
     said = {it: answer(number) for number, it in enumerate(GROUPS)}
+    called = json.dumps({"tool_calls": [{"function": json.loads(CALL)}]})
     asked = [
-        {"id": it, "group": group, "completion": [{"role": "assistant", "content": said[it]}]}
+        {"id": it, "group": group,
+         "completion": [{"role": "assistant", "content": said[it], "extra": called}]}
         for it, group in GROUPS.items()
-    ]
+    ]  # fmt: skip
     rows = [
         {
             "set": "s", "id": it, "text": said[it] if good else "Title: one two", "tokens": 9,

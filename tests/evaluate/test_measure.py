@@ -189,8 +189,8 @@ def test_an_answer_is_cut_at_its_end_before_its_beginning_is_sought() -> None:
 
 def test_items_that_overlap_are_counted_and_left_out() -> None:
     rows = [generation("a", "2"), generation("b", "2"), generation("c", "2")]
-    prompts = [{"id": name, "group": GROUPS[name], "completion": [{"content": "#### 2"}]}
-               for name in GROUPS]  # fmt: skip
+    answer = {"role": "assistant", "content": "#### 2"}
+    prompts = [{"id": name, "group": GROUPS[name], "completion": [answer]} for name in GROUPS]
     other = generation("a", "1") | {"set": "other"}
     answers = answers_to("s", SETTINGS, [other, *rows], prompts, {"b", "x"})
     assert [row["id"] for row in answers.rows] == ["a", "c"]
