@@ -1,8 +1,8 @@
 """Data files: which columns they have, and what stands in them.
 
-Parquet, JSON (an object a line, or a list of objects in one `.json` file) and CSV, read as they are
-written: no string becomes a number, a date or nothing, and what is not well formed is refused with
-its place.
+Parquet, Arrow, JSON (an object a line, or a list of objects in one `.json` file) and CSV, read as
+they are written: no string becomes a number, a date or nothing, and what is not well formed is
+refused with its place.
 """
 
 import csv
@@ -13,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,7 @@ from scripts.common.processes import limited_memory
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
+SUFFIXES = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".json", ".csv")
 
 Kind = Literal["text", "group", "lists"]
 """What a column holds: text; text or whole numbers, kept as text; or lists, kept as JSON text,
@@ -34,6 +35,7 @@ _TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "group": (str, int), "lis
 _ALLOWED = {
     "text": "text", "group": "text or whole numbers", "lists": "a list, or one as JSON text",
 }  # fmt: skip
+_PATTERN = re.compile(r"[*?\[]")
 _FIELD = r'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n,]*)'
 _RECORD = re.compile(f"{_FIELD}(?:,{_FIELD})*[\r\n]*")
 _CSV_ERRORS = {
@@ -47,12 +49,37 @@ UNPACKED_ROWS = 1 << 30
 """So many bytes more the rows of a Parquet file may take in memory, where a text is an object."""
 ROWS_ANYWAY = 1_000_000
 """A Parquet file may hold more rows than this if it has a byte for each."""
+_DESCRIBING = ("dataset_info.json", "state.json")
+"""What `datasets` writes into a folder beside its data."""
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def suffix_of(name: str) -> str:
     """Return the suffix that says how a file is read, or nothing where it is not read."""
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+
+
+def data_files(path: Path) -> list[Path]:
+    """Return the files that a path stands for, by name: a folder's or a pattern's, or the path.
+
+    Raises
+    ------
+    BadInput
+        If a folder has no file that is read, or files of several kinds.
+    """
+    if path.is_dir():
+        inside = sorted(it for it in path.iterdir() if it.name not in _DESCRIBING)
+        files = [it for it in inside if suffix_of(it.name) and it.is_file()]
+        kinds = list(dict.fromkeys(suffix_of(it.name) for it in files))
+        if len(kinds) != 1:
+            raise BadInput(
+                f"found {path}, a folder with {' and '.join(kinds) or 'no file that is read'}; "
+                f"allowed are files of one of {', '.join(SUFFIXES)}, or a pattern"
+            )
+        return files
+    if path.exists() or not _PATTERN.search(str(path)):
+        return [path]
+    return sorted(Path(found) for found in glob(str(path), recursive=True)) or [path]
 
 
 def column_names(path: Path, wanted: Collection[str]) -> list[str]:
@@ -68,6 +95,9 @@ def column_names(path: Path, wanted: Collection[str]) -> list[str]:
             import pyarrow.parquet as pq
 
             return pq.read_schema(path).names
+        if path.suffix == ".arrow":
+            with _arrow_reader(path) as reader:
+                return reader.schema.names
         if path.suffix == ".csv":
             return next(_csv_records(path))[1]
         names: dict[str, None] = {}
@@ -87,7 +117,7 @@ def read_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]
         When the file does not hold what its suffix says, or a value is not of its column's kind;
         without the file's name.
     """
-    readers = {".parquet": _parquet_rows, ".csv": _csv_rows}
+    readers = {".parquet": _parquet_rows, ".arrow": _arrow_rows, ".csv": _csv_rows}
     token = secret()
     with _readable(path):
         for place, row in readers.get(path.suffix, _json_rows)(path, kinds):
@@ -144,7 +174,7 @@ def _named(value: Any) -> str:
 def _readable(path: Path) -> Iterator[None]:
     """Turn errors of reading into one line."""
     broken: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
-    if path.suffix == ".parquet":
+    if path.suffix in (".parquet", ".arrow"):
         from pyarrow import ArrowException
 
         # The latter two from a footer in which bytes have changed.
@@ -205,6 +235,33 @@ def _parquet_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, 
                 f"{text}; write it unpacked, without dictionaries, if it is meant"
             ) from None
     for number in range(count):
+        yield f"row {number + 1}", {name: values[number] for name, values in columns.items()}
+
+
+@contextmanager
+def _arrow_reader(path: Path) -> Iterator[Any]:
+    """Open a file of Arrow's stream format, which `datasets` writes, or of its file format."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        try:
+            reader = pa.ipc.open_stream(file)
+        except pa.ArrowInvalid:
+            file.seek(0)
+            reader = pa.ipc.open_file(file)
+        with reader:
+            yield reader
+
+
+def _arrow_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
+    with _arrow_reader(path) as reader:
+        names = [name for name in reader.schema.names if name in kinds]
+        _require_once(names, "")
+        table = reader.read_all().select(names)
+        # Nothing else would notice a damaged offset before it is followed.
+        table.validate(full=True)
+        columns = {name: _values(table[name], name) for name in names}
+    for number in range(table.num_rows):
         yield f"row {number + 1}", {name: values[number] for name, values in columns.items()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scripts.common.cli import BadInput
-from scripts.common.columns import column_names
+from scripts.common.columns import column_names, data_files
 from scripts.common.methods import METHODS
 from scripts.common.splits import SPLITS, parse_slices
 from scripts.common.templates import TEMPLATES, template_name, template_path
@@ -268,8 +268,12 @@ def _in_files(dataset: Dataset) -> Found:
     }
     if dataset.group:
         needed["group",] = dataset.group
-    for split, path in dataset.source.file.items():
+    given = dataset.source.file.items()
+    for split, path in ((split, it) for split, named in given for it in data_files(named)):
         place = ("source", "file", split)
+        if is_odd(str(path)):
+            yield place, f"found {path}: {PLAIN}"
+            continue
         if not path.is_file():
             yield place, _no_file(path)
             continue

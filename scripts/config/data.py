@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, Tag, field_validator, model_validator
 
-from scripts.common.columns import SUFFIXES, Kind, suffix_of
+from scripts.common.cli import BadInput
+from scripts.common.columns import SUFFIXES, Kind, data_files, suffix_of
 from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices, require_disjoint
 from scripts.config.base import (
     LARGEST,
@@ -28,19 +29,25 @@ class HubData(Closed):
 
 
 class FileData(Closed):
-    """Local files, one for each split of the source."""
+    """Local files by split of the source."""
 
     file: dict[str, PlainPath] = Field(
-        min_length=1, description="Parquet, JSONL (.gz too), JSON or CSV by source split"
+        min_length=1,
+        description="Parquet, Arrow, JSONL (.gz too), JSON or CSV by source split: a file, the "
+        "files of a folder, or those of a pattern such as data/*.jsonl, by name",
     )
 
     @field_validator("file")
     @classmethod
     def known_format(cls, files: dict[str, Path]) -> dict[str, Path]:
-        for path in files.values():
+        try:
+            found = [path for given in files.values() for path in data_files(given)]
+        except BadInput as error:
+            raise ValueError(str(error)) from None
+        for path in found:
             if not suffix_of(path.name):
                 raise ValueError(f"{path.name} is none of {', '.join(SUFFIXES)}")
-        paths = [path.resolve() for path in files.values()]
+        paths = [path.resolve() for path in found]
         if len(set(paths)) < len(paths):
             raise ValueError("names one file twice; its rows would be in two splits")
         return files

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
-from scripts.common.columns import SUFFIXES, Kind, column_names, read_rows, suffix_of
+from scripts.common.columns import SUFFIXES, Kind, column_names, data_files, read_rows, suffix_of
 from scripts.common.files import Row, sha256, write_json, write_table
 from scripts.common.hub import Repository
 from scripts.common.splits import SPLIT_COLUMN
@@ -35,7 +35,7 @@ def fetch_files(files: dict[str, str], columns: Columns) -> tuple["pa.Table", di
     Parameters
     ----------
     files
-        The path of each source split.
+        Of each source split the path of a file, a folder or a pattern.
 
     Raises
     ------
@@ -43,8 +43,12 @@ def fetch_files(files: dict[str, str], columns: Columns) -> tuple["pa.Table", di
         If a file is missing or does not hold what its suffix says, or a column is missing or
         holds something else.
     """
-    table, rows = _read({split: [(path, Path(path))] for split, path in files.items()}, columns)
-    records = [_file_record(Path(path), Path(path).name) for path in files.values()]
+    found = {
+        split: [(str(file), file) for file in data_files(Path(path))]
+        for split, path in files.items()
+    }
+    table, rows = _read(found, columns)
+    records = [_file_record(path, path.name) for parts in found.values() for _, path in parts]
     return table, {"source": "file", "files": records, "rows": rows}
 
 

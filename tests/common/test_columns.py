@@ -12,7 +12,7 @@ import pytest
 
 from scripts.common import columns
 from scripts.common.cli import BadInput
-from scripts.common.columns import Kind, column_names, read_rows, suffix_of
+from scripts.common.columns import Kind, column_names, data_files, read_rows, suffix_of
 
 TEXTS: dict[str, Kind] = {"q": "text", "a": "text"}
 
@@ -370,3 +370,47 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 )
 def test_suffixes(name: str, suffix: str) -> None:
     assert suffix_of(name) == suffix
+
+
+def test_arrow_files(tmp_path: Path) -> None:
+    """As `datasets` saves them, a stream, and of the file format; damage is named."""
+    import pyarrow as pa
+    from datasets import Dataset
+
+    rows = {"q": ["1", "ä"], "m": [[{"role": "user"}], []], "n": [1, 2]}
+    Dataset.from_dict(rows).save_to_disk(tmp_path / "saved")
+    (saved,) = data_files(tmp_path / "saved")
+    other = tmp_path / "b.arrow"
+    with (
+        pa.OSFile(str(other), "wb") as sink,
+        pa.ipc.new_file(sink, pa.table(rows).schema) as writer,
+    ):
+        writer.write_table(pa.table(rows))
+    for path in (saved, other):
+        assert column_names(path, ["q"]) == ["q", "m", "n"]
+        assert list(read_rows(path, {"q": "text", "m": "lists"})) == [
+            ("row 1", {"q": "1", "m": '[{"role": "user"}]'}), ("row 2", {"q": "ä", "m": "[]"})
+        ]  # fmt: skip
+    other.write_bytes(other.read_bytes()[:200])
+    with pytest.raises(BadInput, match=r"^not readable as \.arrow: "):
+        list(read_rows(other, {"q": "text"}))
+
+
+def test_a_folder_and_a_pattern_stand_for_their_files(tmp_path: Path) -> None:
+    for name in ("b.jsonl", "a.jsonl", "c.csv", "notes.txt", "d[1].jsonl"):
+        (tmp_path / name).touch()
+    assert data_files(tmp_path / "*.jsonl") == [
+        tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "d[1].jsonl"
+    ]  # fmt: skip
+    # A file that is there is no pattern.
+    assert data_files(tmp_path / "d[1].jsonl") == [tmp_path / "d[1].jsonl"]
+    assert data_files(tmp_path / "x*.csv") == [tmp_path / "x*.csv"]
+    with pytest.raises(
+        BadInput, match=r"a folder with \.jsonl and \.csv; allowed are files of one of"
+    ):
+        data_files(tmp_path)
+    (tmp_path / "c.csv").unlink()
+    assert [path.name for path in data_files(tmp_path)] == ["a.jsonl", "b.jsonl", "d[1].jsonl"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="a folder with no file that is read"):
+        data_files(tmp_path / "empty")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.common.columns import data_files
 from scripts.common.splits import SPLITS
 from scripts.config.plan import paths
 from scripts.models.manifest import snapshot_files
@@ -67,7 +68,8 @@ class Dataset:
 
     def files(self) -> list[str]:
         """Return the local files that it is read from; a dataset on the hub has none."""
-        return list(self.source.get("file", {}).values())
+        paths = self.source.get("file", {}).values()
+        return [str(file) for path in paths for file in data_files(Path(path))]
 
 
 @dataclass(frozen=True)
