@@ -87,6 +87,17 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
+@app.command(
+    "inspect",
+    rich_help_panel=BEFORE,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def inspect_source(context: typer.Context) -> int:
+    """Look at rows, a file or a hub repository: the config that reads them, and what is learned."""
+    return run([sys.executable, "-P", "-m", "scripts.data.inspect", *context.args])
+
+
 @app.command(rich_help_panel=BEFORE)
 def doctor(config: Config = None, profile: Profile = None) -> None:
     """Examine the data: leaks between splits, odd rows, lost ends. Fetches data and tokenizers."""

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from glob import glob
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -108,6 +109,27 @@ def column_names(path: Path, wanted: Collection[str]) -> list[str]:
         return list(names)
 
 
+def first_rows(path: Path, count: int) -> list[Row]:
+    """Return the first rows of a file with all of their columns, whatever they hold.
+
+    Raises
+    ------
+    BadInput
+        When the file does not hold what its suffix says; without the file's name.
+    """
+    with _readable(path):
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            with pq.ParquetFile(path) as file:
+                return next(file.iter_batches(count, use_threads=False)).to_pylist()
+        if path.suffix == ".arrow":
+            with _arrow_reader(path) as reader:
+                return reader.read_all().slice(0, count).to_pylist()
+        rows = _csv_rows if path.suffix == ".csv" else _json_rows
+        return [row for _, row in islice(rows(path, {}), count)]
+
+
 def read_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]]:
     """Yield each row of a file with its place: of some columns, None where it lacks one.
 
@@ -121,10 +143,21 @@ def read_rows(path: Path, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Row]
     token = secret()
     with _readable(path):
         for place, row in readers.get(path.suffix, _json_rows)(path, kinds):
-            kept = {name: _checked(row.get(name), place, name, kinds[name]) for name in kinds}
+            kept = as_kept(row, place, kinds)
             if token and token in str(kept):
                 raise BadInput(f"{place}: found the token of ${TOKEN}; rows stand in reports")
             yield place, kept
+
+
+def as_kept(row: Row, place: str, kinds: Mapping[str, Kind]) -> Row:
+    """Return some columns of a row as they are kept; None where it lacks one.
+
+    Raises
+    ------
+    BadInput
+        When a value is not of its column's kind.
+    """
+    return {name: _checked(row.get(name), place, name, kinds[name]) for name in kinds}
 
 
 def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:

@@ -74,7 +74,7 @@ def fetch_hub(
     folder = source.download(parent)
     listed = sorted(Path(file.rfilename) for file in source.files)
     where = f"dataset {repository}"
-    splits = _split_files(folder, listed, name, where)
+    splits = split_files(folder, listed, name, where)
     files = {
         split: [(f"{where}: {path.as_posix()}", folder / path) for path in paths]
         for split, paths in splits.items()
@@ -92,7 +92,7 @@ def fetch_hub(
 # ------------------------------------------------------------------------- files of a repository
 
 
-def _split_files(
+def split_files(
     folder: Path, listed: list[Path], name: str | None, where: str
 ) -> dict[str, list[Path]]:
     """Return which of the listed files make up each split, as `datasets` finds and orders them.
