@@ -58,6 +58,8 @@ rule prepare_dataset:
         "<logs>/data/{dataset}/prepare.log",
     benchmark:
         "<benchmarks>/data/{dataset}/prepare.tsv"
+    wildcard_constraints:
+        dataset=only(PLAN.datasets),
     conda:
         env_file("data")
     params:
@@ -74,6 +76,66 @@ rule prepare_dataset:
         )
 
 
+rule mix_dataset:
+    """The rows of several datasets as one's, and those left out since two have them."""
+    input:
+        lambda wildcards: PLAN.mixtures[wildcards.mixture].inputs(),
+    output:
+        splits=expand("<results>/data/{{mixture}}/{split}.parquet", split=SPLITS),
+        dropped="<results>/data/{mixture}/dropped.parquet",
+        provenance="<results>/data/{mixture}/prepare.provenance.json",
+    log:
+        "<logs>/data/{mixture}/mix.log",
+    benchmark:
+        "<benchmarks>/data/{mixture}/mix.tsv"
+    wildcard_constraints:
+        mixture=only(PLAN.mixtures),
+    conda:
+        env_file("data")
+    params:
+        mixture=lambda wildcards: as_json(PLAN.mixtures[wildcards.mixture].settings),
+        out=subpath(output.dropped, parent=True),
+        code=code_digest("scripts/data/mix.py"),
+        env=env_digest("data"),
+    shell:
+        job(
+            "mix_dataset",
+            "data",
+            "python -m scripts.data.mix rows --mixture {params.mixture:q} --files {input:q}"
+            " --out {params.out:q}",
+        )
+
+
+rule mix_tokens:
+    """The tokens of a mixture: those of its datasets."""
+    input:
+        unpack(lambda wildcards: PLAN.tokens[wildcards.tokens].mixed_inputs()),
+    output:
+        splits=expand("<results>/tokens/{{tokens}}/{split}.parquet", split=SPLITS),
+        report="<results>/tokens/{tokens}/report.json",
+        provenance="<results>/tokens/{tokens}/tokenize.provenance.json",
+    log:
+        "<logs>/tokens/{tokens}.log",
+    benchmark:
+        "<benchmarks>/tokens/{tokens}.tsv"
+    wildcard_constraints:
+        tokens=only(name for name, it in PLAN.tokens.items() if it.parts),
+    conda:
+        env_file("data")
+    params:
+        parts=lambda wildcards: [part for part, _ in PLAN.tokens[wildcards.tokens].parts],
+        out=subpath(output.report, parent=True),
+        code=code_digest("scripts/data/mix.py"),
+        env=env_digest("data"),
+    shell:
+        job(
+            "mix_tokens",
+            "data",
+            "python -m scripts.data.mix tokens --rows {input.data:q} --parts {params.parts}"
+            " --files {input.files:q} --reports {input.reports:q} --out {params.out:q}",
+        )
+
+
 rule tokenize:
     """Token ids of a dataset under one model's tokenizer, template and length."""
     input:
@@ -86,6 +148,8 @@ rule tokenize:
         "<logs>/tokens/{tokens}.log",
     benchmark:
         "<benchmarks>/tokens/{tokens}.tsv"
+    wildcard_constraints:
+        tokens=only(name for name, it in PLAN.tokens.items() if not it.parts),
     conda:
         env_file("data")
     params:

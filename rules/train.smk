@@ -87,6 +87,36 @@ rule probes:
         expand("<results>/probes/{trial}.json", trial=PLAN.probes),
 
 
+rule mix_reference:
+    """A reference's log-probs of a mixture's pairs: those of its datasets' pairs."""
+    input:
+        unpack(lambda wildcards: PLAN.references[wildcards.reference].mixed_inputs(wildcards.split)),
+    output:
+        logps="<results>/references/{reference}/{split}.parquet",
+        cost="<results>/references/{reference}/{split}.json",
+        provenance="<results>/references/{reference}/{split}.provenance.json",
+    log:
+        "<logs>/references/{reference}/{split}.log",
+    benchmark:
+        "<benchmarks>/references/{reference}/{split}.tsv"
+    wildcard_constraints:
+        reference=only(name for name, it in PLAN.references.items() if it.parts),
+        split=only(SPLITS),
+    conda:
+        env_file("data")
+    params:
+        parts=lambda wildcards: [part for part, _ in PLAN.references[wildcards.reference].parts],
+        code=code_digest("scripts/data/mix.py"),
+        env=env_digest("data"),
+    shell:
+        job(
+            "mix_reference",
+            "data",
+            "python -m scripts.data.mix reference --rows {input.tokens:q} --parts {params.parts}"
+            " --files {input.files:q} --out {output.logps:q}",
+        )
+
+
 rule reference:
     """A reference's log-probs of pairs, once for all trials that share it."""
     input:
@@ -100,6 +130,7 @@ rule reference:
     benchmark:
         "<benchmarks>/references/{reference}/{split}.tsv"
     wildcard_constraints:
+        reference=only(name for name, it in PLAN.references.items() if not it.parts),
         split=only(SPLITS),
     conda:
         env_file("train")

@@ -11,7 +11,7 @@ from scripts.common.methods import METHODS
 from scripts.common.splits import SPLITS, parse_slices
 from scripts.common.templates import TEMPLATES, template_name, template_path
 from scripts.config.base import PLAIN, is_odd
-from scripts.config.data import Dataset, FileData, formats_of, splits_of
+from scripts.config.data import Dataset, FileData, Mixture, formats_of, splits_of
 from scripts.config.evaluation import Generate, Judge
 from scripts.config.files import Location, dotted
 from scripts.config.models import DemoModel, FolderModel, ModelSource
@@ -40,6 +40,8 @@ def problems_of(config: Config) -> Found:
             yield from _below(("models", name, "source"), _in_model(model.source))
         for name, dataset in config.datasets.items():
             yield from _below(("datasets", name), _in_files(dataset))
+    for name, mixture in config.mixtures.items():
+        yield from _below(("mixtures", name), _in_mixture(config, name, mixture))
     for name, experiment in config.experiments.items():
         yield from _below(("experiments", name), _in_experiment(config, experiment))
     yield from _names(config)
@@ -64,6 +66,19 @@ def _in_model(source: ModelSource) -> Found:
             yield ("folder",), _no_file(source.folder / "config.json")
         for name in filter(is_odd, snapshot_files(source.folder)):
             yield ("folder",), f"found {source.folder}/{name}: {PLAIN}"
+
+
+def _in_mixture(config: Config, name: str, mixture: Mixture) -> Found:
+    if name in config.datasets:
+        yield (), f"{name} is also the name of a dataset"
+    kinds = {}
+    for part in mixture.of:
+        yield from _below(("of",), _in_use(config, part, {part: "train"}, mixtures=False))
+        if part in config.datasets:
+            kinds[part] = config.datasets[part].rows
+    if len(set(kinds.values())) > 1:
+        text = ", ".join(f"{part} {rows}" for part, rows in kinds.items())
+        yield ("of",), f"found {text}; allowed are parts of one kind"
 
 
 def _in_experiment(config: Config, experiment: Experiment) -> Found:
@@ -127,16 +142,28 @@ def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
         if uses[key] == phase.train:
             yield (key,), f"found {phase.train}: {name} trains on this split"
     yield from _in_template(phase.template)
-    dataset = config.datasets.get(phase.dataset)
     rows = METHODS[phase.trials[0].method].rows
-    if dataset is not None and dataset.rows != rows:
-        wanted = f"{name} needs {' or '.join(formats_of(rows))}"
-        yield ("dataset",), f"{phase.dataset} has the format {dataset.format}; {wanted}"
+    yield from _below(("dataset",), _of_rows(config, phase.dataset, name, rows))
     for index, trial in enumerate(phase.trials):
+        if trial.dataset is not None:
+            used = {"train": phase.train, "valid": phase.valid}
+            place = ("trials", index, "dataset")
+            yield from ((place, text) for _, text in _in_use(config, trial.dataset, used))
+            yield from _below(place, _of_rows(config, trial.dataset, name, rows))
+        dataset = config.datasets.get(trial.dataset or phase.dataset)
         yield from _below(("trials", index), _in_length(dataset, phase.train, trial))
         if trial.eval_strategy != "no" and phase.valid is None:
             text = f"found {trial.eval_strategy}: {name}.valid names no split to evaluate on"
             yield ("trials", index, "eval_strategy"), text
+
+
+def _of_rows(config: Config, dataset: str, phase: str, rows: str) -> Found:
+    """Yield what is wrong if a dataset does not have the rows that a phase learns from."""
+    for part in config.mixtures[dataset].of if dataset in config.mixtures else [dataset]:
+        found = config.datasets.get(part)
+        if found is not None and found.rows != rows:
+            wanted = f"{phase} needs {' or '.join(formats_of(rows))}"
+            yield (), f"{part} has the format {found.format}; {wanted}"
 
 
 def _in_length(dataset: Dataset | None, split: str, trial: Trial) -> Found:
@@ -248,12 +275,19 @@ def _in_judge(config: Config, judge: Judge) -> Found:
         yield ("template",), _no_file(judge.template)
 
 
-def _in_use(config: Config, name: str, splits: Mapping[str, str | None]) -> Found:
-    """Yield what is wrong where a dataset and splits of it are named."""
-    if name not in config.datasets:
-        yield ("dataset",), _unknown(name, config.datasets)
+def _in_use(
+    config: Config, name: str, splits: Mapping[str, str | None], mixtures: bool = True
+) -> Found:
+    """Yield what is wrong where a dataset, or a mixture, and splits of it are named."""
+    known = {**config.datasets, **(config.mixtures if mixtures else {})}
+    if name not in known:
+        yield ("dataset",) if mixtures else (name,), _unknown(name, known)
         return
-    present = splits_of(config.datasets[name])
+    parts = config.mixtures[name].of if name in config.mixtures else [name]
+    # What is wrong with a part is said at the mixture.
+    found = {it for part in parts if part in config.datasets
+             for it in splits_of(config.datasets[part])}  # fmt: skip
+    present = [split for split in SPLITS if split in found]
     for key, split in splits.items():
         if split is not None and split not in present:
             yield (key,), _unknown(split, present, f"{name} has no such split")

@@ -13,7 +13,9 @@ from scripts.config.base import (
     Closed,
     Commit,
     Count,
+    Name,
     PlainPath,
+    Positive,
     Seed,
     Split,
     tagged,
@@ -251,6 +253,34 @@ Dataset = Annotated[
     InstructionData | ConversationData | PairData | MessageData | DialogueData,
     Field(discriminator="format"),
 ]
+
+
+class Share(Closed):
+    """How much of a dataset a mixture has."""
+
+    rows: Count | None = Field(None, description="so many rows of train")
+    weight: Positive | None = Field(
+        None, description="beside the others' weights; as many rows as the scarcest part has"
+    )
+
+    @model_validator(mode="after")
+    def is_one_of_them(self) -> "Share":
+        if (self.rows is None) == (self.weight is None):
+            raise ValueError("needs one of the keys rows, weight")
+        return self
+
+
+class Mixture(Closed):
+    """Several datasets as one: their valid and test splits whole, and rows of each one's train."""
+
+    of: dict[Name, Share] = Field(min_length=2, description="datasets by name")
+    seed: Seed = Field(0, description="of the draw; of more rows, fewer are a part")
+
+    @model_validator(mode="after")
+    def has_shares_of_one_kind(self) -> "Mixture":
+        if len({share.rows is None for share in self.of.values()}) > 1:
+            raise ValueError("some parts have rows and some a weight; allowed: all the same")
+        return self
 
 
 def formats_of(rows: str) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from yaml import ScalarNode, resolver
 
 from scripts.config.base import LARGEST, Closed, Count, Name, PlainName, PlainPath, Seed, Split
-from scripts.config.data import Dataset
+from scripts.config.data import Dataset, Mixture
 from scripts.config.evaluation import Generate
 from scripts.config.models import Model
 from scripts.config.trials import PreferenceTrial, SftTrial
@@ -136,4 +136,7 @@ class Config(Closed):
     )
     models: dict[Name, Model] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
+    mixtures: dict[Name, Mixture] = Field(
+        default_factory=dict, description="datasets made of others, named as these are"
+    )
     experiments: dict[Name, Experiment] = Field(min_length=1)

@@ -38,6 +38,9 @@ class Trial(Closed):
     """What SFT and DPO trials share, in the terms of transformers' TrainingArguments."""
 
     name: Name
+    dataset: Name | None = Field(
+        None, description="to learn from, such as a mixture; else the phase's, which is the test"
+    )
     backend: Literal["transformers", "unsloth"] = Field(
         "transformers", description="what loads and trains; the files that it leaves are the same"
     )
@@ -130,8 +133,8 @@ class Trial(Closed):
 
     def trainer_settings(self) -> dict[str, Any]:
         """Return the settings that TRL's and transformers' own arguments take."""
-        own = {"name", "method", "backend", "layout", "processes", "lora", "start", "start_as"}
-        settings = self.model_dump(mode="json", exclude=own | {"stop_when"})
+        own = {"name", "method", "dataset", "backend", "layout", "processes", "lora", "stop_when"}
+        settings = self.model_dump(mode="json", exclude=own | {"start", "start_as"})
         return settings | {"max_steps": -1 if self.max_steps is None else self.max_steps}
 
 

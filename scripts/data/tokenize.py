@@ -300,15 +300,26 @@ def tokenize_rows(
         for completion in completions:
             tokens[f"{completion}_ids"] = tokens[f"{completion}_ids"][:room]
         kept.append({"id": row["id"], **tokens})
-    report = {
-        "rows": len(kept),
+    return kept, report_of(kept, dropped, noted)
+
+
+def report_of(rows: list[Row], dropped: list[Row], noted: dict[str, list[str]]) -> Row:
+    """Return the report on the tokens of a split.
+
+    Parameters
+    ----------
+    noted
+        The ids of rows to which something happened, by what.
+    """
+    return {
+        "rows": len(rows),
         "dropped": dropped,
         **{name: len(ids) for name, ids in noted.items()},
-        "repeated": len(kept) - len({_ids(row) for row in kept}),
+        "repeated": len(rows) - len({_ids(row) for row in rows}),
         "examples": {name: ids[:EXAMPLES] for name, ids in noted.items() if ids},
-        "lengths": dict(_lengths(kept, completions)),
+        "noted": noted,
+        "lengths": dict(_lengths(rows)),
     }
-    return kept, report
 
 
 def _ids(row: Row) -> tuple[tuple[int, ...], ...]:
@@ -369,9 +380,10 @@ def _second_bos(ids: list[int], encoder: Encoder) -> bool:
     return bos is not None and ids[:2] == [bos, bos]
 
 
-def _lengths(rows: list[Row], completions: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _lengths(rows: list[Row]) -> Iterator[tuple[str, Any]]:
     """Yield each column's quantiles of lengths in tokens, and those of whole sequences."""
-    columns = ("prompt", *completions)
+    columns = [name.removesuffix("_ids") for name in (rows[0] if rows else {}) if "_ids" in name]
+    completions = [name for name in columns if name != "prompt"]
     for column in columns:
         yield column, _quantiles([len(row[f"{column}_ids"]) for row in rows])
     totals = [

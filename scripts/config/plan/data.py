@@ -73,6 +73,23 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Several datasets as one."""
+
+    name: str
+    settings: Part
+    """`of`, the share of each part by name, and the seed."""
+
+    @property
+    def parts(self) -> list[str]:
+        return list(self.settings["of"])
+
+    def inputs(self) -> list[str]:
+        """Return what mixing reads: every split, part by part."""
+        return [paths.data_split(part, split) for part in self.parts for split in SPLITS]
+
+
+@dataclass(frozen=True)
 class Tokens:
     """A dataset as one model's tokens, under a template and limits of length."""
 
@@ -87,6 +104,16 @@ class Tokens:
     """`demonstrations` or `preferences`."""
     every_turn: bool = False
     """Whether the assistant's turns in a prompt are learned, too."""
+    parts: tuple[tuple[str, str], ...] = ()
+    """Of a mixture, its datasets and the names of their tokens, which are taken as they are."""
+
+    def mixed_inputs(self) -> Files:
+        """Return what taking the tokens of its parts reads."""
+        return {
+            "data": [paths.data_split(self.dataset, split) for split in SPLITS],
+            "files": [file for _, tokens in self.parts for file in paths.token_splits(tokens)],
+            "reports": [f"<results>/tokens/{tokens}/report.json" for _, tokens in self.parts],
+        }
 
     def inputs(self) -> Files:
         """Return what counting tokens reads."""

@@ -178,8 +178,11 @@ class Reports:
         subjects = self.plan.subjects.values() if "references" in entry.frames else []
         for subject in (it for it in subjects if it.experiment in self.bases):
             for reference, split in subject.references():
-                file = f"<metrics>/references/{reference}/{split}.json"
-                used.setdefault(file, subject.experiment)
+                # A mixture's is taken from those of its parts.
+                parts = [name for _, name in self.plan.references[reference].parts]
+                for name in parts or [reference]:
+                    file = f"<metrics>/references/{name}/{split}.json"
+                    used.setdefault(file, subject.experiment)
         return {file: name for file, name in used.items() if self._is_awaited(file)}
 
     def failures(self) -> list[str]:

@@ -8,7 +8,7 @@ from scripts.common.templates import JUDGE, template_name, template_path
 from scripts.config.data import ConversationData, kinds_of
 from scripts.config.evaluation import Generate
 from scripts.config.plan import paths
-from scripts.config.plan.data import Dataset, Model, Overlap, Rows, Tokens
+from scripts.config.plan.data import Dataset, Mixture, Model, Overlap, Rows, Tokens
 from scripts.config.plan.evaluation import (
     Base,
     Evaluation,
@@ -39,6 +39,10 @@ def make_plan(config: Config) -> Plan:
                 dataset.model_dump(mode="json", exclude={"source"}),
             )
             for name, dataset in config.datasets.items()
+        },
+        mixtures={
+            name: Mixture(name, mixture.model_dump(mode="json"))
+            for name, mixture in config.mixtures.items()
         },
         claims=shortest(config.claims) if config.claims else None,
         mark=config.mark,
@@ -112,7 +116,8 @@ class _Resolver:
 
     def training(self, phase: AnyPhase, trial: SftTrial | PreferenceTrial, seed: int) -> Training:
         """Return a trial with one seed as it is trained."""
-        method, tokens = METHODS[trial.method], self.tokens(phase)
+        dataset = trial.dataset or phase.dataset
+        method, tokens = METHODS[trial.method], self.tokens_of(dataset, phase)
         training = Training(
             name=trial.name,
             seed=seed,
@@ -126,7 +131,7 @@ class _Resolver:
             backend=trial.backend,
             layout=trial.layout,
             processes=trial.processes,
-            dataset=phase.dataset,
+            dataset=dataset,
             tokens=tokens,
             train=phase.train,
             valid=phase.valid if trial.eval_strategy != "no" else None,
@@ -148,23 +153,28 @@ class _Resolver:
 
     def tokens(self, part: AnyPhase | Generate) -> str:
         """Enter the tokens of a part's dataset and return their name."""
+        return self.tokens_of(part.dataset, part)
+
+    def tokens_of(self, dataset: str, part: AnyPhase | Generate) -> str:
+        """Enter the tokens of a dataset as a part writes them, and return their name."""
         template = part.template or self.experiment.template
         max_prompt_length = getattr(part, "max_prompt_length", None)
         lengths = filter(None, (self.experiment.max_length, max_prompt_length))
-        name = ".".join(
-            [part.dataset, self.model.name, template_name(template), *map(str, lengths)]
-        )
+        name = ".".join([dataset, self.model.name, template_name(template), *map(str, lengths)])
         path = template_path(template)
-        dataset = self.config.datasets[part.dataset]
+        mixture = self.config.mixtures.get(dataset)
+        parts = [(it, self.tokens_of(it, part)) for it in mixture.of] if mixture else []
+        found = self.config.datasets.get(dataset)
         self.plan.tokens[name] = Tokens(
             name=name,
-            dataset=part.dataset,
+            dataset=dataset,
             model=self.model.name,
             template=shortest(path) if path else None,
             max_length=self.experiment.max_length,
             max_prompt_length=max_prompt_length,
-            rows=dataset.rows,
-            every_turn=isinstance(dataset, ConversationData) and dataset.turns == "all",
+            rows=found.rows if found else self.plan.tokens[parts[0][1]].rows,
+            every_turn=isinstance(found, ConversationData) and found.turns == "all",
+            parts=tuple(parts),
         )
         return name
 
@@ -174,7 +184,13 @@ class _Resolver:
         # Kernels of another backend round differently: a trial is compared with its own backend's.
         own = [] if backend == "transformers" else [backend]
         name = ".".join([origin, tokens, *own])
-        self.plan.references[name] = Reference(name, self.model, start, tokens, backend)
+        parts = [
+            (dataset, self.reference(part, start, backend))
+            for dataset, part in self.plan.tokens[tokens].parts
+        ]
+        self.plan.references[name] = Reference(
+            name, self.model, start, tokens, backend, tuple(parts)
+        )
         return name
 
     def beside(self, evaluation: Evaluation, start: str | None) -> Evaluation:
@@ -187,7 +203,9 @@ class _Resolver:
         """Enter a phase's tokens, to be compared with the prompts of generation."""
         asked = next(iter(self.experiment.generate.values()), phase)
         path = template_path(asked.template or self.experiment.template)
-        self.plan.examined.setdefault(self.tokens(phase), shortest(path) if path else "chat")
+        learned = [phase.dataset, *(it.dataset for it in phase.trials if it.dataset)]
+        for tokens in (self.tokens_of(dataset, phase) for dataset in dict.fromkeys(learned)):
+            self.plan.examined.setdefault(tokens, shortest(path) if path else "chat")
 
     def lookup(self) -> Lookup | None:
         """Enter the baseline of the pairs that needs no model, and return it."""

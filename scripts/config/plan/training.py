@@ -21,6 +21,16 @@ class Reference:
     """The folder of the run that it starts from; None: the base."""
     tokens: str
     backend: str
+    parts: tuple[tuple[str, str], ...] = ()
+    """Of a mixture, its datasets and the names of their references, which are taken as they are."""
+
+    def mixed_inputs(self, split: str) -> Files:
+        """Return what taking the log-probs of its parts reads."""
+        return {
+            "tokens": paths.token_split(self.tokens, split),
+            "files": [paths.reference_split(part, split) for _, part in self.parts],
+            "records": [f"<results>/references/{part}/{split}.json" for _, part in self.parts],
+        }
 
     def inputs(self, split: str) -> Files:
         """Return what making it of a split reads."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import PurePath
 
 from scripts.config.plan import paths
-from scripts.config.plan.data import Dataset, Files, Model, Overlap, Part, Tokens
+from scripts.config.plan.data import Dataset, Files, Mixture, Model, Overlap, Part, Tokens
 from scripts.config.plan.evaluation import Base, Lookup, Run, Subject, Trial
 from scripts.config.plan.training import Reference, Training, probed
 from scripts.report.catalog import FIGURES, TABLES
@@ -24,6 +24,7 @@ class Plan:
 
     models: dict[str, Model]
     datasets: dict[str, Dataset]
+    mixtures: dict[str, Mixture] = field(default_factory=dict)
     tokens: dict[str, Tokens] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     examined: dict[str, str] = field(default_factory=dict)
@@ -117,7 +118,7 @@ class Plan:
         """What each folder of the results holds, and the names of these."""
         return {
             "models": ("model", self.models),
-            "data": ("dataset", self.datasets),
+            "data": ("dataset", self.datasets | self.mixtures),
             "tokens": ("tokens", self.tokens),
             "references": ("reference", self.references),
             "overlaps": ("overlap", self.overlaps),
