@@ -52,12 +52,17 @@ def aggregate(subject: Row, metrics: list[Row], items: list[Items]) -> Row:
         }
         for name, of_set in metrics[0]["sets"].items()
     }
+    parts = {
+        name: {"metrics": together(name, [one["parts"][name]["metrics"] for one in metrics])}
+        for name in metrics[0].get("parts", {})
+    }
     return {
         **subject,
         "seeds": [one["seed"] for one in metrics],
         "read": metrics[0]["read"],
         "metrics": together(None, [one["metrics"] for one in metrics]),
         "sets": sets,
+        "parts": parts,
         "signs": [
             found | {"seed": one["seed"]} for one in metrics for found in one.get("signs", [])
         ],

@@ -66,6 +66,16 @@ def perplexity(loss: MeanMetric) -> WholeMetric:
     )
 
 
+def parts_of(rows: list[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each dataset of a mixture, whose name their ids begin with; else none."""
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        name, slash, _ = row["id"].partition("/")
+        if slash:
+            parts.setdefault(name, []).append(row)
+    return parts
+
+
 # ----------------------------------------------------------------------------------------- pairs
 
 
@@ -324,16 +334,25 @@ def main(argv: list[str] | None = None) -> int:
     pairs_groups = groups_of(_rows(arguments.pairs_rows))
     tuned = arguments.subject["method"] != "base"
     pairs = read_rows(arguments.pairs)
+    completions = read_rows(arguments.completions)
     own = [
-        *completion_metrics(read_rows(arguments.completions), completions_groups),
+        *completion_metrics(completions, completions_groups),
         *pair_metrics(pairs, pairs_groups, tuned),
     ]
+    parts = {
+        name: completion_metrics(rows, completions_groups)
+        for name, rows in parts_of(completions).items()
+    } | {name: pair_metrics(rows, pairs_groups, tuned) for name, rows in parts_of(pairs).items()}
     sets = read_sets(arguments)
     measured = {
         **arguments.subject,
         "read": rows_read(arguments),
         "metrics": {metric.name: metric.summary() for metric in own},
         "sets": {answers.name: answers.summary() for answers in sets},
+        "parts": {
+            name: {"metrics": {metric.name: metric.summary() for metric in found}}
+            for name, found in parts.items()
+        },
     }
     tokens = fmean(row["chosen_tokens"] for row in pairs) if pairs else None
     base, start = (
@@ -344,6 +363,7 @@ def main(argv: list[str] | None = None) -> int:
     write_json(arguments.metrics, measured)
     scored: list[tuple[str | None, AnyMetric]] = [(None, metric) for metric in own]
     scored += [(answers.name, metric) for answers in sets for metric in answers.metrics]
+    scored += [(name, metric) for name, found in parts.items() for metric in found]
     items = [
         {"set": name, "metric": metric.name, "weight": 1.0, **item}
         for name, metric in scored

@@ -82,6 +82,7 @@ def differing(settings: "DataFrame") -> list[Hyperparameter]:
             for key in further
         ),
         made("Start", _start, show=str),
+        named("Data", "dataset", show=str),
     ]
     return [it for it in found if len(it.distinct) > 1]
 

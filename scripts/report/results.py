@@ -205,7 +205,8 @@ class Results:
     def metrics(self) -> "DataFrame":
         """A row for each model, set of prompts and metric; of several seeds their mean.
 
-        Columns: experiment, method, model, seed, set (None for metrics of pairs and completions),
+        Columns: experiment, method, model, seed, set (None for metrics of pairs and completions, or
+        the dataset of a mixture),
         metric, value, sd (over seeds; missing for one), n, groups, the bounds of each interval
         (`wilson_low`, …), signature and detail (what completes the definition).
         """
@@ -216,16 +217,19 @@ class Results:
             path = self.root / row["folder"] / "metrics.json"
             content = self._document(path)
             own = {key: row[key] for key in MODEL}
-            for name in (None, *content.get("sets", {})):
-                above = ("metrics",) if name is None else ("sets", name, "metrics")
+            places: list[tuple[str, ...]] = [
+                (), *((key, name) for key in ("sets", "parts") for name in content.get(key, {}))
+            ]  # fmt: skip
+            for place in places:
+                name, above = place[-1] if place else None, (*place, "metrics")
                 for metric, measured in at(content, path, *above).items():
-                    place = f"{path}: {'.'.join((*above, metric))}"
+                    where = f"{path}: {'.'.join((*above, metric))}"
                     # Only a trial's metrics have a deviation over seeds.
                     given = {"sd": None} | measured
-                    values = {key: at(given, place, key) for key in METRIC}
+                    values = {key: at(given, where, key) for key in METRIC}
                     bounds = {
                         f"{kind.replace(' ', '_')}_{end}": bound
-                        for kind, ends in at(given, place, "intervals").items()
+                        for kind, ends in at(given, where, "intervals").items()
                         for end, bound in zip(("low", "high"), ends, strict=True)
                     }
                     found.append(
