@@ -65,7 +65,7 @@ def headlines(results: Results) -> "DataFrame":
         found = (
             measured(results, members, name, set_name)
             for name in METHODS[method].headlines
-            for set_name in (*sets_with(results, members, name), None)
+            for set_name in (None, *sets_with(results, members, name))
         )
         parts += [part for part in found if part["value"].notna().any()][:1]
     found = concat(parts, ignore_index=True)
