@@ -220,3 +220,42 @@ def test_published_hyperparameters() -> None:
     for name, row in others.items():
         stem = name.removesuffix("-as-coded").removesuffix("-corrected")
         assert row == published["titles-dpo" if stem not in published else stem]
+
+
+def test_a_mixture_takes_tokens_and_references_from_its_parts() -> None:
+    """Ten mixtures of two datasets have two references beside their own, which cost nothing."""
+    mixtures = {f"x{number}": {"of": {"d": {"rows": number}, "e": {"rows": 1}}}
+                for number in range(1, 11)}  # fmt: skip
+    pairs = {"format": "pairs", "source": {"hub": "a/c", "revision": "main"},
+             "splits": {"by": "source", "train": "train", "test": "test"}}  # fmt: skip
+    trials = [{"name": f"t{number}", "dataset": f"x{number}"} for number in range(2, 11)]
+    values = {
+        "models": {"m": {"source": {"hub": "a/b", "revision": "main"}}},
+        "datasets": {"d": pairs, "e": pairs},
+        "mixtures": mixtures,
+        "experiments": {
+            "e": {
+                "model": "m",
+                "preference": {"dataset": "x1", "trials": [{"name": "t1"}, *trials]},
+            }
+        },
+    }
+    plan = make_plan(Config.model_validate(values))
+    computed = {name for name, it in plan.references.items() if not it.parts}
+    assert computed == {"base.d.m.chat.1024", "base.e.m.chat.1024"}
+    assert {name for name, it in plan.tokens.items() if not it.parts} == {
+        "d.m.chat.1024",
+        "e.m.chat.1024",
+    }
+    training = plan.training("t7", 0)
+    assert (training.dataset, training.tokens) == ("x7", "x7.m.chat.1024")
+    assert training.reference == "base.x7.m.chat.1024"
+    # All are tested on the same rows.
+    held_out = {run.evaluation.pairs.tokens for run in plan.runs.values()}
+    assert held_out == {"x1.m.chat.1024"}
+    assert plan.references["base.x7.m.chat.1024"].mixed_inputs("train") == {
+        "tokens": "<results>/tokens/x7.m.chat.1024/train.parquet",
+        "files": [f"<results>/references/base.{it}.m.chat.1024/train.parquet" for it in "de"],
+        "records": [f"<results>/references/base.{it}.m.chat.1024/train.json" for it in "de"],
+    }
+    assert set(plan.examined) == {f"x{number}.m.chat.1024" for number in range(1, 11)}
