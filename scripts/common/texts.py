@@ -34,6 +34,20 @@ def spoken(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def worded(message: dict[str, Any]) -> str:
+    """Return what a canonical message says as a person reads it: its content, then a line a call."""
+    calls = json.loads(message.get("extra") or "{}").get("tool_calls", ())
+    lines = (json.dumps(call["function"], ensure_ascii=False) for call in calls)
+    return "\n".join(filter(None, [message["content"], *lines]))
+
+
+def dialogue(messages: list[dict[str, Any]]) -> str:
+    """Return messages as a person reads them: what is said, and by whom where there are several."""
+    if len(messages) == 1:
+        return worded(messages[0])
+    return "\n\n".join(f"{it['role'].capitalize()}: {worded(it)}" for it in messages)
+
+
 def cut(text: str, after: str | None, before: str | None) -> str:
     """Return an answer, composed, cut at the first `before`, then to what follows the last `after`.
 

@@ -245,6 +245,9 @@ class Encoder:
                 return f"leaves out messages of the {role}"
             if place < prompts and mark in tail:
                 return f"writes messages of the {role} into the completion"
+        lead = tail.partition(marks[prompts])[0].strip()
+        if lead and head == self._written(messages[:prompts], False, None):
+            return f"writes {lead!r} with an answer, not at the end of a prompt, as it should"
         return None
 
     def _continuation(self, text: str) -> list[int]:

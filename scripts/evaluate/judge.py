@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_rows
 from scripts.common.rows import VERDICTS
-from scripts.common.texts import cut
+from scripts.common.texts import cut, dialogue
 from scripts.evaluate.logprob_judge import by_logprob
 from scripts.evaluate.questions import Judge, Question
 
@@ -61,20 +61,12 @@ def duels_of(
         marks = settings["answer_after"], settings["answer_before"]
         return {row["id"]: cut(row["text"], *marks) for row in rows if row["set"] == name}
 
-    shown = {row["id"]: as_text(row["prompt"]) for row in prompts}
+    shown = {row["id"]: dialogue(row["prompt"]) for row in prompts}
     ours, theirs = answers(tuned), answers(base)
     missing = next((key for key in ours if key not in theirs), None)
     if missing is not None:
         raise BadInput(f"set {name}: found no answer of the base to {missing}; each needs one")
     return [Duel(name, key, shown[key], text, theirs[key]) for key, text in ours.items()]
-
-
-def as_text(messages: list[Row]) -> str:
-    """Return a prompt as a judge reads it: what is said, and by whom where there are turns."""
-    if len(messages) == 1:
-        return messages[0]["content"]
-    turns = (f"{message['role'].capitalize()}: {message['content']}" for message in messages)
-    return "\n\n".join(turns)
 
 
 def verdict(as_a: float | None, as_b: float | None) -> float:

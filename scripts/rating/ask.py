@@ -25,7 +25,7 @@ from scripts.common.files import (
     write_text,
 )
 from scripts.common.methods import BASE
-from scripts.common.texts import cut
+from scripts.common.texts import cut, worded
 from scripts.rating.key import Contest, Item, Key, Model, keyed, read_key
 from scripts.report.text import allowed
 
@@ -294,7 +294,7 @@ def blinded(
             {
                 "id": name[:16],
                 "prompt": [
-                    {key: said[key] for key in ("role", "content")} for said in it["prompt"]
+                    {"role": said["role"], "content": worded(said)} for said in it["prompt"]
                 ],
                 "left": texts[place % 2],
                 "right": texts[1 - place % 2],

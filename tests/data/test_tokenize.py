@@ -156,6 +156,8 @@ THOUGHT = "<think>two and two</think>four"
          "t.jinja leaves out a part of a message of the user"),
         (template(before="{%- if messages[0].content == 'a' -%}{{- raise_exception('no') -}}"
                          "{%- endif -%}"), row("a", "b"), "t.jinja refuses it: no"),
+        (template().partition("{%- if add_generation_prompt")[0], row("a", "b"),
+         "t.jinja writes '[A]' with an answer, not at the end of a prompt"),
         (template(), row("a</s>", "b"), "a text has the special token </s>"),
         (template(), row("a", "b</s>c"), "a text has the special token </s>"),
     ],
@@ -388,6 +390,13 @@ def test_reasoning_that_a_template_strips_from_earlier_turns(hub: Path) -> None:
         f"<think>\ntwo and two\n</think>\n\n4{END}\n", f"<think>\n\n</think>\n\n6 — naïve{END}\n"
     ]  # fmt: skip
     assert "two and two" not in tokenizer.decode(kept[1]["prompt_ids"])
+    # TRL's training template keeps it, and may be named by `template:`.
+    template = files("trl").joinpath("chat_templates/qwen3_training.jinja").read_text("utf-8")
+    (whole,), _ = tokenize_rows([row], Encoder(tokenizer, template), ("completion",), 512, None, True)
+    assert scored(whole, tokenizer) == [
+        f"<think>\ntwo and two\n</think>\n\n4{END}\n",
+        f"<think>\n\n</think>\n\n6 — naïve{END}\n",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from scripts.common.rows import DEMONSTRATIONS, GENERATIONS
 from scripts.common.templates import JUDGE
 from scripts.config.evaluation import Judge
 from scripts.evaluate import judge
-from scripts.evaluate.judge import Duel, as_text, duels_of, judge_duels, verdict
+from scripts.evaluate.judge import Duel, duels_of, judge_duels, verdict
 from scripts.evaluate.logprob_judge import asking, by_logprob, verdicts
 from scripts.evaluate.questions import Question
 from scripts.lm import chat
@@ -88,12 +88,6 @@ def test_answers_are_compared_as_far_as_they_are_scored() -> None:
     assert duels_of("s", settings, tuned, base, prompts) == [Duel("s", "a", "p", "1", "2")]
     with pytest.raises(BadInput, match="set s: found no answer of the base to a"):
         duels_of("s", settings, tuned, [], prompts)
-
-
-def test_a_prompt_of_several_turns_says_who_speaks() -> None:
-    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
-    assert as_text(turns) == "User: Hi\n\nAssistant: Yes?"
-    assert as_text(turns[:1]) == "Hi"
 
 
 @pytest.mark.parametrize("chat", [True, False])

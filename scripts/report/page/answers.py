@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.files import Row, read_rows
 from scripts.common.methods import BASE, LABELS
+from scripts.common.texts import dialogue, worded
 from scripts.report.notes import answering_notes
 from scripts.report.results import Results, read
 from scripts.report.text import ENDS
@@ -87,13 +88,8 @@ def _answer(row: Row | None, scored: Row | None) -> list[Any] | None:
 
 def _prompt(row: Row | None) -> str | None:
     """Return a prompt as a person wrote it, without the template's marks."""
-    if row is None:
-        return None
-    turns = row["prompt"]
-    if len(turns) == 1:
-        return turns[0]["content"]
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+    return dialogue(row["prompt"]) if row else None
 
 
 def _known(row: Row | None) -> str | None:
-    return row["completion"][-1]["content"] if row and "completion" in row else None
+    return worded(row["completion"][-1]) if row and "completion" in row else None

@@ -185,7 +185,7 @@ def test_answers_stand_beside_each_other(shown):
         "✓ right", "✗ wrong", "✗ wrong", "✗ wrong",
     ]  # fmt: skip
     assert articles(shown).nth(1).locator(".prompt").text_content() == (
-        "user: First\n\nassistant: Then"
+        "User: First\n\nAssistant: Then"
     )
 
 
