@@ -10,6 +10,7 @@
 # make pilot      a small pre-trained model on real rows, on a CPU: docs/pilot.md. HUB=FOLDER takes the
 #                 datasets from a folder instead of the hub, ONLY="titles sft" some experiments,
 #                 FULL=yes all rows and epochs (days)
+# make pilot-chat chats of several turns and a mixture on the same model; takes HUB=FOLDER, too
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
 # make docs       docs/config.md, metrics.md, signs.md and the JSON schema, from the code
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
@@ -24,7 +25,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse paper base pilot bench test test-all mutants check browser slurm lock check-locks docs corpora
+.PHONY: setup demo rehearse paper base pilot pilot-chat bench test test-all mutants check browser slurm lock check-locks docs corpora
 
 setup: $(VENV)/bin/prefmake
 
@@ -60,12 +61,19 @@ base: setup
 PILOT := pilot/config.yaml $(if $(FULL),pilot/full.yaml)
 PILOT_RESULTS := results/pilot$(if $(FULL),-full)
 
+FROM := $(if $(HUB),HF_ENDPOINT="file:$(HUB)")
+
 # An experiment is done when its models are compared. Tables then hold what is done.
 pilot: base
-	$(if $(HUB),HF_ENDPOINT="file:$(HUB)") snakemake --workflow-profile profiles/pilot --configfile $(PILOT) \
+	$(FROM) snakemake --workflow-profile profiles/pilot --configfile $(PILOT) \
 	  -- $(ONLY:%=$(PILOT_RESULTS)/comparisons/%.json)
 	$(if $(ONLY),prefmake tables-so-far --profile pilot $(PILOT:%=--config %))
 	@prefmake tables $(PILOT_RESULTS)
+
+pilot-chat: base
+	$(FROM) python -m pilot.chats pilot/chats
+	$(FROM) snakemake --workflow-profile profiles/pilot --configfile pilot/chat.yaml
+	@prefmake tables results/pilot-chat
 
 # A newer TRL to compare with, in a folder of its own.
 NEWER := results/benchmarks/trl-1.16.0

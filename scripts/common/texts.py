@@ -35,7 +35,7 @@ def spoken(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def worded(message: dict[str, Any]) -> str:
-    """Return what a canonical message says as a person reads it: its content, then a line a call."""
+    """Return what a canonical message says as a person reads it: content, then a line a call."""
     calls = json.loads(message.get("extra") or "{}").get("tool_calls", ())
     lines = (json.dumps(call["function"], ensure_ascii=False) for call in calls)
     return "\n".join(filter(None, [message["content"], *lines]))

@@ -392,7 +392,9 @@ def test_reasoning_that_a_template_strips_from_earlier_turns(hub: Path) -> None:
     assert "two and two" not in tokenizer.decode(kept[1]["prompt_ids"])
     # TRL's training template keeps it, and may be named by `template:`.
     template = files("trl").joinpath("chat_templates/qwen3_training.jinja").read_text("utf-8")
-    (whole,), _ = tokenize_rows([row], Encoder(tokenizer, template), ("completion",), 512, None, True)
+    (whole,), _ = tokenize_rows(
+        [row], Encoder(tokenizer, template), ("completion",), 512, None, True
+    )
     assert scored(whole, tokenizer) == [
         f"<think>\ntwo and two\n</think>\n\n4{END}\n",
         f"<think>\n\n</think>\n\n6 — naïve{END}\n",
