@@ -206,10 +206,11 @@ MISTAKES: list[Mistake] = [
     # Data, models and folders that are named.
     ("data that are not there", "sums.jsonl", "sum.jsonl",
      "6: datasets.sums.source.file.train: found sum.jsonl", "no such file"),
-    ("a folder for data", "sums.jsonl", "folder.csv",
-     "6: datasets.sums.source.file.train: found folder.csv", "a folder"),
+    ("a folder of two kinds", "sums.jsonl", "folder.csv",
+     "6: datasets.sums.source.file: found folder.csv, a folder with .csv and .json",
+     "files of one of .parquet, .arrow"),
     ("data of no known form", "sums.jsonl", "sums.xlsx", "6: datasets.sums.source.file: ",
-     "sums.xlsx is none of .parquet, .jsonl, .jsonl.gz, .json, .csv"),
+     "sums.xlsx is none of .parquet, .arrow, .jsonl, .jsonl.gz, .json, .csv"),
     ("a column that is not there", "format: instruction",
      "format: instruction\n    columns: {prompt: question}",
      '6: datasets.sums.columns.prompt: found "question"', "allowed: prompt, completion"),
@@ -256,6 +257,7 @@ def configs() -> Iterator[Case]:
     given: dict[str, Content] = {"config.yaml": CONFIG, "sums.jsonl": json.dumps(SUMS) + "\n",
                                  "pairs.jsonl": json.dumps(PAIR) + "\n",
                                  "folder.csv/sums.csv": "prompt,completion\n",
+                                 "folder.csv/sums.json": "[]",
                                  "results/tables/other.csv": EARLIER}
     for name, old, new, place, remedy in MISTAKES:
         assert CONFIG.count(old) == 1, old
@@ -441,8 +443,8 @@ def files_of_rows() -> Iterator[Case]:
                   "it has: q, b")
     yield fetched("nothing", "rows.jsonl", "", "no column q", "it has: none")
     chat = '{"q": [{"role": "user", "content": "1"}], "a": []}\n'
-    yield fetched("messages of two types", "chat.jsonl", chat + '{"q": [3], "a": []}', "line 2: ",
-                  "column q: not of the type of the rows before", "lists")
+    yield fetched("no messages", "chat.jsonl", chat + '{"q": 3, "a": []}',
+                  "line 2: column q: found a number, 3", "allowed: a list", "lists")
     for name, text, place, remedy in (
         ("cut in the middle", '[{"q": "1",\n "a": "2"},\n', "line 3: no JSON: ", "at character"),
         ("no object", '[{"q": "1", "a": "2"}, 3]', "row 2: found a number, 3",
@@ -507,7 +509,7 @@ def chat(**odd: Any) -> Callable[[Path], object]:
     """Return what writes a pair of messages of which a part is odd."""
     row = {"prompt": said("user", "p"), "chosen": said("assistant", "c"),
            "rejected": said("assistant", "r")} | odd
-    return raw(**{name: [value] for name, value in row.items()})
+    return raw(**{name: [json.dumps(value)] for name, value in row.items()})
 
 
 def sources() -> Iterator[Case]:
@@ -523,8 +525,10 @@ def sources() -> Iterator[Case]:
     for what, part, reason in (
         ("an unknown role", {"prompt": said("human", "p")},
          "unknown role 'human' (allowed: system,"),
-        ("tool calls", {"chosen": said("assistant", "c", tool_calls="f()")},
-         "read are role and con"),
+        ("a call without a name", {"chosen": said("assistant", "c", tool_calls=[{"id": "f"}])},
+         "a tool call is not {name, arguments}"),
+        ("what no template knows", {"chosen": said("assistant", "c", thinking="f")},
+         "read are role, content, tool_calls"),
         ("a turn of the user", {"chosen": said("user", "c")},
          "completion of role user (allowed: ass"),
         ("several turns", {"chosen": said("user", "c") * 2}, "allowed: one assistant turn"),

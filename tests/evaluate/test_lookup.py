@@ -93,7 +93,7 @@ def test_rows_that_are_no_pairs_are_refused(tmp_path: Path) -> None:
     row = pair("d", "a", "b")
     demonstration = {**row, "completion": row["chosen"]}
     write_rows(tmp_path / "d.parquet", [demonstration], DEMONSTRATIONS)
-    with pytest.raises(BadInput, match="found columns id, group, prompt, completion"):
+    with pytest.raises(BadInput, match="found columns id, group, tools, prompt, completion"):
         lookup._pairs(tmp_path / "d.parquet")
 
 
