@@ -6,7 +6,6 @@ Qwen2.5's tokenizer cut down to the tokens that they use; otherwise made-up word
 Dialogues and word problems are then random tokens of the published lengths.
 """
 
-import gzip
 import json
 import math
 import os
@@ -67,15 +66,11 @@ REAL_ROWS = {
 
 def real_messages(corpus: str, dataset: "Dataset", hub: Path) -> list[Row]:
     """Return the rows of a corpus as messages, without those that a run would drop."""
+    from scripts.common import columns
     from scripts.data.prepare import canonical_rows
 
-    path = REAL_ROWS[corpus].path(hub)
-    if path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            raw = list(map(json.loads, lines))
-    else:
-        raw = read_rows(path)
-    kept, _ = canonical_rows([row | {SPLIT_COLUMN: "train"} for row in raw], dataset.rows)
+    raw = columns.read_rows(REAL_ROWS[corpus].path(hub), dataset.columns)
+    kept, _ = canonical_rows([row | {SPLIT_COLUMN: "train"} for _, row in raw], dataset.rows)
     return kept
 
 
