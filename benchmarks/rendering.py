@@ -364,7 +364,11 @@ def _agreement(case: Case, turns: Turns, what: str) -> str:
     verdict = "the same" if summary.same_losses(case, turns) else "**not the same**"
     if case.precision != "float32":
         verdict += f" to the rounding of {case.precision}"
-    return f"Same {what}: {verdict}, at most {apart:.1e} apart over max(1, |value|)."
+    others = summary.others_difference(case, turns)
+    return (
+        f"Same {what}: {verdict}, at most {apart:.1e} apart over max(1, |value|); the others "
+        f"{others:.1e} from each other."
+    )
 
 
 def _value(found: Spread) -> str:

@@ -1,6 +1,7 @@
 """Turn measurements into table entries: medians, ratios by turn, and checks."""
 
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import median
 from typing import Any
 
@@ -138,19 +139,33 @@ def peak_share(flops: float, seconds: list[float], turns: list[Part]) -> Spread:
 def loss_difference(case: Case, turns: Turns) -> float:
     """Return the largest difference of losses or log-probs, over max(1, |loss|)."""
     expected = turns[own(case)][0]["losses"]
-    return max(
-        abs(loss - other) / max(1, abs(loss))
-        for contestant in case.contestants
-        if compared(contestant)
-        for metrics in turns[contestant]
-        for loss, other in zip(metrics["losses"], expected, strict=True)
-    )
+    names = filter(compared, case.contestants)
+    return max(_apart(it["losses"], expected) for name in names for it in turns[name])
+
+
+def others_difference(case: Case, turns: Turns) -> float:
+    """Return the largest difference between the other contestants, in their first turns."""
+    names = [name for name in case.contestants if compared(name) and name != own(case)]
+    both = combinations([turns[name][0]["losses"] for name in names], 2)
+    return max((_apart(*pair) for pair in both), default=0.0)
+
+
+def _apart(losses: list[float], others: list[float]) -> float:
+    both = zip(losses, others, strict=True)
+    return max(abs(loss - other) / max(1, abs(loss)) for loss, other in both)
 
 
 def same_losses(case: Case, turns: Turns) -> bool:
-    """Return True if the contestants' losses agree; those of a sweep are not compared."""
-    tolerance = TOLERANCES[case.precision]
-    return case.task == "sweep" or loss_difference(case, turns) <= tolerance
+    """Return True if the contestants' losses agree; those of a sweep are not compared.
+
+    They do if they are no farther apart than their precision rounds, of which another measure is
+    how far the other contestants are from each other: TRL's versions, with the reference's
+    log-probs made in other batches than the policy's or not.
+    """
+    if case.task == "sweep":
+        return True
+    tolerance = max(TOLERANCES[case.precision], others_difference(case, turns))
+    return loss_difference(case, turns) <= tolerance
 
 
 # ---------------------------------------------------------------------------------------- bounds

@@ -71,6 +71,18 @@ def test_another_loss_is_found_in_any_turn() -> None:
     assert not summary.same_losses(replace(DPO, precision="bfloat16"), turns)
 
 
+def test_no_more_is_asked_than_the_others_agree_in() -> None:
+    """Here TRL's own contestants are 0.03 apart, and prefmake lies between them."""
+    case = replace(DPO, precision="bfloat16")
+    first = next(name for name in DPO.contestants if name != OWN)
+    turns = {name: [metrics(1.0)] for name in DPO.contestants}
+    turns[first] = [metrics(1.0, losses=[0.69, 0.68 + 0.03])]
+    assert summary.others_difference(case, turns) == pytest.approx(0.03)
+    assert summary.same_losses(case, turns)
+    turns[OWN] = [metrics(1.0, losses=[0.69, 0.68 - 0.01])]
+    assert not summary.same_losses(case, turns)
+
+
 def test_a_share_of_the_peak_is_of_what_was_needed() -> None:
     weights = Weights(frozen=3, adapter=0, head=0, attention=0)
     flops = summary.step_flops(weights, [NEEDED] * 5, reference=True)
