@@ -9,6 +9,7 @@ trials in `scripts/config/`.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 Look = tuple[str, str]
@@ -49,6 +50,15 @@ class Method:
     look: Look
 
 
+_of_pairs = partial(
+    Method,
+    phase="preference",
+    rows="preferences",
+    has_reference=False,
+    headlines=("preference_accuracy", "exact_match", "bleu"),
+    loss="Loss (mean over pairs)",
+)
+
 _DECLARED = (
     Method(
         name="sft",
@@ -62,17 +72,34 @@ _DECLARED = (
         loss="Loss (nats per token)",
         look=("#0173b2", "o"),
     ),
-    Method(
+    _of_pairs(
         name="dpo",
         label="DPO",
         long="direct preference optimization",
-        phase="preference",
-        rows="preferences",
         has_reference=True,
         trainer="scripts.train.dpo",
-        headlines=("preference_accuracy", "exact_match", "bleu"),
-        loss="Loss (mean over pairs)",
         look=("#de8f05", "s"),
+    ),
+    _of_pairs(
+        name="orpo",
+        label="ORPO",
+        long="odds ratio preference optimization",
+        trainer="scripts.train.orpo",
+        look=("#029e73", "v"),
+    ),
+    _of_pairs(
+        name="cpo",
+        label="CPO",
+        long="contrastive preference optimization",
+        trainer="scripts.train.cpo",
+        look=("#cc78bc", "P"),
+    ),
+    _of_pairs(
+        name="simpo",
+        label="SimPO",
+        long="simple preference optimization",
+        trainer="scripts.train.simpo",
+        look=("#ca9161", "X"),
     ),
 )
 

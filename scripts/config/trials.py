@@ -6,7 +6,14 @@ A paper's appendix can be copied without a dictionary. Each method has one class
 from string import whitespace
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from scripts.config.base import LARGEST, Closed, Count, Name, Positive, Size
 from scripts.train.signs import Stopper
@@ -168,7 +175,7 @@ def _listed(value: Any) -> Any:
 
 
 class StartedTrial(Trial):
-    """What trials of preference methods share: where they start."""
+    """What trials of preference methods share: where they start, and their dropout."""
 
     start: Name | None = Field(
         None, description="the SFT trial whose merged model is start and reference; else the base"
@@ -178,6 +185,10 @@ class StartedTrial(Trial):
         description="overwritten: the new adapter is laid over the unmerged one of `start`, which "
         "it replaces on the modules of both; the reference is `start` whole, so that policy and "
         "reference differ from the first step on (a published notebook does this)",
+    )
+
+    disable_dropout: bool = Field(
+        True, description="TRL's default; it silences lora_dropout too, so say false to have it"
     )
 
     def attached_as(self) -> dict[str, Any]:
@@ -194,6 +205,14 @@ class StartedTrial(Trial):
         ):
             raise ValueError(
                 "start_as: overwritten takes named target_modules, and no pissa or olora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def dropout_has_effect(self) -> "StartedTrial":
+        if self.lora.lora_dropout and "disable_dropout" not in self.model_fields_set:
+            raise ValueError(
+                "lora_dropout above 0 needs disable_dropout said: true silences it, false has it"
             )
         return self
 
@@ -242,9 +261,6 @@ class DpoTrial(StartedTrial):
         0.5, ge=-1e12, le=1e12, description="of alpha_divergence; 1: reverse_kl"
     )
     discopop_tau: Positive = 0.05
-    disable_dropout: bool = Field(
-        True, description="TRL's default; it silences lora_dropout too, so say false to have it"
-    )
 
     @model_validator(mode="after")
     def objectives_are_weighed(self) -> "DpoTrial":
@@ -303,12 +319,76 @@ class DpoTrial(StartedTrial):
                 "f_alpha_divergence_coef has no effect on "
                 f"f_divergence_type: {self.f_divergence_type}; it has on alpha_divergence"
             )
-        if self.lora.lora_dropout and "disable_dropout" not in self.model_fields_set:
+        return self
+
+
+class ReferenceFreeTrial(StartedTrial):
+    """What trials of methods without a reference share."""
+
+    @model_validator(mode="after")
+    def watches_no_reference(self) -> "ReferenceFreeTrial":
+        if "chosen_free_fall" in self.stop_when:
             raise ValueError(
-                "lora_dropout above 0 needs disable_dropout said: true silences it, false has it"
+                "stop_when: chosen_free_fall has no effect on methods without a reference"
             )
         return self
 
 
-PreferenceTrial = DpoTrial
-"""A trial that learns from pairs: a union of such classes, once there are several methods."""
+class OrpoTrial(ReferenceFreeTrial):
+    """One trial by ORPO (TRL's ORPOTrainer)."""
+
+    method: Literal["orpo"]
+    beta: Positive = Field(
+        0.1, description="weight of the odds ratio beside the likelihood; the paper's λ"
+    )
+
+
+class CpoTrial(ReferenceFreeTrial):
+    """One trial by CPO (TRL's CPOTrainer)."""
+
+    method: Literal["cpo"]
+    beta: Positive = 0.1
+    loss_type: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
+    cpo_alpha: float = Field(
+        1.0, ge=0, le=1e12, description="weight of the likelihood of chosen completions"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def smooths_something(self) -> "CpoTrial":
+        if self.label_smoothing and self.loss_type != "sigmoid":
+            raise ValueError(
+                f"label_smoothing has no effect on {self.loss_type}; it has on sigmoid"
+            )
+        return self
+
+
+class SimpoTrial(ReferenceFreeTrial):
+    """One trial by SimPO (TRL's CPOTrainer, with loss_type simpo and cpo_alpha 0)."""
+
+    method: Literal["simpo"]
+    beta: Positive = Field(2.0, description="the default is that of the paper's Llama-3-Base")
+    simpo_gamma: float = Field(
+        1.0, ge=0, le=1e12, description="margin that chosen is to lead by; the default likewise"
+    )
+
+
+def _method(value: Any) -> str | None:
+    """Return the method of a trial, which is DPO unless it is said."""
+    if isinstance(value, dict):
+        return value.get("method", "dpo")
+    return getattr(value, "method", None)
+
+
+PreferenceTrial = Annotated[
+    Annotated[DpoTrial, Tag("dpo")]
+    | Annotated[OrpoTrial, Tag("orpo")]
+    | Annotated[CpoTrial, Tag("cpo")]
+    | Annotated[SimpoTrial, Tag("simpo")],
+    Discriminator(
+        _method,
+        custom_error_type="method",
+        custom_error_message="method: allowed are dpo, orpo, cpo, simpo",
+    ),
+]
+"""A trial that learns from pairs."""

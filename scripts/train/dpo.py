@@ -23,13 +23,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerState
-from transformers.modeling_outputs import CausalLMOutput
 from trl import DPOConfig, DPOTrainer
 
 from scripts.common.files import Row
-from scripts.lm.prefix_tree import Sequence
-from scripts.lm.tree_attention import logits_at
-from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
+from scripts.train.layouts import BATCHES
+from scripts.train.pairs import PairTrainer
 from scripts.train.starts import start_of
 
 NOISE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
@@ -41,12 +39,10 @@ LN_2_AT_ZERO = {"sigmoid", "sigmoid_norm", "robust", "aot", "aot_unpaired"}
 """Objectives whose loss is ln 2 = -log sigmoid(0) where every margin is 0."""
 
 
-class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
+class TokenDPOTrainer(PairTrainer, DPOTrainer):
     """Takes prompt_ids, chosen_ids, rejected_ids, ref_chosen_logps and ref_rejected_logps.
 
-    The model is a PEFT model, whose adapter is trained. In the shared layout, the pairs of a pass
-    stand in a prefix tree, and only positions that predict completion tokens are projected onto
-    the vocabulary. TRL's own loss and metrics are given those logits, one stock batch at a time.
+    The model is a PEFT model, whose adapter is trained.
     """
 
     method = "direct preference optimization"
@@ -57,6 +53,7 @@ class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
         self.ref_model = None
         # Set here, not in the config: there it would make TRL compute them itself.
         self.precompute_ref_logps = True
+        self.reward_scale = trial["trainer"]["beta"]
         self.gate = StepZeroGate(self.model.dtype, trial)
         self.add_callback(self.gate)
 
@@ -80,10 +77,6 @@ class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
-    def sequences_of(self, batch: Batch) -> list[Sequence]:
-        """Return the sequences without their last tokens, which predict nothing."""
-        return [sequence[:-1] for sequence in super().sequences_of(batch)]
-
     def compute_loss(
         self,
         model: Any,
@@ -95,29 +88,12 @@ class TokenDPOTrainer(LaidOutTrainer, DPOTrainer):
         stock_loss = super().compute_loss
         if self.layout.ran == "stock":
             return stock_loss(model, inputs, return_outputs, num_items_in_batch)
-        batches = inputs.get(BATCHES, [inputs])
-        tree, places = self.lay_out(batches)
-        compacted = [compact(*part) for part in zip(batches, places, strict=True)]
-        wanted = torch.cat([wanted.flatten() for _, wanted in compacted])
-        logits = logits_at(model, tree, wanted).split([w.numel() for _, w in compacted])
-        losses = [
-            stock_loss(_Given(part.unflatten(0, wanted.shape)), batch, return_outputs)
-            for part, (batch, wanted) in zip(logits, compacted, strict=True)
-        ]
+        parts = self.given(model, inputs.get(BATCHES, [inputs]))
+        losses = [stock_loss(logits, batch, return_outputs) for logits, batch in parts]
         return losses[0] if len(losses) == 1 else sum(losses)
 
 
 TRAINER = TokenDPOTrainer
-
-
-class _Given:
-    """Takes the place of a model whose logits are already computed."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        self.logits = logits
-
-    def __call__(self, **_: Any) -> CausalLMOutput:
-        return CausalLMOutput(logits=self.logits)
 
 
 def with_reference(rows: list[Row], reference: list[Row], ld_alpha: float | None) -> list[Row]:
@@ -150,44 +126,6 @@ def with_reference(rows: list[Row], reference: list[Row], ld_alpha: float | None
         }
         for row in rows
     ]
-
-
-def compact(batch: Batch, places: list[list[int]]) -> tuple[Batch, torch.Tensor]:
-    """Return a batch cut down to what its loss needs, and the places of the logits for it.
-
-    Each row keeps the token before its completion and the completion: `input_ids` and
-    `completion_mask` have shape (sequences, 1 + longest completion). The attention mask is not
-    cut, because it is only counted.
-
-    Parameters
-    ----------
-    places
-        For each sequence, the places of its tokens.
-
-    Returns
-    -------
-    The batch, and int64 places of the same shape, on the CPU. A place whose logits are not read
-    repeats the row's first, so that it costs nothing.
-    """
-    ids, mask = batch["input_ids"].cpu(), batch["completion_mask"].cpu()
-    counts = mask.sum(1, keepdim=True)
-    first = mask.argmax(1, keepdim=True)
-    start = (first - 1).clamp(min=0)
-    columns = start + torch.arange(1 + int(counts.max()))
-    inside = columns < first + counts
-    columns = torch.where(inside, columns, start)
-    standing = torch.zeros_like(ids)
-    for row, path in enumerate(places):
-        standing[row, : len(path)] = torch.tensor(path)
-    # A completion's last token predicts nothing.
-    predicts = columns < first + counts - 1
-    wanted = standing.gather(1, torch.where(predicts, columns, start))
-    device = batch["input_ids"].device
-    cut = {
-        "input_ids": ids.gather(1, columns).to(device),
-        "completion_mask": (inside & (columns >= first)).to(mask.dtype).to(device),
-    }
-    return batch | cut, wanted
 
 
 class StepZeroGate(TrainerCallback):

@@ -71,6 +71,8 @@ class LaidOutTrainer(ResumableTrainer):
     """Its name in a sentence, for the model card."""
     shares: ClassVar[bool] = True
     """Whether sequences share tokens, and with them whatever dropout draws there."""
+    reward_scale: float | None = None
+    """By which logged rewards are divided to get log-ratios to a reference; None: there is none."""
 
     def __init__(self, *args: Any, trial: Row, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -64,11 +64,9 @@ class SignCheck(TrainerCallback):
     of `stop_when` ends it after a checkpoint, from which it resumes once the sign is not named.
     """
 
-    def __init__(
-        self, trainer: "LaidOutTrainer", beta: float | None, stop_when: Iterable[str] = ()
-    ):
+    def __init__(self, trainer: "LaidOutTrainer", stop_when: Iterable[str] = ()) -> None:
         self.trainer = trainer
-        self.watch = Watch(beta, chosen_tokens(trainer))
+        self.watch = Watch(trainer.reward_scale, chosen_tokens(trainer))
         self.stop_when = set(stop_when)
         self.said: dict[str, str] = {}
         """What was printed when a sign that holds appeared."""

@@ -230,7 +230,7 @@ def train(
     trainer.remove_callback(PrinterCallback)
     if is_first():
         trainer.add_callback(ProgressLines())
-    check = SignCheck(trainer, trial["trainer"].get("beta"), stop_when)
+    check = SignCheck(trainer, stop_when)
     trainer.add_callback(check)
     if is_first():
         path = Path(trainer.args.output_dir) / "progress.json"

@@ -52,17 +52,41 @@ TRIAL = {
 }  # fmt: skip
 
 
+OWN: dict[str, dict[str, Any]] = {
+    "sft": {"completion_only_loss": True},
+    "dpo": {
+        "beta": 0.5,
+        "loss_type": ["sigmoid"],
+        "loss_weights": None,
+        "label_smoothing": 0.0,
+        "use_weighting": False,
+        "ld_alpha": None,
+        "f_divergence_type": "reverse_kl",
+        "f_alpha_divergence_coef": 0.5,
+        "discopop_tau": 0.05,
+        "disable_dropout": True,
+    },
+    "orpo": {"beta": 0.5, "disable_dropout": True},
+    "cpo": {
+        "beta": 0.5,
+        "loss_type": "sigmoid",
+        "cpo_alpha": 0.5,
+        "label_smoothing": 0.0,
+        "disable_dropout": True,
+    },
+    "simpo": {"beta": 2.0, "simpo_gamma": 0.5, "disable_dropout": True},
+}
+"""What each method's trainer takes besides."""
+
+
 def resolved(method: str, **trainer: Any) -> dict[str, Any]:
     """Return a resolved trial with some of its trainer's arguments changed."""
     trial = copy.deepcopy(TRIAL) | {"method": method}
-    own = {"completion_only_loss": True}
-    if method == "dpo":
-        own = {"beta": 0.5, "loss_type": ["sigmoid"], "loss_weights": None, "label_smoothing": 0.0,
-               "use_weighting": False, "ld_alpha": None, "f_divergence_type": "reverse_kl",
-               "f_alpha_divergence_coef": 0.5, "discopop_tau": 0.05,
-               "disable_dropout": True}  # fmt: skip
-        trial |= {"rows": "preferences", "start": None, "start_as": "merged", "reference": "r"}
-    trial["trainer"] |= own | trainer
+    if method != "sft":
+        reference = "r" if method == "dpo" else None
+        trial |= {"rows": "preferences", "start": None, "start_as": "merged"}
+        trial |= {"reference": reference}
+    trial["trainer"] |= OWN[method] | trainer
     return trial
 
 

@@ -6,7 +6,7 @@ import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from transformers import (
     TrainerCallback,
 )
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from scripts.common.files import Row
 from scripts.lm.adapters import lora_config
@@ -222,8 +224,54 @@ def our_sft(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
     return trainer_of(settings, model, tokenizer(), demonstrations(), None, work, evaluate=True)
 
 
-OURS = {"dpo": our_dpo, "sft": our_sft}
-STOCK = {"dpo": stock_dpo, "sft": stock_sft}
+def stock_reference_free(
+    kind: type[Trainer], config: type[Any], settings: Settings, model: PreTrainedModel, work: Path,
+    **more: Any,
+) -> Trainer:  # fmt: skip
+    """Return one of TRL's trainers without a reference, which pads with its own collator."""
+
+    class Stock(kind):  # type: ignore[misc, valid-type]
+        @staticmethod
+        def tokenize_row(row: Row, model: Any = None) -> Row:
+            made: Row = {"prompt": "", "chosen": "", "rejected": ""}
+            for side in ("chosen", "rejected"):
+                ids = row["prompt_ids"] + row[f"{side}_ids"]
+                labels = [-100] * len(row["prompt_ids"]) + row[f"{side}_ids"]
+                made |= {f"{side}_input_ids": ids, f"{side}_labels": labels}
+                made[f"{side}_attention_mask"] = [1] * len(ids)
+            return made | {"prompt_input_ids": row["prompt_ids"]}
+
+    dataset = Dataset.from_list(pairs())
+    arguments = trainer_arguments(settings, work, "float32") | {"max_length": 256, **more}
+    del arguments["padding_free"]
+    adapter = lora_config(model, settings["lora"])
+    make_reproducible(settings["seed"])
+    return Stock(
+        model=model,
+        peft_config=adapter,
+        args=config(**arguments),
+        train_dataset=dataset,
+        eval_dataset=dataset,
+        processing_class=tokenizer(),
+    )
+
+
+def our_reference_free(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
+    """Return this project's trainer of pairs without a reference."""
+    model = adapted(model, settings)
+    return trainer_of(settings, model, tokenizer(), pairs(), None, work, evaluate=True)
+
+
+OURS = {"dpo": our_dpo, "sft": our_sft} | dict.fromkeys(
+    ("orpo", "cpo", "simpo"), our_reference_free
+)
+STOCK = {
+    "dpo": stock_dpo,
+    "sft": stock_sft,
+    "orpo": partial(stock_reference_free, ORPOTrainer, ORPOConfig),
+    "cpo": partial(stock_reference_free, CPOTrainer, CPOConfig),
+    "simpo": partial(stock_reference_free, CPOTrainer, CPOConfig, loss_type="simpo", cpo_alpha=0.0),
+}
 
 
 def our_run(settings: Settings, shape: str, started: bool = False) -> Run:
@@ -281,9 +329,11 @@ class _Recorder(TrainerCallback):
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         for batch in inputs.get(BATCHES, [inputs]):
-            lengths = batch["attention_mask"].sum(1).tolist()
-            ids = batch["input_ids"].tolist()
-            self.step += [tuple(row[:length]) for row, length in zip(ids, lengths, strict=True)]
+            # TRL's older trainers have chosen and rejected sequences apart.
+            for side in ("",) if "input_ids" in batch else ("chosen_", "rejected_"):
+                lengths = batch[f"{side}attention_mask"].sum(1).tolist()
+                ids = batch[f"{side}input_ids"].tolist()
+                self.step += [tuple(row[:end]) for row, end in zip(ids, lengths, strict=True)]
         return self.inner(model, inputs, *rest, **more)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:

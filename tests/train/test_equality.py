@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,37 @@ def dropped(self: torch.nn.Dropout, states: torch.Tensor) -> torch.Tensor:
     token = 12.9898 * STANDING["rows"] + 78.233 * STANDING["positions"]
     drawn = (43758.5453 * torch.sin(token[..., None] + 37.719 * features)) % 1
     return states * (drawn >= self.p) / (1 - self.p)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "window"),
+    [
+        ("orpo", {}, "4x4"),
+        ("cpo", {"label_smoothing": 0.1}, "4x4"),
+        ("simpo", {}, "4x4"),
+        *(
+            pytest.param(method, options, window, marks=pytest.mark.all)
+            for method, options, window in (
+                ("orpo", {"gradient_checkpointing": True}, "1x16"),
+                ("cpo", {"loss_type": "hinge"}, "16x1"),
+                ("cpo", {"loss_type": "ipo"}, "1x16"),
+                ("simpo", {"gradient_checkpointing": True}, "16x1"),
+            )
+        ),
+    ],
+)
+def test_methods_without_a_reference_are_the_stock_trainers(
+    method: str, options: dict[str, Any], window: str
+) -> None:
+    settings = trial(method, window, eval_strategy="steps", eval_steps=10, **options)
+    run, stock = our_run(settings, "qwen2", True), stock_run(settings, "qwen2", True)
+    assert_equal(run, stock)
+    # Their means of logits are over padding.
+    logs = [{key: it for key, it in entry.items() if "logits/" not in key} for entry in stock.log]
+    assert logs != stock.log
+    worst = worst_metrics(run, replace(stock, log=logs))
+    assert {"rewards/margins", "logps/chosen", "nll_loss", "eval_loss"} < worst.keys()
+    assert {name: far for name, far in worst.items() if far > METRIC} == {}
 
 
 @pytest.mark.parametrize("window", [pytest.param("1x16", marks=pytest.mark.all), "4x4"])

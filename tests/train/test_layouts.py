@@ -26,8 +26,8 @@ from scripts.common.files import Row, read_json, write_rows
 from scripts.common.rows import COMPLETION_TOKENS, PREFERENCE_TOKENS
 from scripts.lm.tree_attention import attend_trees
 from scripts.train import dpo, reference, sft
-from scripts.train.dpo import compact
 from scripts.train.layouts import BATCHES, active_dropout
+from scripts.train.pairs import before_completions, compact
 from tests.memory import Allocated
 from tests.train.conftest import trainer_of
 from tests.train.stock import SIZES, Settings, adapted, tokenizer, trial
@@ -292,7 +292,7 @@ def test_a_batch_is_cut_down_to_what_predicts_its_completions() -> None:
         "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
     }
     # Last tokens are not computed: nothing is predicted after them.
-    cut, wanted = compact(batch, [[10, 11, 12], [20]])
+    cut, wanted = compact(batch, [[10, 11, 12], [20]], before_completions(batch))
     assert cut["input_ids"].tolist() == [[2, 3, 4], [5, 6, 5]]
     assert cut["completion_mask"].tolist() == [[0, 1, 1], [0, 1, 0]]
     assert cut["attention_mask"] is batch["attention_mask"]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field, replace
 
+from scripts.common.methods import METHODS
 from scripts.config.plan import paths
 from scripts.config.plan.data import Files, Model, Part, Rows
 from scripts.config.plan.training import Training
@@ -237,9 +238,10 @@ class Run(Subject):
         return files
 
     def _beta(self) -> list[str]:
-        # A method without a beta has margins in plain log-probs, as a base has.
-        beta = self.training.trainer.get("beta")
-        return ["--beta", str(beta)] if self.evaluation.pairs and beta is not None else []
+        # A method without a reference has margins in plain log-probs, as a base has.
+        if not (self.evaluation.pairs and METHODS[self.method].has_reference):
+            return []
+        return ["--beta", str(self.training.trainer["beta"])]
 
     def generation(self, asked: PromptSet) -> Part:
         return asked.generation()
