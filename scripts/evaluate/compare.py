@@ -123,7 +123,7 @@ def read_trial(root: Path, method: str, name: str, runs: list[str]) -> Model:
         name,
         method,
         start=start.split("/")[1] if start else None,
-        objective=_hashable([trial["trainer"].get(key) for key in OBJECTIVE]),
+        objective=_hashable([trial["method"], *(trial["trainer"].get(key) for key in OBJECTIVE)]),
     )
     for folder in folders:
         for key, block in read_blocks(folder / "items.parquet").items():

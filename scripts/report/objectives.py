@@ -3,10 +3,11 @@
 A `row` is one of the frame `settings`, whose keys are those of trial.json.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isclose
 from typing import Any
 
+from scripts.common.methods import METHODS
 from scripts.report.text import DASH, missing, short
 
 Row = Mapping[str, Any]
@@ -18,6 +19,8 @@ DEFAULTS: dict[str, Any] = {
     "f_divergence_type": "reverse_kl",
     "f_alpha_divergence_coef": 0.5,
     "discopop_tau": 0.05,
+    "cpo_alpha": 1.0,
+    "simpo_gamma": None,
 }
 """The options of an objective that a table shows only where a trial does not have the default."""
 KEYS = ("loss_type", "label_smoothing", *DEFAULTS)
@@ -47,11 +50,15 @@ def option(row: Row, key: str) -> Any:
 
 def has_options(row: Row) -> bool:
     """Return True if an option of the objective is not at its default."""
-    return bool(_weights(row)) and any(option(row, key) != it for key, it in DEFAULTS.items())
+    found = {key: option(row, key) for key in DEFAULTS}
+    return any(it not in (None, DEFAULTS[key]) for key, it in found.items())
 
 
 def objective(row: Row) -> str:
     """Return the objective with the options that are not at their defaults, or a dash."""
+    method = row.get("method")
+    if method in METHODS and method != "dpo":
+        return ", ".join([METHODS[method].label, *_options(row)])
     terms = [
         name if weight == 1 else f"{short(weight)} {name}" for name, weight in _weights(row).items()
     ]
@@ -74,7 +81,22 @@ def objective(row: Row) -> str:
     return ", ".join(filter(None, texts))
 
 
+def _options(row: Row) -> Iterator[str]:
+    """Yield the options of a method without a reference that are not at their defaults."""
+    kind, smoothing = option(row, "loss_type"), option(row, "label_smoothing")
+    alpha, gamma = option(row, "cpo_alpha"), option(row, "simpo_gamma")
+    if kind not in (None, "sigmoid"):
+        yield kind
+    if smoothing:
+        yield f"smoothed {short(smoothing)}"
+    if alpha not in (None, DEFAULTS["cpo_alpha"]):
+        yield f"α {short(alpha)}"
+    if gamma is not None:
+        yield f"γ {short(gamma)}"
+
+
 def _weights(row: Row) -> dict[str, float]:
-    """Return by objective how much it counts."""
-    names = option(row, "loss_type") or []
+    """Return by objective of DPO how much it counts."""
+    names = option(row, "loss_type")
+    names = names if isinstance(names, list) else []
     return dict(zip(names, option(row, "loss_weights") or [1.0] * len(names), strict=True))
