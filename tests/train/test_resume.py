@@ -67,6 +67,9 @@ CASES = {
     ),
     "dpo": Case("dpo", ACCUMULATED, {}, {}),
     "dpo-dropout": Case("dpo", {"disable_dropout": False}, DROPOUT, {}),
+    "orpo": Case("orpo", {}, {}, {}),
+    "cpo-stock": Case("cpo", ACCUMULATED, {}, {"layout": "stock"}),
+    "simpo-best": Case("simpo", BEST, {}, {}),
     "dpo-best-epoch": Case("dpo", BEST_EPOCH, {"init_lora_weights": "pissa"}, {}),
 }  # fmt: skip
 
@@ -86,7 +89,8 @@ class Yard:
         words = ["--trial", json.dumps(trial), "--model", str(self.model), "--out", str(out)]
         words += ["--checkpoint-minutes", str(minutes)]
         for role in ("", "valid-") if trial["trainer"]["eval_strategy"] != "no" else ("",):
-            words += [f"--{role}tokens", str(self.folder / f"{case.method}.parquet")]
+            rows = "sft" if case.method == "sft" else "dpo"
+            words += [f"--{role}tokens", str(self.folder / f"{rows}.parquet")]
             if case.method == "dpo":
                 words += [f"--{role}reference", str(self.folder / "logps.parquet")]
         return words
