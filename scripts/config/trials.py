@@ -6,14 +6,7 @@ A paper's appendix can be copied without a dictionary. Each method has one class
 from string import whitespace
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from scripts.config.base import LARGEST, Closed, Count, Name, Positive, Size
 from scripts.train.signs import Stopper
@@ -373,22 +366,13 @@ class SimpoTrial(ReferenceFreeTrial):
     )
 
 
-def _method(value: Any) -> str | None:
-    """Return the method of a trial, which is DPO unless it is said."""
-    if isinstance(value, dict):
-        return value.get("method", "dpo")
-    return getattr(value, "method", None)
+def _with_method(value: Any) -> Any:
+    """Return a trial's keys with its method, which is DPO unless it is said."""
+    return {"method": "dpo"} | value if isinstance(value, dict) else value
 
 
 PreferenceTrial = Annotated[
-    Annotated[DpoTrial, Tag("dpo")]
-    | Annotated[OrpoTrial, Tag("orpo")]
-    | Annotated[CpoTrial, Tag("cpo")]
-    | Annotated[SimpoTrial, Tag("simpo")],
-    Discriminator(
-        _method,
-        custom_error_type="method",
-        custom_error_message="method: allowed are dpo, orpo, cpo, simpo",
-    ),
+    Annotated[DpoTrial | OrpoTrial | CpoTrial | SimpoTrial, Field(discriminator="method")],
+    BeforeValidator(_with_method),
 ]
 """A trial that learns from pairs."""

@@ -2,11 +2,12 @@
 
     python -m scripts.evaluate.compare --root results/demo --plan '{"experiment": "tutor",
         "base": "demo", "trials": {"sft": ["sft-r16/seed-0", "sft-r4/seed-0"]},
+        "phases": {"sft": "sft"},
         "metrics": {"held_out_loss": {"higher_is_better": false, "comparable": "anything"}}}' \\
         --out results/demo/comparisons/tutor.json
 
 Each trial is compared with the base and with the trial that it starts from, and the trials of a
-method with each other: all pairs of up to ten, otherwise the leading one with each other one. This
+phase with each other, whatever their method: all pairs of up to ten, otherwise the leading one with each other one. This
 is done for every metric that is a mean over items and means the same for both models: the
 difference with its interval (groups and seeds resampled), the p-value of a paired test, and Holm's
 correction of it over all tests of that metric in the experiment, because readers who
@@ -46,7 +47,7 @@ Key = tuple[str | None, str]
 BASE = "base"
 """What stands in place of the base's method."""
 ALL_PAIRS = 10
-"""Up to so many trials of a method are compared pair by pair."""
+"""Up to so many trials of a phase are compared pair by pair."""
 LEVEL = 0.05
 """A difference is shown where the corrected p-value is below; see `is_shown`."""
 
@@ -80,6 +81,8 @@ class Model:
 
     name: str
     method: str
+    phase: str = ""
+    """What its trials are part of: those of a phase are compared with each other."""
     start: str | None = None
     """The trial that it starts from; None for the base."""
     objective: Hashable = ()
@@ -114,7 +117,7 @@ def read_base(root: Path, experiment: str, name: str) -> Model:
     return Model(name, BASE, blocks={key: [block] for key, block in blocks.items()})
 
 
-def read_trial(root: Path, method: str, name: str, runs: list[str]) -> Model:
+def read_trial(root: Path, method: str, phase: str, name: str, runs: list[str]) -> Model:
     """Return a trial with all its seeds."""
     folders = [root / "trials" / one for one in runs]
     trial = read_object(folders[0] / "trial.json")
@@ -122,8 +125,9 @@ def read_trial(root: Path, method: str, name: str, runs: list[str]) -> Model:
     model = Model(
         name,
         method,
+        phase,
         start=start.split("/")[1] if start else None,
-        objective=_hashable([trial["method"], *(trial["trainer"].get(key) for key in OBJECTIVE)]),
+        objective=_hashable([method, *(trial["trainer"].get(key) for key in OBJECTIVE)]),
     )
     for folder in folders:
         for key, block in read_blocks(folder / "items.parquet").items():
@@ -142,7 +146,8 @@ def read_models(root: Path, plan: Row) -> list[Model]:
         names: dict[str, list[str]] = {}
         for one in runs:
             names.setdefault(one.split("/")[0], []).append(one)
-        models += [read_trial(root, method, name, seeds) for name, seeds in names.items()]
+        phase = plan["phases"][method]
+        models += [read_trial(root, method, phase, name, seeds) for name, seeds in names.items()]
     named = {model.name: model for model in models[1:]}
     for model in models:
         # A start is scored on no pairs: what its trials say about their reference is about it.
@@ -218,7 +223,7 @@ class Question:
 
 
 def questions(rule: Row, models: list[Model], values: "ndarray") -> Iterator[Question]:
-    """Yield which models are compared: with the base, with starts, within each method.
+    """Yield which models are compared: with the base, with starts, within each phase.
 
     Parameters
     ----------
@@ -238,10 +243,10 @@ def questions(rule: Row, models: list[Model], values: "ndarray") -> Iterator[Que
                 yield Question("start", model.method, (place, named[model.start]))
     rivals: dict[Hashable, list[int]] = {}
     for place, model in tuned.items():
-        rivals.setdefault((model.method, *alike(rule["comparable"], model)), []).append(place)
+        rivals.setdefault((model.phase, *alike(rule["comparable"], model)), []).append(place)
     for places in rivals.values():
-        method = models[places[0]].method
-        yield from (Question("trials", method, pair) for pair in _pairs(rule, places, values))
+        for pair in _pairs(rule, places, values):
+            yield Question("trials", models[pair[0]].method, pair)
 
 
 def _pairs(rule: Row, places: list[int], values: "ndarray") -> Iterable[Pair]:
@@ -264,7 +269,7 @@ def _ranked(rule: Row, places: list[int], values: "ndarray") -> list[int]:
 
 
 def compare_metric(key: Key, rule: Row, models: list[Model]) -> tuple[list[Row], list[Row]]:
-    """Return the tests of a metric, and for each method which trial leads and whether apart.
+    """Return the tests of a metric, and for each phase which trial leads and whether apart.
 
     A trial leads apart where the corrected test against the runner-up shows a difference.
     """
@@ -326,14 +331,14 @@ def leaders(
     asked: list[Question],
     tests: list[Row],
 ) -> list[Row]:
-    """Return for each method the leading trial, the runner-up, and whether the test between them
+    """Return for each phase the leading trial, the runner-up, and whether the test between them
     shows a difference.
 
-    None leads where trials of a method cannot all be compared with each other.
+    None leads where trials of a phase cannot all be compared with each other.
     """
     found = []
-    for method in dict.fromkeys(model.method for model in models if model.method != BASE):
-        places = [place for place, model in enumerate(models) if model.method == method]
+    for phase in dict.fromkeys(model.phase for model in models if model.method != BASE):
+        places = [place for place, model in enumerate(models) if model.phase == phase]
         ranked = _ranked(rule, places, values)
         test = next(
             (
@@ -346,7 +351,7 @@ def leaders(
         if test and len({alike(rule["comparable"], models[place]) for place in places}) == 1:
             first, second = (models[place].name for place in ranked[:2])
             found.append(
-                {"method": method, "set": key[0], "metric": key[1], "leading": first,
+                {"method": models[ranked[0]].method, "set": key[0], "metric": key[1], "leading": first,
                  "runner_up": second, "holm": test["holm"], "apart": test["shown"]}
             )  # fmt: skip
     return found
@@ -371,7 +376,7 @@ def compare(plan: Row, models: list[Model]) -> Row:
     return {
         "experiment": plan["experiment"],
         "level": LEVEL,
-        "pairs": {method: rule_of(method, models) for method in plan["trials"]},
+        "pairs": {method: rule_of(phase, models) for method, phase in plan["phases"].items()},
         "family": "all tests of one metric in the experiment",
         "never_compared": [
             {"metrics": names, "reason": NEVER[comparable]}
@@ -384,9 +389,9 @@ def compare(plan: Row, models: list[Model]) -> Row:
     }
 
 
-def rule_of(method: str, models: list[Model]) -> str | None:
-    """Return which pairs of a method's trials are compared; None for fewer than two trials."""
-    trials = sum(model.method == method for model in models)
+def rule_of(phase: str, models: list[Model]) -> str | None:
+    """Return which pairs of a phase's trials are compared; None for fewer than two trials."""
+    trials = sum(model.phase == phase for model in models)
     if trials < 2:
         return None
     return "all" if trials <= ALL_PAIRS else "leading"
@@ -402,8 +407,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True, help="the results folder")
     parser.add_argument(
         "--plan", type=json.loads, required=True,
-        help="JSON: experiment, base (its name), trials (by method, lists of trial/seed-0), "
-        "metrics (by name, higher_is_better and comparable)",
+        help="JSON: experiment, base (its name), trials (by method, lists of trial/seed-0), phases "
+        "(by method), metrics (by name, higher_is_better and comparable)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     arguments = parser.parse_args(argv)

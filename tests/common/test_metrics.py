@@ -125,6 +125,7 @@ def comparison(better, worse, tmp_path_factory: pytest.TempPathFactory) -> Row:
     keys = ("higher_is_better", "comparable")
     plan = {
         "experiment": "e", "base": "b", "trials": {"dpo": ["worse/seed-0", "better/seed-0"]},
+        "phases": {"dpo": "preference"},
         "metrics": {name: {key: getattr(one, key) for key in keys} for name, one in METRICS.items()}
     }  # fmt: skip
     out = root / "e.json"

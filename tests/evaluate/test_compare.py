@@ -24,7 +24,13 @@ class Experiment:
         self.root = root
         keys = ("higher_is_better", "comparable")
         rules = {name: {key: getattr(one, key) for key in keys} for name, one in METRICS.items()}
-        self.plan = {"experiment": "tutor", "base": "demo", "trials": {}, "metrics": rules}
+        self.plan = {
+            "experiment": "tutor",
+            "base": "demo",
+            "trials": {},
+            "phases": {},
+            "metrics": rules,
+        }
 
     def items(self, folder: str, metrics: Scores, groups: int = GROUPS, weight: float = 1.0):
         """Write the items of a run; a metric `a/b` is `b` of the set `a`."""
@@ -56,6 +62,7 @@ class Experiment:
         made["start"] = f"trials/{start}/seed-{seed}" if start else None
         (self.root / folder / "trial.json").write_text(json.dumps(made))
         self.plan["trials"].setdefault(method, []).append(f"{name}/seed-{seed}")
+        self.plan["phases"][method] = "sft" if method == "sft" else "preference"
 
     def compared(self) -> dict:
         out = self.root / "comparisons/tutor.json"
@@ -151,6 +158,24 @@ def test_losses_and_margins_are_of_one_objective(
     assert len(asked(found, "preference_accuracy")) == 1
     leading = {one["metric"] for one in found["leading"]}
     assert ("margin" in leading) == bool(pairs)
+
+
+def test_trials_of_several_methods_meet_and_one_leads(made: Experiment) -> None:
+    """Not in the units of an objective."""
+    made.base()
+    made.trial("sft", "sft-1", {})
+    for method, right in (("dpo", 3), ("orpo", 20), ("simpo", 5)):
+        metrics = {"margin": shares(right), "preference_accuracy": shares(right)}
+        made.trial(method, f"{method}-1", metrics, start="sft-1")
+    found = made.compared()
+    assert asked(found, "margin") == []
+    assert asked(found, "preference_accuracy") == [
+        ("trials", "dpo-1", "orpo-1"), ("trials", "dpo-1", "simpo-1"),
+        ("trials", "orpo-1", "simpo-1"),
+    ]  # fmt: skip
+    (lead,) = [it for it in found["leading"] if it["metric"] == "preference_accuracy"]
+    assert (lead["method"], lead["leading"], lead["runner_up"]) == ("orpo", "orpo-1", "simpo-1")
+    assert found["pairs"] == {"sft": None, "dpo": "all", "orpo": "all", "simpo": "all"}
 
 
 def test_how_far_a_trial_moved_is_of_one_start(made: Experiment) -> None:

@@ -62,6 +62,7 @@ class Reports:
             "experiment": experiment,
             "base": self.plan.bases[experiment].name,
             "trials": {method: runs for method, runs in trials.items() if runs},
+            "phases": {name: METHODS[name].phase for name, runs in trials.items() if runs},
             "metrics": comparison_rules(),
         }
 
