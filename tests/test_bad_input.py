@@ -1347,8 +1347,8 @@ def measures() -> Iterator[Case]:
     aggregate = ["evaluate.aggregate", "--subject", "{}", "--out", "out.json", "--items",
                  "a.parquet", "b.parquet", "--metrics", "a.json", "b.json"]
     compare = ["evaluate.compare", "--root", "results", "--out", "out.json", "--plan"]
-    plan = {"experiment": "e", "base": "tiny_llama", "trials": {"sft": ["s/seed-0"]}, "phases": {"sft": "sft"},
-            "metrics": {}}
+    plan = {"experiment": "e", "base": "tiny_llama", "trials": {"sft": ["s/seed-0"]},
+            "phases": {"sft": "sft"}, "metrics": {}}
     page = ["report.page.make", *READ, "--html", "results/out.html"]
     files: dict[str, Content] = {"a.json": '{"sets": {"g": {}}}', "b.json": '{"sets": {}}',
                                  "c.json": "{", "l.json": "[]",

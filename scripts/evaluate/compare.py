@@ -7,10 +7,10 @@
         --out results/demo/comparisons/tutor.json
 
 Each trial is compared with the base and with the trial that it starts from, and the trials of a
-phase with each other, whatever their method: all pairs of up to ten, otherwise the leading one with each other one. This
-is done for every metric that is a mean over items and means the same for both models: the
-difference with its interval (groups and seeds resampled), the p-value of a paired test, and Holm's
-correction of it over all tests of that metric in the experiment, because readers who
+phase with each other, whatever their method: all pairs of up to ten, otherwise the leading one with
+each other one. This is done for every metric that is a mean over items and means the same for both
+models: the difference with its interval (groups and seeds resampled), the p-value of a paired test,
+and Holm's correction of it over all tests of that metric in the experiment, because readers who
 look for the leading trial look at all of them.
 
 The plan says of each metric whether higher is better (null: neither way), and what two trials must
@@ -351,8 +351,9 @@ def leaders(
         if test and len({alike(rule["comparable"], models[place]) for place in places}) == 1:
             first, second = (models[place].name for place in ranked[:2])
             found.append(
-                {"method": models[ranked[0]].method, "set": key[0], "metric": key[1], "leading": first,
-                 "runner_up": second, "holm": test["holm"], "apart": test["shown"]}
+                {"method": models[ranked[0]].method, "set": key[0], "metric": key[1],
+                 "leading": first, "runner_up": second, "holm": test["holm"],
+                 "apart": test["shown"]}
             )  # fmt: skip
     return found
 
