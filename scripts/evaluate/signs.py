@@ -26,7 +26,8 @@ _DECLARED = (
     ),
     Sign(
         name="preference_loss_rose",
-        holds="the preference loss of the test pairs is more than {share:.1%} above ln 2",
+        holds="the preference loss of the test pairs is more than {share:.1%} above ln 2, with a "
+        "method that has a reference",
         why="A model that does not differ from its reference has ln 2: this one orders unseen "
         "pairs worse than not at all, or is sure of what is wrong. Rounding alone moves a loss by "
         "less.",
@@ -80,7 +81,11 @@ def signs_of(measured: Row, base: Row, start: Row, chosen_tokens: float | None) 
         Mean tokens of a chosen completion of the test pairs, if there are any.
     """
     before = start if start["experiment"] == measured["experiment"] else base
-    found = list(_of_rows(measured["metrics"], before["metrics"], chosen_tokens))
+    of_rows = measured["metrics"]
+    if not measured.get("has_reference", True):
+        # No beta scales its margins, so a loss of them is above ln 2 for no reason.
+        of_rows = {name: it for name, it in of_rows.items() if name != "preference_loss"}
+    found = list(_of_rows(of_rows, before["metrics"], chosen_tokens))
     for name, answers in measured["sets"].items():
         own, others = answers["metrics"], base["sets"].get(name, {}).get("metrics", {})
         found += [sign | {"set": name} for sign in _of_answers(own, others)]

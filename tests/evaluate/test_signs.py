@@ -53,6 +53,12 @@ def test_the_trial_that_fell_apart_has_the_signs_that_it_should() -> None:
     ]
 
 
+def test_margins_that_no_beta_scales_have_a_loss_of_no_meaning() -> None:
+    trial = measured({}, preference_loss=1.7)
+    assert len(found(trial, measured({}))) == 1
+    assert found(trial | {"has_reference": False}, measured({})) == []
+
+
 def test_a_sound_trial_has_none() -> None:
     base = measured({"p": {"stop_rate": 0.85, "distinct_2": 0.6, "odd_characters": 0.1}},
                     held_out_loss=0.58)  # fmt: skip

@@ -277,7 +277,8 @@ class Run(Subject):
         return files | ({"verdicts": verdicts} if self.judged else {})
 
     def identity(self) -> Part:
-        return super().identity() | self.splits()
+        free = self.evaluation.pairs and not METHODS[self.method].has_reference
+        return super().identity() | self.splits() | ({"has_reference": False} if free else {})
 
     def splits(self) -> Part:
         """Return on which splits it is reported, and on which its adapter was selected."""
