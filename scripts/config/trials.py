@@ -19,9 +19,30 @@ class Lora(Closed):
     lora_alpha: Count = 32
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
-    init_lora_weights: Literal[True, "gaussian", "pissa", "olora"] = Field(
+    init_lora_weights: Literal[True, "gaussian"] = Field(
         True, description="true: B is zero and A is Kaiming-uniform; gaussian: A is normal"
     )
+    use_rslora: bool = Field(
+        False, description="rsLoRA: scaled by lora_alpha / √r instead of lora_alpha / r"
+    )
+    use_dora: bool = Field(
+        False, description="DoRA: the lengths of the weights' columns are trained apart"
+    )
+    loraplus_lr_ratio: float = Field(
+        1.0, ge=1, le=1e6, description="LoRA+: the learning rate of B over that of A"
+    )
+    layers_to_transform: list[Annotated[int, Field(ge=0, le=LARGEST)]] | None = Field(
+        None, min_length=1, description="numbers, from 0, of the layers with an adapter; null: all"
+    )
+    modules_to_save: list[str] | None = Field(
+        None, min_length=1, description="modules that are trained whole, such as lm_head"
+    )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it adds B A to weights in all layers, and nothing else."""
+        others = (self.use_rslora, self.use_dora, self.layers_to_transform, self.modules_to_save)
+        return not any(others)
 
     @field_validator("target_modules")
     @classmethod
@@ -115,6 +136,12 @@ class Trial(Closed):
         return self
 
     @model_validator(mode="after")
+    def backend_has_the_adapter(self) -> "Trial":
+        if self.backend == "unsloth" and self.lora.use_dora:
+            raise ValueError("lora.use_dora needs backend: transformers")
+        return self
+
+    @model_validator(mode="after")
     def can_be_divided(self) -> "Trial":
         if self.processes == 1:
             return self
@@ -193,11 +220,11 @@ class StartedTrial(Trial):
         if self.start_as == "overwritten" and self.start is None:
             raise ValueError("start_as: overwritten needs a start whose adapter is overwritten")
         if self.start_as == "overwritten" and (
-            self.lora.target_modules == "all-linear"
-            or self.lora.init_lora_weights in ("pissa", "olora")
+            self.lora.target_modules == "all-linear" or not self.lora.is_plain
         ):
             raise ValueError(
-                "start_as: overwritten takes named target_modules, and no pissa or olora"
+                "start_as: overwritten takes named target_modules, in all layers, and neither "
+                "use_rslora, use_dora nor modules_to_save"
             )
         return self
 

@@ -27,7 +27,8 @@ def lora_config(model: "PreTrainedModel", lora: dict[str, Any]) -> "LoraConfig":
     Raises
     ------
     BadInput
-        When the model lacks one of the target modules. PEFT would ignore it silently.
+        When the model lacks one of the modules or layers, which PEFT would ignore silently; or when
+        a module that is trained whole shares its weights with another.
     """
     from peft import LoraConfig
     from torch.nn import Linear
@@ -44,7 +45,39 @@ def lora_config(model: "PreTrainedModel", lora: dict[str, Any]) -> "LoraConfig":
             f"lora.target_modules: found {', '.join(missing)}; "
             f"the model has {', '.join(sorted(layers))}"
         )
-    return LoraConfig(task_type="CAUSAL_LM", **lora)
+    _check_layers(model, lora.get("layers_to_transform") or [])
+    _check_saved(model, lora.get("modules_to_save") or [])
+    # The optimizer's, not the adapter's.
+    settings = {key: value for key, value in lora.items() if key != "loraplus_lr_ratio"}
+    if lora.get("layers_to_transform") and isinstance(targets, str):
+        # PEFT counts layers only where modules are named.
+        settings["target_modules"] = sorted(layers)
+    return LoraConfig(task_type="CAUSAL_LM", **settings)
+
+
+def _check_layers(model: "PreTrainedModel", layers: list[int]) -> None:
+    count = model.config.get_text_config().num_hidden_layers
+    if beyond := [number for number in layers if number >= count]:
+        raise BadInput(
+            f"lora.layers_to_transform: found {beyond[0]}; the model has layers 0 to {count - 1}"
+        )
+
+
+def _check_saved(model: "PreTrainedModel", modules: list[str]) -> None:
+    own = {name.rpartition(".")[2] for name, module in model.named_modules() if name}
+    if missing := sorted(set(modules) - own):
+        raise BadInput(
+            f"lora.modules_to_save: found {', '.join(missing)}; "
+            f"the model has {', '.join(sorted(it for it in own if not it.isdigit()))}"
+        )
+    tied = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if tied[0].weight is tied[1].weight:
+        names = {name.rpartition(".")[2] for name, it in model.named_modules() if it in tied}
+        if shared := sorted(names & set(modules)):
+            raise BadInput(
+                f"lora.modules_to_save: found {shared[0]}, which shares its weights with "
+                f"{', '.join(sorted(names - {shared[0]}))} in this model; only one would be trained"
+            )
 
 
 def read_adapter(model: "PreTrainedModel", adapter: Path) -> "PeftModel":

@@ -158,6 +158,9 @@ class Unsloth:
             init_lora_weights=adapter.init_lora_weights,
             rank_pattern=adapter.rank_pattern,
             alpha_pattern=adapter.alpha_pattern,
+            use_rslora=adapter.use_rslora,
+            layers_to_transform=adapter.layers_to_transform,
+            modules_to_save=adapter.modules_to_save,
             random_state=seed,
             use_gradient_checkpointing=_checkpointing(checkpointing),
         )

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from peft.optimizers import create_loraplus_optimizer
 
 from scripts.common.cli import BadInput
 from scripts.common.files import Row
@@ -77,6 +78,7 @@ class LaidOutTrainer(ResumableTrainer):
     def __init__(self, *args: Any, trial: Row, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.layout = Layout(trial["layout"])
+        self._ratio = trial["lora"].get("loraplus_lr_ratio", 1.0)
         self.gradient: float | None = None
         """The norm of the last step's gradient."""
         self._step: list[Batch] = []
@@ -92,6 +94,19 @@ class LaidOutTrainer(ResumableTrainer):
     ) -> "Dataset":
         """Return the dataset that the trainer takes, of token rows and a reference's log-probs."""
         raise NotImplementedError
+
+    def create_optimizer(self, model: "PreTrainedModel | None" = None) -> torch.optim.Optimizer:
+        """Return the optimizer, which learns B and A at rates of their own under LoRA+.
+
+        Hayou et al. 2024, https://arxiv.org/abs/2402.12354.
+        """
+        if self._ratio != 1:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
+                self.model, kind, loraplus_lr_ratio=self._ratio,
+                loraplus_weight_decay=self.args.weight_decay, **options,
+            )  # fmt: skip
+        return super().create_optimizer(model)
 
     def findings(self) -> Row:
         """Return what the method adds to train.json."""

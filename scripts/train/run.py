@@ -317,8 +317,9 @@ def _save_adapter(
     # PEFT writes a set in the order of this process's string hashes.
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(settings["target_modules"], list):
-        settings["target_modules"].sort()
+    for key in ("target_modules", "modules_to_save"):
+        if isinstance(settings[key], list):
+            settings[key].sort()
     write_json(path, settings)
 
 

@@ -87,6 +87,8 @@ class TokenSFTTrainer(LaidOutTrainer, SFTTrainer):
         """Return why a step's loss would not be the sum of its rows' losses, or None."""
         if not self.model_accepts_loss_kwargs:
             return "the model's loss is a mean over each batch, not over the tokens of a step"
+        if any(it.requires_grad for it in self.model.get_output_embeddings().parameters()):
+            return "the head is trained, too, of which packed rows compute no gradient"
         return super()._unfit()
 
     def _unproven(self) -> str | None:

@@ -195,13 +195,11 @@ def adapter_gains(model: Any) -> dict[str, float]:
     """Return how much each module's adapter adds to its output, as a share of its input's size.
 
     That is scale · ‖B A‖ / √(size of the output), the ratio of root mean squares for an input whose
-    directions are equally likely. Modules whose B does not start at 0 are left out.
+    directions are equally likely. Modules of a start that is overwritten are left out.
     """
     from scripts.train.processes import whole
 
     config = model.peft_config["default"]
-    if config.init_lora_weights not in (True, "gaussian"):
-        return {}
     gains = {}
     for name, module in model.named_modules():
         # A start that is overwritten keeps its own modules, with a rank of their own.

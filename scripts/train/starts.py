@@ -113,14 +113,15 @@ class Overwritten(Merged):
                 "needs them named, since PEFT counts the lm_head of a wrapped model among "
                 "all-linear"
             )
-        if lora["init_lora_weights"] not in (True, "gaussian"):
-            raise BadInput(
-                f"lora.init_lora_weights: found {lora['init_lora_weights']}; a start that is "
-                "overwritten allows true or gaussian, which leave the base's weights as they are"
-            )
         adapter_tensors(start)
         check_trained_alike(start, base)
         old, weights = PeftConfig.from_pretrained(start), load_file(start / WEIGHTS)
+        for key in ("use_rslora", "use_dora", "layers_to_transform", "modules_to_save"):
+            if getattr(old, key):
+                raise BadInput(
+                    f"{start}: found an adapter with {key}; a start that is overwritten is a plain "
+                    "LoRA of all layers"
+                )
         both = self.lora(lora, old.to_dict(), set(map(module_of, weights)))
         adapter = lora_config(base, both | {"lora_dropout": lora["lora_dropout"]})
         model = backend.attach(base, adapter, trial["seed"], _checkpointing(trial))

@@ -96,12 +96,14 @@ def test_from_sft_margin_is_zero_and_loss_is_ln_2_at_step_zero(
     ]
 
 
-@pytest.mark.parametrize("init", ["gaussian", "pissa", "olora"])
-def test_any_adapter_init_starts_at_its_reference(
-    tiny_model: Path, tokens: Path, tmp_path: Path, init: str
+@pytest.mark.parametrize(
+    "lora", [{"init_lora_weights": "gaussian"}, {"use_dora": True}], ids=["gaussian", "dora"]
+)
+def test_any_adapter_starts_at_its_reference(
+    tiny_model: Path, tokens: Path, tmp_path: Path, lora: dict[str, Any]
 ) -> None:
     trial = resolved("dpo", max_steps=2)
-    trial["lora"]["init_lora_weights"] = init
+    trial["lora"] |= lora
     logps = reference_of(tiny_model, tokens, tmp_path / "r.parquet")
     out = run(trial, tiny_model, tokens, logps, tmp_path / "dpo")
     assert read_json(out / "train.json")["first_loss"] == pytest.approx(math.log(2), abs=1e-4)

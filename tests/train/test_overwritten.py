@@ -151,7 +151,6 @@ def test_the_same_trial_with_the_gate_closed_stops(
 @pytest.mark.parametrize(
     ("lora", "start_given", "message"),
     [
-        ({"init_lora_weights": "pissa"}, True, "found pissa; a start that is overwritten allows"),
         (
             {"target_modules": "all-linear"},
             True,

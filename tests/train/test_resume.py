@@ -70,7 +70,7 @@ CASES = {
     "orpo": Case("orpo", {}, {}, {}),
     "cpo-stock": Case("cpo", ACCUMULATED, {}, {"layout": "stock"}),
     "simpo-best": Case("simpo", BEST, {}, {}),
-    "dpo-best-epoch": Case("dpo", BEST_EPOCH, {"init_lora_weights": "pissa"}, {}),
+    "dpo-best-epoch": Case("dpo", BEST_EPOCH, {"use_dora": True, "loraplus_lr_ratio": 4.0}, {}),
 }  # fmt: skip
 
 

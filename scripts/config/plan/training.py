@@ -102,7 +102,8 @@ class Training:
     @property
     def adapter(self) -> Part:
         """Its adapter as it is checked: one of all that differ in rank, alpha or dropout only."""
-        return self.lora | {"r": 1, "lora_alpha": 1, "lora_dropout": 0.0}
+        same = {"r": 1, "lora_alpha": 1, "lora_dropout": 0.0, "loraplus_lr_ratio": 1.0}
+        return self.lora | same
 
     @property
     def adapter_name(self) -> str:
