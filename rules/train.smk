@@ -140,14 +140,15 @@ rule reference:
         precision=lambda wildcards: PLAN.references[wildcards.reference].model.precision,
         quantization=lambda wildcards: PLAN.references[wildcards.reference].model.quantization,
         backend=lambda wildcards: PLAN.references[wildcards.reference].backend,
-        files=lambda wildcards, input: options(input, "start", "tokens"),
+        files=lambda wildcards, input: options(input, "start", "tokens", "reference"),
+        rows=lambda wildcards: PLAN.references[wildcards.reference].options(),
         code=code_digest("scripts/train/reference.py"),
         env=env_digest("train"),
     shell:
         job(
             "reference",
             "train",
-            "python -m scripts.train.reference --model {input.model:q} {params.files}"
+            "python -m scripts.train.reference --model {input.model:q} {params.files} {params.rows}"
             " --backend {params.backend} --precision {params.precision}"
             " --quantization {params.quantization} --out {output.logps:q}",
             keep=True,

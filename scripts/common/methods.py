@@ -36,6 +36,8 @@ class Method:
         The metrics that its trials are compared by: the first that one of them has.
     loss
         The label of an axis of its training loss.
+    has_partners
+        Whether it learns pairs as single rows, each with another row's completion beside it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Method:
     headlines: tuple[str, ...]
     loss: str
     look: Look
+    has_partners: bool = False
 
 
 _of_pairs = partial(
@@ -79,6 +82,16 @@ _DECLARED = (
         has_reference=True,
         trainer="scripts.train.dpo",
         look=("#de8f05", "s"),
+    ),
+    _of_pairs(
+        name="kto",
+        label="KTO",
+        long="Kahneman-Tversky optimization",
+        has_reference=True,
+        has_partners=True,
+        trainer="scripts.train.kto",
+        loss="Loss (mean over rows)",
+        look=("#d55e00", "h"),
     ),
     _of_pairs(
         name="orpo",

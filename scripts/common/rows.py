@@ -71,6 +71,10 @@ REFERENCE = pa.schema(
     ]
 )
 
+UNPAIRED_REFERENCE = pa.schema(
+    [("id", pa.string()), ("logp", pa.float64()), ("partner_logp", pa.float64())]
+)
+
 # What evaluation writes for each trial and each base
 COMPLETIONS = pa.schema([("id", pa.string()), ("logp", pa.float64()), ("tokens", pa.int32())])
 PAIRS = pa.schema(

@@ -342,6 +342,26 @@ class DpoTrial(StartedTrial):
         return self
 
 
+class KtoTrial(StartedTrial):
+    """One trial by KTO (TRL's KTOTrainer), on each pair as two rows."""
+
+    method: Literal["kto"]
+    beta: Positive = 0.1
+    desirable_weight: Positive = Field(1.0, description="of the loss of chosen completions")
+    undesirable_weight: Positive = Field(1.0, description="of the loss of rejected completions")
+
+    @model_validator(mode="after")
+    def has_partners(self) -> "KtoTrial":
+        if self.per_device_train_batch_size < 2:
+            raise ValueError(
+                "kto needs a per_device_train_batch_size of 2 or more: each row is compared with "
+                "another one of its micro-batch"
+            )
+        if self.processes > 1:
+            raise ValueError("kto needs processes: 1, since its rows have a fixed order")
+        return self
+
+
 class ReferenceFreeTrial(StartedTrial):
     """What trials of methods without a reference share."""
 
@@ -399,7 +419,9 @@ def _with_method(value: Any) -> Any:
 
 
 PreferenceTrial = Annotated[
-    Annotated[DpoTrial | OrpoTrial | CpoTrial | SimpoTrial, Field(discriminator="method")],
+    Annotated[
+        DpoTrial | KtoTrial | OrpoTrial | CpoTrial | SimpoTrial, Field(discriminator="method")
+    ],
     BeforeValidator(_with_method),
 ]
 """A trial that learns from pairs."""

@@ -22,6 +22,18 @@ def pair_logps(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
     return [_pair(row, next(logps), next(logps)) for row in rows]
 
 
+def partner_logps(model: "PreTrainedModel", rows: list[Row], reference: list[Row]) -> list[Row]:
+    """Return the log-probs of single rows of pairs, in nats: `logp` of the completion, as it is in
+    the pairs' own `reference`, and `partner_logp` of another row's completion after this prompt.
+    """
+    known = {f"{pair['id']}/{name}": pair[f"{name}_logp"] for pair in reference for name in NAMES}
+    partners = completion_logps(model, [(row["prompt_ids"], row["partner_ids"]) for row in rows])
+    return [
+        {"id": row["id"], "logp": known[row["id"]], "partner_logp": sum(logps)}
+        for row, logps in zip(rows, partners, strict=True)
+    ]
+
+
 NAMES = ("chosen", "rejected")
 
 

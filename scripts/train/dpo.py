@@ -54,7 +54,7 @@ class TokenDPOTrainer(PairTrainer, DPOTrainer):
         # Set here, not in the config: there it would make TRL compute them itself.
         self.precompute_ref_logps = True
         self.reward_scale = trial["trainer"]["beta"]
-        self.gate = StepZeroGate(self.model.dtype, trial)
+        self.gate = StepZeroGate(self.model.dtype, trial, loss_at_zero(trial["trainer"]))
         self.add_callback(self.gate)
 
     @classmethod
@@ -128,6 +128,15 @@ def with_reference(rows: list[Row], reference: list[Row], ld_alpha: float | None
     ]
 
 
+def loss_at_zero(trainer: Row) -> float | None:
+    """Return the loss where every margin is 0, as far as it is known of the objectives."""
+    objectives = trainer["loss_type"]
+    if trainer["use_weighting"] or not LN_2_AT_ZERO.issuperset(objectives):
+        return None
+    weights: list[float] = trainer["loss_weights"] or [1.0] * len(objectives)
+    return sum(weights) * math.log(2)
+
+
 class StepZeroGate(TrainerCallback):
     """Stops a run whose policy should be its reference at step 0, but is not.
 
@@ -136,16 +145,13 @@ class StepZeroGate(TrainerCallback):
     both signs can have a mean of 0, but then the loss differs.
     """
 
-    def __init__(self, dtype: torch.dtype, trial: Row) -> None:
-        trainer = trial["trainer"]
+    def __init__(self, dtype: torch.dtype, trial: Row, loss_at_zero: float | None) -> None:
         self.closed = start_of(trial).equals_reference
-        self.margin_noise = NOISE[dtype] * trainer["beta"]
-        objectives = trainer["loss_type"]
-        known = LN_2_AT_ZERO.issuperset(objectives) and not trainer["use_weighting"]
-        weight = sum(trainer["loss_weights"] or [1.0] * len(objectives))
-        self.loss_at_zero = weight * math.log(2) if known else None
+        self.margin_noise = NOISE[dtype] * trial["trainer"]["beta"]
+        self.loss_at_zero = loss_at_zero
         # How far from ln 2 the loss is where rounding moves every margin from 0 as far as it can.
-        self.loss_noise = weight * (math.log1p(math.exp(self.margin_noise)) - math.log(2))
+        of_ln_2 = math.log1p(math.exp(self.margin_noise)) / math.log(2) - 1
+        self.loss_noise = (loss_at_zero or 0.0) * of_ln_2
         self.margin: float | None = None
         self.loss: float | None = None
 
@@ -167,7 +173,8 @@ class StepZeroGate(TrainerCallback):
         """Raise BadInput if the first step's margin or loss is not that of step 0."""
         if state.global_step != 1 or logs is None or "loss" not in logs:
             return
-        self.margin, self.loss = float(logs["rewards/margins"]), float(logs["loss"])
+        # A step of single rows may have one kind only.
+        self.margin, self.loss = float(logs.get("rewards/margins", 0.0)), float(logs["loss"])
         if not self.closed:
             return
         reason = "the reference log-probs are not those of the model that training starts from"

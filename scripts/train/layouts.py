@@ -204,7 +204,10 @@ class LaidOutTrainer(ResumableTrainer):
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._step = batches
         sequences = [sequence for batch in batches for sequence in self.sequences_of(batch)]
-        padded = sum(batch["input_ids"].numel() for batch in batches)
+        # A batch may have sequences of two kinds.
+        padded = sum(
+            it.numel() for batch in batches for key, it in batch.items() if "input_ids" in key
+        )
         self.layout.stock_tokens += padded
         self.layout.fewest_tokens += self.fewest_tokens(sequences)
         if self.layout.ran == "stock":

@@ -9,6 +9,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from scripts.common.files import Row
+from scripts.lm.pairs import pair_logps
 from scripts.lm.prefix_tree import Sequence
 from scripts.lm.tree_attention import logits_at
 from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
@@ -28,6 +29,11 @@ class PairTrainer(LaidOutTrainer):
 
     scores_prompts: ClassVar[bool] = False
     """Whether the loss reads the prompts' tokens of chosen sequences, too."""
+
+    @classmethod
+    def reference_of(cls, model: Any, trial: Row, rows: list[Row]) -> list[Row]:
+        """Return the log-probs that a reference gives to token rows of pairs."""
+        return pair_logps(model, rows)
 
     def sequences_of(self, batch: Batch) -> list[Sequence]:
         """Return the sequences without their last tokens, which predict nothing."""

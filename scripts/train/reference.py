@@ -6,7 +6,8 @@ from pathlib import Path
 
 from scripts.common.cli import run
 from scripts.common.files import read_rows, write_json, write_rows
-from scripts.common.rows import REFERENCE
+from scripts.common.rows import REFERENCE, UNPAIRED_REFERENCE
+from scripts.train.unpaired import unpaired
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,12 +21,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quantization", required=True)
     parser.add_argument("--start", type=Path, help="adapter to merge into the reference")
     parser.add_argument("--tokens", type=Path, required=True, help="token split of pairs")
+    parser.add_argument("--window", type=int, help="of single rows with partners: micro-batch")
+    parser.add_argument("--seed", type=int, help="of single rows: their order")
+    parser.add_argument("--reference", type=Path, help="of single rows: the pairs' log-probs")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     arguments = parser.parse_args(argv)
 
     from scripts.lm.backends import start_backend
     from scripts.lm.devices import Meter, pin_threads, precision_of
-    from scripts.lm.pairs import pair_logps
+    from scripts.lm.pairs import pair_logps, partner_logps
     from scripts.lm.snapshots import merge_adapters
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -34,8 +38,13 @@ def main(argv: list[str] | None = None) -> int:
         meter = Meter()
         base = backend.load(arguments.model, arguments.precision, arguments.quantization)
         model = merge_adapters(base, [arguments.start] if arguments.start else [])
-        logps = pair_logps(model, read_rows(arguments.tokens))
-    write_rows(arguments.out, logps, REFERENCE)
+        pairs = read_rows(arguments.tokens)
+        if arguments.window:
+            rows = unpaired(pairs, arguments.seed, arguments.window)
+            logps = partner_logps(model, rows, read_rows(arguments.reference))
+        else:
+            logps = pair_logps(model, pairs)
+    write_rows(arguments.out, logps, UNPAIRED_REFERENCE if arguments.window else REFERENCE)
     cost = meter.cost() | {"precision": precision_of(model)}
     write_json(arguments.out.with_suffix(".json"), cost)
     return 0

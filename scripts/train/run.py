@@ -102,6 +102,8 @@ def train_trial(module: str, files: argparse.Namespace, work: Work) -> None:
         if not rows:
             raise BadInput(f"{tokens}: no rows to train on, or to take a loss of")
         made = kind.make_dataset(trial, rows, read_rows(reference) if reference else None)
+        if "id" in made.column_names:
+            return made
         # For messages; no batch has it.
         return made.add_column("id", [row["id"] for row in rows])
 

@@ -226,7 +226,8 @@ class Run(Subject):
     def references(self) -> list[tuple[str, str]]:
         training = self.training
         splits = [split for split in (training.train, training.valid) if split]
-        own = [(training.reference, split) for split in splits if training.reference]
+        names = filter(None, (training.pairs_reference, training.reference))
+        own = [(name, split) for name in names for split in splits]
         return own + super().references()
 
     def score_inputs(self) -> Files:

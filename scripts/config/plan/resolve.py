@@ -142,14 +142,14 @@ class _Resolver:
         if isinstance(trial, SftTrial):
             return training
         start = paths.run_folder(trial.start, seed) if trial.start else None
-        return replace(
-            training,
-            start=start,
-            **trial.attached_as(),
-            reference=self.reference(tokens, start, trial.backend)
-            if method.has_reference
-            else None,
-        )
+        training = replace(training, start=start, **trial.attached_as())
+        if not method.has_reference:
+            return training
+        reference = self.reference(tokens, start, trial.backend)
+        if not method.has_partners:
+            return replace(training, reference=reference)
+        own = self.with_partners(reference, seed, trial.per_device_train_batch_size)
+        return replace(training, reference=own, pairs_reference=reference)
 
     def tokens(self, part: AnyPhase | Generate) -> str:
         """Enter the tokens of a part's dataset and return their name."""
@@ -190,6 +190,14 @@ class _Resolver:
         ]
         self.plan.references[name] = Reference(
             name, self.model, start, tokens, backend, tuple(parts)
+        )
+        return name
+
+    def with_partners(self, of: str, seed: int, window: int) -> str:
+        """Enter the log-probs of single rows and of their partners, and return their name."""
+        name = f"{of}.partners-{window}-{seed}"
+        self.plan.references[name] = replace(
+            self.plan.references[of], name=name, parts=(), of=of, seed=seed, window=window
         )
         return name
 

@@ -23,6 +23,11 @@ class Reference:
     backend: str
     parts: tuple[tuple[str, str], ...] = ()
     """Of a mixture, its datasets and the names of their references, which are taken as they are."""
+    of: str | None = None
+    """Of single rows with partners, the reference of their pairs."""
+    seed: int | None = None
+    window: int | None = None
+    """The order of single rows, and how many are in a micro-batch."""
 
     def mixed_inputs(self, split: str) -> Files:
         """Return what taking the log-probs of its parts reads."""
@@ -38,7 +43,13 @@ class Reference:
             "model": paths.manifest(self.model.name),
             "tokens": paths.token_split(self.tokens, split),
         }
+        if self.of:
+            files["reference"] = paths.reference_split(self.of, split)
         return files | ({"start": paths.adapter_files(self.start)} if self.start else {})
+
+    def options(self) -> str:
+        """Return the command-line options of single rows."""
+        return f"--window {self.window} --seed {self.seed}" if self.of else ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,8 @@ class Training:
     """The folder of the run that it starts from; None: the base."""
     start_as: str = "merged"
     reference: str | None = None
+    pairs_reference: str | None = None
+    """What its reference is made of, where that is of single rows."""
     stop_when: tuple[str, ...] = ()
 
     def as_json(self) -> Part:
@@ -74,7 +87,7 @@ class Training:
 
         What stops it is not part of that: it changes no adapter that is made.
         """
-        left_out = {"stop_when"}
+        left_out = {"stop_when", "pairs_reference"}
         if METHODS[self.method].phase == "sft":
             left_out |= {"start", "start_as", "reference"}
         return {key: value for key, value in vars(self).items() if key not in left_out}

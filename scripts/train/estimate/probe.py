@@ -58,7 +58,6 @@ def trainer_of(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "Lai
 
     backend = start_backend(trial["backend"], work)
 
-    from scripts.lm.pairs import pair_logps
     from scripts.lm.tokenizers import load_tokenizer
     from scripts.train.run import make_reproducible, make_trainer
     from scripts.train.starts import start_of
@@ -67,7 +66,7 @@ def trainer_of(trial: Part, manifest: Path, rows: list[Row], work: Path) -> "Lai
     make_reproducible(trial["seed"])
     checkpointing = trial["trainer"]["gradient_checkpointing"]
     base = backend.load(manifest, trial["precision"], trial["quantization"], checkpointing)
-    reference = pair_logps(base, rows) if trial.get("reference") else None
+    reference = kind.reference_of(base, trial, rows) if trial.get("reference") else None
     dataset = kind.make_dataset(trial, rows, reference)
     model = start_of(trial).attach(backend, base, trial, None)
     return make_trainer(kind, trial, model, load_tokenizer(manifest), dataset, None, work)
