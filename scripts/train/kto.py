@@ -26,7 +26,6 @@ from trl import KTOConfig, KTOTrainer
 
 from scripts.common.files import Row
 from scripts.lm.pairs import partner_logps
-from scripts.lm.prefix_tree import Sequence
 from scripts.train.dpo import StepZeroGate
 from scripts.train.layouts import BATCHES, Batch
 from scripts.train.pairs import PairTrainer
@@ -103,10 +102,9 @@ class TokenKTOTrainer(PairTrainer, KTOTrainer):
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
-    def sequences_of(self, batch: Batch) -> list[Sequence]:
-        """Return the sequences, then those with their partners, without their last tokens."""
-        partners = super().sequences_of(_partners(batch)) if f"{KL}input_ids" in batch else []
-        return super().sequences_of(batch) + partners
+    def computed(self, batch: Batch) -> list[Batch]:
+        """Return the sequences, and those with their partners."""
+        return [batch, _partners(batch)]
 
     def compute_loss(
         self,

@@ -131,6 +131,10 @@ class LaidOutTrainer(ResumableTrainer):
         ids = batch["input_ids"].tolist()
         return [row[:length] for row, length in zip(ids, lengths, strict=True)]
 
+    def computed(self, batch: Batch) -> list[Batch]:
+        """Return a padded batch, and with it what else its loss computes without a gradient."""
+        return [batch]
+
     def divided(self, batches: list[Batch]) -> list[Batch]:
         """Return the batches of a step, or parts of them, that may be in different passes.
 
@@ -203,11 +207,9 @@ class LaidOutTrainer(ResumableTrainer):
         """
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._step = batches
-        sequences = [sequence for batch in batches for sequence in self.sequences_of(batch)]
-        # A batch may have sequences of two kinds.
-        padded = sum(
-            it.numel() for batch in batches for key, it in batch.items() if "input_ids" in key
-        )
+        parts = [part for batch in batches for part in self.computed(batch)]
+        sequences = [sequence for part in parts for sequence in self.sequences_of(part)]
+        padded = sum(part["input_ids"].numel() for part in parts)
         self.layout.stock_tokens += padded
         self.layout.fewest_tokens += self.fewest_tokens(sequences)
         if self.layout.ran == "stock":
@@ -303,7 +305,8 @@ class LaidOutTrainer(ResumableTrainer):
         """Yield the number of tokens of each sequence of all rows."""
         for data in filter(None, (self.train_dataset, self.eval_dataset)):
             for row in data:
-                yield from map(len, self.sequences_of(self.data_collator([row])))
+                for part in self.computed(self.data_collator([row])):
+                    yield from map(len, self.sequences_of(part))
 
 
 def active_dropout(model: torch.nn.Module) -> str | None:

@@ -7,6 +7,7 @@ the size of a micro-batch, so the reference's log-probs of them do, too.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 
@@ -60,8 +61,11 @@ def _exchange(rows: list[Row], start: int, window: int) -> None:
         if not any(_is_of_one(rows, it, window) for it in (start, place - place % window)):
             return
         rows[start], rows[place] = rows[place], rows[start]
-    found = len({tuple(row["prompt_ids"]) for row in rows})
-    raise BadInput(f"KTO compares rows of different prompts: found {found} in {len(rows)} rows")
+    most = max(Counter(tuple(row["prompt_ids"]) for row in rows).values())
+    raise BadInput(
+        f"KTO compares rows of different prompts within a micro-batch of {window}: found {most} of "
+        f"{len(rows)} rows with one prompt"
+    )
 
 
 def _partner(rows: list[Row], place: int, window: int) -> list[int]:

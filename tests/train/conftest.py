@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts.common.methods import METHODS
 from scripts.train.run import make_trainer
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ OWN: dict[str, dict[str, Any]] = {
         "discopop_tau": 0.05,
         "disable_dropout": True,
     },
+    "kto": {
+        "beta": 0.5,
+        "desirable_weight": 1.0,
+        "undesirable_weight": 1.0,
+        "disable_dropout": True,
+    },
     "orpo": {"beta": 0.5, "disable_dropout": True},
     "cpo": {
         "beta": 0.5,
@@ -83,7 +90,7 @@ def resolved(method: str, **trainer: Any) -> dict[str, Any]:
     """Return a resolved trial with some of its trainer's arguments changed."""
     trial = copy.deepcopy(TRIAL) | {"method": method}
     if method != "sft":
-        reference = "r" if method == "dpo" else None
+        reference = "r" if METHODS[method].has_reference else None
         trial |= {"rows": "preferences", "start": None, "start_as": "merged"}
         trial |= {"reference": reference}
     trial["trainer"] |= OWN[method] | trainer

@@ -23,7 +23,7 @@ from transformers import (
     Trainer,
     TrainerCallback,
 )
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
@@ -31,8 +31,10 @@ from scripts.common.files import Row
 from scripts.lm.adapters import lora_config
 from scripts.lm.pairs import pair_logps
 from scripts.models.demo import train_tokenizer
+from scripts.train.kto import TokenKTOTrainer
 from scripts.train.layouts import BATCHES, Layout
 from scripts.train.run import make_reproducible, trainer_arguments
+from scripts.train.unpaired import unpaired
 from tests.conftest import TEXTS
 from tests.train.conftest import resolved, trainer_of
 
@@ -194,6 +196,48 @@ def our_dpo(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
     return trainer_of(settings, model, tokenizer(), pairs(), logps, work, evaluate=True)
 
 
+class StockKTOTrainer(KTOTrainer):
+    """TRL's trainer on tokens; each step computes the reference with the adapter off."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+def single_rows(settings: Settings) -> list[Row]:
+    """Return the rows of `pairs` that a trial by KTO learns, in their order."""
+    return unpaired(pairs(), settings["seed"], settings["trainer"]["per_device_train_batch_size"])
+
+
+def stock_kto(settings: Settings, model: PreTrainedModel, work: Path) -> KTOTrainer:
+    """Return TRL's KTOTrainer, which wraps the model itself, on the rows in their order."""
+    columns = ("prompt_ids", "completion_ids", "label")
+    dataset = Dataset.from_list(
+        [
+            {name: row[name] for name in columns} | {"KL_completion_ids": row["partner_ids"]}
+            for row in single_rows(settings)
+        ]
+    )
+    arguments = trainer_arguments(settings, work, "float32")
+    del arguments["padding_free"]
+    adapter = lora_config(model, settings["lora"])
+    make_reproducible(settings["seed"])
+    return StockKTOTrainer(
+        model=model,
+        peft_config=adapter,
+        args=KTOConfig(**arguments),
+        train_dataset=dataset,
+        eval_dataset=dataset,
+        processing_class=tokenizer(),
+    )
+
+
+def our_kto(settings: Settings, model: PreTrainedModel, work: Path) -> Trainer:
+    """Return this project's trainer, given the reference's log-probs of rows and partners."""
+    logps = TokenKTOTrainer.reference_of(model, settings, pairs())
+    model = adapted(model, settings)
+    return trainer_of(settings, model, tokenizer(), pairs(), logps, work, evaluate=True)
+
+
 def stock_sft(settings: Settings, model: PreTrainedModel, work: Path) -> SFTTrainer:
     """Return TRL's SFTTrainer, which wraps the model and makes the labels itself."""
     dataset = Dataset.from_list(
@@ -262,11 +306,12 @@ def our_reference_free(settings: Settings, model: PreTrainedModel, work: Path) -
     return trainer_of(settings, model, tokenizer(), pairs(), None, work, evaluate=True)
 
 
-OURS = {"dpo": our_dpo, "sft": our_sft} | dict.fromkeys(
+OURS = {"dpo": our_dpo, "kto": our_kto, "sft": our_sft} | dict.fromkeys(
     ("orpo", "cpo", "simpo"), our_reference_free
 )
 STOCK = {
     "dpo": stock_dpo,
+    "kto": stock_kto,
     "sft": stock_sft,
     "orpo": partial(stock_reference_free, ORPOTrainer, ORPOConfig),
     "cpo": partial(stock_reference_free, CPOTrainer, CPOConfig),

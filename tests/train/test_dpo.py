@@ -138,7 +138,7 @@ def test_the_gate_allows_what_rounding_explains(
 ) -> None:
     from types import SimpleNamespace
 
-    gate = dpo.StepZeroGate(dtype, resolved("dpo", beta=beta))
+    gate = dpo.StepZeroGate(dtype, resolved("dpo", beta=beta), math.log(2))
     logs = {"loss": math.log(2) + above, "rewards/margins": 0.0}
     with pytest.raises(BadInput, match="loss at step 0 is") if stops else nullcontext():
         gate.on_log(None, SimpleNamespace(global_step=1), None, logs=logs)

@@ -270,6 +270,25 @@ def test_methods_without_a_reference_are_the_stock_trainers(
     assert {name: far for name, far in worst.items() if far > METRIC} == {}
 
 
+@pytest.mark.parametrize(
+    ("options", "window"),
+    [
+        ({}, "4x4"),
+        pytest.param({"desirable_weight": 1.3, "gradient_checkpointing": True}, "16x1",
+                     marks=pytest.mark.all),
+        pytest.param({"undesirable_weight": 0.7}, "2x8", marks=pytest.mark.all),
+    ],
+)  # fmt: skip
+def test_kto_is_the_stock_trainer(options: dict[str, Any], window: str) -> None:
+    settings = trial("kto", window, eval_strategy="steps", eval_steps=10, **options)
+    run, stock = our_run(settings, "qwen2", True), stock_run(settings, "qwen2", True)
+    assert_equal(run, stock)
+    assert any(entry.get("kl", 0.0) > 0.1 for entry in stock.log)
+    worst = worst_metrics(run, stock)
+    assert {"kl", "rewards/margins", "logps/chosen", "eval_loss"} < worst.keys()
+    assert {name: far for name, far in worst.items() if far > METRIC} == {}
+
+
 @pytest.mark.parametrize("window", [pytest.param("1x16", marks=pytest.mark.all), "4x4"])
 def test_evaluation_while_training_is_the_stock_trainers(window: str) -> None:
     settings = trial("dpo", window, eval_strategy="steps", eval_steps=6)

@@ -67,6 +67,7 @@ CASES = {
     ),
     "dpo": Case("dpo", ACCUMULATED, {}, {}),
     "dpo-dropout": Case("dpo", {"disable_dropout": False}, DROPOUT, {}),
+    "kto-best": Case("kto", BEST, {}, {}),
     "orpo": Case("orpo", {}, {}, {}),
     "cpo-stock": Case("cpo", ACCUMULATED, {}, {"layout": "stock"}),
     "simpo-best": Case("simpo", BEST, {}, {}),
@@ -91,8 +92,8 @@ class Yard:
         for role in ("", "valid-") if trial["trainer"]["eval_strategy"] != "no" else ("",):
             rows = "sft" if case.method == "sft" else "dpo"
             words += [f"--{role}tokens", str(self.folder / f"{rows}.parquet")]
-            if case.method == "dpo":
-                words += [f"--{role}reference", str(self.folder / "logps.parquet")]
+            if trial["reference"]:
+                words += [f"--{role}reference", str(self.folder / f"{case.method}-logps.parquet")]
         return words
 
     def attempt(self, case: Case, out: Path, minutes: float = 0, **how: Any) -> int:
@@ -135,8 +136,12 @@ def yard(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     )  # fmt: skip
     with nursery(tiny_model) as started:
         words = ["--model", str(tiny_model), "--precision", "float32", "--quantization", "none"]
-        words += ["--tokens", str(folder / "dpo.parquet"), "--out", str(folder / "logps.parquet")]
-        assert started.run("reference", words, folder / "reference.log") == 0
+        words += ["--tokens", str(folder / "dpo.parquet")]
+        logps = folder / "dpo-logps.parquet"
+        single = ["--window", "2", "--seed", "0", "--reference", str(logps)]
+        for out, more in ((logps, []), (folder / "kto-logps.parquet", single)):
+            log = folder / "reference.log"
+            assert started.run("reference", [*words, *more, "--out", str(out)], log) == 0
         yield Yard(started, tiny_model, folder)
         print(f"{started.kills} kills survived")
 
