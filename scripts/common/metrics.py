@@ -186,6 +186,13 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             interval="wilson",
         ),
         _pairs(
+            name="chosen_nll",
+            label="NLL of chosen",
+            unit="nats per token",
+            definition="mean negative log-prob per token of the chosen completion",
+            higher_is_better=False,
+        ),
+        _pairs(
             name="chosen_logp",
             label="Chosen log-prob",
             unit="nats",

@@ -102,6 +102,7 @@ def pair_metrics(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[A
                 - row["rejected_logp"] / row["rejected_tokens"]
             ),
         ),
+        mean("chosen_nll", lambda row: -row["chosen_logp"] / row["chosen_tokens"]),
         mean("chosen_logp", lambda row: row["chosen_logp"]),
         mean("rejected_logp", lambda row: row["rejected_logp"]),
         mean("length_difference", lambda row: row["chosen_tokens"] - row["rejected_tokens"]),

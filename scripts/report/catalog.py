@@ -85,6 +85,14 @@ _TABLES = (
         ("metrics", "settings", "leading"),
     ),
     Entry(
+        "objectives",
+        "Preference trials by what means the same for every objective: how likely chosen "
+        "completions are, and which completion of a pair is the likelier one, against the start "
+        "and by itself.",
+        ("base", "preferences"),
+        ("metrics", "settings", "leading"),
+    ),
+    Entry(
         "summary",
         "Base model, supervised and preference trials below one another, on the same held-out "
         "rows, pairs and prompts.",

@@ -65,6 +65,7 @@ def test_pairs() -> None:
     losses = [math.log1p(math.exp(-margin)) for margin in (2, 0, -0.5)]
     assert found["preference_loss"] == pytest.approx(sum(losses) / 3)
     assert found["chosen_logp"] == pytest.approx(-28 / 3)
+    assert found["chosen_nll"] == pytest.approx((2 + 2.25 + 2.75) / 3)
     # Per token: -2 to -2.4, -2.25 to -1.8, -2.75 to -2.
     assert found["policy_token_accuracy"] == pytest.approx(1 / 3)
     assert found["length_difference"] == -1
@@ -89,7 +90,7 @@ def test_ties_count_half() -> None:
 
 def test_a_base_has_no_implicit_reward() -> None:
     found = values(pair_metrics([pair("a", -8, -12), pair("c", -1, -2)], GROUPS, tuned=False))
-    assert set(found) == {"policy_accuracy", "policy_token_accuracy", "chosen_logp",
+    assert set(found) == {"policy_accuracy", "policy_token_accuracy", "chosen_nll", "chosen_logp",
                           "rejected_logp", "length_difference"}  # fmt: skip
 
 

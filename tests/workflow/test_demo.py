@@ -15,7 +15,16 @@ def test_all_tables_and_figures_are_there(finished: Project) -> None:
     tables = {path.name for path in (results / "tables").iterdir()}
     assert tables == {
         f"{name}.{kind}"
-        for name in ("sft", "dpo", "summary", "metrics", "seeds", "differences", "cost")
+        for name in (
+            "sft",
+            "dpo",
+            "objectives",
+            "summary",
+            "metrics",
+            "seeds",
+            "differences",
+            "cost",
+        )
         for kind in ("csv", "md", "tex", "json", "provenance.json")
     }
     figures = {path.name for path in (results / "figures").iterdir()}

@@ -138,8 +138,8 @@ def test_items_that_stand_in_the_sft_rows_are_left_out(results: Path) -> None:
 @pytest.mark.parametrize(
     "table",
     [
-        "comparison", "cost", "differences", "dpo", "examples", "metrics", "seeds",
-        "sft", "summary",
+        "comparison", "cost", "differences", "dpo", "examples", "metrics", "objectives",
+        "seeds", "sft", "summary",
     ],
 )  # fmt: skip
 @pytest.mark.all

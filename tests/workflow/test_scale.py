@@ -17,6 +17,7 @@ from tests.workflow.sweep import many
 TABLES = {
     "sft": ("base", "sft"),
     "dpo": ("dpo", "lookup"),
+    "objectives": ("base", "dpo"),
     "summary": ("base", "sft", "dpo", "lookup"),
     "metrics": ("base", "sft", "dpo", "lookup"),
     "seeds": ("sft", "dpo"),

@@ -1,11 +1,12 @@
 """The frames and columns that several tables share."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scripts.common.methods import LABELS, METHODS
 from scripts.common.metrics import metric
 from scripts.report.hyperparameters import batch, modules
+from scripts.report.objectives import KEYS, has_options, objective, option
 from scripts.report.results import INTERVALS, MODEL, Results, taken
 from scripts.report.tables.write import Column
 from scripts.report.text import SELECTED, count, decimals, missing, power, short
@@ -18,7 +19,7 @@ WILSON, BY_GROUP = "wilson", "group_bootstrap"
 ENDS = ("low", "high")
 
 LEADS = (
-    "Bold: leads the trials of its experiment and method, where the paired test against the "
+    "Bold: leads the trials of its experiment and phase, where the paired test against the "
     "runner-up shows a difference after Holm's correction (table differences); elsewhere nobody is."
 )
 TRAIN_LOSS_NOTE = "Train loss: mean over the run."
@@ -200,6 +201,20 @@ def with_outcomes(results: Results, frame: "DataFrame", *names: str) -> "DataFra
     return frame.merge(_of(frame, results.outcomes, *names), how="left", on=MODEL)
 
 
+def objectives(results: Results) -> "DataFrame":
+    """Return the objective of each trial; all options of objectives only where one is used."""
+    settings = results.settings
+    rows = settings.to_dict("records")
+    keys = KEYS if any(map(has_options, rows)) else KEYS[:2]
+    options = {key: [_raw(option(row, key)) for row in rows] for key in keys}
+    return settings[MODEL].assign(_objective=list(map(objective, rows)), **options)
+
+
+def _raw(value: Any) -> Any:
+    """Return an option as a CSV holds it: the parts of a list with blanks between."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
 OF_SOME_METHODS = ("trainer.beta", "step_zero.loss", "step_zero.margin")
 """What only methods with a reference have."""
 
@@ -220,6 +235,8 @@ ALPHA = Column("α", "lora_alpha", short)
 DROPOUT = Column("Dropout", "lora_dropout", short)
 MODULES = Column("Modules", "_modules", align="l")
 LEARNING_RATE = Column("Learning\nrate", "learning_rate", power)
+BETA = Column("β", "beta", short)
+OBJECTIVE = Column("Objective", "_objective", align="l")
 STEPS = Column("Steps", "steps", count)
 TRAIN_LOSS = Column("Train\nloss", "train_loss", decimals(3))
 SECONDS = Column("Seconds", "seconds", decimals(1))

@@ -4,7 +4,7 @@
         --csv dpo.csv --md dpo.md --tex dpo.tex --json dpo.json
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scripts.common.cli import run
 from scripts.report.notes import (
@@ -14,14 +14,16 @@ from scripts.report.notes import (
     metric_notes,
     seed_note,
 )
-from scripts.report.objectives import KEYS, has_options, objective, option
+from scripts.report.objectives import KEYS
 from scripts.report.results import MODEL, Results
 from scripts.report.tables.columns import (
     ALPHA,
+    BETA,
     EXPERIMENT,
     LEADS,
     LEARNING_RATE,
     MODULES,
+    OBJECTIVE,
     RANK,
     SEEDS,
     STEPS,
@@ -31,6 +33,7 @@ from scripts.report.tables.columns import (
     described,
     measured,
     names_of,
+    objectives,
     selection_notes,
     size,
     standing,
@@ -40,10 +43,7 @@ from scripts.report.tables.columns import (
     with_settings,
 )
 from scripts.report.tables.write import Column, Table, write_table
-from scripts.report.text import FELL, change, decimals, missing, short, shown
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from scripts.report.text import FELL, change, decimals, missing, shown
 
 OVERWRITTEN = "overwritten"
 OVERWRITTEN_NOTE = (
@@ -64,8 +64,8 @@ COLUMNS = (
     ALPHA,
     MODULES,
     LEARNING_RATE,
-    Column("β", "beta", short),
-    Column("Objective", "_objective", align="l"),
+    BETA,
+    OBJECTIVE,
     STEPS,
     Column("Loss at\nstep 0", "step_zero_loss", decimals(4)),
     TRAIN_LOSS,
@@ -91,7 +91,7 @@ def make(results: Results) -> Table:
     """Return the table: the preference trials of every experiment, and their lookups."""
     seen = standing(results, "preferences", "lookup")
     frame = with_settings(seen, described(seen), "trainer.beta", "start", "start_as")
-    frame = frame.merge(_objectives(seen), how="left", on=MODEL)
+    frame = frame.merge(objectives(seen), how="left", on=MODEL)
     frame = with_outcomes(
         seen, frame, "steps", "step_zero.loss", "step_zero.margin", "train_loss"
     ).rename(
@@ -137,20 +137,6 @@ def make(results: Results) -> Table:
             BY_GROUP_NOTE,
         ],
     )
-
-
-def _objectives(results: Results) -> "DataFrame":
-    """Return the objective of each trial; all options of objectives only where one is used."""
-    settings = results.settings
-    rows = settings.to_dict("records")
-    keys = KEYS if any(map(has_options, rows)) else KEYS[:2]
-    options = {key: [_raw(option(row, key)) for row in rows] for key in keys}
-    return settings[MODEL].assign(_objective=list(map(objective, rows)), **options)
-
-
-def _raw(value: Any) -> Any:
-    """Return an option as a CSV holds it: the parts of a list with blanks between."""
-    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _start(row: dict[str, Any]) -> str | None:
