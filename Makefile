@@ -11,6 +11,7 @@
 #                 datasets from a folder instead of the hub, ONLY="titles sft" some experiments,
 #                 FULL=yes all rows and epochs (days)
 # make pilot-chat chats of several turns and a mixture on the same model; takes HUB=FOLDER, too
+# make pilot-objectives  DPO, IPO, KTO, ORPO, SimPO and CPO on the same pairs; takes HUB=FOLDER, too
 # make bench      how long trials take, beside TRL's own trainers: docs/benchmarks.md (hours; resumes)
 # make docs       docs/config.md, metrics.md, signs.md and the JSON schema, from the code
 # make lock       envs/ from its .in files; UPGRADE=yes takes the newest versions
@@ -25,7 +26,7 @@ TORCH := $(shell grep '^torch==' envs/train.in)
 # The launcher's programs go before the machine's; rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup demo rehearse paper base pilot pilot-chat bench test test-all mutants check browser slurm lock check-locks docs corpora
+.PHONY: setup demo rehearse paper base pilot pilot-chat pilot-objectives bench test test-all mutants check browser slurm lock check-locks docs corpora
 
 setup: $(VENV)/bin/prefmake
 
@@ -74,6 +75,10 @@ pilot-chat: base
 	$(FROM) python -m pilot.chats pilot/chats
 	$(FROM) snakemake --workflow-profile profiles/pilot --configfile pilot/chat.yaml
 	@prefmake tables results/pilot-chat
+
+pilot-objectives: base
+	$(FROM) snakemake --workflow-profile profiles/pilot --configfile pilot/objectives.yaml
+	@prefmake tables results/pilot-objectives
 
 # A newer TRL to compare with, in a folder of its own.
 NEWER := results/benchmarks/trl-1.16.0
