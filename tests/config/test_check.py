@@ -174,7 +174,7 @@ MISTAKES = [
     ((f"{E1}.preference.trials.0.stop_when", ["valid_loss_rose"]),
      f"{E1}.preference.trials[0]: stop_when: valid_loss_rose has no effect with eval_strategy: no"),
     ((f"{E1}.preference.trials.0.method", "sft"),
-     f"{E1}.preference.trials[0].method: found sft; allowed: 'dpo', 'orpo', 'cpo', 'simpo'"),
+     f"{E1}.preference.trials[0].method: found sft; allowed: 'dpo', 'kto', 'orpo', 'cpo', 'simpo'"),
     ((f"{E1}.preference.trials.0.lora", {"lora_dropout": 0.1}),
      f"{E1}.preference.trials[0]: lora_dropout above 0 needs disable_dropout said"),
     ((f"{E1}.preference.trials.0", {"name": "d", "start_as": "overwritten"}),

@@ -92,7 +92,7 @@ class Yard:
         for role in ("", "valid-") if trial["trainer"]["eval_strategy"] != "no" else ("",):
             rows = "sft" if case.method == "sft" else "dpo"
             words += [f"--{role}tokens", str(self.folder / f"{rows}.parquet")]
-            if trial["reference"]:
+            if trial.get("reference"):
                 words += [f"--{role}reference", str(self.folder / f"{case.method}-logps.parquet")]
         return words
 

@@ -44,7 +44,7 @@ def test_partners_rotate_within_a_window() -> None:
 
 
 @pytest.mark.parametrize("window", [2, 3, 4, 5])
-@pytest.mark.parametrize("prompts", [[1] * 7 + [2] * 6, [1, 2] * 6, [1, 1, 1, 2, 2, 3, 3, 3]])
+@pytest.mark.parametrize("prompts", [[1] * 6 + [2] * 6 + [3], [1, 2] * 6, [1, 1, 1, 2, 2, 3, 3, 3]])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_partner_comes_from_another_prompt_of_the_window(
     prompts: list[int], window: int, seed: int
