@@ -27,14 +27,18 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".jsonl.gz", ".json", ".csv")
 
-Kind = Literal["text", "group", "lists"]
-"""What a column holds: text; text or whole numbers, kept as text; or lists, kept as JSON text,
-since Arrow would give all their objects the same keys. Their parts are checked later.
+Kind = Literal["text", "group", "lists", "label"]
+"""What a column holds: text; text or whole numbers, kept as text; lists, kept as JSON text, since
+Arrow would give all their objects the same keys, whose parts are checked later; or whether a row is
+good, kept as `true` or `false`.
 """
 
-_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "group": (str, int), "lists": (list, str)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,), "group": (str, int), "lists": (list, str), "label": (bool, int, str),
+}  # fmt: skip
 _ALLOWED = {
     "text": "text", "group": "text or whole numbers", "lists": "a list, or one as JSON text",
+    "label": "true or false, 1 or 0",
 }  # fmt: skip
 _PATTERN = re.compile(r"[*?\[]")
 _FIELD = r'(?:"[^"]*(?:""[^"]*)*"|[^"\r\n,]*)'
@@ -167,6 +171,11 @@ def _checked(value: Any, place: str, column: str, kind: Kind) -> Any:
     # In Python true and false are whole numbers.
     if not isinstance(value, _TYPES[kind]) or (kind == "group" and isinstance(value, bool)):
         raise BadInput(f"{where}: found {_named(value)}; allowed: {_ALLOWED[kind]}")
+    if kind == "label":
+        text = {"1": "true", "0": "false"}.get(str(value), str(value).lower())
+        if text not in ("true", "false"):
+            raise BadInput(f"{where}: found {_named(value)}; allowed: {_ALLOWED[kind]}")
+        return text
     if kind == "lists":
         return _encodable(_list_as_json(value, where), where)
     return _encodable(str(value), where)

@@ -58,7 +58,7 @@ _of_pairs = partial(
     phase="preference",
     rows="preferences",
     has_reference=False,
-    headlines=("preference_accuracy", "exact_match", "bleu"),
+    headlines=("preference_accuracy", "auc", "exact_match", "bleu"),
     loss="Loss (mean over pairs)",
 )
 

@@ -135,6 +135,19 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
             interval="wilson",
         ),
         _pairs(
+            name="auc",
+            label="AUC",
+            unit="0 to 1",
+            definition="of unpaired rows, the share of pairs of a good and a bad one in which the "
+            "good completion has the higher log-ratio to the reference; ties half: the area under "
+            "the ROC curve",
+            source="Hanley & McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747",
+            package="numpy",
+            higher_is_better=True,
+            mean=False,
+            comparable="never",
+        ),
+        _pairs(
             name="preference_loss",
             label="Preference loss",
             unit="nats",

@@ -29,6 +29,7 @@ PREFERENCES = pa.schema(
         ("rejected", MESSAGES),
     ]
 )
+UNPAIRED = DEMONSTRATIONS.append(pa.field("label", pa.bool_()))
 # results/data/{dataset}/dropped.parquet
 DROPPED = pa.schema([("id", pa.string()), ("split", pa.string()), ("reason", pa.string())])
 
@@ -59,6 +60,8 @@ PREFERENCE_TOKENS = pa.schema(
     ]
 )
 
+UNPAIRED_TOKENS = COMPLETION_TOKENS.append(pa.field("label", pa.bool_()))
+
 # results/references/{reference}/{split}.parquet; log-probs in nats, summed over the completion; its
 # head is its first tokens, as many as the shorter of the two completions has
 REFERENCE = pa.schema(
@@ -71,12 +74,21 @@ REFERENCE = pa.schema(
     ]
 )
 
-UNPAIRED_REFERENCE = pa.schema(
-    [("id", pa.string()), ("logp", pa.float64()), ("partner_logp", pa.float64())]
-)
+UNPAIRED_REFERENCE = pa.schema([("id", pa.string()), ("logp", pa.float64())])
+# Of the rows that a trial with partners learns, in its order
+PARTNERS_REFERENCE = UNPAIRED_REFERENCE.append(pa.field("partner_logp", pa.float64()))
 
 # What evaluation writes for each trial and each base
 COMPLETIONS = pa.schema([("id", pa.string()), ("logp", pa.float64()), ("tokens", pa.int32())])
+UNPAIRED_SCORES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("label", pa.bool_()),
+        ("logp", pa.float64()),
+        ("reference_logp", pa.float64()),
+        ("tokens", pa.int32()),
+    ]
+)
 PAIRS = pa.schema(
     [
         ("id", pa.string()),

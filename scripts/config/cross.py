@@ -142,14 +142,19 @@ def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
         if uses[key] == phase.train:
             yield (key,), f"found {phase.train}: {name} trains on this split"
     yield from _in_template(phase.template)
-    rows = METHODS[phase.trials[0].method].rows
-    yield from _below(("dataset",), _of_rows(config, phase.dataset, name, rows))
+    # Unpaired rows are learned by some methods, but all preference trials can be scored on them.
+    rows: str = METHODS[phase.trials[0].method].rows
+    scored = [rows, "unpaired"] if rows == "preferences" else [rows]
+    yield from _below(("dataset",), _of_rows(config, phase.dataset, name, scored))
     for index, trial in enumerate(phase.trials):
         if trial.dataset is not None:
             used = {"train": phase.train, "valid": phase.valid}
             place = ("trials", index, "dataset")
             yield from ((place, text) for _, text in _in_use(config, trial.dataset, used))
-            yield from _below(place, _of_rows(config, trial.dataset, name, rows))
+            yield from _below(place, _of_rows(config, trial.dataset, name, scored))
+        if not METHODS[trial.method].has_partners:
+            learned = _of_rows(config, trial.dataset or phase.dataset, trial.method, [rows])
+            yield from _below(("trials", index), learned)
         dataset = config.datasets.get(trial.dataset or phase.dataset)
         yield from _below(("trials", index), _in_length(dataset, phase.train, trial))
         if trial.eval_strategy != "no" and phase.valid is None:
@@ -157,12 +162,13 @@ def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
             yield ("trials", index, "eval_strategy"), text
 
 
-def _of_rows(config: Config, dataset: str, phase: str, rows: str) -> Found:
-    """Yield what is wrong if a dataset does not have the rows that a phase learns from."""
+def _of_rows(config: Config, dataset: str, who: str, rows: list[str]) -> Found:
+    """Yield what is wrong if a dataset has none of the kinds of rows that somebody needs."""
     for part in config.mixtures[dataset].of if dataset in config.mixtures else [dataset]:
         found = config.datasets.get(part)
-        if found is not None and found.rows != rows:
-            wanted = f"{phase} needs {' or '.join(formats_of(rows))}"
+        if found is not None and found.rows not in rows:
+            formats = [name for kind in rows for name in formats_of(kind)]
+            wanted = f"{who} needs {' or '.join(formats)}"
             yield (), f"{part} has the format {found.format}; {wanted}"
 
 

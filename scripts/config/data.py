@@ -143,6 +143,13 @@ class PairColumns(Columns):
     rejected: str = "rejected"
 
 
+class UnpairedColumns(Columns):
+    prompt: str = "prompt"
+    completion: str = "completion"
+    label: str = Field("label", description="whether the completion is good: true or false, 1 or 0")
+    system: str | None = SYSTEM
+
+
 class MessageColumns(Columns):
     prompt: str | None = Field(
         "prompt",
@@ -166,7 +173,7 @@ class DialogueColumns(Columns):
 
 
 class DatasetBase(Closed):
-    rows: ClassVar[Literal["demonstrations", "preferences"]] = "preferences"
+    rows: ClassVar[Literal["demonstrations", "preferences", "unpaired"]] = "preferences"
     """What a format holds."""
     lists: ClassVar[tuple[str, ...]] = ()
     """The columns, by their role, that hold lists; the others hold text."""
@@ -226,6 +233,15 @@ class PairData(DatasetBase):
     identical: Literal["drop", "keep"] = Field("drop", description="pairs of equal completions")
 
 
+class UnpairedData(DatasetBase):
+    """Preference rows that stand alone, as strings: a completion and whether it is good."""
+
+    rows = "unpaired"
+
+    format: Literal["unpaired"]
+    columns: UnpairedColumns = UnpairedColumns()
+
+
 class MessageData(DatasetBase):
     """Preference pairs as chat messages, lists of {role, content} or of {from, value}."""
 
@@ -250,7 +266,7 @@ class DialogueData(DatasetBase):
 
 
 Dataset = Annotated[
-    InstructionData | ConversationData | PairData | MessageData | DialogueData,
+    InstructionData | ConversationData | PairData | UnpairedData | MessageData | DialogueData,
     Field(discriminator="format"),
 ]
 
@@ -284,7 +300,7 @@ class Mixture(Closed):
 
 
 def formats_of(rows: str) -> list[str]:
-    """Return the formats that hold demonstrations or preferences."""
+    """Return the formats that hold demonstrations, preferences or unpaired rows."""
     kinds = get_args(get_args(Dataset)[0])
     return [get_args(it.model_fields["format"].annotation)[0] for it in kinds if it.rows == rows]
 
@@ -293,7 +309,7 @@ def kinds_of(dataset: Dataset) -> dict[str, Kind]:
     """Return what each column holds that is read of a dataset's source."""
     kinds: dict[str, Kind] = {} if dataset.group is None else {dataset.group: "group"}
     for role, column in dataset.columns.named():
-        kinds[column] = "lists" if role in dataset.lists else "text"
+        kinds[column] = "lists" if role in dataset.lists else "label" if role == "label" else "text"
     return kinds
 
 

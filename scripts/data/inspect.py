@@ -31,6 +31,7 @@ LENGTH = 2048
 CHATS = ("messages", "conversations", "conversation", "dialogue", "chat")
 PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input")
 ANSWERS = ("completion", "response", "output", "answer", "solution")
+LABELS = ("label", "desirable", "is_desirable", "good")
 SIDES = ("chosen", "rejected")
 
 
@@ -57,6 +58,11 @@ def recognized(row: Row) -> Row:
     if chat := _named(chats, CHATS) or next(iter(chats), None):
         return {"format": "conversations", "columns": {"messages": chat, **more}}
     prompt, answer = _named(texts, PROMPTS), _named(texts, ANSWERS)
+    label = _named([name for name, value in row.items() if isinstance(value, bool)], LABELS)
+    if prompt and answer and label:
+        more.pop("tools", None)
+        columns = {"prompt": prompt, "completion": answer, "label": label, **more}
+        return {"format": "unpaired", "columns": columns}
     if prompt and answer:
         more.pop("tools", None)
         if prompt != "input" and "input" in texts:

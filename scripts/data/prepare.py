@@ -17,7 +17,7 @@ from typing import Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, write_rows
-from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES
+from scripts.common.rows import DEMONSTRATIONS, DROPPED, PREFERENCES, UNPAIRED
 from scripts.common.splits import SPLIT_COLUMN, SPLITS, parse_slices
 from scripts.common.texts import composed, said
 from scripts.data.dialogues import Messages, NotADialogue, split_at_first, split_at_last
@@ -51,6 +51,14 @@ def pair_of_strings(row: Row, settings: Row) -> Row:
         "chosen": _said("assistant", row[columns["chosen"]]),
         "rejected": _said("assistant", row[columns["rejected"]]),
     }
+
+
+def judged(row: Row, settings: Row) -> Row:
+    """Return prompt and completion of an unpaired row as messages, and whether it is good."""
+    label = row[settings["columns"]["label"]]
+    if label is None:
+        raise Dropped("no label")
+    return demonstration(row, settings) | {"label": label == "true"}
 
 
 def pair_of_messages(row: Row, settings: Row) -> Row:
@@ -99,6 +107,7 @@ FORMATS: dict[str, Callable[[Row, Row], Row]] = {
     "instruction": demonstration,
     "conversations": conversation,
     "pairs": pair_of_strings,
+    "unpaired": judged,
     "messages": pair_of_messages,
     "dialogues": pair_of_dialogues,
 }
@@ -405,7 +414,9 @@ def main(argv: list[str] | None = None) -> int:
         _require_counts(splits, dropped, settings["expect"])
     except BadInput as error:
         raise BadInput(f"{arguments.rows}: {error}") from None
-    schema = DEMONSTRATIONS if "completion" in rows[0] else PREFERENCES
+    schema = (
+        PREFERENCES if "chosen" in rows[0] else UNPAIRED if "label" in rows[0] else DEMONSTRATIONS
+    )
     for split, members in splits.items():
         columns = [{name: row.get(name) for name in schema.names} for row in members]
         write_rows(arguments.out / f"{split}.parquet", columns, schema)

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import Row, read_rows, read_text, write_json, write_rows
-from scripts.common.rows import COMPLETION_TOKENS, CONVERSATION_TOKENS, PREFERENCE_TOKENS
+from scripts.common.rows import (
+    COMPLETION_TOKENS,
+    CONVERSATION_TOKENS,
+    PREFERENCE_TOKENS,
+    UNPAIRED_TOKENS,
+)
 from scripts.common.texts import spoken
 from scripts.data.dropped import counted, told
 from scripts.lm.chat import Refused, rendered
@@ -22,8 +27,16 @@ from scripts.lm.chat import Refused, rendered
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-COMPLETIONS = {"demonstrations": ("completion",), "preferences": ("chosen", "rejected")}
-SCHEMAS = {"demonstrations": COMPLETION_TOKENS, "preferences": PREFERENCE_TOKENS}
+COMPLETIONS = {
+    "demonstrations": ("completion",),
+    "preferences": ("chosen", "rejected"),
+    "unpaired": ("completion",),
+}
+SCHEMAS = {
+    "demonstrations": COMPLETION_TOKENS,
+    "preferences": PREFERENCE_TOKENS,
+    "unpaired": UNPAIRED_TOKENS,
+}
 COUNTS = ("prompt_truncated", "truncated", "boundary_merges", "second_bos")
 TOO_LONG = "the prompt fills max_length"
 """Why a row is dropped that its template writes whole."""
@@ -302,7 +315,8 @@ def tokenize_rows(
             continue
         for completion in completions:
             tokens[f"{completion}_ids"] = tokens[f"{completion}_ids"][:room]
-        kept.append({"id": row["id"], **tokens})
+        label = {"label": row["label"]} if "label" in row else {}
+        kept.append({"id": row["id"], **tokens, **label})
     return kept, report_of(kept, dropped, noted)
 
 
@@ -327,7 +341,7 @@ def report_of(rows: list[Row], dropped: list[Row], noted: dict[str, list[str]]) 
 
 def _ids(row: Row) -> tuple[tuple[int, ...], ...]:
     """Return all of a token row that a model sees."""
-    return tuple(tuple(ids) for name, ids in row.items() if name != "id")
+    return tuple(tuple(ids) for name, ids in row.items() if name not in ("id", "label"))
 
 
 def _texts(message: Row) -> Iterator[str]:

@@ -25,6 +25,7 @@ from scripts.evaluate.divergence import divergence_metrics
 from scripts.evaluate.diversity import diversity_metrics
 from scripts.evaluate.intervals import BOOTSTRAP
 from scripts.evaluate.likeness import likeness_metrics
+from scripts.evaluate.ranking import area_under_roc
 from scripts.evaluate.scores import AnyMetric, MeanMetric, WholeMetric, groups_of, item_metric
 from scripts.evaluate.signs import signs_of
 from scripts.evaluate.titles import title_metrics
@@ -86,6 +87,8 @@ def pair_metrics(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[A
     """
     if not rows:
         return []
+    if "label" in rows[0]:
+        return unpaired_metrics(rows, groups) if tuned else []
 
     def mean(name: str, score: Callable[[Row], float]) -> MeanMetric:
         return item_metric(rows, groups, name, score)
@@ -125,6 +128,20 @@ def pair_metrics(rows: list[Row], groups: dict[str, str], tuned: bool) -> list[A
         mean("reference_chosen_logp", lambda row: row["reference_chosen_logp"]),
         mean("reference_rejected_logp", lambda row: row["reference_rejected_logp"]),
     ]
+
+
+def unpaired_metrics(rows: list[Row], groups: dict[str, str]) -> list[AnyMetric]:
+    """Return how well the log-ratio to the reference tells good rows, called chosen, from bad."""
+    sides = {
+        side: [row for row in rows if row["label"] is label]
+        for side, label in (("chosen", True), ("rejected", False))
+    }
+    changes: list[AnyMetric] = [
+        item_metric(own, groups, f"{side}_change", lambda row: row["logp"] - row["reference_logp"])
+        for side, own in sides.items()
+        if own
+    ]
+    return [area_under_roc(rows, groups), *changes] if all(sides.values()) else changes
 
 
 def _wins(difference: float) -> float:
@@ -355,7 +372,8 @@ def main(argv: list[str] | None = None) -> int:
             for name, found in parts.items()
         },
     }
-    tokens = fmean(row["chosen_tokens"] for row in pairs) if pairs else None
+    lengths = [row["chosen_tokens"] if "chosen_tokens" in row else row["tokens"] for row in pairs]
+    tokens = fmean(lengths) if lengths else None
     base, start = (
         read_object(path) if path else None
         for path in (arguments.base_metrics, arguments.start_metrics or arguments.base_metrics)

@@ -1,8 +1,9 @@
 """Scores one model on all that its experiment asks: loads it once, writes rows.
 
 Makes completions.parquet (log-prob of each held-out completion), pairs.parquet (four log-probs a
-pair and the margin) and generations.parquet (one answer a prompt of each set), each empty where the
-experiment has nothing of its kind; and score.json: what that cost, from loading the model on.
+pair and the margin; of unpaired rows the label and two log-probs) and generations.parquet (one
+answer a prompt of each set), each empty where the experiment has nothing of its kind; and
+score.json: what that cost, from loading the model on.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import run
 from scripts.common.files import Row, read_rows, write_json, write_rows
-from scripts.common.rows import COMPLETIONS, GENERATIONS, PAIRS
+from scripts.common.rows import COMPLETIONS, GENERATIONS, PAIRS, UNPAIRED_SCORES
 from scripts.common.states import forget_work, read_if_there
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def _from_first_answer(row: Row) -> tuple[tuple[list[int], list[int]], list[bool
 def join_reference(
     tokens: list[Row], policy: list[Row], reference: list[Row], beta: float
 ) -> list[Row]:
-    """Return each pair's four log-probs, its implicit reward margin and both lengths in tokens.
+    """Return each pair's four log-probs, its implicit reward margin and both lengths in tokens; of
+    an unpaired row the label, two log-probs and the length.
 
     margin = beta * ((chosen - reference chosen) - (rejected - reference rejected)), in nats:
     Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, section 4.
@@ -59,6 +61,11 @@ def join_reference(
     rows = []
     for pair in tokens:
         row, other = policies[pair["id"]], references[pair["id"]]
+        if "label" in pair:
+            scores = {"logp": row["logp"], "reference_logp": other["logp"]}
+            tokens_of = {"label": pair["label"], "tokens": len(pair["completion_ids"])}
+            rows.append({"id": row["id"], **scores, **tokens_of})
+            continue
         chosen = row["chosen_logp"] - other["chosen_logp"]
         rejected = row["rejected_logp"] - other["rejected_logp"]
         rows.append(
@@ -169,7 +176,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row]]:
     """Return completions, pairs and generations of the model that the arguments name."""
     from scripts.lm.devices import check_precision, pin_threads
-    from scripts.lm.pairs import pair_logps
+    from scripts.lm.pairs import reference_logps
     from scripts.lm.snapshots import attach_adapter, load_base, merge_adapters
     from scripts.lm.tokenizers import load_tokenizer
 
@@ -190,7 +197,7 @@ def score(arguments: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row
         reference = read_rows(arguments.reference)
         # A base is its own reference, whose log-probs are there already.
         tokens = read_rows(arguments.pairs)
-        policy = pair_logps(model, tokens) if arguments.adapters else reference
+        policy = reference_logps(model, tokens) if arguments.adapters else reference
         pairs = join_reference(tokens, policy, reference, arguments.beta)
     for (name, settings), path in zip(arguments.generate.items(), arguments.prompts, strict=True):
         answers = answer_prompts(model, tokenizer, read_rows(path), settings, arguments.start)
@@ -209,7 +216,8 @@ def main(argv: list[str] | None = None) -> int:
     asked = arguments.completions or arguments.pairs or arguments.prompts
     completions, pairs, generations = score(arguments) if asked else ([], [], [])
     write_rows(arguments.out / "completions.parquet", completions, COMPLETIONS)
-    write_rows(arguments.out / "pairs.parquet", pairs, PAIRS)
+    schema = UNPAIRED_SCORES if pairs and "label" in pairs[0] else PAIRS
+    write_rows(arguments.out / "pairs.parquet", pairs, schema)
     write_rows(arguments.out / "generations.parquet", generations, GENERATIONS)
     precision = str(weights_dtype(arguments.precision)).removeprefix("torch.")
     write_json(arguments.out / "score.json", meter.cost() | {"precision": precision})

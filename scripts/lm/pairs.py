@@ -1,4 +1,4 @@
-"""Log-probabilities of preference pairs."""
+"""Log-probabilities of preference pairs, and of unpaired rows."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,16 @@ from scripts.lm.logprobs import completion_logps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+def reference_logps(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
+    """Return the log-probs of token rows, in nats: of pairs as `pair_logps` does; of unpaired rows
+    `logp`, that of the completion.
+    """
+    if not rows or "chosen_ids" in rows[0]:
+        return pair_logps(model, rows)
+    logps = completion_logps(model, [(row["prompt_ids"], row["completion_ids"]) for row in rows])
+    return [{"id": row["id"], "logp": sum(it)} for row, it in zip(rows, logps, strict=True)]
 
 
 def pair_logps(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
@@ -23,10 +33,13 @@ def pair_logps(model: "PreTrainedModel", rows: list[Row]) -> list[Row]:
 
 
 def partner_logps(model: "PreTrainedModel", rows: list[Row], reference: list[Row]) -> list[Row]:
-    """Return the log-probs of single rows of pairs, in nats: `logp` of the completion, as it is in
-    the pairs' own `reference`, and `partner_logp` of another row's completion after this prompt.
+    """Return the log-probs of single rows, in nats: `logp` of the completion, as the `reference` of
+    their pairs or of them has it, and `partner_logp` of another row's completion after this prompt.
     """
-    known = {f"{pair['id']}/{name}": pair[f"{name}_logp"] for pair in reference for name in NAMES}
+    known = {row["id"]: row["logp"] for row in reference if "logp" in row} | {
+        f"{pair['id']}/{name}": pair[f"{name}_logp"]
+        for pair in reference for name in NAMES if "logp" not in pair
+    }  # fmt: skip
     partners = completion_logps(model, [(row["prompt_ids"], row["partner_ids"]) for row in rows])
     return [
         {"id": row["id"], "logp": known[row["id"]], "partner_logp": sum(logps)}

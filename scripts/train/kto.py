@@ -1,7 +1,7 @@
 """Train one preference trial by KTO: TRL's KTOTrainer on tokens and reference log-probs.
 
-Each pair is two rows, one judged good and one bad. Their order, their partners, and the reference's
-log-probs of both come from a rule of their own.
+Rows stand alone, each judged good or bad; a pair is two of them. Their order, their partners, and
+the reference's log-probs of both come from a rule of their own.
 """
 # ruff: noqa: E402
 

@@ -9,7 +9,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from scripts.common.files import Row
-from scripts.lm.pairs import pair_logps
+from scripts.lm.pairs import reference_logps
 from scripts.lm.prefix_tree import Sequence
 from scripts.lm.tree_attention import logits_at
 from scripts.train.layouts import BATCHES, Batch, LaidOutTrainer
@@ -32,8 +32,8 @@ class PairTrainer(LaidOutTrainer):
 
     @classmethod
     def reference_of(cls, model: Any, trial: Row, rows: list[Row]) -> list[Row]:
-        """Return the log-probs that a reference gives to token rows of pairs."""
-        return pair_logps(model, rows)
+        """Return the log-probs that a reference gives to token rows."""
+        return reference_logps(model, rows)
 
     def sequences_of(self, batch: Batch) -> list[Sequence]:
         """Return the sequences without their last tokens, which predict nothing."""

@@ -1,4 +1,4 @@
-"""Pairs as single rows, each judged good or bad, as KTO learns them.
+"""Unpaired rows, each judged good or bad, as KTO learns them; pairs are two of them each.
 
 KTO (Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306) estimates how far the policy is from
 its reference on completions that do not belong to their prompts: within a micro-batch, each prompt
@@ -17,10 +17,10 @@ from scripts.common.files import Row
 SIDES = {"chosen": True, "rejected": False}
 
 
-def unpaired(pairs: list[Row], seed: int, window: int) -> list[Row]:
-    """Return the two rows of each pair in the order in which they are learned.
+def unpaired(rows: list[Row], seed: int, window: int) -> list[Row]:
+    """Return unpaired rows, or the two rows of each pair, in the order in which they are learned.
 
-    Each has id (of its pair, and its side), prompt_ids, completion_ids, label, and partner_ids: the
+    Each has id (of a pair's with its side), prompt_ids, completion_ids, label, and partner_ids: the
     completion of another row of its window with another prompt, the nearest before it in turn.
 
     Parameters
@@ -35,17 +35,20 @@ def unpaired(pairs: list[Row], seed: int, window: int) -> list[Row]:
     BadInput
         When there are not enough prompts for each window to have two.
     """
-    rows = [
-        {"id": f"{pair['id']}/{side}", "prompt_ids": pair["prompt_ids"],
-         "completion_ids": pair[f"{side}_ids"], "label": label}
-        for pair in pairs
-        for side, label in SIDES.items()
-    ]  # fmt: skip
+    rows = [single for row in rows for single in ([row] if "label" in row else _sides(row))]
     random.Random(seed).shuffle(rows)
     for start in range(0, len(rows), window):
         if _is_of_one(rows, start, window):
             _exchange(rows, start, window)
     return [row | {"partner_ids": _partner(rows, place, window)} for place, row in enumerate(rows)]
+
+
+def _sides(pair: Row) -> list[Row]:
+    return [
+        {"id": f"{pair['id']}/{side}", "prompt_ids": pair["prompt_ids"],
+         "completion_ids": pair[f"{side}_ids"], "label": label}
+        for side, label in SIDES.items()
+    ]  # fmt: skip
 
 
 def _is_of_one(rows: list[Row], start: int, window: int) -> bool:

@@ -301,6 +301,22 @@ def test_of_a_long_value_the_beginning_is_told(tmp_path: Path, value: int, shown
         read(tmp_path / "a.jsonl", f'{{"q": {value}}}')
 
 
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(True, "true"), (False, "false"), (1, "true"), (0, "false"), ("True", "true"),
+     ("0", "false"), (None, None)],
+)  # fmt: skip
+def test_labels_are_true_or_false(tmp_path: Path, value: object, kept: str | None) -> None:
+    content = json.dumps({"q": value})
+    assert read(tmp_path / "a.jsonl", content, {"q": "label"}) == [("line 1", kept)]
+
+
+@pytest.mark.parametrize("value", [2, -1, "yes", "", 1.0, []])
+def test_other_labels_are_refused(tmp_path: Path, value: object) -> None:
+    with pytest.raises(BadInput, match=r"column q: found .*; allowed: true or false, 1 or 0"):
+        read(tmp_path / "a.jsonl", json.dumps({"q": value}), {"q": "label"})
+
+
 def test_lists_are_read_as_json_text(tmp_path: Path) -> None:
     content = '{"q": [{"role": "user", "content": "ä"}, true, 1.5]}\n{"q": "[]"}\n{"a": 1}\n'
     rows = read(tmp_path / "a.jsonl", content, {"q": "lists"})

@@ -34,12 +34,13 @@ experiments:
   e:
     model: m
     max_length: 256
-    {phase}: {{dataset: d, test: null, trials: [{{name: t, max_steps: 1}}]}}
+    {phase}: {{dataset: d, test: null, trials: [{{name: t, max_steps: 1{more}}}]}}
 """
 
 
 def test_each_format_has_a_page() -> None:
-    declared = formats_of("demonstrations") + formats_of("preferences")
+    kinds = ("demonstrations", "preferences", "unpaired")
+    declared = [name for kind in kinds for name in formats_of(kind)]
     assert sorted(path.stem for path in PAGES.glob("*.md")) == sorted(declared)
     assert len(declared) == len(get_args(get_args(Dataset)[0]))
     assert {name for name, *_ in EXAMPLES.values()} == set(declared)
@@ -52,9 +53,11 @@ def test_its_rows_are_learned_as_it_shows(
     name, rows, dataset, learned = EXAMPLES[example]
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     phase = "sft" if name in formats_of("demonstrations") else "preference"
+    alone = ", method: kto, per_device_train_batch_size: 2" if name == "unpaired" else ""
     config = CONFIG.format(
-        model=ROOT / "demo" / "base", phase=phase, dataset=re.sub(r"^", "    ", dataset, flags=re.M)
-    )
+        model=ROOT / "demo" / "base", phase=phase, more=alone,
+        dataset=re.sub(r"^", "    ", dataset, flags=re.M),
+    )  # fmt: skip
     (tmp_path / "config.yaml").write_text(config, encoding="utf-8")
     plan = make_plan(load([tmp_path / "config.yaml"]))
     found = plan.datasets["d"]

@@ -27,6 +27,8 @@ DIALOGUE = "\n\nHuman: p\n\nAssistant: c"
          {"prompt": "INSTRUCTION", "completion": "RESPONSE"}),
         ({"instruction": "p", "input": "", "output": "c", "system": "s"}, "instruction",
          {"prompt": "instruction", "input": "input", "completion": "output", "system": "system"}),
+        ({"prompt": "p", "completion": "c", "Label": False}, "unpaired",
+         {"prompt": "prompt", "completion": "completion", "label": "Label"}),
         ({"messages": CHAT, "prompt": "p"}, "conversations", {"messages": "messages"}),
         ({"conversations": SHARED, "tools": "[]", "system": "s"}, "conversations",
          {"messages": "conversations", "tools": "tools", "system": "system"}),

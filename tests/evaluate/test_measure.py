@@ -77,6 +77,19 @@ def test_pairs() -> None:
     assert found["calibration_error"] == pytest.approx((1 - sure[0] + sure[1]) / 3)
 
 
+def test_unpaired_rows_have_no_pair_accuracy() -> None:
+    rows = [
+        {"id": "a", "label": True, "logp": -8.0, "reference_logp": -10.0, "tokens": 4},
+        {"id": "b", "label": True, "logp": -9.0, "reference_logp": -9.0, "tokens": 4},
+        {"id": "c", "label": False, "logp": -9.0, "reference_logp": -10.0, "tokens": 4},
+    ]
+    found = values(pair_metrics(rows, GROUPS, tuned=True))
+    assert found == pytest.approx({"auc": 0.5, "chosen_change": 1.0, "rejected_change": 1.0})
+    assert pair_metrics(rows, GROUPS, tuned=False) == []
+    # Of one kind only, nothing is ranked.
+    assert set(values(pair_metrics(rows[:2], GROUPS, tuned=True))) == {"chosen_change"}
+
+
 def test_ties_count_half() -> None:
     row = pair("a", -10, -10) | {"rejected_tokens": 4}
     found = values(pair_metrics([row], GROUPS, tuned=True))

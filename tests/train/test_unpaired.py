@@ -60,6 +60,16 @@ def test_a_partner_comes_from_another_prompt_of_the_window(
         assert row["partner_ids"] in allowed
 
 
+def test_unpaired_rows_are_learned_as_those_of_pairs_are() -> None:
+    rows = unpaired(pairs([1, 2, 3, 1]), 5, 4)
+    given = [
+        {"id": f"{pair['id']}/{side}", "prompt_ids": pair["prompt_ids"],
+         "completion_ids": pair[f"{side}_ids"], "label": side == "chosen"}
+        for pair in pairs([1, 2, 3, 1]) for side in ("chosen", "rejected")
+    ]  # fmt: skip
+    assert unpaired(given, 5, 4) == rows
+
+
 @pytest.mark.parametrize("prompts", [[1, 1, 1], [1] * 20 + [2]])
 def test_too_few_prompts_are_refused(prompts: list[int]) -> None:
     found = f"found {2 * prompts.count(1)} of {2 * len(prompts)} rows with one prompt"

@@ -33,6 +33,10 @@ def interval(project: Project, folder: str, name: str) -> tuple[float, float]:
     return min(low for low, _ in bounds), max(high for _, high in bounds)
 
 
+PREFERENCES = ("dpo-r16", "dpo-r8", "titles-r16", "titles-kto", "titles-orpo", "titles-cpo",
+               "titles-simpo")  # fmt: skip
+
+
 def check_story(project: Project, seed: int = 0) -> None:
     """Check what the README says that the demo shows; these intervals do not touch."""
 
@@ -49,7 +53,7 @@ def check_story(project: Project, seed: int = 0) -> None:
     assert large[0] > 0.85
     losses = path("held_out_loss")
     assert all(after[1] < before[0] for before, after in pairwise(losses)), losses
-    for trial in ("dpo-r16", "dpo-r8", "titles-r16"):
+    for trial in PREFERENCES:
         assert of(trial, "preference_accuracy")[0] > 0.6, trial
 
 
@@ -75,7 +79,7 @@ ELSEWHERE = {
     "sse": ({"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}, {}),
 }
 """Variables and edits with which all that is drawn, or all that is rounded, comes out otherwise."""
-RUNS = ("sft-r16", "sft-r4", "sft-r8-slow", "dpo-r16", "dpo-r8", "titles-r16")
+RUNS = ("sft-r16", "sft-r4", "sft-r8-slow", *PREFERENCES)
 
 
 @pytest.mark.parametrize("where", ELSEWHERE)

@@ -122,7 +122,7 @@ class _Resolver:
             name=trial.name,
             seed=seed,
             method=trial.method,
-            rows=method.rows,
+            rows="unpaired" if method.has_partners else method.rows,
             model=self.model.name,
             base=self.model.origin,
             revision=self.model.source.get("revision"),
@@ -219,6 +219,8 @@ class _Resolver:
         """Enter the baseline of the pairs that needs no model, and return it."""
         phase = self.experiment.preference
         if phase is None or phase.test is None:
+            return None
+        if self.plan.tokens[self.tokens(phase)].rows == "unpaired":
             return None
         lookup = Lookup(phase.dataset, phase.train, phase.test)
         return self.plan.lookups.setdefault(lookup.name, lookup)

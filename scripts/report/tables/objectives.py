@@ -34,7 +34,7 @@ from scripts.report.tables.write import Table, write_table
 
 DESCRIBED = ("experiment", "title", "trial", "method", "seeds", "learning_rate", "beta")
 LED = ("chosen_nll", "preference_accuracy", "policy_accuracy", "policy_token_accuracy")
-METRICS = (*LED, "chosen_change")
+METRICS = (*LED, "auc", "chosen_change")
 COLUMNS = (
     EXPERIMENT,
     TRIAL,
@@ -44,6 +44,7 @@ COLUMNS = (
     BETA,
     STEPS,
     *(measured(name, 2, bold=True) for name in LED),
+    measured("auc", 2),
     value("chosen_change", 2),
     size("n\npairs", "policy_accuracy"),
     size("Groups", "policy_accuracy", "groups"),

@@ -55,8 +55,10 @@ CHECKPOINTS = 2
 COMPLETIONS = {
     "demonstrations": ("completion_ids",),
     "preferences": ("chosen_ids", "rejected_ids"),
+    "unpaired": ("completion_ids",),
 }
-"""By kind of rows, the columns of the completions that are trained on."""
+"""By kind of rows, the columns of the completions that are trained on. Of pairs, unpaired rows are
+both."""
 NOTES = (
     "Memory is a trial's peak: a batch of the longest row. The total contains the larger of "
     "`logits` and `block`, which are not in use at once.",
@@ -116,14 +118,18 @@ def _is_fetched(snapshot: Path, tokenizer: Part) -> bool:
 def read_lengths(path: Path, rows: str) -> list[tuple[int, ...]]:
     """Return the number of tokens of each row's sequences: one, or the two of a pair.
 
+    Of a file of pairs, unpaired rows are two for each pair.
+
     Raises
     ------
     BadInput
         When the file does not hold this kind of rows.
     """
-    names = COMPLETIONS[rows]
     table = read_table(path)
     found = table.column_names
+    if rows == "unpaired" and "chosen_ids" in found:
+        return [(length,) for pair in read_lengths(path, "preferences") for length in pair]
+    names = COMPLETIONS[rows]
     if missing := [name for name in ("prompt_ids", *names) if name not in found]:
         raise BadInput(f"{path}: has no {', '.join(missing)}; columns: {', '.join(found)}")
     columns = [
