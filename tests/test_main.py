@@ -100,7 +100,7 @@ def test_check_show_and_schema(
     monkeypatch.chdir(tmp_path)
     demo = os.path.relpath(ROOT / "demo/config.yaml", tmp_path)
     assert main(["check", demo]) == 0
-    assert capsys.readouterr().out == "2 experiments, 6 trials, 6 runs: ok\n"
+    assert capsys.readouterr().out == "2 experiments, 10 trials, 10 runs: ok\n"
     assert main(["show", demo, "--trial", "dpo-r8"]) == 0
     (trial,) = json.loads(capsys.readouterr().out)
     assert trial["name"] == "dpo-r8"
@@ -124,7 +124,7 @@ def test_status_of_a_profile_in_the_callers_folder(
     (work / "failed.json").write_text('{"reason": "no room", "traceback": ""}')
     assert main(["status", "--profile", "demo", "--once"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "6 runs: 1 failed, 5 queued; 0 seconds so far"
+    assert lines[0] == "10 runs: 1 failed, 9 queued; 0 seconds so far"
     assert "sft-r4, seed 0: no room" in lines
 
 
@@ -188,7 +188,7 @@ def test_the_installed_script_finds_its_checkout(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "typer.py").write_text("raise SystemExit('the wrong typer')")
     done = call(program, "check", "checkout/demo/config.yaml")
-    assert (done.stdout, done.stderr) == ("2 experiments, 6 trials, 6 runs: ok\n", "")
+    assert (done.stdout, done.stderr) == ("2 experiments, 10 trials, 10 runs: ok\n", "")
     done = call(program, "check", "nowhere.yaml")
     assert (done.returncode, done.stdout) == (1, "")
 

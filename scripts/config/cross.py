@@ -152,9 +152,10 @@ def _in_phase(config: Config, name: str, phase: AnyPhase) -> Found:
             place = ("trials", index, "dataset")
             yield from ((place, text) for _, text in _in_use(config, trial.dataset, used))
             yield from _below(place, _of_rows(config, trial.dataset, name, scored))
-        if not METHODS[trial.method].has_partners:
-            learned = _of_rows(config, trial.dataset or phase.dataset, trial.method, [rows])
-            yield from _below(("trials", index), learned)
+        learned = trial.dataset or phase.dataset
+        told = any(_of_rows(config, learned, name, scored))
+        if not (told or METHODS[trial.method].has_partners):
+            yield from _below(("trials", index), _of_rows(config, learned, trial.method, [rows]))
         dataset = config.datasets.get(trial.dataset or phase.dataset)
         yield from _below(("trials", index), _in_length(dataset, phase.train, trial))
         if trial.eval_strategy != "no" and phase.valid is None:

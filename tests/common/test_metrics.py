@@ -51,6 +51,12 @@ def measured(good: bool) -> dict[str, tuple[str, AnyMetric | None, Row]]:
     own = {"chosen_logp": -5.0, "rejected_logp": -20.0, "margin": 2.0}
     other = {"chosen_logp": -9.0, "rejected_logp": -8.0, "margin": -2.0}
     pairs = [pair | (own if good else other) | {"id": it} for it in GROUPS]
+    single = [
+        {"id": it, "label": number % 2 == 0, "reference_logp": -6.0, "tokens": 4,
+         "logp": -4.0 - (number % 2 if good else 1 - number % 2)}
+        for number, it in enumerate(GROUPS)
+    ]  # fmt: skip
+    ranked = [it for it in pair_metrics(single, GROUPS, tuned=True) if it.name == "auc"]
     said = {it: answer(number) for number, it in enumerate(GROUPS)}
     called = json.dumps({"tool_calls": [{"function": json.loads(CALL)}]})
     asked = [
@@ -78,7 +84,7 @@ def measured(good: bool) -> dict[str, tuple[str, AnyMetric | None, Row]]:
     known = [metric for metric in lookup_metrics(judged, judged) if metric.name == "known_pairs"]
     homes = {
         "demonstrations": completion_metrics(completions, GROUPS),
-        "pairs": [*pair_metrics(pairs, GROUPS, tuned=True), *known],
+        "pairs": [*pair_metrics(pairs, GROUPS, tuned=True), *ranked, *known],
         "answers": answers.metrics,
     }
     found = {
