@@ -122,7 +122,7 @@ class _Resolver:
             name=trial.name,
             seed=seed,
             method=trial.method,
-            rows="unpaired" if method.has_partners else method.rows,
+            rows=self.plan.tokens[tokens].rows,
             model=self.model.name,
             base=self.model.origin,
             revision=self.model.source.get("revision"),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.common.cli import BadInput, run
 from scripts.common.files import read_json, read_table, write_json
+from scripts.common.methods import METHODS
 from scripts.provenance.record import SUFFIX
 from scripts.train.estimate.pace import pace_of
 from scripts.train.estimate.sizes import (
@@ -115,6 +116,12 @@ def _is_fetched(snapshot: Path, tokenizer: Part) -> bool:
     return all(whole.get(key) == tokenizer[key] for key in ("repository", "commit"))
 
 
+def rows_of(trial: Part) -> str:
+    """Return the kind of rows that a trial learns: pairs may be two rows each."""
+    rows: str = trial["rows"]
+    return "unpaired" if METHODS[trial["method"]].has_partners else rows
+
+
 def read_lengths(path: Path, rows: str) -> list[tuple[int, ...]]:
     """Return the number of tokens of each row's sequences: one, or the two of a pair.
 
@@ -184,8 +191,9 @@ def memory_parts(trial: Part, model: "PreTrainedConfig", weights: Layout, longes
         Tokens of the longest sequence.
     """
     trainer, chunk = trial["trainer"], None
-    sequences = trainer["per_device_train_batch_size"] * len(COMPLETIONS[trial["rows"]])
-    if trial["rows"] == "demonstrations":
+    learned = rows_of(trial)
+    sequences = trainer["per_device_train_batch_size"] * len(COMPLETIONS[learned])
+    if learned == "demonstrations":
         chunk = STOCK_CHUNK
         if trial["layout"] == "shared":
             # One row without padding and mask, shorter than a batch unless that has one row.
@@ -281,7 +289,7 @@ class Estimator:
         path = _given(self.tokens, "--tokens", trial["tokens"]) / f"{trial['train']}.parquet"
         if not path.is_file():
             raise BadInput(f"{path}: no such file; {trial['name']} trains on it")
-        rows = self.lengths(path, trial["rows"])
+        rows = self.lengths(path, rows_of(trial))
         if not rows:
             raise BadInput(f"{path}: has no rows; {trial['name']} trains on it")
         lora = self.lora(trial)
@@ -290,7 +298,7 @@ class Estimator:
         keys = ("max_steps", "num_train_epochs", "per_device_train_batch_size",
                 "gradient_accumulation_steps", "dataloader_drop_last")  # fmt: skip
         trainer = {key: trial["trainer"][key] for key in keys}
-        real, padded = self._count(path, trial["rows"], json.dumps(trainer))
+        real, padded = self._count(path, rows_of(trial), json.dumps(trainer))
         longest = max(map(max, rows))
         adapter = weights.trainable * FLOAT32
         return {
