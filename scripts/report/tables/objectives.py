@@ -49,6 +49,7 @@ COLUMNS = (
     size("n\npairs", "policy_accuracy"),
     size("Groups", "policy_accuracy", "groups"),
 )
+"""Those of metrics only where a model has one: unpaired rows have others than pairs."""
 
 
 def make(results: Results) -> Table:
@@ -65,7 +66,9 @@ def make(results: Results) -> Table:
         title="Preference objectives",
         frame=frame,
         csv=[*DESCRIBED, *options, "steps", *with_intervals],
-        columns=COLUMNS,
+        columns=tuple(
+            it for it in COLUMNS if it.source not in METRICS or frame[it.source].notna().any()
+        ),
         notes=[
             seed_note(seen.models),
             LEADS,
