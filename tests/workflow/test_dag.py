@@ -34,7 +34,7 @@ def test_the_paper(project: Project) -> None:
         "lookup": 3,
         "aggregate": 29,
         "compare": 5,
-        "table": 9,
+        "table": 10,
         "figure": 9,
         "page": 1,
         "all": 1,
@@ -59,14 +59,14 @@ def test_the_demo(project: Project) -> None:
         "check_adapter": 1,
         "prepare_dataset": 3,
         "tokenize": 3,
-        "reference": 5,
-        "train": 6,
-        "score": 8,
-        "judge": 1,
-        "measure": 8,
-        "aggregate": 6,
+        "reference": 6,
+        "train": 10,
+        "score": 12,
+        "judge": 5,
+        "measure": 12,
+        "aggregate": 10,
         "compare": 2,
-        "table": 7,
+        "table": 8,
         "figure": 9,
         "page": 1,
         "all": 1,
@@ -193,7 +193,8 @@ def test_a_judge_compares_a_trial_with_its_base(project: Project) -> None:
         for rule, output in project.jobs("--workflow-profile", "profiles/demo")
         if rule == "judge"
     ]
-    assert outputs == ["results/demo/trials/titles-r16/seed-0/verdicts.parquet"]
+    trials = ("cpo", "kto", "orpo", "r16", "simpo")
+    assert outputs == [f"results/demo/trials/titles-{it}/seed-0/verdicts.parquet" for it in trials]
 
 
 def test_the_kl_to_an_overwritten_start_reads_that_start(project: Project) -> None:
@@ -213,7 +214,7 @@ def test_the_kl_to_an_overwritten_start_reads_that_start(project: Project) -> No
 def test_editing_a_comparison_remakes_the_tables_and_figures_that_read_it(rerun: Project) -> None:
     rerun.edit("scripts/evaluate/compare.py", "ALL_PAIRS = 10", "ALL_PAIRS = 9")
     assert stale(rerun) == {("compare", "comparisons")}
-    assert rerun.rules(*CUT_DOWN) == {"compare": 2, "table": 4, "figure": 2, "page": 1, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"compare": 2, "table": 5, "figure": 2, "page": 1, "all": 1}
 
 
 def test_another_seed_runs_that_seed_alone(rerun: Project) -> None:
@@ -232,7 +233,7 @@ def test_another_seed_runs_that_seed_alone(rerun: Project) -> None:
 def test_editing_a_title_remakes_the_report_alone(rerun: Project) -> None:
     rerun.edit("demo/config.yaml", "title: Word problems, then dialogues", "title: Tutor")
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"table": 7, "figure": 9, "page": 1, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"table": 8, "figure": 9, "page": 1, "all": 1}
 
 
 def test_a_source_replaced_by_an_older_file_is_seen(rerun: Project) -> None:
@@ -369,7 +370,7 @@ def test_a_changed_lock_reruns_its_stage(rerun: Project) -> None:
     path = rerun.folder / "envs" / "report.post-deploy.sh"
     path.write_text(path.read_text(encoding="utf-8") + "# moved\n", encoding="utf-8")
     assert stale(rerun) == set()
-    assert rerun.rules(*CUT_DOWN) == {"table": 7, "figure": 9, "page": 1, "all": 1}
+    assert rerun.rules(*CUT_DOWN) == {"table": 8, "figure": 9, "page": 1, "all": 1}
 
 
 def test_results_may_go_elsewhere_and_paths_may_be_odd(tmp_path: Path) -> None:

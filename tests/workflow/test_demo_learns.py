@@ -114,11 +114,11 @@ def test_rows_that_were_left_out_have_a_reason(demo: tuple[Project, float]) -> N
     assert reasons == {"empty completion", "identical completions", "no assistant turn"}
 
 
-def test_it_takes_at_most_150_seconds_and_three_gigabytes(
+def test_it_takes_at_most_four_minutes_and_three_gigabytes(
     demo: tuple[Project, float], slowness: float
 ) -> None:
     project, seconds = demo
-    assert seconds < 150 * max(1.0, slowness)
+    assert seconds < 240 * max(1.0, slowness)
     # The profile's `gpu` allows two jobs at once.
     assert 2 * max(memory(path) for path in (project.folder / "logs").rglob("*.tsv")) < 3000
 
