@@ -24,6 +24,8 @@ ROW = 0.21
 """Inches that one model takes in a figure of rows."""
 ENTRY, ENTRIES = 0.165, 20
 """Inches that an entry of a legend takes, and how many stand in one column."""
+BESIDE = 7
+"""Entries of a legend above a figure that its width has room for."""
 MARK = 0.17
 """Inches that a line of a mark takes."""
 ACROSS, MANY = 3, 9
@@ -232,7 +234,8 @@ def row_legend(figure: "Figure", methods: Iterable[str], *guides: "Line2D") -> N
     thick = Line2D([], [], color=GREY, linewidth=THICK, alpha=PALE, solid_capstyle="butt",
                    label="interval by group")  # fmt: skip
     handles += [thin, thick, *guides]
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles),
+    lines = ceil(len(handles) / BESIDE)
+    figure.legend(handles=handles, loc="outside upper left", ncols=ceil(len(handles) / lines),
                   handler_map={thin: HandlerLine2D(numpoints=2)})  # fmt: skip
 
 

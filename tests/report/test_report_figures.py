@@ -15,7 +15,7 @@ from scripts.common.files import write_json
 from scripts.report import figure_command
 from scripts.report.headline import leading
 from scripts.report.results import Results, parse_states
-from scripts.report.style import DISTINCT, looks, save, use_style
+from scripts.report.style import DISTINCT, LOOKS, canvas, looks, row_legend, save, use_style
 from tests.conftest import ROOT, contents, no_file_grows
 from tests.report.conftest import LORA, OBJECTIVE, PAIRS, TRAINER, paired
 
@@ -265,3 +265,15 @@ def test_a_full_disk_is_named_and_leaves_the_old_figure(tmp_path):
     with no_file_grows(beyond=2048), pytest.raises(OSError, match=r"a\.p(df|ng)'$"):
         save(Figure(figsize=(9, 9), facecolor="red"), *paths, "Title")
     assert contents(tmp_path) == {"a.pdf": b"old", "a.png": b"old"}
+
+
+def test_a_legend_of_every_method_is_no_wider_than_its_figure() -> None:
+    use_style()
+    figure = canvas(4.0)
+    chance = figure.add_subplot().axvline(0.5, label="chance")
+    row_legend(figure, LOOKS, chance)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len(legend.texts) == len(LOOKS) + 3
+    assert legend.get_window_extent().x0 >= 0
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
