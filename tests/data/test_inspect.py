@@ -52,7 +52,7 @@ def test_others_are_named(row: dict[str, Any]) -> None:
 
 
 def printed_config(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(text.partition("train-0")[0].partition("test-0")[0])
+    found: dict[str, Any] = yaml.safe_load(text.partition("\n\n")[0])
     return found["datasets"]
 
 
